@@ -1,0 +1,1 @@
+"""Commands beside the stages: one module a command, none knows another."""

@@ -1,0 +1,357 @@
+"""One YAML file -> one frozen, strict record; an error names the file, the key and the value.
+
+YAML is parsed as DVC parses it (YAML 1.2), so that `1e-3` is a number on both sides.
+What may change a result stands in the conf of its stage; what may not, in `ComputeConf`.
+"""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from pipeline.errors import ConfigError
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
+Color = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(gt=0)]
+
+
+class Conf(BaseModel):
+    """A frozen record without unknown keys and without silent conversion of types."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class MaskConf(Conf):
+    """A raster that says which pixels of a scene are not to be used."""
+
+    path: str
+    """Path of the raster, of one band, in the scene's CRS; any resolution."""
+    invalid: list[int] = [1]
+    """The values that mark a pixel as invalid."""
+
+
+class SceneConf(Conf):
+    """One scene: where its pixels lie and what its metadata do not say."""
+
+    id: Name
+    """Name of the scene, of its folder and of its class map."""
+    path: str
+    """A folder of one file per band, each named after its band (`..._B02.jp2`, `B8A.tif`)."""
+    datetime: datetime
+    """Time of acquisition, with its zone (`2017-02-16T10:21:01Z`)."""
+    scale: Annotated[float, Field(gt=0)] | None = None
+    """Reflectance per DN (0.0001 for a quantification of 10,000); reflectance = DN * scale + offset."""
+    offset: float | None = None
+    """Reflectance at DN 0 (-0.1 for baseline 04.00 and later, 0 before)."""
+    platform: str | None = None
+    """Satellite, such as `sentinel-2a`."""
+    level: Literal["L1C", "L2A"] | None = None
+    """Processing level: top of atmosphere (L1C) or surface reflectance (L2A)."""
+    baseline: Annotated[str, Field(pattern=r"^\d\d\.\d\d$")] | None = None
+    """Processing baseline of the product, such as `05.09`; it is recorded, never used to guess."""
+    mask: MaskConf | None = None
+    """Pixels to leave out (cloud, shadow)."""
+
+
+class FetchConf(Conf):
+    """`conf/fetch.yaml`: the scenes to train on and the scenes to map."""
+
+    train: Annotated[list[SceneConf], Field(min_length=1)]
+    """Scenes with labels."""
+    map: Literal["train"] | list[SceneConf] = "train"
+    """Scenes to be mapped: a list of its own, or `train` for the same ones."""
+
+    @model_validator(mode="after")
+    def _ids_are_unique(self) -> FetchConf:
+        for scenes in (self.train, self.map_scenes):
+            ids = [scene.id for scene in scenes]
+            if twice := sorted({i for i in ids if ids.count(i) > 1}):
+                raise ValueError(f"scene id {twice[0]!r} stands twice; give each scene its own id")
+        return self
+
+    @property
+    def map_scenes(self) -> list[SceneConf]:
+        """The scenes to be mapped, whichever way they are stated."""
+        return self.train if self.map == "train" else self.map
+
+
+class LabelConf(Conf):
+    """One source of labels."""
+
+    path: str
+    """A vector file that geopandas reads, with polygons."""
+    attribute: str
+    """The attribute that holds the class value."""
+    layer: str | None = None
+    """The layer, where the file has several."""
+    scenes: list[Name] | None = None
+    """The ids of the scenes that these labels describe; all of them where absent."""
+
+
+class TileConf(Conf):
+    """`conf/tile.yaml`: how scenes and labels become patches."""
+
+    labels: Annotated[list[LabelConf], Field(min_length=1)]
+    bands: Literal["all", "rgb", "10m"] | Annotated[list[str], Field(min_length=1)] = "all"
+    """The bands of the store; `all` are those that every scene has."""
+    patch_px: Positive = 16
+    """Side of a patch, what the network sees, in pixels of 10 m."""
+    cell_px: Positive = 8
+    """Side of a cell, what the class is claimed for, in pixels of 10 m."""
+    stride_px: Positive = 8
+    """Distance of training patches; it divides `cell_px`. Evaluation keeps to the cell grid."""
+    min_purity: Annotated[float, Field(gt=0, le=1)] = 0.6
+    """A cell has a class when that class covers at least this share of it."""
+    min_valid: Share = 0.75
+    """A cell is used, and later mapped, when at least this share of its band pixels is valid."""
+    overlap: Literal["smallest", "unlabelled"] = "smallest"
+    """Pixels under polygons of several classes: the smallest polygon wins, or they stay unlabelled."""
+    max_per_class: Positive | None = None
+    """At most this many patches a class, drawn by ground position."""
+    max_per_scene: Positive | None = None
+    """At most this many patches a scene, drawn by ground position."""
+    seed: int = 0
+    """Seed of the drawing."""
+
+    @model_validator(mode="after")
+    def _geometry_fits(self) -> TileConf:
+        if self.patch_px < self.cell_px or (self.patch_px - self.cell_px) % 2:
+            raise ValueError(
+                f"patch_px {self.patch_px} must exceed cell_px {self.cell_px} by an even number, "
+                "or equal it, so that the cell is its centre"
+            )
+        if self.cell_px % self.stride_px:
+            raise ValueError(f"stride_px {self.stride_px} must divide cell_px {self.cell_px}")
+        return self
+
+
+class ClassConf(Conf):
+    """One class of the class map; its value there is its place in the list, from 1."""
+
+    name: Name
+    """Machine name."""
+    title: str | None = None
+    """The name that people read, in any script; the machine name where absent."""
+    color: Color
+    """Colour in the class map, `#rrggbb`."""
+    description: str = ""
+    values: list[str | int] | None = None
+    """The attribute values that mean this class; the machine name where absent."""
+
+    @property
+    def label_values(self) -> list[str | int]:
+        """The attribute values that mean this class."""
+        return [self.name] if self.values is None else self.values
+
+
+class ClassesConf(Conf):
+    """`conf/classes.yaml`: the classes, and whom to thank for the labels."""
+
+    classes: Annotated[list[ClassConf], Field(min_length=2, max_length=254)]
+    ignore: list[str | int] = []
+    """Attribute values that are passed over; any other unlisted value is an error."""
+    credit: str
+    """The credit of the labels, written into every map made with them."""
+
+    @model_validator(mode="after")
+    def _names_and_values_are_unique(self) -> ClassesConf:
+        names: list[str | int] = [c.name for c in self.classes]
+        values = [v for c in self.classes for v in c.label_values] + list(self.ignore)
+        for what, items in (("class name", names), ("label value", values)):
+            if twice := sorted({str(i) for i in items if items.count(i) > 1}):
+                raise ValueError(f"{what} {twice[0]!r} stands twice; each may stand once")
+        return self
+
+
+class SplitConf(Conf):
+    """`conf/split.yaml`: which ground trains, which chooses and which tests."""
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    """The first seed tried; seed + 1000, + 2000, ... follow until every class reaches every part."""
+    block_m: Annotated[float, Field(gt=0)] = 1920.0
+    """Side of a block of the spatial split, in metres."""
+    validation: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """Share of the blocks that validate; in fold mode, of the blocks that remain."""
+    test: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """Share of the blocks that test; not used in fold mode."""
+    folds: Annotated[int, Field(ge=2)] | None = None
+    """Number of folds; none for the three parts above."""
+    fold: Annotated[int, Field(ge=0)] | None = None
+    """The fold that tests, from 0."""
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> SplitConf:
+        if (self.folds is None) != (self.fold is None):
+            raise ValueError("folds and fold go together; state both or neither")
+        if self.folds is not None and self.fold is not None and self.fold >= self.folds:
+            raise ValueError(f"fold {self.fold} must be below folds {self.folds}; the first is 0")
+        if self.folds is None and self.validation + self.test >= 1:
+            raise ValueError("validation + test must be below 1, or nothing is left to train on")
+        return self
+
+
+class PoolConf(Conf):
+    """Pooling after a convolution."""
+
+    kind: Literal["max", "average"] = "max"
+    size: Positive = 2
+    """Side of the window, in pixels of its input."""
+    stride: Positive | None = None
+    """Step of the window; its size where absent."""
+
+
+class ConvolutionConf(Conf):
+    """One convolution with what follows it: batch norm, activation, pooling, dropout."""
+
+    filters: Positive
+    kernel: Positive = 3
+    padding: Annotated[int, Field(ge=0)] = 0
+    stride: Positive = 1
+    batch_norm: bool = False
+    pool: PoolConf | None = None
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+class DenseConf(Conf):
+    """One dense hidden layer with its activation and dropout."""
+
+    units: Positive
+    batch_norm: bool = False
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+class NetworkConf(Conf):
+    """A network of the LeNet family; the output layer, one unit a class, is always added."""
+
+    activation: Literal["sigmoid", "tanh", "relu"] = "relu"
+    convolutions: Annotated[list[ConvolutionConf], Field(min_length=1)]
+    dense: list[DenseConf] = []
+
+
+class AugmentConf(Conf):
+    """Random changes of training patches; none of them moves a patch to other ground."""
+
+    flips: bool = True
+    turns: bool = True
+    """Quarter turns."""
+    jitter: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    """Standard deviation of a random gain per patch and band."""
+
+
+class TrainConf(Conf):
+    """`conf/train.yaml`: the network and how it learns."""
+
+    bands: Literal["all", "rgb", "10m"] | Annotated[list[str], Field(min_length=1)] = "all"
+    """Input bands, out of those of the store."""
+    network: Literal["modern", "lenet5"] | NetworkConf = "modern"
+    """A preset, or a network composed here."""
+    augment: AugmentConf = AugmentConf()
+    class_weight_exponent: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Class weights by frequency: 0 none, 0.5 inverse square root, 1 inverse."""
+    epochs: Positive = 30
+    batch_size: Positive = 256
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    """The largest learning rate."""
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-2
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    patience: Positive = 10
+    """Epochs without a better score before training stops."""
+    monitor: Literal["balanced_accuracy", "loss"] = "balanced_accuracy"
+    """The validation score that chooses the epoch; never the overall accuracy."""
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
+class EvaluateConf(Conf):
+    """`conf/evaluate.yaml`: what the network is compared with."""
+
+    baselines: list[Literal["majority", "logistic_regression"]] = ["majority", "logistic_regression"]
+    """Fitted on the same training patches with the same class weights."""
+    gallery: Annotated[int, Field(ge=0, le=100)] = 24
+    """How many of the most confident mistakes the gallery shows."""
+
+
+class RegisteredModelConf(Conf):
+    """A version of the model registry, pinned by the hash of its weights (`lenscape pin`)."""
+
+    uri: Annotated[str, Field(pattern=r"^models:/[^/@]+/\d+$")]
+    """`models:/<name>/<version>`; an alias can move without DVC seeing it, so pin it."""
+    weights_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class PredictConf(Conf):
+    """`conf/predict.yaml`: which model maps."""
+
+    model: Literal["trained"] | RegisteredModelConf = "trained"
+    """The model that `train` has just made, or a registered one."""
+
+
+class ComputeConf(Conf):
+    """`conf/compute.yaml`: where and how fast, never what; no DVC param."""
+
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    devices: Literal["auto"] | Positive = "auto"
+    precision: Literal["auto", "float32", "bf16"] = "auto"
+    """Arithmetic of training; `auto` is bf16 on CUDA and float32 elsewhere."""
+    workers: Positive | None = None
+    """Pieces of work at a time; the number of cores where absent."""
+    memory_mb: Annotated[int, Field(ge=128)] = 1024
+    """Memory for pixels in flight."""
+    scheduler: str | None = None
+    """Address of a Dask scheduler (`tcp://host:8786`); this process where absent."""
+
+
+def load[C: Conf](path: Path, model: type[C]) -> C:
+    """Read a YAML file into its record.
+
+    Raises:
+        ConfigError: when the file is missing, is no YAML, or does not fit the record; the message
+            names the file, the key and the value.
+    """
+    try:
+        raw = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path} does not exist; create it or name another file.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read ({error}); it must be a UTF-8 text file.") from error
+    except YAMLError as error:
+        where = " ".join(str(error).split())
+        raise ConfigError(f"{path} is no valid YAML: {where}; correct it there.") from error
+    try:
+        return model.model_validate({} if raw is None else raw)
+    except ValidationError as error:
+        raise ConfigError(_sentence(path, error, model)) from None
+
+
+def _sentence(path: Path, error: ValidationError, model: type[Conf]) -> str:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    value = first["input"]
+    match first["type"]:
+        case "extra_forbidden":
+            return f"{path}: key '{key}' is unknown; {_known_keys(model, first['loc'])}."
+        case "missing":
+            return f"{path}: key '{key}' is missing; add it."
+        case "value_error":
+            at = f"key '{key}': " if key else ""
+            return f"{path}: {at}{first['ctx']['error']}."
+        case _:
+            message = first["msg"][:1].lower() + first["msg"][1:]
+            return f"{path}: key '{key}' is {_shown(value)}, but {message}; correct the value."
+
+
+def _known_keys(model: type[Conf], location: tuple[int | str, ...]) -> str:
+    if len(location) == 1:
+        return "the keys are " + ", ".join(model.model_fields)
+    return "remove it or correct its spelling"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value) if not isinstance(value, (date, datetime)) else value.isoformat()
+    return text if len(text) <= 80 else text[:77] + "..."

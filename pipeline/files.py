@@ -1,0 +1,121 @@
+"""Bytes on disk: outputs that appear whole or not at all, canonical JSON, and hashes."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import OutputError
+
+_CHUNK = 1 << 20
+_REMEDIES = {
+    errno.ENOSPC: "the disk is full; free some space and run the command again",
+    errno.EDQUOT: "the disk quota is used up; free some space and run the command again",
+    errno.EACCES: "permission denied; make the folder writable or choose another one",
+    errno.EPERM: "permission denied; make the folder writable or choose another one",
+    errno.EROFS: "the file system is read-only; choose another folder",
+}
+
+
+@contextmanager
+def publish(path: Path) -> Iterator[Path]:
+    """Yield a path to write a file or a folder to; on success it takes the place of `path`.
+
+    The yielded path lies in the folder of `path`, so that the last step is a rename. It does not
+    exist yet: the caller creates a file or a folder there. Whatever fails, `path` stays as it was
+    and nothing half-written stays behind.
+
+    Raises:
+        OutputError: when the disk is full or the place cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove(partial)
+        yield partial
+        _replace(partial, path)
+    except OSError as error:
+        remedy = _REMEDIES.get(error.errno or 0)
+        if remedy is None:
+            raise
+        raise OutputError(f"{path} cannot be written: {remedy}.") from error
+    finally:
+        remove(partial)
+
+
+def _replace(partial: Path, path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        old = path.with_name(f".{path.name}.old")
+        remove(old)
+        path.rename(old)
+        partial.rename(path)
+        remove(old)
+    else:
+        partial.replace(path)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder with all it holds; nothing happens where there is none."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def free_bytes(path: Path) -> int:
+    """Free bytes of the disk that holds `path`, which need not exist yet."""
+    while not path.exists():
+        path = path.absolute().parent
+    return shutil.disk_usage(path).free
+
+
+def require_space(path: Path, needed: int, what: str) -> None:
+    """Refuse to begin an output that cannot fit.
+
+    Raises:
+        OutputError: when fewer than `needed` bytes are free where `path` lies.
+    """
+    free = free_bytes(path)
+    if needed > free:
+        raise OutputError(
+            f"{what} at {path} needs {needed / 1e9:.2f} GB but only {free / 1e9:.2f} GB are free; "
+            "free some space or choose another folder."
+        )
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and a final newline: the same value gives the same bytes."""
+    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as canonical JSON, whole or not at all."""
+    with publish(path) as partial:
+        partial.write_text(canonical_json(value), encoding="utf-8")
+
+
+def sha256_of(*paths: Path) -> str:
+    """The SHA-256 of the bytes of the files, one after the other, as 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as stream:
+            while chunk := stream.read(_CHUNK):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+def sha256_of_value(value: Any) -> str:
+    """The SHA-256 of a value's canonical JSON."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def relative_href(target: Path, folder: Path) -> str:
+    """The POSIX path from `folder` to `target`, for hrefs that survive a moved repository."""
+    return Path(os.path.relpath(target.resolve(), folder.resolve())).as_posix()

@@ -1,0 +1,1 @@
+"""Everything that learns; rasterio and geopandas are never imported here."""

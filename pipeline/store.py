@@ -1,0 +1,262 @@
+"""The PatchStore and the split: files in which what `geo` makes reaches what `learn` reads.
+
+A store is a folder of three files:
+
+- `pixels.npy`: uint16 (N, C, P, P), harmonised DN (reflectance x 10000, 0 is nodata), memory-mapped;
+- `patches.parquet`: GeoParquet, one row a patch in the same order (columns: `PATCH_COLUMNS`);
+- `meta.json`: `StoreMeta`, the bands, geometry, classes and scenes that a model inherits.
+
+A split is a folder with `parts.parquet` (one row a patch of the store, column `part`) and
+`split.json` (`Split`); the other files in it are for people.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.parquet as pq
+from pydantic import ValidationError
+
+from pipeline.config import Conf
+from pipeline.errors import StoreError
+from pipeline.files import sha256_of
+
+FORMAT = 1
+PARTS = ("train", "validation", "test", "unused")
+PATCH_COLUMNS = {
+    "scene": "id of the scene",
+    "epsg": "EPSG code of the scene's CRS",
+    "x": "easting of the centre of patch and cell in that CRS, m",
+    "y": "northing of the centre, m",
+    "label": "class, 0-based: its place in `classes`",
+    "purity": "share of the cell that its class covers",
+    "valid": "share of the cell's band pixels that are valid",
+    "on_grid": "whether the cell lies on the cell grid; others only ever train",
+    "polygon": "row of the label polygon that covers most of the cell",
+    "geometry": "outline of the cell in OGC:CRS84",
+}
+
+
+class ClassInfo(Conf):
+    """A class as store, model and map carry it; its value in a map is its place plus 1."""
+
+    name: str
+    title: str
+    color: str
+    description: str = ""
+
+
+class SceneInfo(Conf):
+    """What a store and a model remember of a scene that they were made from."""
+
+    id: str
+    epsg: int
+    datetime: str
+    """RFC 3339, UTC."""
+    platform: str | None
+    level: str | None
+    baseline: str | None
+    checksum: str
+    """SHA-256 over the checksums of its assets."""
+
+
+class Geometry(Conf):
+    """The squares that a model sees and speaks of, in pixels of `pixel_m` metres."""
+
+    patch_px: int
+    cell_px: int
+    min_valid: float
+    pixel_m: float = 10.0
+
+    @property
+    def margin_px(self) -> int:
+        """Context around a cell on each side, in pixels."""
+        return (self.patch_px - self.cell_px) // 2
+
+
+class StoreMeta(Conf):
+    """`meta.json` of a store: set once by `tile`, inherited by every later stage."""
+
+    format: int = FORMAT
+    bands: list[str]
+    """Names of the bands in the order of the C axis."""
+    geometry: Geometry
+    stride_px: int
+    min_purity: float
+    resampling: str = "nearest"
+    classes: list[ClassInfo]
+    scenes: list[SceneInfo]
+    credit: str
+    """Credit of the labels."""
+    counts: dict[str, Any]
+    """Patches per class, and what was left out and why."""
+    pixels_sha256: str
+    patches_sha256: str
+
+
+class Statistics(Conf):
+    """Of the valid pixels of the training part, per band of the store, in DN."""
+
+    mean: list[float]
+    std: list[float]
+
+
+class Split(Conf):
+    """`split.json`: how the patches were parted."""
+
+    format: int = FORMAT
+    seed: int
+    """The seed that was used, which may be a later one than the conf's."""
+    block_m: float
+    folds: int | None
+    fold: int | None
+    statistics: Statistics
+    class_counts: list[int]
+    """Training patches per class."""
+    store_sha256: str
+    """Identity of the store that was split."""
+    parts_sha256: str
+
+
+@dataclass(frozen=True)
+class PatchStore:
+    """A store opened for reading; pixels are mapped, not loaded."""
+
+    folder: Path
+    meta: StoreMeta
+
+    @classmethod
+    def open(cls, folder: Path) -> PatchStore:
+        """Open a store.
+
+        Raises:
+            StoreError: when a file is missing, broken, or disagrees with the others.
+        """
+        meta = _record(folder / "meta.json", StoreMeta, "tile")
+        store = cls(folder, meta)
+        if store.pixels.shape[1:] != store.shape[1:] or len(store.pixels) != len(store):
+            raise StoreError(
+                f"{folder / 'pixels.npy'} has the shape {store.pixels.shape} where meta.json and "
+                f"patches.parquet promise {store.shape}; run `tile` again."
+            )
+        return store
+
+    def __len__(self) -> int:
+        return len(self.patches["label"])
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(N, C, P, P) as metadata and table state it."""
+        side = self.meta.geometry.patch_px
+        return len(self), len(self.meta.bands), side, side
+
+    @cached_property
+    def pixels(self) -> npt.NDArray[np.uint16]:
+        """uint16 (N, C, P, P), memory-mapped and read-only."""
+        path = self.folder / "pixels.npy"
+        try:
+            return np.load(path, mmap_mode="r")  # type: ignore[no-any-return]
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{path} cannot be read ({error}); run `tile` again.") from error
+
+    @cached_property
+    def patches(self) -> dict[str, npt.NDArray[Any]]:
+        """The table of patches as arrays of N values, without the outlines."""
+        return _columns(
+            self.folder / "patches.parquet", [c for c in PATCH_COLUMNS if c != "geometry"], "tile"
+        )
+
+    @property
+    def sha256(self) -> str:
+        """The identity of the store: the hash of its `meta.json`, which holds those of the others."""
+        return sha256_of(self.folder / "meta.json")
+
+    def chunks(self, rows: npt.NDArray[np.intp], size: int = 1024) -> Iterator[npt.NDArray[np.uint16]]:
+        """The pixels of `rows`, uint16 (n, C, P, P) with n <= `size`, in the order given."""
+        for start in range(0, len(rows), size):
+            yield np.asarray(self.pixels[rows[start : start + size]])
+
+    def statistics(self, rows: npt.NDArray[np.intp]) -> Statistics:
+        """Mean and standard deviation of the valid pixels of some patches, per band, in DN.
+
+        Integer sums keep the result free of the order of summation. A band without a valid pixel,
+        or a constant one, gets the standard deviation 1.
+        """
+        bands = len(self.meta.bands)
+        count, total, squares = (np.zeros(bands, dtype=np.uint64) for _ in range(3))
+        for chunk in self.chunks(rows):
+            # axis order (C, n * P * P): one row of values a band
+            values = chunk.transpose(1, 0, 2, 3).reshape(bands, -1).astype(np.uint64)
+            count += (values > 0).sum(axis=1, dtype=np.uint64)
+            total += values.sum(axis=1)
+            squares += (values * values).sum(axis=1)
+        seen = np.maximum(count, 1).astype(np.float64)
+        mean = total / seen
+        std = np.sqrt(np.maximum(squares / seen - mean**2, 0.0))
+        return Statistics(mean=mean.tolist(), std=np.where(std > 0, std, 1.0).tolist())
+
+
+@dataclass(frozen=True)
+class SplitFolder:
+    """A split opened for reading."""
+
+    folder: Path
+    split: Split
+
+    @classmethod
+    def open(cls, folder: Path, store: PatchStore) -> SplitFolder:
+        """Open the split of a store.
+
+        Raises:
+            StoreError: when a file is missing or broken, or the split is of another store.
+        """
+        opened = cls(folder, _record(folder / "split.json", Split, "split"))
+        if opened.split.store_sha256 != store.sha256:
+            raise StoreError(f"{folder} splits another store than {store.folder}; run `split` again.")
+        return opened
+
+    @cached_property
+    def parts(self) -> npt.NDArray[Any]:
+        """The part of each patch of the store: one of `PARTS`."""
+        return _columns(self.folder / "parts.parquet", ["part"], "split")["part"].astype(str)
+
+    def rows(self, part: str) -> npt.NDArray[np.intp]:
+        """The rows of the store that belong to a part, ascending."""
+        return np.flatnonzero(self.parts == part)
+
+    @property
+    def sha256(self) -> str:
+        """The identity of the split: the hash of its `split.json`."""
+        return sha256_of(self.folder / "split.json")
+
+
+def _record[C: Conf](path: Path, model: type[C], stage: str) -> C:
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(raw, dict) and raw.get("format") != FORMAT:
+            raise StoreError(
+                f"{path} has format {raw.get('format')!r}, this lenscape reads {FORMAT}; "
+                f"run `{stage}` again."
+            )
+        return model.model_validate(raw)
+    except FileNotFoundError:
+        raise StoreError(f"{path} does not exist; run `{stage}` first.") from None
+    except (ValueError, ValidationError) as error:
+        raise StoreError(f"{path} is broken ({type(error).__name__}); run `{stage}` again.") from error
+
+
+def _columns(path: Path, names: list[str], stage: str) -> dict[str, npt.NDArray[Any]]:
+    try:
+        table = pq.read_table(path, columns=names)
+    except FileNotFoundError:
+        raise StoreError(f"{path} does not exist; run `{stage}` first.") from None
+    except (OSError, ValueError, KeyError) as error:
+        raise StoreError(f"{path} is broken ({type(error).__name__}); run `{stage}` again.") from error
+    return {name: table.column(name).to_numpy() for name in names}
