@@ -6,26 +6,51 @@ What may change a result stands in the conf of its stage; what may not, in `Comp
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import date, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from pipeline.errors import ConfigError
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
 Color = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
 Share = Annotated[float, Field(ge=0, le=1)]
+_PATTERNS = {
+    r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$": "letters, digits, '_', '.' and '-', a letter or digit first",
+    r"^#[0-9a-fA-F]{6}$": "a colour as '#rrggbb'",
+    r"^\d\d\.\d\d$": "four digits as '05.09'",
+    r"^models:/[^/@]+/\d+$": "'models:/<name>/<version>' (`lenscape pin` turns an alias into it)",
+    r"^[0-9a-f]{64}$": "64 hexadecimal digits",
+}
 Positive = Annotated[int, Field(gt=0)]
+
+
+def _moment(value: Any) -> Any:
+    """A time of acquisition from its text; a YAML timestamp would stop DVC, which cannot store it."""
+    if isinstance(value, date):
+        raise ValueError(f"the time {value.isoformat()} must stand in quotes; DVC needs it as text")
+    try:
+        moment = datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{value!r} is no time; write it as '2017-02-16T10:21:01Z'") from None
+    if moment.tzinfo is None:
+        raise ValueError(f"{value!r} has no time zone; write a Z behind it for UTC")
+    return moment
+
+
+Moment = Annotated[datetime, BeforeValidator(_moment)]
 
 
 class Conf(BaseModel):
     """A frozen record without unknown keys and without silent conversion of types."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class MaskConf(Conf):
@@ -44,8 +69,8 @@ class SceneConf(Conf):
     """Name of the scene, of its folder and of its class map."""
     path: str
     """A folder of one file per band, each named after its band (`..._B02.jp2`, `B8A.tif`)."""
-    datetime: datetime
-    """Time of acquisition, with its zone (`2017-02-16T10:21:01Z`)."""
+    datetime: Moment
+    """Time of acquisition, with its zone, in quotes (`"2017-02-16T10:21:01Z"`)."""
     scale: Annotated[float, Field(gt=0)] | None = None
     """Reflectance per DN (0.0001 for a quantification of 10,000); reflectance = DN * scale + offset."""
     offset: float | None = None
@@ -321,37 +346,88 @@ def load[C: Conf](path: Path, model: type[C]) -> C:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read ({error}); it must be a UTF-8 text file.") from error
     except YAMLError as error:
-        where = " ".join(str(error).split())
-        raise ConfigError(f"{path} is no valid YAML: {where}; correct it there.") from error
+        raise ConfigError(f"{path} is no valid YAML: {_where(error)}; correct it there.") from error
     try:
         return model.model_validate({} if raw is None else raw)
     except ValidationError as error:
-        raise ConfigError(_sentence(path, error, model)) from None
+        raise ConfigError(_sentence(path, error, model, raw)) from None
 
 
-def _sentence(path: Path, error: ValidationError, model: type[Conf]) -> str:
-    first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"])
-    value = first["input"]
+def _where(error: YAMLError) -> str:
+    if isinstance(error, MarkedYAMLError) and error.problem and error.problem_mark:
+        mark = error.problem_mark
+        return f"line {mark.line + 1}, column {mark.column + 1}: {' '.join(error.problem.split())}"
+    return " ".join(str(error).split())
+
+
+type _Key = tuple[int | str, ...]
+
+
+def _sentence(path: Path, error: ValidationError, model: type[Conf], raw: Any) -> str:
+    """What is wrong, of several complaints the deepest: in a union, the form that was meant.
+
+    An unknown key goes before a missing one, because it is often that one misspelt.
+    """
+    located = [(_key(problem, raw), problem) for problem in error.errors()]
+    meant = [(key, problem) for key, problem in located if key[:1] == located[0][0][:1]]
+    place, _ = max(meant, key=lambda found: (len(found[0]), found[1]["type"] == "extra_forbidden"))
+    problems = [problem for key, problem in meant if key == place]
+    first, key = problems[0], _dotted(place)
+    at = f"{path}: key '{key}'" if key else f"{path}"
     match first["type"]:
         case "extra_forbidden":
-            return f"{path}: key '{key}' is unknown; {_known_keys(model, first['loc'])}."
+            return f"{at} is unknown; the keys there are {', '.join(_keys_beside(place, model))}."
         case "missing":
-            return f"{path}: key '{key}' is missing; add it."
+            return f"{at} is missing; add it."
         case "value_error":
-            at = f"key '{key}': " if key else ""
-            return f"{path}: {at}{first['ctx']['error']}."
+            return f"{at}: {first['ctx']['error']}."
         case _:
-            message = first["msg"][:1].lower() + first["msg"][1:]
-            return f"{path}: key '{key}' is {_shown(value)}, but {message}; correct the value."
+            needed = " or ".join(dict.fromkeys(_needed(problem) for problem in problems))
+            text = needed == "a valid string" and isinstance(first["input"], int | float | date)
+            remedy = "put it in quotes" if text else "correct the value"
+            return f"{at} is {_shown(first['input'])}, but it must be {needed}; {remedy}."
 
 
-def _known_keys(model: type[Conf], location: tuple[int | str, ...]) -> str:
-    if len(location) == 1:
-        return "the keys are " + ", ".join(model.model_fields)
-    return "remove it or correct its spelling"
+def _key(problem: ErrorDetails, raw: Any) -> _Key:
+    """The place of a problem in the file: its location without pydantic's names of union members."""
+    key: list[int | str] = []
+    for depth, part in enumerate(problem["loc"], start=1):
+        if part in raw if isinstance(raw, dict) else isinstance(raw, list) and isinstance(part, int):
+            raw = raw[part]
+        elif problem["type"] != "missing" or depth < len(problem["loc"]):
+            continue
+        key.append(part)
+    return tuple(key)
+
+
+def _dotted(key: _Key) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in key).lstrip(".")
+
+
+def _keys_beside(key: _Key, model: type[Conf]) -> Iterator[str]:
+    """The keys of the record that holds `key`."""
+    for part in key[:-1]:
+        if isinstance(part, str):
+            model = _record_in(model.model_fields[part].annotation) or model
+    return iter(model.model_fields)
+
+
+def _record_in(annotation: Any) -> type[Conf] | None:
+    """The record among the types that an annotation is made of."""
+    if isinstance(annotation, type) and issubclass(annotation, Conf):
+        return annotation
+    return next(filter(None, map(_record_in, get_args(annotation))), None)
+
+
+def _needed(problem: ErrorDetails) -> str:
+    if problem["type"] == "string_pattern_mismatch":
+        return _PATTERNS[problem["ctx"]["pattern"]]
+    if problem["type"] in ("model_type", "model_attributes_type", "dict_type"):
+        return "keys with their values"
+    words = problem["msg"].replace(" after validation", "")
+    return words.removeprefix("Input should be ").replace("List should have", "a list with")
 
 
 def _shown(value: Any) -> str:
-    text = repr(value) if not isinstance(value, (date, datetime)) else value.isoformat()
+    text = repr(value) if not isinstance(value, date) else value.isoformat()
     return text if len(text) <= 80 else text[:77] + "..."

@@ -1,0 +1,54 @@
+# The commands of lenscape; `make help` lists them. Each sets up what is missing in .venv first.
+
+.DEFAULT_GOAL := help
+PORT ?= 5000
+PYTEST ?=
+
+# .venv comes first, so that `python -m pipeline.cli` in dvc.yaml is its Python.
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export PYTHONUTF8 := 1
+export DVC_NO_ANALYTICS := 1
+export MLFLOW_DISABLE_TELEMETRY := true
+export DO_NOT_TRACK := 1
+# Settings of another Python or GDAL on this machine break the wheels in .venv.
+unexport PYTHONHOME PYTHONPATH GDAL_DATA GDAL_DRIVER_PATH PROJ_DATA PROJ_LIB
+
+.PHONY: help
+help: ## list the commands
+	@echo "make <command>, one of:"
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' Makefile
+
+.PHONY: setup
+setup: ## make or update .venv (every other command does it where needed)
+	@sh .ci/setup
+
+.PHONY: demo
+demo: setup ## map the embedded scene: dvc repro, then say where the results are
+	dvc repro
+	@echo
+	@for map in data/maps/*/*_classmap.tif; do echo "Class map:  $$map (QGIS opens it with names and colours)"; done
+	@for preview in data/maps/*/preview.png; do echo "Preview:    $$preview"; done
+	@echo "MLflow UI:  make ui, then http://127.0.0.1:$(PORT)"
+
+.PHONY: test
+test: setup ## run all checks and tests (PYTEST= passes arguments on)
+	ruff check
+	ruff format --check
+	mypy
+	lint-imports
+	pytest $(PYTEST)
+
+.PHONY: ui
+ui: setup ## serve MLflow at 127.0.0.1 (PORT=5000)
+	mlflow ui --host 127.0.0.1 --port $(PORT) --workers 1 \
+		--backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlflow.db}"
+
+.PHONY: folds
+folds: setup ## run the five-fold table (reports/folds.json); hours on two cores
+	lenscape folds
+
+.PHONY: lock
+lock: setup ## compile requirements.txt anew from pyproject.toml, with the newest versions
+	uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.12 \
+		--upgrade --generate-hashes --no-annotate --no-emit-index-url \
+		--custom-compile-command "make lock" --output-file requirements.txt --quiet
