@@ -11,12 +11,77 @@ from pipeline import __version__
 from pipeline.errors import LenscapeError
 
 EXISTING = click.Path(path_type=Path)
+POSITIVE = click.IntRange(min=1)
+
+
+def _compute(context: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
+    """The file that was named, or the usual one where there is one."""
+    del context, parameter
+    usual = Path("conf/compute.yaml")
+    return usual if value is None and usual.exists() else value
+
+
+COMPUTE = click.option(
+    "--compute",
+    type=EXISTING,
+    callback=_compute,
+    help="Where and how fast to run; conf/compute.yaml where it exists.",
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="lenscape")
 def cli() -> None:
     """Sentinel-2 scenes in, land-cover class maps out."""
+
+
+@cli.command()
+def doctor() -> None:
+    """Say what this installation can do, and what to install for the rest."""
+    from pipeline.commands.doctor import run
+
+    run(Path())
+
+
+@cli.command()
+@click.option("--conf", type=EXISTING, default="conf/fetch.yaml", show_default=True)
+@click.option("--train", type=EXISTING, default="data/scenes/train", show_default=True)
+@click.option("--map", "to_map", type=EXISTING, default="data/scenes/map", show_default=True)
+@click.option("--sources", type=EXISTING, multiple=True, help="Folders that scenes must lie in.")
+def fetch(conf: Path, train: Path, to_map: Path, sources: tuple[Path, ...]) -> None:
+    """Check scenes and describe them as STAC Items."""
+    from pipeline.stages.fetch import run
+
+    run(conf, train, to_map, sources)
+
+
+@cli.command()
+@click.option("--conf", type=EXISTING, default="conf/train.yaml", show_default=True)
+@click.option("--store", type=EXISTING, default="data/patches", show_default=True)
+@click.option("--split", type=EXISTING, default="data/split", show_default=True)
+@click.option("--out", type=EXISTING, default="models", show_default=True)
+@COMPUTE
+def train(conf: Path, store: Path, split: Path, out: Path, compute: Path | None) -> None:
+    """Train a network of the LeNet family on the patches of a store."""
+    from pipeline.stages.train import run
+
+    run(conf, store, split, out, compute)
+
+
+@cli.command()
+@click.option("--conf", type=EXISTING, default="conf/train.yaml", show_default=True)
+@click.option("--network", help="Another network than the conf's: modern or lenet5.")
+@click.option("--store", type=EXISTING, help="A store; data/patches where it exists.")
+@click.option("--bands", type=POSITIVE, help="Number of input bands, whatever conf and store say.")
+@click.option("--patch", type=POSITIVE, help="Side of a patch in pixels.")
+@click.option("--classes", type=POSITIVE, help="Number of classes.")
+def describe(conf: Path, network: str | None, store: Path | None, **numbers: int | None) -> None:
+    """Print the layers of a network: sizes, weights, work and what each of them sees."""
+    from pipeline.commands.describe import run
+
+    if store is None and Path("data/patches/meta.json").exists():
+        store = Path("data/patches")
+    run(conf, network, store, numbers)
 
 
 def main() -> None:

@@ -32,11 +32,9 @@ Positive = Annotated[int, Field(gt=0)]
 
 
 def _moment(value: Any) -> Any:
-    """A time of acquisition from its text; a YAML timestamp would stop DVC, which cannot store it."""
-    if isinstance(value, date):
-        raise ValueError(f"the time {value.isoformat()} must stand in quotes; DVC needs it as text")
+    """A moment from its text."""
     try:
-        moment = datetime.fromisoformat(value)
+        moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
     except (TypeError, ValueError):
         raise ValueError(f"{value!r} is no time; write it as '2017-02-16T10:21:01Z'") from None
     if moment.tzinfo is None:
@@ -281,7 +279,8 @@ class TrainConf(Conf):
     class_weight_exponent: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Class weights by frequency: 0 none, 0.5 inverse square root, 1 inverse."""
     epochs: Positive = 30
-    batch_size: Positive = 256
+    batch_size: Annotated[int, Field(ge=2)] = 256
+    """Patches a step; at least 2, because batch norm learns from their spread."""
     lr: Annotated[float, Field(gt=0)] = 1e-3
     """The largest learning rate."""
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
@@ -328,8 +327,19 @@ class ComputeConf(Conf):
     """Pieces of work at a time; the number of cores where absent."""
     memory_mb: Annotated[int, Field(ge=128)] = 1024
     """Memory for pixels in flight."""
+    loaders: Annotated[int, Field(ge=0)] = 0
+    """Processes that read batches ahead in training, for a store larger than memory."""
     scheduler: str | None = None
     """Address of a Dask scheduler (`tcp://host:8786`); this process where absent."""
+
+
+def load_compute(path: Path | None) -> ComputeConf:
+    """`conf/compute.yaml`, or its defaults where no file is named.
+
+    Raises:
+        ConfigError: as `load` does.
+    """
+    return ComputeConf() if path is None else load(path, ComputeConf)
 
 
 def load[C: Conf](path: Path, model: type[C]) -> C:
@@ -347,6 +357,9 @@ def load[C: Conf](path: Path, model: type[C]) -> C:
         raise ConfigError(f"{path} cannot be read ({error}); it must be a UTF-8 text file.") from error
     except YAMLError as error:
         raise ConfigError(f"{path} is no valid YAML: {_where(error)}; correct it there.") from error
+    for key, value in _leaves(raw):
+        if isinstance(value, date):  # DVC stops at a YAML timestamp: it cannot write it to dvc.lock
+            raise ConfigError(f"{path}: key '{_dotted(key)}' is {_shown(value)}; put it in quotes.")
     try:
         return model.model_validate({} if raw is None else raw)
     except ValidationError as error:
@@ -361,6 +374,15 @@ def _where(error: YAMLError) -> str:
 
 
 type _Key = tuple[int | str, ...]
+
+
+def _leaves(raw: Any, key: _Key = ()) -> Iterator[tuple[_Key, Any]]:
+    """The values of a parsed file that hold no others, with their places."""
+    if isinstance(raw, dict | list):
+        for part, value in raw.items() if isinstance(raw, dict) else enumerate(raw):
+            yield from _leaves(value, (*key, part))
+    else:
+        yield key, raw
 
 
 def _sentence(path: Path, error: ValidationError, model: type[Conf], raw: Any) -> str:
@@ -383,7 +405,7 @@ def _sentence(path: Path, error: ValidationError, model: type[Conf], raw: Any) -
             return f"{at}: {first['ctx']['error']}."
         case _:
             needed = " or ".join(dict.fromkeys(_needed(problem) for problem in problems))
-            text = needed == "a valid string" and isinstance(first["input"], int | float | date)
+            text = needed == "a valid string" and isinstance(first["input"], int | float)
             remedy = "put it in quotes" if text else "correct the value"
             return f"{at} is {_shown(first['input'])}, but it must be {needed}; {remedy}."
 

@@ -21,6 +21,8 @@ _REMEDIES = {
     errno.EACCES: "permission denied; make the folder writable or choose another one",
     errno.EPERM: "permission denied; make the folder writable or choose another one",
     errno.EROFS: "the file system is read-only; choose another folder",
+    errno.ENOTDIR: "a file lies where a folder is needed; choose another folder",
+    errno.EEXIST: "a file lies where a folder is needed; choose another folder",
 }
 
 
@@ -43,11 +45,19 @@ def publish(path: Path) -> Iterator[Path]:
         _replace(partial, path)
     except OSError as error:
         remedy = _REMEDIES.get(error.errno or 0)
-        if remedy is None:
+        if remedy is None or not _concerns(error, path):
             raise
         raise OutputError(f"{path} cannot be written: {remedy}.") from error
     finally:
         remove(partial)
+
+
+def _concerns(error: OSError, path: Path) -> bool:
+    """Whether an error is about the place of `path`, not about some input read meanwhile."""
+    if error.filename is None:
+        return True
+    named, path = Path(str(error.filename)).absolute(), path.absolute()
+    return named.is_relative_to(path.parent) or path.is_relative_to(named)
 
 
 def _replace(partial: Path, path: Path) -> None:
@@ -65,8 +75,8 @@ def remove(path: Path) -> None:
     """Remove a file or a folder with all it holds; nothing happens where there is none."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+    elif path.exists() or path.is_symlink():
+        path.unlink()
 
 
 def free_bytes(path: Path) -> int:
@@ -117,5 +127,8 @@ def sha256_of_value(value: Any) -> str:
 
 
 def relative_href(target: Path, folder: Path) -> str:
-    """The POSIX path from `folder` to `target`, for hrefs that survive a moved repository."""
-    return Path(os.path.relpath(target.resolve(), folder.resolve())).as_posix()
+    """The POSIX path from `folder` to `target`, for hrefs that survive a moved repository.
+
+    A `target` that is a link keeps its own place: what it points to may lie outside the repository.
+    """
+    return Path(os.path.relpath(target, folder)).as_posix()

@@ -151,6 +151,10 @@ class PatchStore:
     def __len__(self) -> int:
         return len(self.patches["label"])
 
+    def __reduce__(self) -> tuple[type[PatchStore], tuple[Path, StoreMeta]]:
+        """Another process maps the pixels itself instead of being sent a copy."""
+        return PatchStore, (self.folder, self.meta)
+
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """(N, C, P, P) as metadata and table state it."""

@@ -1,0 +1,49 @@
+"""Command `describe`: the table of layers of a network, before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from pipeline.config import TrainConf, load
+from pipeline.errors import ConfigError
+from pipeline.geo.bands import BANDS, select
+from pipeline.learn.layers import PRESETS, plan, resolve
+from pipeline.learn.table import table
+from pipeline.store import PatchStore
+
+USUAL_PATCH_PX = 16
+USUAL_CLASSES = 10
+
+
+def run(
+    conf: Path,
+    network: str | None = None,
+    store: Path | None = None,
+    numbers: Mapping[str, int | None] | None = None,
+) -> None:
+    """Print the layers of a network.
+
+    Args:
+        conf: The conf of `train`, for the network and the choice of bands.
+        network: A preset to take instead of the conf's network.
+        store: A store, for its bands, patches and classes.
+        numbers: `bands`, `patch` (px) and `classes` where stated: they go before conf and store.
+
+    Raises:
+        LenscapeError: when an input is missing, or the layers do not fit.
+    """
+    settings = TrainConf() if network is not None and not conf.exists() else load(conf, TrainConf)
+    if network is not None and network not in PRESETS:
+        raise ConfigError(f"--network {network!r} is unknown; choose from {', '.join(PRESETS)}.")
+    preset, layout = resolve(network or settings.network)
+    meta = None if store is None else PatchStore.open(store).meta
+    stated = {name: number for name, number in (numbers or {}).items() if number is not None}
+    bands = stated.get("bands") or len(
+        select(settings.bands, meta.bands if meta else list(BANDS), f"{conf}: key 'bands'")
+    )
+    patch = stated.get("patch") or (meta.geometry.patch_px if meta else USUAL_PATCH_PX)
+    classes = stated.get("classes") or (len(meta.classes) if meta else USUAL_CLASSES)
+    layers = plan(layout, bands, patch, classes)
+    print(f"network {preset} on patches of {patch} x {patch} px, {bands} bands, {classes} classes\n")
+    print(table(layers, meta.geometry.pixel_m if meta else 10.0), end="")

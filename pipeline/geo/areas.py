@@ -1,0 +1,80 @@
+"""`areas.csv`: how much ground a class map gives to each class. Pixel counts, not area estimates."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.store import ClassInfo
+
+HEADER = (
+    "# Ground that the class map gives to each class, inside the scene; each piece counts once.",
+    "# These are pixel counts and no area estimates: the errors of the map are in them. For areas",
+    "# with confidence intervals, adjust them by the confusion matrix of a random sample.",
+)
+COLUMNS = ("value", "name", "cells", "mapped_ha", "percent")
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Cells and ground of each value of a class map."""
+
+    cells: npt.NDArray[np.int64]
+    """Cells with the value, 256 values."""
+    ground_px: npt.NDArray[np.int64]
+    """Pixels of the scene under those cells; what reaches past its edge does not count."""
+
+    @classmethod
+    def empty(cls) -> Tally:
+        """A tally of nothing."""
+        return cls(np.zeros(256, dtype=np.int64), np.zeros(256, dtype=np.int64))
+
+    def plus(
+        self,
+        cells: npt.NDArray[np.uint8],
+        rows_px: npt.NDArray[np.integer],
+        cols_px: npt.NDArray[np.integer],
+    ) -> Tally:
+        """This tally and a block of uint8 (h, w) cells.
+
+        `rows_px` (h) and `cols_px` (w) are how many rows and columns of pixels of each row and
+        column of cells lie inside the scene.
+        """
+        flat = cells.ravel()
+        # sums of whole numbers below 2**53 are exact in float64
+        ground = np.bincount(flat, np.outer(rows_px, cols_px).ravel(), minlength=256)
+        return Tally(
+            self.cells + np.bincount(flat, minlength=256),
+            self.ground_px + np.rint(ground).astype(np.int64),
+        )
+
+    def shares(self) -> npt.NDArray[np.float64]:
+        """The share of the scene's ground that each value has, 256 values."""
+        shares: npt.NDArray[np.float64] = self.ground_px / max(int(self.ground_px.sum()), 1)
+        return shares
+
+
+def areas_csv(tally: Tally, classes: Sequence[ClassInfo], pixel_m: float) -> str:
+    """The table as text: a row a class, then nodata and the total, which is the scene's area."""
+    text = io.StringIO()
+    text.write("\n".join(HEADER) + "\n")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    values = [*range(1, len(classes) + 1), 0]
+    names = [*(info.name for info in classes), "nodata"]
+    shares = tally.shares()
+    for value, name in zip(values, names, strict=True):
+        hectares = _hectares(int(tally.ground_px[value]), pixel_m)
+        writer.writerow([value, name, tally.cells[value], hectares, f"{100 * shares[value]:.2f}"])
+    total = int(tally.ground_px.sum())
+    writer.writerow(["", "total", tally.cells.sum(), _hectares(total, pixel_m), "100.00"])
+    return text.getvalue()
+
+
+def _hectares(pixels: int, pixel_m: float) -> str:
+    return f"{pixels * pixel_m**2 / 1e4:.2f}"  # exact for pixels of 10 m

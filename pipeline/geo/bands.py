@@ -1,0 +1,94 @@
+"""The Sentinel-2 MSI bands, choices of them, and the way from DN to reflectance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.errors import ConfigError
+
+QUANTIFICATION = 10_000
+"""Harmonised DN per unit of reflectance, as in the products themselves."""
+LARGEST_DN = 65_534
+"""The largest harmonised DN; 65535 marks saturation in a product."""
+
+
+@dataclass(frozen=True)
+class Band:
+    """One band of the Sentinel-2 MultiSpectral Instrument."""
+
+    name: str
+    common_name: str | None
+    """Name of the STAC extension `eo`, where it has one."""
+    center_wavelength_um: float
+    """Central wavelength of Sentinel-2A, micrometres."""
+    native_m: int
+    """Ground sampling distance of the product, metres."""
+
+
+# Central wavelengths of Sentinel-2A: ESA, Sentinel-2 Spectral Response Functions,
+# COPE-GSEG-EOPG-TN-15-0007.
+BANDS: dict[str, Band] = {
+    band.name: band
+    for band in (
+        Band("B01", "coastal", 0.4427, 60),
+        Band("B02", "blue", 0.4924, 10),
+        Band("B03", "green", 0.5598, 10),
+        Band("B04", "red", 0.6646, 10),
+        Band("B05", "rededge071", 0.7041, 20),
+        Band("B06", "rededge075", 0.7405, 20),
+        Band("B07", "rededge078", 0.7828, 20),
+        Band("B08", "nir", 0.8328, 10),
+        Band("B8A", "nir08", 0.8647, 20),
+        Band("B09", "nir09", 0.9451, 60),
+        Band("B10", "cirrus", 1.3735, 60),
+        Band("B11", "swir16", 1.6137, 20),
+        Band("B12", "swir22", 2.2024, 20),
+    )
+}
+"""All bands by name, in the order of every store."""
+
+_CHOICES = {"rgb": ("B04", "B03", "B02"), "10m": ("B02", "B03", "B04", "B08")}
+
+
+def select(spec: str | Sequence[str], available: Sequence[str], where: str) -> tuple[str, ...]:
+    """The bands that a conf asks for.
+
+    Args:
+        spec: `all`, `rgb`, `10m`, or a list of names in the order wanted.
+        available: The bands that there are.
+        where: The file and key that ask, for the message.
+
+    Raises:
+        ConfigError: when a band is unknown, missing or stands twice.
+    """
+    if spec == "all":
+        return tuple(available)
+    names = _CHOICES[spec] if isinstance(spec, str) else tuple(spec)
+    there = ", ".join(available)
+    for name in names:
+        if name not in BANDS:
+            raise ConfigError(
+                f"{where}: {name!r} is no Sentinel-2 band; choose from {there}."
+            )
+        if name not in available:
+            raise ConfigError(f"{where}: band {name} is not in the data; choose from {there}.")
+        if names.count(name) > 1:
+            raise ConfigError(f"{where}: band {name} stands twice; each may stand once.")
+    return names
+
+
+def harmonise(dn: npt.NDArray[np.integer], scale: float, offset: float) -> npt.NDArray[np.uint16]:
+    """Harmonised DN (reflectance x 10000) from a product's DN, in any shape.
+
+    Reflectance = DN * scale + offset, in one rounding. DN 0 stays 0, nodata, whatever the offset;
+    65535 is saturated and becomes nodata; what is at or below 0 after the offset is darkest, 1.
+    """
+    unusable = (dn == 0) | (dn == 65_535)
+    values = np.rint(dn * (scale * QUANTIFICATION) + offset * QUANTIFICATION)
+    harmonised = np.clip(values, 1, LARGEST_DN).astype(np.uint16)
+    harmonised[unusable] = 0
+    return harmonised

@@ -1,0 +1,159 @@
+"""The one door to raster files: open, check, read; every failure names the file and the remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import rasterio
+from rasterio.enums import Resampling
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.windows import Window as RasterWindow
+
+from pipeline.errors import SceneError
+from pipeline.geo.grid import SceneGrid, Window
+
+_DRIVERS = {"GTiff", "COG", "JP2OpenJPEG", "JP2ECW", "JP2KAK", "JP2MrSID", "VRT"}
+_TYPES = {"uint8", "uint16", "int16"}
+
+
+@dataclass(frozen=True)
+class RasterFile:
+    """What one raster file of one band says of itself."""
+
+    href: str
+    """Path or URL."""
+    grid: SceneGrid
+    dtype: str
+    driver: str
+
+
+@contextmanager
+def opened(href: str) -> Iterator[Any]:
+    """The dataset of a path or URL, open for reading.
+
+    Raises:
+        SceneError: when it is missing, unreadable or broken; also for what fails while it is open.
+    """
+    path = Path(href)
+    if "://" not in href and not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise SceneError(f"{href} {what}; name the raster file of one band.")
+    try:
+        # One thread inside GDAL: with more, a damaged JPEG 2000 file comes back as zeros without an
+        # error. Pieces of work run side by side instead.
+        with (
+            rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR", GDAL_NUM_THREADS="1"),
+            rasterio.open(href) as dataset,
+        ):
+            yield dataset
+    except (RasterioError, NotGeoreferencedWarning, OSError, ValueError) as error:
+        reason = str(error.__cause__ or error).split("\n")[0].rstrip(".")
+        raise SceneError(
+            f"{href} cannot be read ({reason}); it is damaged or no raster: fetch or export it again."
+        ) from error
+
+
+def inspect(href: str) -> RasterFile:
+    """Open a raster file of one band and check that it lies on a grid that lenscape can use.
+
+    Raises:
+        SceneError: when it is no GeoTIFF or JPEG 2000, has several bands, no CRS, a CRS in degrees
+            or without EPSG code, a rotated or south-up grid, or values that are no DN.
+    """
+    require_whole(Path(href))
+    with opened(href) as dataset:
+        if dataset.driver not in _DRIVERS:
+            raise SceneError(
+                f"{href} is a {dataset.driver} file whatever its name says; "
+                "give a GeoTIFF or JPEG 2000 file."
+            )
+        if dataset.count != 1:
+            raise SceneError(f"{href} has {dataset.count} bands; give one file per band.")
+        if dataset.dtypes[0] not in _TYPES:
+            raise SceneError(
+                f"{href} holds {dataset.dtypes[0]} values; give digital numbers (uint16) with their "
+                "scale and offset in the conf."
+            )
+        return RasterFile(href, _grid(dataset, href), dataset.dtypes[0], dataset.driver)
+
+
+def require_whole(path: Path) -> None:
+    """Refuse a JPEG 2000 file that was cut off.
+
+    Its boxes state their length (ISO/IEC 15444-1, annex I.4), so a missing end shows without decoding.
+
+    Raises:
+        SceneError: when the file ends before its last box does.
+    """
+    if path.suffix.lower() != ".jp2" or not path.is_file():
+        return
+    size, start = path.stat().st_size, 0
+    with path.open("rb") as stream:
+        while start < size:
+            stream.seek(start)
+            head = stream.read(16)
+            length = int.from_bytes(head[:4], "big")
+            if length == 1:
+                length = int.from_bytes(head[8:16], "big")
+            if length == 0:
+                # the last box reaches to the end of the file; a codestream ends with FF D9
+                stream.seek(-2, 2)
+                start = size if stream.read() == b"\xff\xd9" else size + 1
+                break
+            start += max(length, 8)
+    if start != size:
+        raise SceneError(f"{path} is truncated: it ends before its image does; fetch it again.")
+
+
+def _grid(dataset: Any, href: str) -> SceneGrid:
+    crs, transform = dataset.crs, dataset.transform
+    if crs is None:
+        raise SceneError(f"{href} has no CRS; assign one (gdal_edit.py -a_srs EPSG:...).")
+    if not crs.is_projected or crs.linear_units_factor[1] != 1.0:
+        raise SceneError(
+            f"{href} has the CRS {crs.to_string()}, which is not in metres; "
+            "reproject it to its UTM zone (gdalwarp -t_srs EPSG:326..)."
+        )
+    epsg = crs.to_epsg()
+    if epsg is None:
+        raise SceneError(f"{href} has a CRS without EPSG code; assign the one of its UTM zone.")
+    if transform.b or transform.d:
+        raise SceneError(f"{href} is rotated; warp it to a north-up grid (gdalwarp).")
+    if transform.e > 0:
+        raise SceneError(f"{href} is south-up; warp it to a north-up grid (gdalwarp).")
+    pixel_m = float(transform.a)
+    if pixel_m != -transform.e or pixel_m % 10:
+        raise SceneError(
+            f"{href} has pixels of {pixel_m:g} x {-transform.e:g} m; "
+            "give Sentinel-2 bands at 10, 20 or 60 m."
+        )
+    return SceneGrid(epsg, transform.c, transform.f, dataset.height, dataset.width, pixel_m)
+
+
+def read(dataset: Any, window: Window) -> npt.NDArray[Any]:
+    """The pixels (H, W) of a window that lies inside a dataset of one band."""
+    view = RasterWindow(window.col, window.row, window.width, window.height)
+    pixels: npt.NDArray[Any] = dataset.read(1, window=view)
+    return pixels
+
+
+def read_decimated(dataset: Any, max_px: int) -> npt.NDArray[Any]:
+    """The whole dataset by nearest neighbour at `max_px` on its longer side or less, (h, w)."""
+    factor = max(1.0, max(dataset.height, dataset.width) / max_px)
+    shape = (round(dataset.height / factor) or 1, round(dataset.width / factor) or 1)
+    pixels: npt.NDArray[Any] = dataset.read(1, out_shape=shape, resampling=Resampling.nearest)
+    return pixels
+
+
+def nearest_index(
+    first: float, step_m: float, centers: npt.NDArray[np.floating]
+) -> npt.NDArray[np.intp]:
+    """Along one axis, the pixel of `step_m` metres that holds each coordinate; -1 or less before it."""
+    # the guard keeps float noise at an edge between two pixels from choosing the one before
+    return np.floor((centers - first) / step_m + 1e-9).astype(np.intp)

@@ -1,0 +1,208 @@
+"""Training by Lightning: data, conf and machine in; the classifier of the best epoch out."""
+
+from __future__ import annotations
+
+import logging
+import math
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Callback, Trainer, seed_everything
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from tqdm import tqdm
+
+from pipeline.config import ComputeConf, TrainConf
+from pipeline.errors import ConfigError
+from pipeline.files import sha256_of_value
+from pipeline.learn.classifier import Hashes, ModelMeta, PatchClassifier
+from pipeline.learn.dataset import PatchDataModule, TrainingData
+from pipeline.learn.history import Epoch
+from pipeline.learn.layers import resolve
+from pipeline.learn.task import PatchClassification
+
+_MONITORS = {"balanced_accuracy": ("val_balanced_accuracy", "max"), "loss": ("val_loss", "min")}
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """A trained model and how it came about."""
+
+    classifier: PatchClassifier
+    """With the weights of the best epoch, on the CPU, ready to predict."""
+    history: tuple[Epoch, ...]
+    best: Epoch
+    """The row of the epoch whose weights were kept."""
+    first_process: bool
+    """False in all but one of the processes of a training on several devices."""
+
+
+def fit(
+    data: TrainingData,
+    conf: TrainConf,
+    compute: ComputeConf,
+    on_epoch: Callable[[Epoch], None] | None = None,
+) -> FitResult:
+    """Train a network and keep the epoch that validates best.
+
+    Args:
+        data: Training and validation patches; the test part is not among them.
+        conf: Network, loss, augmentation and schedule.
+        compute: Machine and precision.
+        on_epoch: Called with each row of the history as it comes, in the first process only.
+
+    Raises:
+        NetworkError: when the layers do not fit the patches.
+        ConfigError: when the machine lacks the accelerator, or training diverges.
+    """
+    history: list[Epoch] = []
+
+    def record(row: Epoch) -> None:
+        _refuse_divergence(row, conf)
+        history.append(row)
+        if on_epoch is not None and trainer.is_global_zero:
+            on_epoch(row)
+
+    with _settled(), tempfile.TemporaryDirectory() as scratch:
+        seed_everything(conf.seed, workers=True, verbose=False)
+        weights = data.class_weights(conf.class_weight_exponent)
+        task = PatchClassification(_meta(data, conf), conf, weights, record)
+        trainer = _trainer(conf, compute, Path(scratch))
+        trainer.fit(task, PatchDataModule(data, conf.batch_size, conf.seed, compute.loaders))
+        checkpoint = cast(ModelCheckpoint, trainer.checkpoint_callback)
+        kept = torch.load(checkpoint.best_model_path, map_location="cpu", weights_only=True)
+    task.load_state_dict(kept["state_dict"])
+    best = history[kept["epoch"]]
+    return FitResult(task.model.cpu().eval(), tuple(history), best, trainer.is_global_zero)
+
+
+def _meta(data: TrainingData, conf: TrainConf) -> ModelMeta:
+    store = data.store.meta
+    preset, network = resolve(conf.network)
+    return ModelMeta(
+        preset=preset,
+        network=network,
+        bands=list(data.bands),
+        geometry=store.geometry,
+        resampling=store.resampling,
+        classes=store.classes,
+        credit=store.credit,
+        statistics=data.input_statistics,
+        scenes=store.scenes,
+        hashes=Hashes(
+            store=data.store.sha256,
+            split=data.split_sha256,
+            conf=sha256_of_value(conf.model_dump(mode="json")),
+        ),
+    )
+
+
+def _trainer(conf: TrainConf, compute: ComputeConf, scratch: Path) -> Trainer:
+    """A trainer that leaves nothing behind; it stops early and keeps the best epoch in `scratch`."""
+    monitor, mode = _MONITORS[conf.monitor]
+    callbacks: list[Callback] = [
+        EarlyStopping(monitor, patience=conf.patience, mode=mode),
+        ModelCheckpoint(scratch, monitor=monitor, mode=mode, save_weights_only=True),
+        Progress(conf.epochs),
+    ]
+    try:
+        return Trainer(
+            accelerator=compute.accelerator,
+            devices=compute.devices,
+            precision=_precision(compute),
+            max_epochs=conf.epochs,
+            callbacks=callbacks,
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,  # BatchRows shares the rows out itself
+            # an operation without a deterministic form on some device is worth a warning, no stop
+            deterministic="warn",
+            default_root_dir=scratch,
+        )
+    except MisconfigurationException as error:
+        raise ConfigError(
+            f"the compute conf asks for accelerator {compute.accelerator!r} and devices "
+            f"{compute.devices!r}, which this machine does not have; set both to auto."
+        ) from error
+
+
+def _precision(compute: ComputeConf) -> Literal["32-true", "bf16-mixed"]:
+    cuda = compute.accelerator != "cpu" and torch.cuda.is_available()
+    if compute.precision == "bf16" or (compute.precision == "auto" and cuda):
+        return "bf16-mixed"
+    return "32-true"
+
+
+def _refuse_divergence(row: Epoch, conf: TrainConf) -> None:
+    if not (math.isfinite(row.train_loss) and math.isfinite(row.validation_loss)):
+        raise ConfigError(
+            f"training diverged in epoch {row.epoch} (the loss is no finite number): "
+            f"lr {conf.lr:g} is too large for this network; lower it in the conf of train."
+        )
+
+
+@contextmanager
+def _settled() -> Iterator[None]:
+    """Lightning without its advice on stderr; torch's choice of algorithms as it was, afterwards."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            # batches come whole from a memory map: worker processes would only copy them
+            warnings.filterwarnings("ignore", ".*does not have many workers.*")
+            # Lightning 2.6 with torch 2.15: its own affair
+            warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated.*", FutureWarning)
+            yield
+    finally:
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+class Progress(Callback):
+    """One line on stderr: epochs, batches and the scores of the last epoch."""
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs = epochs
+        self.bar: Any = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Open the bar in the first process."""
+        del pl_module
+        batches = int(trainer.num_training_batches)
+        hidden = not trainer.is_global_zero
+        self.bar = tqdm(total=self.epochs * batches, unit="batch", disable=hidden, file=sys.stderr)
+
+    def on_train_batch_end(self, *args: Any, **kwargs: Any) -> None:
+        """Advance by a batch."""
+        del args, kwargs
+        self.bar.update()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """Show the scores of the epoch."""
+        del pl_module
+        scores = trainer.callback_metrics
+        self.bar.set_description(f"epoch {trainer.current_epoch + 1} of {self.epochs}", refresh=False)
+        self.bar.set_postfix(
+            loss=f"{float(scores['val_loss']):.3f}",
+            balanced=f"{float(scores['val_balanced_accuracy']):.3f}",
+        )
+
+    def teardown(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
+        """Close the bar, however training ends."""
+        del trainer, pl_module, stage
+        if self.bar is not None:
+            self.bar.close()

@@ -1,0 +1,54 @@
+"""What an epoch gave: written as `history.csv`, logged to MLflow, drawn as curves."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from pipeline.errors import StoreError
+from pipeline.files import publish
+
+
+class Epoch(NamedTuple):
+    """One row of the history."""
+
+    epoch: int
+    """From 1."""
+    train_loss: float
+    """Mean over the augmented training patches while they were learnt, with dropout."""
+    validation_loss: float
+    """The same loss over the validation part, as it is."""
+    train_balanced_accuracy: float
+    """Recall averaged over the classes, over the augmented training patches."""
+    validation_balanced_accuracy: float
+    """Recall averaged over the classes that the validation part has."""
+    lr: float
+    """Learning rate at the end of the epoch."""
+
+
+def write_history(path: Path, rows: Sequence[Epoch]) -> None:
+    """Write the history as CSV with a header."""
+    with publish(path) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(Epoch._fields)
+        writer.writerows([row.epoch, *(f"{value:.6g}" for value in row[1:])] for row in rows)
+
+
+def read_history(path: Path) -> list[Epoch]:
+    """The rows of a history.
+
+    Raises:
+        StoreError: when the file is missing or broken.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            rows = list(csv.DictReader(stream))
+        return [
+            Epoch(int(row["epoch"]), *(float(row[name]) for name in Epoch._fields[1:])) for row in rows
+        ]
+    except FileNotFoundError:
+        raise StoreError(f"{path} does not exist; run `train` first.") from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise StoreError(f"{path} is broken ({type(error).__name__}); run `train` again.") from error

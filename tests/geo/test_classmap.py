@@ -1,0 +1,176 @@
+import hashlib
+import json
+import shutil
+import subprocess
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from PIL import Image
+
+from pipeline.geo import classmap, cog, style
+from pipeline.store import ClassInfo
+
+PROBE = Path(__file__).parents[1] / "qgis_probe.py"
+CLASSES = [
+    ClassInfo(name="forest", title='Wald & Forst <mit "Anführung">', color="#1B7837"),
+    ClassInfo(name="water", title="水域", color="#2166ac"),
+    ClassInfo(name="meadow", title="Луг / مرج", color="#ffee08"),
+    ClassInfo(name="absent", title="100 % of $nothing", color="#ff00ff"),
+]
+GRID = cog.MapGrid(32633, Affine(80, 0, 300000, 0, -80, 5800000), 310, 420)
+PROVENANCE = classmap.Provenance(
+    scene="S",
+    datetime="2017-02-16T10:21:01Z",
+    level="L1C",
+    baseline="02.04",
+    platform=None,
+    bands=["B02", "B8A"],
+    hashes={"weights": "ab" * 32, "store": "cd" * 32},
+    credit="© OpenStreetMap contributors, ODbL 1.0",
+)
+
+
+def cells():
+    values = np.kron(np.arange(12).reshape(3, 4) % 4, np.ones((104, 105), dtype=int))
+    return values[: GRID.rows].astype(np.uint8)  # 0 (nodata) to 3; the last class never occurs
+
+
+@pytest.fixture(scope="module")
+def maps(tmp_path_factory):
+    """A class map and its confidence, published in a folder with a space and an umlaut."""
+    folder = tmp_path_factory.mktemp("maps") / "meine Kärtchen"
+    folder.mkdir()
+    paths = folder / "S_classmap.tif", folder / "S_confidence.tif"
+    confidence = np.where(cells() > 0, 30 * cells(), classmap.CONFIDENCE_NODATA).astype(np.uint8)
+    with (
+        cog.canvas(folder / "a.tif", GRID, classmap.NODATA) as first,
+        cog.canvas(folder / "b.tif", GRID, classmap.CONFIDENCE_NODATA) as second,
+    ):
+        first.paint(0, 0, cells())
+        second.paint(0, 0, confidence)
+        classmap.write_class_map(first, paths[0], CLASSES, PROVENANCE)
+        classmap.write_confidence(second, paths[1], PROVENANCE)
+    return paths
+
+
+def hashes(folder):
+    files = sorted(file for file in folder.iterdir() if not file.name.endswith(".tif.aux.xml"))
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+@pytest.fixture(scope="module")
+def seen(maps, tmp_path_factory):
+    """What QGIS shows of the maps, asked for everything that makes viewers write files."""
+    python = "/usr/bin/python3"
+    known = shutil.which(python) and subprocess.run([python, "-c", "import qgis.core"], check=False,
+                                                    capture_output=True).returncode == 0  # fmt: skip
+    if not known:
+        pytest.skip("QGIS is absent: /usr/bin/python3 has no qgis.core (Debian: python3-qgis)")
+    before = hashes(maps[0].parent)
+    pictures = tmp_path_factory.mktemp("pictures")
+    command = [python, str(PROBE), str(pictures), *map(str, maps)]
+    answer = subprocess.run(command, check=True, capture_output=True, text=True)
+    return json.loads(answer.stdout), before
+
+
+def test_qgis_shows_exactly_the_classes_with_names_and_colours(maps, seen):
+    shown = seen[0][str(maps[0])]
+    expected = [[info.title, info.color.lower()] for info in CLASSES]
+    assert shown["renderer"] == "paletted"
+    assert shown["legend"] == expected
+    # the first line is QGIS's own: the band that is shown
+    assert shown["tree"] == [
+        "Band 1: land cover class (Palette)",
+        *(info.title for info in CLASSES),
+    ]
+
+
+def test_qgis_shows_confidence_as_a_ramp_from_0_to_100_per_cent(maps, seen):
+    shown = seen[0][str(maps[1])]
+    assert shown["renderer"] == "singlebandpseudocolor"
+    assert [label for label, _ in shown["legend"]] == ["0 %", "25 %", "50 %", "75 %", "100 %"]
+    assert shown["statistics"][:2] == [30, 90]
+
+
+def test_qgis_puts_the_maps_where_they_lie(maps, seen):
+    for path in maps:
+        shown = seen[0][str(path)]
+        assert shown["crs"] == "EPSG:32633"
+        assert shown["extent"] == [300000, 5800000 - 310 * 80, 300000 + 420 * 80, 5800000]
+
+
+def test_qgis_paints_the_colours_of_the_classes_and_nothing_where_there_is_no_data(maps, seen):
+    picture = np.asarray(Image.open(seen[0][str(maps[0])]["png"]).convert("RGBA"))
+    painted = {tuple(color) for color in picture[picture[..., 3] == 255][:, :3].tolist()}
+    assert painted == {style.rgb(info.color) for info in CLASSES[:3]}
+    height = round(600 * 310 / 420)
+    top = (600 - height) // 2  # QGIS keeps the scale and centres the map
+    row, col = top + height // 6, 600 // 8
+    assert picture[row, col, 3] == 0, "the first square is nodata"
+    assert tuple(picture[row, col + 150][:3]) == style.rgb(CLASSES[0].color)
+    confidence = np.asarray(Image.open(seen[0][str(maps[1])]["png"]).convert("RGBA"))
+    assert confidence[row, col, 3] == 0
+    assert confidence[row, col + 150, 3] == 255
+
+
+def test_statistics_and_histograms_asked_for_leave_our_files_as_they_are(maps, seen):
+    answer, before = seen
+    assert answer[str(maps[0])]["statistics"][:2] == [1, 3]
+    assert answer[str(maps[0])]["histogram"][1] == (cells() == 1).sum()
+    assert hashes(maps[0].parent) == before
+    others = set(answer["files"]) - set(before)
+    assert all(name.endswith(".tif.aux.xml") for name in others), "what .dvcignore lets viewers add"
+
+
+def test_gdal_knows_the_names_before_and_after_a_viewer_wrote_its_file(maps, seen):
+    shown = seen[0][str(maps[0])]
+    assert shown["categories"] == ["nodata", *(info.title for info in CLASSES)]
+    assert shown["colors"][1:] == [[*style.rgb(info.color), 255] for info in CLASSES]
+    assert Path(f"{maps[0]}.aux.xml").exists(), "GDAL wrote no file: the test shows nothing"
+
+
+def test_names_stand_in_files_that_viewers_do_not_write(maps):
+    tree = ET.parse(f"{maps[0]}.aux.aux.xml")
+    names = [node.text for node in tree.iterfind(".//CategoryNames/Category")]
+    assert names == ["nodata", *(info.title for info in CLASSES)]
+    assert Path(f"{maps[0]}.aux").read_bytes().startswith(b"EHFA_HEADER_TAG")
+
+
+def test_tags_say_where_a_map_comes_from_and_nothing_else(maps):
+    for path in maps:
+        with rasterio.open(path) as dataset:
+            tags = dataset.tags()
+        assert tags == {
+            "AREA_OR_POINT": "Area",
+            "ATTRIBUTION": "Contains modified Copernicus Sentinel data 2017. "
+            "© OpenStreetMap contributors, ODbL 1.0.",
+            "LENSCAPE_BANDS": "B02 B8A",
+            "LENSCAPE_BASELINE": "02.04",
+            "LENSCAPE_DATETIME": "2017-02-16T10:21:01Z",
+            "LENSCAPE_LEVEL": "L1C",
+            "LENSCAPE_SCENE": "S",
+            "LENSCAPE_STORE_SHA256": "cd" * 32,
+            "LENSCAPE_VERSION": tags["LENSCAPE_VERSION"],
+            "LENSCAPE_WEIGHTS_SHA256": "ab" * 32,
+        }
+
+
+def test_the_most_probable_class_wins_of_equals_the_first():
+    probabilities = np.array(
+        [[[0.5, 0.2, 0.3]], [[0.5, 0.205, 0.3]], [[0.0, 0.595, 0.4]]], dtype=np.float32
+    )
+    mapped = np.array([[True, True, False]])
+    values, confidence = classmap.decide(probabilities, mapped)
+    assert values.tolist() == [[1, 3, 0]]
+    assert confidence.tolist() == [[50, 60, 255]]
+    assert values.dtype == confidence.dtype == np.uint8
+
+
+def test_characters_that_xml_cannot_hold_do_not_break_a_style():
+    odd = [ClassInfo(name="a", title="a\x00b\x0b\nc\ud800 <&>'\"", color="#000000")]
+    entry = ET.fromstring(style.class_map_qml(odd).split("\n", 1)[1]).find(".//paletteEntry")
+    assert entry.get("label") == "a b c  <&>'\""

@@ -1,0 +1,166 @@
+"""Outputs appear whole or not at all; the same value gives the same bytes."""
+
+import errno
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import OutputError
+from pipeline.files import (
+    canonical_json,
+    free_bytes,
+    publish,
+    relative_href,
+    remove,
+    require_space,
+    sha256_of,
+    sha256_of_value,
+    write_json,
+)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_appears_with_its_folder(tmp_path: Path) -> None:
+    with publish(tmp_path / "new" / "a.txt") as partial:
+        partial.write_text("whole")
+        assert names(tmp_path / "new") == [partial.name]
+    assert names(tmp_path / "new") == ["a.txt"]
+    assert (tmp_path / "new" / "a.txt").read_text() == "whole"
+
+
+def test_a_folder_replaces_the_old_one_whole(tmp_path: Path) -> None:
+    for name in ("old.txt", "new.txt"):
+        with publish(tmp_path / "out") as partial:
+            partial.mkdir()
+            (partial / name).touch()
+    assert names(tmp_path) == ["out"]
+    assert names(tmp_path / "out") == ["new.txt"]
+
+
+def test_read_only_outputs_are_replaced(tmp_path: Path) -> None:
+    """DVC makes outputs that it links into its cache read-only."""
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    path.chmod(0o444)
+    kept = tmp_path / "cache.txt"
+    kept.hardlink_to(path)
+    with publish(path) as partial:
+        partial.write_text("new")
+    assert (path.read_text(), kept.read_text()) == ("new", "old")
+
+
+@pytest.mark.parametrize("failure", [RuntimeError("broken"), KeyboardInterrupt()])
+def test_a_failure_leaves_what_was_there(tmp_path: Path, failure: BaseException) -> None:
+    (tmp_path / "a.txt").write_text("old")
+
+    def fail() -> None:
+        with publish(tmp_path / "a.txt") as partial:
+            partial.write_text("half")
+            raise failure
+
+    with pytest.raises(type(failure)):
+        fail()
+    assert names(tmp_path) == ["a.txt"]
+    assert (tmp_path / "a.txt").read_text() == "old"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path: Path) -> None:
+    def fill() -> None:
+        with publish(tmp_path / "a.txt") as partial:
+            partial.write_text("half")
+            Path("/dev/full").write_text("more than fits")
+
+    with pytest.raises(
+        OutputError, match=r"a\.txt cannot be written: the disk is full; free some space"
+    ):
+        fill()
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.EACCES, "permission denied"),
+        (errno.EROFS, "read-only"),
+        (errno.EDQUOT, "quota is used up"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_one_sentence(
+    tmp_path: Path, number: int, words: str
+) -> None:
+    with pytest.raises(OutputError, match=words), publish(tmp_path / "a.txt") as partial:
+        raise OSError(number, os.strerror(number), str(partial))
+
+
+def test_a_file_in_place_of_a_folder_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(OutputError, match="a file lies where a folder is needed"),
+        publish(tmp_path / "file" / "a.txt"),
+    ):
+        pytest.fail("there is no place to write to")
+
+
+def test_an_input_that_cannot_be_read_is_not_blamed_on_the_output(tmp_path: Path) -> None:
+    secret = tmp_path / "secret.txt"
+    out = tmp_path / "out" / "a.txt"
+    with pytest.raises(PermissionError), publish(out):
+        raise PermissionError(errno.EACCES, "Permission denied", str(secret))
+
+
+def test_space_is_asked_for_first(tmp_path: Path) -> None:
+    place = tmp_path / "not" / "yet"
+    require_space(place, 1, "the store")
+    needed = 10 * free_bytes(place)
+    with pytest.raises(
+        OutputError, match=r"the store at .*yet needs .* GB but only .* GB are free; free"
+    ):
+        require_space(place, needed, "the store")
+
+
+def test_json_is_canonical(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"b": 1, "a": "Müritz"})
+    assert (tmp_path / "a.json").read_bytes() == '{\n  "a": "Müritz",\n  "b": 1\n}\n'.encode()
+    assert sha256_of_value({"a": 1, "b": 2}) == sha256_of_value({"b": 2, "a": 1})
+    with pytest.raises(ValueError, match="JSON"):
+        canonical_json(float("nan"))
+
+
+def test_the_hash_is_that_of_the_bytes_in_order(tmp_path: Path) -> None:
+    content = os.urandom(3 << 20)
+    (tmp_path / "whole").write_bytes(content)
+    (tmp_path / "head").write_bytes(content[:1000])
+    (tmp_path / "tail").write_bytes(content[1000:])
+    expected = hashlib.sha256(content).hexdigest()
+    assert sha256_of(tmp_path / "whole") == expected
+    assert sha256_of(tmp_path / "head", tmp_path / "tail") == expected
+    assert sha256_of(tmp_path / "tail", tmp_path / "head") != expected
+
+
+def test_hrefs_lead_from_a_folder_to_a_file(tmp_path: Path) -> None:
+    href = relative_href(tmp_path / "data" / "demo" / "a.jp2", tmp_path / "data" / "scenes" / "train")
+    assert href == "../../demo/a.jp2"
+
+
+def test_hrefs_to_a_link_stay_within_the_repository(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere.jp2").touch()
+    (tmp_path / "data" / "own").mkdir(parents=True)
+    link = tmp_path / "data" / "own" / "a.jp2"
+    link.symlink_to(tmp_path / "elsewhere.jp2")
+    assert relative_href(link, tmp_path / "data" / "scenes") == "../own/a.jp2"
+
+
+def test_remove_takes_files_folders_links_and_nothing(tmp_path: Path) -> None:
+    (tmp_path / "folder" / "deep").mkdir(parents=True)
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "kept", target_is_directory=True)
+    (tmp_path / "kept").mkdir()
+    for name in ("folder", "file", "link", "nothing"):
+        remove(tmp_path / name)
+    assert names(tmp_path) == ["kept"]
