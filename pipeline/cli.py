@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -53,6 +54,20 @@ def fetch(conf: Path, train: Path, to_map: Path, sources: tuple[Path, ...]) -> N
     from pipeline.stages.fetch import run
 
     run(conf, train, to_map, sources)
+
+
+@cli.command()
+@click.option("--conf", type=EXISTING, default="conf/tile.yaml", show_default=True)
+@click.option("--classes", type=EXISTING, default="conf/classes.yaml", show_default=True)
+@click.option("--scenes", type=EXISTING, default="data/scenes/train", show_default=True)
+@click.option("--out", type=EXISTING, default="data/patches", show_default=True)
+@click.option("--sources", type=EXISTING, multiple=True, help="Folders that labels must lie in.")
+@COMPUTE
+def tile(**arguments: Any) -> None:
+    """Cut scenes into labelled patches."""
+    from pipeline.stages.tile import run
+
+    run(**arguments)
 
 
 @cli.command()

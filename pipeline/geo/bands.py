@@ -71,9 +71,7 @@ def select(spec: str | Sequence[str], available: Sequence[str], where: str) -> t
     there = ", ".join(available)
     for name in names:
         if name not in BANDS:
-            raise ConfigError(
-                f"{where}: {name!r} is no Sentinel-2 band; choose from {there}."
-            )
+            raise ConfigError(f"{where}: {name!r} is no Sentinel-2 band; choose from {there}.")
         if name not in available:
             raise ConfigError(f"{where}: band {name} is not in the data; choose from {there}.")
         if names.count(name) > 1:

@@ -200,9 +200,7 @@ def _band_fields(name: str, file: RasterFile, scale: float, offset: float) -> di
     }
 
 
-def _asset(
-    file: RasterFile, folder: Path, fields: dict[str, Any], role: str = "data"
-) -> pystac.Asset:
+def _asset(file: RasterFile, folder: Path, fields: dict[str, Any], role: str = "data") -> pystac.Asset:
     path, grid = Path(file.href), file.grid
     fields |= {
         "gsd": grid.pixel_m,

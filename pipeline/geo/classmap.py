@@ -25,12 +25,15 @@ from rasterio.errors import NotGeoreferencedWarning
 
 from pipeline import __version__
 from pipeline.geo import overviews, style
-from pipeline.geo.cog import Canvas, Cells, MapGrid, MapKind, write_cog
+from pipeline.geo.canvas import Canvas, Cells, MapGrid
+from pipeline.geo.cog import MapKind, write_cog
 from pipeline.store import ClassInfo
 
 NODATA = 0
 CONFIDENCE_NODATA = 255
 NODATA_NAME = "nodata"
+NAME_ENDS = (".aux", ".aux.aux.xml")
+"""What follows the name of a class map in those of the two files with its category names."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +136,7 @@ def write_confidence(painted: Canvas, path: Path, provenance: Provenance) -> Non
 
 def write_category_names(path: Path, grid: MapGrid, description: str, names: Sequence[str]) -> None:
     """Name the values 0, 1, ... of the raster at `path` in two files beside it."""
-    shell = path.with_name(f"{path.name}.aux")
+    shell, sheet = (path.with_name(f"{path.name}{end}") for end in NAME_ENDS)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)  # the TIFF says where it lies
         with rasterio.open(
@@ -152,4 +155,4 @@ def write_category_names(path: Path, grid: MapGrid, description: str, names: Seq
         "  </PAMRasterBand>",
         "</PAMDataset>",
     ]
-    path.with_name(f"{path.name}.aux.aux.xml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    sheet.write_text("\n".join(lines) + "\n", encoding="utf-8")

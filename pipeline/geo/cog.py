@@ -8,11 +8,9 @@ viewer has nothing to compute and to write beside it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
@@ -20,39 +18,15 @@ import numpy.typing as npt
 import rasterio
 import rasterio.shutil
 from affine import Affine
-from rasterio._err import CPLE_BaseError  # what GDAL says where rasterio has no word for it
-from rasterio.crs import CRS
-from rasterio.errors import RasterioError
-from rasterio.windows import Window as RasterioWindow
 
 from pipeline.errors import OutputError
 from pipeline.geo import overviews
+from pipeline.geo.canvas import BLOCK, Canvas, Cells, MapGrid, writing
 
-BLOCK = 256
-"""Side of the COG's internal squares, and the size at which overviews end."""
 _READ = 2048
 """Side of the squares of cells that are held in memory at a time; a power of 2."""
 
-Cells = npt.NDArray[np.uint8]
 Color = tuple[int, int, int]
-
-
-@dataclass(frozen=True)
-class MapGrid:
-    """Where the cells of a map lie: one pixel of the raster is one cell."""
-
-    epsg: int
-    transform: Affine
-    """From (col, row) of a cell's corner to (x, y) in the CRS, m."""
-    rows: int
-    cols: int
-
-    @property
-    def bounds(self) -> tuple[float, float, float, float]:
-        """Left, bottom, right, top in the CRS, m."""
-        left, top = self.transform @ (0, 0)
-        right, bottom = self.transform @ (self.cols, self.rows)
-        return left, bottom, right, top
 
 
 @dataclass(frozen=True)
@@ -69,61 +43,6 @@ class MapKind:
     unit: str = ""
 
 
-class Canvas:
-    """A map while it is painted: uint8 cells in an uncompressed file, read and written by squares."""
-
-    def __init__(self, path: Path, grid: MapGrid, nodata: int) -> None:
-        self.path = path
-        self.grid = grid
-        self.counts = np.zeros(256, dtype=np.int64)
-        """How often each value was painted."""
-        self._dataset = _create(path, grid, nodata)
-
-    def paint(self, row: int, col: int, cells: Cells) -> None:
-        """Write uint8 (h, w) cells with their top left corner at (row, col); each cell once."""
-        self.counts += np.bincount(cells.ravel(), minlength=256)
-        window = RasterioWindow(col, row, cells.shape[1], cells.shape[0])
-        self._dataset.write(cells, 1, window=window)
-
-    def read(self, row: int, col: int, height: int, width: int) -> Cells:
-        """Read uint8 (height, width) cells, which lie inside the map."""
-        window = RasterioWindow(col, row, width, height)
-        return self._dataset.read(1, window=window)  # type: ignore[no-any-return]
-
-    def squares(self, side: int) -> Iterator[tuple[int, int, Cells]]:
-        """All cells as (row, col, cells) in squares of at most `side`, row by row."""
-        for row in range(0, self.grid.rows, side):
-            for col in range(0, self.grid.cols, side):
-                height = min(side, self.grid.rows - row)
-                width = min(side, self.grid.cols - col)
-                yield row, col, self.read(row, col, height, width)
-
-    def flush(self) -> None:
-        """Bring everything to the file, so that others can read it."""
-        self._dataset.close()
-        self._dataset = rasterio.open(self.path, "r+")
-
-    def close(self) -> None:
-        """Close the file."""
-        self._dataset.close()
-
-
-@contextmanager
-def canvas(path: Path, grid: MapGrid, nodata: int) -> Iterator[Canvas]:
-    """Paint a map in a file at `path`, which is closed and removed at the end.
-
-    Raises:
-        OutputError: when the file cannot be written.
-    """
-    with _writing(path):
-        opened = Canvas(path, grid, nodata)
-        try:
-            yield opened
-        finally:
-            opened.close()
-            path.unlink(missing_ok=True)
-
-
 def write_cog(painted: Canvas, path: Path, kind: MapKind, tags: Mapping[str, str]) -> None:
     """Write what was painted as a COG with overviews, palette, statistics and tags.
 
@@ -136,10 +55,11 @@ def write_cog(painted: Canvas, path: Path, kind: MapKind, tags: Mapping[str, str
     levels = overviews.factors(painted.grid.rows, painted.grid.cols, BLOCK)
     smaller = {factor: folder / f"{painted.path.stem}.{factor}.tif" for factor in levels}
     vrt = folder / f"{painted.path.stem}.vrt"
-    with _writing(path):
+    with writing(path):
         try:
+            counts = [painted.counts]
             for factor, file in smaller.items():
-                _write_overview(painted, file, factor, kind)
+                counts.append(_write_overview(painted, file, factor, kind))
             painted.flush()
             numbers = statistics(painted.counts, kind.nodata)
             vrt.write_text(_vrt(painted, smaller, kind, tags, numbers), encoding="utf-8")
@@ -147,10 +67,27 @@ def write_cog(painted: Canvas, path: Path, kind: MapKind, tags: Mapping[str, str
                 vrt, path, driver="COG", BLOCKSIZE=BLOCK, COMPRESS="DEFLATE", LEVEL=9,
                 OVERVIEWS="FORCE_USE_EXISTING", BIGTIFF="IF_SAFER",
             )  # fmt: skip
-            _require_counts(path, painted)
+            _require_counts(path, counts)
         finally:
             for file in (vrt, *smaller.values()):
                 file.unlink(missing_ok=True)
+
+
+def read_small(path: Path, max_px: int) -> tuple[Cells, tuple[float, float, float, float]]:
+    """A COG of ours, reduced until it fits `max_px`: uint8 (h, w) and its bounds, m.
+
+    The bounds are those of whole squares of cells, which may reach past the map's.
+    """
+    with rasterio.open(path) as dataset:
+        rows, cols, transform = dataset.height, dataset.width, dataset.transform
+        cells = dataset.read(1) if max(rows, cols) <= max_px else None
+    if cells is not None:
+        return cells, MapGrid(0, transform, rows, cols).bounds
+    levels = overviews.factors(rows, cols, max_px)
+    with rasterio.open(path, overview_level=len(levels) - 1) as dataset:
+        cells = dataset.read(1)
+    scaled = transform @ Affine.scale(levels[-1])
+    return cells, MapGrid(0, scaled, *cells.shape).bounds
 
 
 def statistics(counts: npt.NDArray[np.int64], nodata: int) -> dict[str, str]:
@@ -174,38 +111,27 @@ def statistics(counts: npt.NDArray[np.int64], nodata: int) -> dict[str, str]:
     }
 
 
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (RasterioError, CPLE_BaseError) as error:
-        raise OutputError(
-            f"{path} cannot be written ({error.__cause__ or error}); "
-            "check the free space and the permissions there."
-        ) from error
+def _require_counts(path: Path, expected: Sequence[npt.NDArray[np.int64]]) -> None:
+    """Refuse a file that does not hold what was painted: GDAL may keep quiet about a full disk.
+
+    Args:
+        path: A COG.
+        expected: How often each value occurs, of the map and of its overviews.
+    """
+    for number, counts in enumerate(expected):
+        found = np.zeros(256, dtype=np.int64)
+        level = {"overview_level": number - 1} if number else {}
+        with rasterio.open(path, **level) as dataset:
+            for _, window in dataset.block_windows(1):
+                found += np.bincount(dataset.read(1, window=window).ravel(), minlength=256)
+        if not np.array_equal(found, counts):
+            raise OutputError(
+                f"{path} does not hold what was written to it; free some space and run it again."
+            )
 
 
-def _require_counts(path: Path, painted: Canvas) -> None:
-    """Refuse a file that does not hold what was painted: GDAL may keep quiet about a full disk."""
-    counts = np.zeros(256, dtype=np.int64)
-    with rasterio.open(path) as dataset:
-        for _, window in dataset.block_windows(1):
-            counts += np.bincount(dataset.read(1, window=window).ravel(), minlength=256)
-    if not np.array_equal(counts, painted.counts):
-        raise OutputError(
-            f"{path} does not hold what was written to it; free some space and run the command again."
-        )
-
-
-def _create(path: Path, grid: MapGrid, nodata: int) -> Any:
-    return rasterio.open(
-        path, "w+", driver="GTiff", dtype="uint8", count=1, height=grid.rows, width=grid.cols,
-        crs=CRS.from_epsg(grid.epsg), transform=grid.transform, nodata=nodata, tiled=True,
-        blockxsize=BLOCK, blockysize=BLOCK, bigtiff="IF_SAFER",
-    )  # fmt: skip
-
-
-def _write_overview(painted: Canvas, path: Path, factor: int, kind: MapKind) -> None:
+def _write_overview(painted: Canvas, path: Path, factor: int, kind: MapKind) -> npt.NDArray[np.int64]:
+    """Write one level to a file of its own; how often each value occurs in it."""
     grid = painted.grid
     scaled = grid.transform @ Affine.scale(factor)
     smaller = MapGrid(grid.epsg, scaled, -(-grid.rows // factor), -(-grid.cols // factor))
@@ -216,6 +142,7 @@ def _write_overview(painted: Canvas, path: Path, factor: int, kind: MapKind) -> 
             level.paint(row // factor, col // factor, kind.reduce(cells, factor, kind.nodata))
     finally:
         level.close()
+    return level.counts
 
 
 def _vrt(

@@ -119,9 +119,7 @@ class PatchGrid:
     def transform(self) -> Affine:
         """Affine of the class map, in which one pixel is one cell."""
         return (
-            self.scene.transform
-            * Affine.translation(self.col0, self.row0)
-            * Affine.scale(self.cell_px)
+            self.scene.transform * Affine.translation(self.col0, self.row0) * Affine.scale(self.cell_px)
         )
 
     def cell_window(self, row: int, col: int) -> Window:

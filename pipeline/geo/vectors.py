@@ -77,7 +77,8 @@ _SYMBOL = """      <symbol name="{at}" type="fill" alpha="1" clip_to_extent="1" 
 def write_layer(path: Path, layer: str, frame: gpd.GeoDataFrame, qml: str) -> None:
     """Write a table as the one layer of a GeoPackage that opens in QGIS with the given style.
 
-    The same table gives the same bytes: no clock, no path, no journal; whole or not at all.
+    The same table gives the same bytes: no clock, no path, no journal; whole or not at all. It is
+    read-only, because the mere start of an edit in QGIS, even if given up, changes bytes.
 
     Raises:
         OutputError: when the disk is full or the place cannot be written.
@@ -96,6 +97,7 @@ def write_layer(path: Path, layer: str, frame: gpd.GeoDataFrame, qml: str) -> No
                     layer_options={"GEOMETRY_NAME": GEOMETRY},
                 )
             _add_style(draft, layer, qml)
+            draft.chmod(0o444)
             draft.replace(partial)
         except (pyogrio.errors.DataSourceError, RuntimeError, sqlite3.Error) as error:
             raise OutputError(f"{path} cannot be written ({error}); is the disk full?") from error
@@ -135,9 +137,7 @@ def categorized_qml(
             _CATEGORY.format(at=at, value=quoteattr(str(value)), label=quoteattr(readable(label)))
             for at, (value, label, _) in enumerate(categories)
         ),
-        symbols="\n".join(
-            _symbol(at, color, opacity) for at, (_, _, color) in enumerate(categories)
-        ),
+        symbols="\n".join(_symbol(at, color, opacity) for at, (_, _, color) in enumerate(categories)),
     )
 
 

@@ -119,8 +119,8 @@ class BatchRows(Sampler[Rows]):
         """
         self.rows, self.seed, self.epoch = rows, seed, 0
         self.first, self.step = share
-        each = -(-len(rows) // self.step)
-        self.batches = max(1, min(-(-each // size), each // 2))
+        most, fewest = -(-len(rows) // self.step), len(rows) // self.step
+        self.batches = max(1, min(-(-most // size), fewest // 2))
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the shuffle; Lightning calls it as an epoch begins."""

@@ -173,7 +173,7 @@ def _settled() -> Iterator[None]:
 
 
 class Progress(Callback):
-    """One line on stderr: epochs, batches and the scores of the last epoch."""
+    """One line on stderr: batches, epochs and the scores of the last epoch."""
 
     def __init__(self, epochs: int) -> None:
         self.epochs = epochs
@@ -182,9 +182,13 @@ class Progress(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Open the bar in the first process."""
         del pl_module
-        batches = int(trainer.num_training_batches)
-        hidden = not trainer.is_global_zero
-        self.bar = tqdm(total=self.epochs * batches, unit="batch", disable=hidden, file=sys.stderr)
+        self.bar = tqdm(
+            total=self.epochs * int(trainer.num_training_batches),
+            unit="batch",
+            disable=not trainer.is_global_zero,
+            file=sys.stderr,
+            mininterval=0.5 if sys.stderr.isatty() else 30,  # a log wants few lines
+        )
 
     def on_train_batch_end(self, *args: Any, **kwargs: Any) -> None:
         """Advance by a batch."""
@@ -192,13 +196,14 @@ class Progress(Callback):
         self.bar.update()
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Show the scores of the epoch."""
+        """Name the epoch and its scores."""
         del pl_module
-        scores = trainer.callback_metrics
+        scores = {name: float(value) for name, value in trainer.callback_metrics.items()}
         self.bar.set_description(f"epoch {trainer.current_epoch + 1} of {self.epochs}", refresh=False)
-        self.bar.set_postfix(
-            loss=f"{float(scores['val_loss']):.3f}",
-            balanced=f"{float(scores['val_balanced_accuracy']):.3f}",
+        self.bar.set_postfix_str(
+            f"validation loss {scores['val_loss']:.3f}, "
+            f"balanced accuracy {scores['val_balanced_accuracy']:.3f}",
+            refresh=False,
         )
 
     def teardown(self, trainer: Trainer, pl_module: Any, stage: str) -> None:

@@ -1,7 +1,4 @@
 import hashlib
-import json
-import shutil
-import subprocess
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -11,17 +8,17 @@ import rasterio
 from affine import Affine
 from PIL import Image
 
-from pipeline.geo import classmap, cog, style
+from pipeline.geo import canvas, classmap, style
 from pipeline.store import ClassInfo
+from tests.viewers import open_in_qgis
 
-PROBE = Path(__file__).parents[1] / "qgis_probe.py"
 CLASSES = [
     ClassInfo(name="forest", title='Wald & Forst <mit "Anführung">', color="#1B7837"),
     ClassInfo(name="water", title="水域", color="#2166ac"),
     ClassInfo(name="meadow", title="Луг / مرج", color="#ffee08"),
     ClassInfo(name="absent", title="100 % of $nothing", color="#ff00ff"),
 ]
-GRID = cog.MapGrid(32633, Affine(80, 0, 300000, 0, -80, 5800000), 310, 420)
+GRID = canvas.MapGrid(32633, Affine(80, 0, 300000, 0, -80, 5800000), 310, 420)
 PROVENANCE = classmap.Provenance(
     scene="S",
     datetime="2017-02-16T10:21:01Z",
@@ -47,8 +44,8 @@ def maps(tmp_path_factory):
     paths = folder / "S_classmap.tif", folder / "S_confidence.tif"
     confidence = np.where(cells() > 0, 30 * cells(), classmap.CONFIDENCE_NODATA).astype(np.uint8)
     with (
-        cog.canvas(folder / "a.tif", GRID, classmap.NODATA) as first,
-        cog.canvas(folder / "b.tif", GRID, classmap.CONFIDENCE_NODATA) as second,
+        canvas.canvas(folder / "a.tif", GRID, classmap.NODATA) as first,
+        canvas.canvas(folder / "b.tif", GRID, classmap.CONFIDENCE_NODATA) as second,
     ):
         first.paint(0, 0, cells())
         second.paint(0, 0, confidence)
@@ -65,16 +62,9 @@ def hashes(folder):
 @pytest.fixture(scope="module")
 def seen(maps, tmp_path_factory):
     """What QGIS shows of the maps, asked for everything that makes viewers write files."""
-    python = "/usr/bin/python3"
-    known = shutil.which(python) and subprocess.run([python, "-c", "import qgis.core"], check=False,
-                                                    capture_output=True).returncode == 0  # fmt: skip
-    if not known:
-        pytest.skip("QGIS is absent: /usr/bin/python3 has no qgis.core (Debian: python3-qgis)")
     before = hashes(maps[0].parent)
     pictures = tmp_path_factory.mktemp("pictures")
-    command = [python, str(PROBE), str(pictures), *map(str, maps)]
-    answer = subprocess.run(command, check=True, capture_output=True, text=True)
-    return json.loads(answer.stdout), before
+    return open_in_qgis(list(maps), pictures), before
 
 
 def test_qgis_shows_exactly_the_classes_with_names_and_colours(maps, seen):

@@ -8,9 +8,9 @@ from affine import Affine
 from rio_cogeo import cog_validate
 
 from pipeline.errors import OutputError
-from pipeline.geo import cog, overviews
+from pipeline.geo import canvas, cog, overviews
 
-GRID = cog.MapGrid(32633, Affine(80, 0, 300000, 0, -80, 5800000), 611, 533)
+GRID = canvas.MapGrid(32633, Affine(80, 0, 300000, 0, -80, 5800000), 611, 533)
 KIND = cog.MapKind("values", 0, overviews.mode, {1: (10, 20, 30), 3: (200, 100, 0)})
 
 
@@ -26,9 +26,9 @@ def some_cells(grid=GRID):
 def publish(folder, cells, block=100, kind=KIND, tags=None):
     """Paints the cells in blocks of some size and publishes them."""
     folder.mkdir(exist_ok=True)
-    grid = cog.MapGrid(GRID.epsg, GRID.transform, *cells.shape)
+    grid = canvas.MapGrid(GRID.epsg, GRID.transform, *cells.shape)
     path = folder / "map.tif"
-    with cog.canvas(folder / "canvas.tif", grid, kind.nodata) as painted:
+    with canvas.canvas(folder / "canvas.tif", grid, kind.nodata) as painted:
         for row in range(0, grid.rows, block):
             for col in range(0, grid.cols, block):
                 painted.paint(row, col, cells[row : row + block, col : col + block])
@@ -110,5 +110,5 @@ def test_a_map_without_palette_is_grey(tmp_path):
 def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path):
     place = tmp_path / "absent" / "canvas.tif"
     sentence = r"canvas\.tif cannot be written .* check the free space"
-    with pytest.raises(OutputError, match=sentence), cog.canvas(place, GRID, 0):
+    with pytest.raises(OutputError, match=sentence), canvas.canvas(place, GRID, 0):
         pass

@@ -1,0 +1,83 @@
+"""A list of independent pieces of work: on threads of this process, or on a Dask scheduler."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import Any, Protocol
+
+from pipeline.config import ComputeConf
+from pipeline.errors import ConfigError
+
+AHEAD = 2
+"""Pieces in flight per worker: one in work and one waiting."""
+
+
+class _Pool[P, R](Protocol):
+    def submit(self, function: Callable[[P], R], piece: P, /) -> Future[R]: ...
+
+
+def worker_count(compute: ComputeConf) -> int:
+    """Pieces of work at a time: as the conf says, or one a core that this process may use."""
+    return compute.workers or len(os.sched_getaffinity(0))
+
+
+def run_pieces[P, R](
+    function: Callable[[P], R], pieces: Iterable[P], workers: int, scheduler: str | None = None
+) -> Iterator[R]:
+    """The results of a function for each piece, in the order of the pieces.
+
+    A few pieces a worker are in flight at a time, however many there are, so that memory is bounded
+    by the size of a piece. Function, pieces and results must be picklable where a scheduler is named.
+
+    Args:
+        function: What to do with a piece.
+        pieces: The work.
+        workers: Threads here; on a scheduler, pieces in flight are counted by its own workers.
+        scheduler: Address of a Dask scheduler (`tcp://host:8786`).
+
+    Raises:
+        ConfigError: when the scheduler cannot be reached, or Dask is not installed.
+    """
+    if scheduler is None:
+        with ThreadPoolExecutor(workers) as pool:
+            yield from _in_order(pool, function, pieces, workers)
+        return
+    with _client(scheduler) as client:
+        count = len(client.scheduler_info(n_workers=-1)["workers"])
+        yield from _in_order(client, function, pieces, max(count, 1))
+
+
+def _in_order[P, R](
+    pool: _Pool[P, R], function: Callable[[P], R], pieces: Iterable[P], workers: int
+) -> Iterator[R]:
+    remaining = iter(pieces)
+    flying = deque(pool.submit(function, piece) for piece in islice(remaining, AHEAD * workers))
+    try:
+        while flying:
+            result = flying.popleft().result()
+            flying.extend(pool.submit(function, piece) for piece in islice(remaining, 1))
+            yield result
+    finally:
+        for future in flying:
+            future.cancel()
+
+
+def _client(scheduler: str) -> Any:
+    try:
+        from distributed import Client  # noqa: PLC0415 (an extra, slow to import)
+    except ImportError as error:
+        raise ConfigError(
+            f"scheduler {scheduler!r} needs Dask: install it (pip install lenscape[scale]) or leave "
+            "`scheduler` out of the compute conf."
+        ) from error
+    try:
+        return Client(scheduler, timeout="10s", set_as_default=False)  # type: ignore[no-untyped-call]
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"scheduler {scheduler!r} cannot be reached ({error}); start it (dask scheduler) or leave "
+            "`scheduler` out of the compute conf."
+        ) from error

@@ -1,0 +1,137 @@
+"""Stage `predict`: scenes to class maps, with confidence, styles, areas, previews and a catalog."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from pipeline.config import ComputeConf, PredictConf, load, load_compute
+from pipeline.errors import ConfigError, MismatchError
+from pipeline.files import publish, remove
+from pipeline.geo.areas import Tally
+from pipeline.geo.classmap import Provenance
+from pipeline.geo.mapitem import MapFolder, catalogued, write_catalog
+from pipeline.geo.mapper import Crew, Mapper, map_scene, piece_bytes
+from pipeline.geo.scene import Scene, open_catalog
+from pipeline.learn import tracking
+from pipeline.learn.classifier import ModelMeta, PatchClassifier, require_bands
+from pipeline.learn.dense import class_probabilities
+from pipeline.scale import worker_count
+
+
+def run(conf: Path, model: Path, scenes: Path, out: Path, compute: Path | None = None) -> None:
+    """Map every scene of the catalog in `scenes` to `out/<scene>/`.
+
+    A folder of a scene appears when it is whole; those of scenes that an earlier catalog of `out`
+    lists and that are no more to be mapped are removed.
+
+    Raises:
+        LenscapeError: when an input is missing or does not fit; the scene at hand is not written.
+    """
+    settings, machine = load(conf, PredictConf), load_compute(compute)
+    folder = model if settings.model == "trained" else tracking.registered_model_folder(settings.model)
+    classifier = PatchClassifier.load(folder)
+    _require_pinned(settings, classifier.meta)
+    opened = open_catalog(scenes)
+    for scene in opened:
+        _require_fits(scene, classifier.meta)
+    mapper = _mapper(classifier.to(_device(machine)))
+    for scene in opened:
+        _map(scene, mapper, classifier.meta, out, _crew(machine, mapper))
+    ids = [scene.id for scene in opened]
+    for gone in set(catalogued(out)) - set(ids):
+        remove(out / gone)
+    write_catalog(out, ids)
+    _track(folder, out, ids)
+
+
+def _map(scene: Scene, mapper: Mapper, meta: ModelMeta, out: Path, crew: Crew) -> None:
+    note = _note(scene, meta)
+    if note:
+        print(f"warning: {scene.id}: {note}", file=sys.stderr)
+    place = out / scene.id
+    with publish(place) as folder:
+        tally = map_scene(scene, mapper, _provenance(scene, meta, note), place, folder, crew)
+    print(_summary(scene, mapper, tally, MapFolder(place, scene.id)))
+
+
+def _mapper(classifier: PatchClassifier) -> Mapper:
+    meta = classifier.meta
+    classify = partial(class_probabilities, classifier)
+    return Mapper(classify, tuple(meta.bands), meta.geometry, tuple(meta.classes))
+
+
+def _crew(machine: ComputeConf, mapper: Mapper) -> Crew:
+    """As many workers as are asked for and as the memory for pixels in flight holds."""
+    room = machine.memory_mb * 1_000_000 // piece_bytes(mapper)
+    return Crew(max(1, min(worker_count(machine), room)), machine.scheduler)
+
+
+def _device(machine: ComputeConf) -> torch.device:
+    there = torch.cuda.is_available()
+    if machine.accelerator == "gpu" and not there:
+        raise ConfigError(
+            "the compute conf asks for accelerator 'gpu', which this machine does not have; "
+            "set it to auto."
+        )
+    return torch.device("cuda" if there and machine.accelerator != "cpu" else "cpu")
+
+
+def _require_pinned(settings: PredictConf, meta: ModelMeta) -> None:
+    if settings.model == "trained" or settings.model.weights_sha256 == meta.weights_sha256:
+        return
+    raise MismatchError(
+        f"{settings.model.uri} has weights of the hash {meta.weights_sha256[:12]}, the conf pins "
+        f"{settings.model.weights_sha256[:12]}; pin it again (lenscape pin {settings.model.uri})."
+    )
+
+
+def _require_fits(scene: Scene, meta: ModelMeta) -> None:
+    require_bands(meta.bands, list(scene.bands), f"scene {scene.id}")
+    if scene.grid.pixel_m != meta.geometry.pixel_m:
+        raise MismatchError(
+            f"the model sees pixels of {meta.geometry.pixel_m:g} m, but scene {scene.id} has "
+            f"{scene.grid.pixel_m:g} m; map scenes of the same resolution."
+        )
+
+
+def _note(scene: Scene, meta: ModelMeta) -> str:
+    """What the reader of a map should know: a processing level that training never saw."""
+    trained = sorted({info.level for info in meta.scenes if info.level is not None})
+    if scene.info.level is None or not trained or scene.info.level in trained:
+        return ""
+    return f"level {scene.info.level}, but the model was trained on {', '.join(trained)}"
+
+
+def _provenance(scene: Scene, meta: ModelMeta, note: str) -> Provenance:
+    hashes = {"weights": meta.weights_sha256, **meta.hashes.model_dump()}
+    return Provenance(
+        scene=scene.id,
+        datetime=scene.info.datetime,
+        level=scene.info.level,
+        baseline=scene.info.baseline,
+        platform=scene.info.platform,
+        bands=tuple(meta.bands),
+        hashes={what: value for what, value in hashes.items() if value},
+        credit=meta.credit,
+        note=note,
+    )
+
+
+def _summary(scene: Scene, mapper: Mapper, tally: Tally, files: MapFolder) -> str:
+    shares = tally.shares()
+    order = sorted(range(len(mapper.classes)), key=lambda k: -shares[k + 1])
+    largest = [f"{mapper.classes[k].title} {100 * shares[k + 1]:.0f} %" for k in order[:3]]
+    return f"{scene.id}: {', '.join(largest)}; {files.class_map}"
+
+
+def _track(model: Path, out: Path, scenes: list[str]) -> None:
+    """Add previews and areas to the run of the model."""
+    with tracking.resume(model) as tracker:
+        for scene in scenes:
+            files = MapFolder(out / scene, scene)
+            tracker.artifact(files.preview, f"maps/{scene}")
+            tracker.artifact(files.areas, f"maps/{scene}")

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from pipeline.config import ConvolutionConf, DenseConf, NetworkConf, PoolConf
+from pipeline.errors import NetworkError
+from pipeline.learn.layers import PRESETS
+from pipeline.learn.lenet import build
+
+IMAGE = [[3, 1, 4, 3], [3, 2, 3, 1], [4, 3, 6, 4], [3, 3, 1, 7]]
+W1 = [[1, -1, 2], [3, 1, 4], [5, -2, 9]]
+W2 = [[1, 1, 1]] * 3
+EDGES = [[-1, -1, -1], [-1, 8, -1], [-1, -1, -1]]
+SHARPEN = [[0, -1, 0], [-1, 5, -1], [0, -1, 0]]
+BLUR = [[1 / 16, 2 / 16, 1 / 16], [2 / 16, 4 / 16, 2 / 16], [1 / 16, 2 / 16, 1 / 16]]
+
+
+def convolved(image, weights, padding=0):
+    """The image through the first layer of a network of ours whose one filter has these weights."""
+    network = NetworkConf(convolutions=[ConvolutionConf(filters=1, kernel=3, padding=padding)])
+    values = torch.tensor(image, dtype=torch.float32)[None, None]
+    layer = build(network, 1, values.shape[-1], 2).convolution_1
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor(weights, dtype=torch.float32)[None, None])
+        layer.bias.zero_()
+        return layer(values)[0, 0].tolist()
+
+
+@pytest.mark.parametrize(
+    ("weights", "padding", "expected"),
+    [
+        (W1, 0, [[101, 55], [64, 108]]),
+        (W2, 0, [[29, 27], [28, 30]]),
+        (W2, 1, [[9, 16, 14, 11], [16, 29, 27, 21], [18, 28, 30, 22], [13, 20, 24, 18]]),
+    ],
+)
+def test_the_convolutions_of_the_course(weights, padding, expected):
+    assert convolved(IMAGE, weights, padding) == expected
+
+
+@pytest.mark.parametrize(("weights", "flat"), [(EDGES, 0.0), (SHARPEN, 7.0), (BLUR, 7.0)])
+def test_the_filters_of_the_course_on_flat_ground(weights, flat):
+    assert convolved([[7] * 5] * 5, weights) == [[flat] * 3] * 3
+
+
+def test_the_course_cascade_in_torch():
+    convolutions = [ConvolutionConf(filters=f, kernel=k) for f, k in ((5, 5), (10, 3), (40, 2))]
+    module = build(NetworkConf(convolutions=convolutions), 3, 32, 10)
+    values, shapes = torch.zeros(1, 3, 32, 32), []
+    for number in (1, 2, 3):
+        values = module.get_submodule(f"convolution_{number}")(values)
+        shapes.append(tuple(values.shape[1:]))
+    assert shapes == [(5, 28, 28), (10, 26, 26), (40, 25, 25)]
+
+
+def test_lenet5_is_the_course_s():
+    module = build(PRESETS["lenet5"], 1, 32, 10)
+    kinds = [type(part) for part in module]
+    stage = [nn.Conv2d, nn.Sigmoid, nn.AvgPool2d]
+    head = [nn.Flatten, nn.Linear, nn.Sigmoid, nn.Linear, nn.Sigmoid, nn.Linear]
+    assert kinds == [*stage, *stage, *head]
+    assert sum(weight.numel() for weight in module.parameters()) == 61706
+    assert module(torch.zeros(2, 1, 32, 32)).shape == (2, 10)
+
+
+def test_what_follows_a_convolution_comes_in_order():
+    network = NetworkConf(
+        activation="tanh",
+        convolutions=[
+            ConvolutionConf(
+                filters=4,
+                kernel=3,
+                padding=1,
+                stride=2,
+                batch_norm=True,
+                dropout=0.5,
+                pool=PoolConf(size=3, stride=1),
+            )
+        ],
+        dense=[DenseConf(units=5, batch_norm=True, dropout=0.25)],
+    )
+    module = build(network, 2, 9, 3)
+    assert list(dict(module.named_children())) == [
+        "convolution_1",
+        "batch_norm_1",
+        "activation_1",
+        "pooling_1",
+        "dropout_1",
+        "flatten",
+        "dense_1",
+        "dense_batch_norm_1",
+        "dense_activation_1",
+        "dense_dropout_1",
+        "output",
+    ]
+    assert isinstance(module.activation_1, nn.Tanh)
+    assert (module.pooling_1.kernel_size, module.pooling_1.stride) == (3, 1)
+    assert module(torch.zeros(2, 2, 9, 9)).shape == (2, 3)
+
+
+def test_a_stack_that_does_not_fit_is_refused_before_it_is_built():
+    with pytest.raises(NetworkError, match="convolution 2"):
+        build(PRESETS["lenet5"], 13, 8, 8)

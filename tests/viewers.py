@@ -1,0 +1,38 @@
+"""Real QGIS for tests: what it shows of rasters, and what it leaves behind beside them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PROBE = Path(__file__).with_name("qgis_probe.py")
+PYTHON = "/usr/bin/python3"
+
+
+@cache
+def qgis_is_here() -> bool:
+    """Whether the system's Python knows QGIS."""
+    if shutil.which(PYTHON) is None:
+        return False
+    answer = subprocess.run([PYTHON, "-c", "import qgis.core"], check=False, capture_output=True)
+    return answer.returncode == 0
+
+
+def open_in_qgis(rasters: list[Path], pictures: Path) -> dict[str, Any]:
+    """What QGIS shows of each raster, by its path; a picture of each goes to a folder.
+
+    Statistics and histograms are asked for, so that whatever viewers write is there afterwards.
+    """
+    if not qgis_is_here():
+        pytest.skip(f"QGIS is absent: {PYTHON} has no qgis.core (Debian: python3-qgis)")
+    command = [PYTHON, str(PROBE), str(pictures), *map(str, rasters)]
+    answer = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stderr
+    seen: dict[str, Any] = json.loads(answer.stdout)
+    return seen
