@@ -71,6 +71,18 @@ def tile(**arguments: Any) -> None:
 
 
 @cli.command()
+@click.option("--conf", type=EXISTING, default="conf/split.yaml", show_default=True)
+@click.option("--store", type=EXISTING, default="data/patches", show_default=True)
+@click.option("--out", type=EXISTING, default="data/split", show_default=True)
+@click.option("--audit", type=EXISTING, default="reports/audit.json", show_default=True)
+def split(conf: Path, store: Path, out: Path, audit: Path) -> None:
+    """Part patches by ground: which train, which choose and which test."""
+    from pipeline.stages.split import run
+
+    run(conf, store, out, audit)
+
+
+@cli.command()
 @click.option("--conf", type=EXISTING, default="conf/train.yaml", show_default=True)
 @click.option("--store", type=EXISTING, default="data/patches", show_default=True)
 @click.option("--split", type=EXISTING, default="data/split", show_default=True)
@@ -81,6 +93,32 @@ def train(conf: Path, store: Path, split: Path, out: Path, compute: Path | None)
     from pipeline.stages.train import run
 
     run(conf, store, split, out, compute)
+
+
+@cli.command()
+@click.option("--conf", type=EXISTING, default="conf/evaluate.yaml", show_default=True)
+@click.option("--model", type=EXISTING, default="models", show_default=True)
+@click.option("--store", type=EXISTING, default="data/patches", show_default=True)
+@click.option("--split", type=EXISTING, default="data/split", show_default=True)
+@click.option("--out", type=EXISTING, default="reports", show_default=True)
+def evaluate(conf: Path, model: Path, store: Path, split: Path, out: Path) -> None:
+    """Judge a model by the test part, beside its baselines."""
+    from pipeline.stages.evaluate import run
+
+    run(conf, model, store, split, out)
+
+
+@cli.command()
+@click.option("--conf", type=EXISTING, default="conf/predict.yaml", show_default=True)
+@click.option("--model", type=EXISTING, default="models", show_default=True)
+@click.option("--scenes", type=EXISTING, default="data/scenes/map", show_default=True)
+@click.option("--out", type=EXISTING, default="data/maps", show_default=True)
+@COMPUTE
+def predict(conf: Path, model: Path, scenes: Path, out: Path, compute: Path | None) -> None:
+    """Map scenes: class map, confidence, areas and preview of each."""
+    from pipeline.stages.predict import run
+
+    run(conf, model, scenes, out, compute)
 
 
 @cli.command()
@@ -97,6 +135,52 @@ def describe(conf: Path, network: str | None, store: Path | None, **numbers: int
     if store is None and Path("data/patches/meta.json").exists():
         store = Path("data/patches")
     run(conf, network, store, numbers)
+
+
+@cli.command()
+@click.option("--scene", type=EXISTING, required=True, help="A folder of one file per band.")
+@click.option("--labels", type=EXISTING, required=True, help="A vector file with polygons.")
+@click.option("--attribute", required=True, help="The attribute that holds the class.")
+@click.option("--layer", help="The layer of the labels; the first where absent.")
+@click.option("--scale", type=float, help="Reflectance per DN, such as 0.0001.")
+@click.option("--offset", type=float, help="Reflectance at DN 0: -0.1 from baseline 04.00 on, or 0.")
+@click.option("--datetime", help="Time of acquisition; from the names of the files where absent.")
+@click.option("--level", type=click.Choice(["L1C", "L2A"]), help="Processing level.")
+@click.option("--platform", help="Satellite, such as sentinel-2a.")
+@click.option("--id", help="Name of the scene; that of its folder where absent.")
+@click.option("--credit", help="Whom to thank for the labels; written into every map.")
+@click.option("--copy", is_flag=True, help="Copy the files to data/own/ instead of linking them.")
+def start(**options: Any) -> None:
+    """Set up a scene and labels of your own: check them, then write the conf."""
+    from pipeline.commands.start import Details, run
+
+    inputs = (options.pop("scene"), options.pop("labels"), options.pop("attribute"))
+    details = Details(
+        layer=options.pop("layer"),
+        credit=options.pop("credit"),
+        copy=options.pop("copy"),
+        scene={key: value for key, value in options.items() if value is not None},
+    )
+    run(*inputs, details)
+
+
+@cli.command()
+@click.argument("version")
+@click.option("--conf", type=EXISTING, default="conf/predict.yaml", show_default=True)
+def pin(version: str, conf: Path) -> None:
+    """Map with a registered model: VERSION is an alias (champion), a number or models:/name/3."""
+    from pipeline.commands.pin import run
+
+    run(version, conf)
+
+
+@cli.command()
+@click.argument("file", type=EXISTING)
+def whence(file: Path) -> None:
+    """Say which MLflow run the model of a class map comes from."""
+    from pipeline.commands.whence import run
+
+    run(file)
 
 
 def main() -> None:

@@ -357,13 +357,22 @@ def load[C: Conf](path: Path, model: type[C]) -> C:
         raise ConfigError(f"{path} cannot be read ({error}); it must be a UTF-8 text file.") from error
     except YAMLError as error:
         raise ConfigError(f"{path} is no valid YAML: {_where(error)}; correct it there.") from error
+    return parse({} if raw is None else raw, model, str(path))
+
+
+def parse[C: Conf](raw: Any, model: type[C], where: str) -> C:
+    """The record that parsed YAML describes; `where` it stands begins the message of an error.
+
+    Raises:
+        ConfigError: when it does not fit the record.
+    """
     for key, value in _leaves(raw):
         if isinstance(value, date):  # DVC stops at a YAML timestamp: it cannot write it to dvc.lock
-            raise ConfigError(f"{path}: key '{_dotted(key)}' is {_shown(value)}; put it in quotes.")
+            raise ConfigError(f"{where}: key '{_dotted(key)}' is {_shown(value)}; put it in quotes.")
     try:
-        return model.model_validate({} if raw is None else raw)
+        return model.model_validate(raw)
     except ValidationError as error:
-        raise ConfigError(_sentence(path, error, model, raw)) from None
+        raise ConfigError(_sentence(where, error, model, raw)) from None
 
 
 def _where(error: YAMLError) -> str:
@@ -385,7 +394,7 @@ def _leaves(raw: Any, key: _Key = ()) -> Iterator[tuple[_Key, Any]]:
         yield key, raw
 
 
-def _sentence(path: Path, error: ValidationError, model: type[Conf], raw: Any) -> str:
+def _sentence(where: str, error: ValidationError, model: type[Conf], raw: Any) -> str:
     """What is wrong, of several complaints the deepest: in a union, the form that was meant.
 
     An unknown key goes before a missing one, because it is often that one misspelt.
@@ -395,7 +404,7 @@ def _sentence(path: Path, error: ValidationError, model: type[Conf], raw: Any) -
     place, _ = max(meant, key=lambda found: (len(found[0]), found[1]["type"] == "extra_forbidden"))
     problems = [problem for key, problem in meant if key == place]
     first, key = problems[0], _dotted(place)
-    at = f"{path}: key '{key}'" if key else f"{path}"
+    at = f"{where}: key '{key}'" if key else where
     match first["type"]:
         case "extra_forbidden":
             return f"{at} is unknown; the keys there are {', '.join(_keys_beside(place, model))}."

@@ -66,7 +66,8 @@ def test_every_command_explains_itself(command: str) -> None:
     assert cli.commands[command].help
     for parameter in cli.commands[command].params:
         if isinstance(parameter, click.Option) and parameter.name != "help":
-            assert parameter.help, f"{command} {parameter.opts[0]} says nothing about itself"
+            explained = parameter.help or parameter.show_default
+            assert explained, f"{command} {parameter.opts[0]} says nothing about itself"
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -1,4 +1,4 @@
-"""Real QGIS for tests: what it shows of rasters, and what it leaves behind beside them."""
+"""Real QGIS for tests: what it shows of rasters and layers, and what it leaves behind beside them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 PROBE = Path(__file__).with_name("qgis_probe.py")
+VECTOR_PROBE = Path(__file__).with_name("qgis_vector_probe.py")
 PYTHON = "/usr/bin/python3"
 
 
@@ -29,9 +30,18 @@ def open_in_qgis(rasters: list[Path], pictures: Path) -> dict[str, Any]:
 
     Statistics and histograms are asked for, so that whatever viewers write is there afterwards.
     """
+    return _probed(PROBE, rasters, pictures)
+
+
+def open_layers_in_qgis(packages: list[Path], pictures: Path) -> dict[str, Any]:
+    """What QGIS shows of the layer of each GeoPackage, by its path; a picture of each goes to a folder."""
+    return _probed(VECTOR_PROBE, packages, pictures)
+
+
+def _probed(probe: Path, files: list[Path], pictures: Path) -> dict[str, Any]:
     if not qgis_is_here():
         pytest.skip(f"QGIS is absent: {PYTHON} has no qgis.core (Debian: python3-qgis)")
-    command = [PYTHON, str(PROBE), str(pictures), *map(str, rasters)]
+    command = [PYTHON, str(probe), str(pictures), *map(str, files)]
     answer = subprocess.run(command, check=False, capture_output=True, text=True)
     assert answer.returncode == 0, answer.stderr
     seen: dict[str, Any] = json.loads(answer.stdout)

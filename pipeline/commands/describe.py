@@ -45,5 +45,7 @@ def run(
     patch = stated.get("patch") or (meta.geometry.patch_px if meta else USUAL_PATCH_PX)
     classes = stated.get("classes") or (len(meta.classes) if meta else USUAL_CLASSES)
     layers = plan(layout, bands, patch, classes)
-    print(f"network {preset} on patches of {bands} x {patch} x {patch} (bands, px), {classes} classes\n")
+    print(
+        f"network {preset} on patches of {bands} x {patch} x {patch} (bands, px), {classes} classes\n"
+    )
     print(table(layers, meta.geometry.pixel_m if meta else 10.0), end="")

@@ -119,7 +119,7 @@ class PatchGrid:
     def transform(self) -> Affine:
         """Affine of the class map, in which one pixel is one cell."""
         return (
-            self.scene.transform * Affine.translation(self.col0, self.row0) * Affine.scale(self.cell_px)
+            self.scene.transform @ Affine.translation(self.col0, self.row0) @ Affine.scale(self.cell_px)
         )
 
     def cell_window(self, row: int, col: int) -> Window:
@@ -142,7 +142,7 @@ class PatchGrid:
 
     def center(self, row: int, col: int) -> tuple[float, float]:
         """World coordinates (x, y) of the centre of a cell, m."""
-        x, y = self.transform * (col + 0.5, row + 0.5)
+        x, y = self.transform @ (col + 0.5, row + 0.5)
         return x, y
 
     def inside(self, row: int, col: int) -> bool:

@@ -1,200 +1,64 @@
-"""Writing a PatchStore: which positions of a scene become patches, and their pixels in order.
+"""Writing a PatchStore: the patches around positions, cut strip by strip and written in their order.
 
-Positions are decided from labels alone, then pixels are read strip by strip, so that memory is
-bounded by a strip, whatever the size of scene and store.
+Memory is bounded by a strip of a scene and a group of rows of the table, whatever the size of the
+store.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
-import geopandas as gpd
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
 import shapely
 from pyproj import Transformer
 
-from pipeline.config import TileConf
-from pipeline.geo.grid import Indices, PatchGrid, Window
-from pipeline.geo.labels import UNLABELLED, Labels, classify_cells
-from pipeline.geo.scene import Scene
-from pipeline.scale import run_pieces
+from pipeline.config import ComputeConf
+from pipeline.geo.grid import SceneGrid, Window
+from pipeline.geo.positions import Positions, runs, square_sums
+from pipeline.scale import run_pieces, worker_count
 
-type Coordinates = npt.NDArray[np.floating]
-
-STRIP_PX = 512
-"""Rows of pixels that are read at a time."""
+_STRIP_PX = 4_000_000
+"""Pixels of a strip, about; it also has at most `_STRIP_ROWS` rows, for several workers to share."""
+_STRIP_ROWS = 512
 _CHUNK = 1024
-_COLUMNS = ("row", "col", "label", "purity", "polygon")
+"""Patches that are cut at a time."""
+_ROW_GROUP = 65_536
+_WORK_BYTES = 32
+"""Bytes a pixel for the work on one band: native values, harmonised ones, indices."""
 
-
-@dataclass(frozen=True)
-class Positions:
-    """Cells of one scene that have a class, row-major: arrays of N values each."""
-
-    scene: Scene
-    grid: PatchGrid
-    row: Indices
-    """Top row of the cell, pixels of the scene."""
-    col: Indices
-    """Left column of the cell."""
-    label: npt.NDArray[np.int16]
-    purity: npt.NDArray[np.float32]
-    polygon: npt.NDArray[np.int32]
-    left_out: dict[str, int] = field(default_factory=dict)
-    """Positions that are not among them, by reason."""
-
-    def __len__(self) -> int:
-        return len(self.row)
-
-    def __getitem__(self, rows: npt.NDArray[Any]) -> Positions:
-        """Some of the positions, by places or by a mask."""
-        columns = {name: getattr(self, name)[rows] for name in _COLUMNS}
-        return Positions(self.scene, self.grid, left_out=self.left_out, **columns)
-
-    @property
-    def centers(self) -> tuple[Coordinates, Coordinates]:
-        """World coordinates (x, y) of the centres, m."""
-        half, scene = self.grid.cell_px / 2, self.scene.grid
-        x = scene.x0 + (self.col + half) * scene.pixel_m
-        y = scene.y0 - (self.row + half) * scene.pixel_m
-        return x, y
-
-    @property
-    def on_grid(self) -> npt.NDArray[np.bool_]:
-        """Whether each cell lies on the cell grid."""
-        size = self.grid.cell_px
-        on_rows, on_cols = (self.row - self.grid.row0) % size, (self.col - self.grid.col0) % size
-        return np.asarray((on_rows == 0) & (on_cols == 0))
-
-
-def labelled_positions(scene: Scene, labels: Labels, conf: TileConf, classes: int) -> Positions:
-    """The positions of a scene, at the stride of the conf, whose cell has a class.
-
-    `left_out` counts the others: `edge` (the cell reaches past the scene), `unlabelled` (no polygon
-    in it) and `impure` (no class covers `min_purity` of it).
-    """
-    grid = PatchGrid(scene.grid, conf.patch_px, conf.cell_px)
-    rows, cols = grid.positions(conf.stride_px)
-    everywhere = _reaching(grid.row0, scene.grid.height, conf) * _reaching(
-        grid.col0, scene.grid.width, conf
-    )
-    found: list[tuple[npt.NDArray[Any], ...]] = []
-    unlabelled = impure = 0
-    for strip in _strips(rows):
-        row, col, label, purity, polygon = _classified(labels, strip, cols, conf.cell_px, classes)
-        # a share is a quotient of two whole numbers: compare with room for its last bit
-        pure = purity >= conf.min_purity - 1e-6
-        unlabelled += int((label == UNLABELLED).sum())
-        impure += int((~pure & (label != UNLABELLED)).sum())
-        kept = pure & (label != UNLABELLED)
-        found.append(tuple(column[kept] for column in (row, col, label, purity, polygon)))
-    columns = dict(zip(_COLUMNS, map(np.concatenate, zip(*found, strict=True)), strict=True))
-    left_out = {
-        "edge": everywhere - len(rows) * len(cols),
-        "unlabelled": unlabelled,
-        "impure": impure,
-    }
-    return Positions(scene, grid, left_out=left_out, **columns)
-
-
-def _reaching(first: int, size: int, conf: TileConf) -> int:
-    """How many positions along one axis have a cell that shares a pixel with the scene."""
-    start = first % conf.stride_px - conf.cell_px
-    return sum(1 for edge in range(start, size, conf.stride_px) if edge > -conf.cell_px)
-
-
-def _strips(rows: Indices) -> list[Indices]:
-    """Rows of positions in runs whose pixels span about `STRIP_PX`."""
-    if not len(rows):
-        return []
-    cuts = np.flatnonzero(np.diff((rows - rows[0]) // STRIP_PX)) + 1
-    return np.split(rows, cuts)
-
-
-def _classified(
-    labels: Labels, rows: Indices, cols: Indices, cell_px: int, classes: int
-) -> tuple[Indices, Indices, npt.NDArray[np.int16], npt.NDArray[np.float32], npt.NDArray[np.int32]]:
-    """Row, column, class, purity and polygon of all positions of a strip, row-major."""
-    top, left = int(rows[0]), int(cols[0])
-    window = Window(top, left, int(rows[-1]) - top + cell_px, int(cols[-1]) - left + cell_px)
-    pixels, numbers = labels.pixels(window)
-    view = partial(np.lib.stride_tricks.sliding_window_view, window_shape=(cell_px, cell_px))
-    row, col = (axis.ravel() for axis in np.meshgrid(rows, cols, indexing="ij"))
-    label = np.full(len(row), UNLABELLED, dtype=np.int16)
-    purity = np.zeros(len(row), dtype=np.float32)
-    polygon = np.full(len(row), UNLABELLED, dtype=np.int32)
-    some = np.flatnonzero(_sums((pixels >= 0)[None], row - top, col - left, cell_px)[0])
-    for start in range(0, len(some), _CHUNK * 16):
-        part = some[start : start + _CHUNK * 16]
-        at = (row[part] - top, col[part] - left)
-        label[part], purity[part], polygon[part] = classify_cells(
-            view(pixels)[at], view(numbers)[at], classes
+SCHEMA = pa.schema(
+    [
+        ("scene", pa.string()),
+        ("epsg", pa.int32()),
+        ("x", pa.float64()),
+        ("y", pa.float64()),
+        ("label", pa.int16()),
+        ("purity", pa.float32()),
+        ("valid", pa.float32()),
+        ("on_grid", pa.bool_()),
+        ("polygon", pa.int32()),
+        ("geometry", pa.binary()),
+    ],
+    # GeoParquet 1.1.0: a column without `crs` is in OGC:CRS84, longitude first
+    metadata={
+        "geo": json.dumps(
+            {
+                "version": "1.1.0",
+                "primary_column": "geometry",
+                "columns": {"geometry": {"encoding": "WKB", "geometry_types": ["Polygon"]}},
+            }
         )
-    return row, col, label, purity, polygon
-
-
-def _sums(planes: npt.NDArray[Any], row: Indices, col: Indices, size: int) -> npt.NDArray[np.int64]:
-    """Sums (C, N) of squares of planes (C, H, W) with their top left corners at row and col."""
-    table = np.zeros((len(planes), planes.shape[1] + 1, planes.shape[2] + 1), dtype=np.int64)
-    np.cumsum(np.cumsum(planes, axis=1, dtype=np.int64), axis=2, out=table[:, 1:, 1:])
-    end_row, end_col = row + size, col + size
-    corners = table[:, end_row, end_col] + table[:, row, col]
-    return corners - table[:, row, end_col] - table[:, end_row, col]
-
-
-def draw(scenes: Sequence[Positions], conf: TileConf) -> list[Positions]:
-    """At most `max_per_scene` and `max_per_class` positions, drawn by ground position.
-
-    The rank of a position is a hash of (seed, EPSG, x, y): the same ground has the same rank on every
-    date and whatever else is drawn from. What is left out is counted as `drawn_out`.
-    """
-    ranks = [_ranks(p, conf.seed) for p in scenes]
-    kept = [np.ones(len(p), dtype=bool) for p in scenes]
-    if conf.max_per_scene is not None:
-        kept = [_smallest(rank, conf.max_per_scene) for rank in ranks]
-    if conf.max_per_class is not None and scenes:
-        labels, every = np.concatenate([p.label for p in scenes]), np.concatenate(ranks)
-        flat = np.concatenate(kept)
-        for label in np.unique(labels):
-            mine = np.flatnonzero(flat & (labels == label))
-            flat[mine] = _smallest(every[mine], conf.max_per_class)
-        kept = np.split(flat, np.cumsum([len(p) for p in scenes])[:-1])
-    drawn = []
-    for positions, keep in zip(scenes, kept, strict=True):
-        left_out = positions.left_out | {"drawn_out": int((~keep).sum())}
-        some = positions[keep]
-        drawn.append(Positions(**(vars(some) | {"left_out": left_out})))
-    return drawn
-
-
-def _smallest(ranks: npt.NDArray[np.uint64], count: int) -> npt.NDArray[np.bool_]:
-    """Whether each rank is among the `count` smallest, the earlier of equals first."""
-    chosen = np.zeros(len(ranks), dtype=bool)
-    chosen[np.argsort(ranks, kind="stable")[:count]] = True
-    return chosen
-
-
-def _ranks(positions: Positions, seed: int) -> npt.NDArray[np.uint64]:
-    x, y = positions.centers
-    rank = np.full(len(positions), seed, dtype=np.uint64)
-    epsg = np.full(len(positions), positions.scene.grid.epsg)
-    # half metres as whole numbers: cells of odd size have their centre between two metres
-    for values in (epsg, np.rint(2 * x), np.rint(2 * y)):
-        rank = _mixed(rank ^ values.astype(np.int64).astype(np.uint64))
-    return rank
-
-
-def _mixed(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """The finaliser of SplitMix64 (Steele, Lea and Flood 2014): each input bit moves all of them."""
-    values = values + np.uint64(0x9E3779B97F4A7C15)
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
+    },
+)
+"""Columns of `patches.parquet` (`store.PATCH_COLUMNS`)."""
 
 
 @dataclass(frozen=True)
@@ -207,12 +71,12 @@ class Cut:
     valid: npt.NDArray[np.float32]
     """Share of the cell's band pixels that is valid."""
     invalid: int
-    """How many more there would be, had they `min_valid` of valid band pixels."""
+    """How many more there would be, had their cells enough valid band pixels."""
 
 
 @dataclass(frozen=True)
-class _Piece:
-    """The positions of one strip of one scene."""
+class _Strip:
+    """Positions in a few rows of one scene."""
 
     positions: Positions
     bands: tuple[str, ...]
@@ -222,88 +86,154 @@ class _Piece:
         """The pixels of their patches."""
         row, col, grid = self.positions.row, self.positions.col, self.positions.grid
         top, left = int(row.min()), int(col.min())
-        reach = grid.cell_px + 2 * grid.margin_px
-        return Window(
-            top - grid.margin_px,
-            left - grid.margin_px,
-            int(row.max()) - top + reach,
-            int(col.max()) - left + reach,
-        )
+        height, width = int(row.max()) - top, int(col.max()) - left
+        margin, side = grid.margin_px, grid.patch_px
+        return Window(top - margin, left - margin, height + side, width + side)
 
 
-def _read(piece: _Piece) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.float64]]:
-    """Pixels (C, H, W) of a piece and the share of valid band pixels of each of its cells."""
-    window, positions = piece.window, piece.positions
-    pixels = positions.scene.read(window, piece.bands)
+def _read(strip: _Strip) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.float64]]:
+    """Pixels (C, H, W) of a strip and the share of valid band pixels of each of its cells."""
+    window, positions = strip.window, strip.positions
+    pixels = positions.scene.read(window, strip.bands)
     size = positions.grid.cell_px
-    at = (positions.row - window.row, positions.col - window.col)
-    valid = _sums((pixels > 0).sum(axis=0, dtype=np.int64)[None], *at, size)[0]
-    return pixels, valid / (len(piece.bands) * size**2)
+    row, col = positions.row - window.row, positions.col - window.col
+    valid = square_sums(np.count_nonzero(pixels, axis=0), row, col, size)
+    return pixels, valid / (len(strip.bands) * size**2)
+
+
+def _crew(width: int, bands: int, compute: ComputeConf) -> int:
+    """As many workers as are asked for and as the memory for pixels in flight holds."""
+    pixels = max(_STRIP_PX, width * 64)
+    # a strip in work and two that wait for their turn to be written, at most, for each of them
+    each = pixels * (2 * 2 * bands + _WORK_BYTES)
+    return max(1, min(worker_count(compute), compute.memory_mb * 1_000_000 // each))
 
 
 def read_patches(
-    positions: Positions, conf: TileConf, bands: tuple[str, ...], workers: int, scheduler: str | None
+    positions: Positions, bands: tuple[str, ...], min_valid: float, compute: ComputeConf
 ) -> Iterator[Cut]:
-    """The patches of the positions whose cells are valid enough, in order, a few at a time."""
-    pieces = [
-        _Piece(positions[np.isin(positions.row, strip)], bands)
-        for strip in _strips(np.unique(positions.row))
-    ]
-    results = run_pieces(_read, pieces, workers, scheduler)
-    for piece, (pixels, valid) in zip(pieces, results, strict=True):
-        window, side = piece.window, conf.patch_px
-        views = np.lib.stride_tricks.sliding_window_view(pixels, (side, side), axis=(1, 2))
-        for start in range(0, len(piece.positions), _CHUNK):
-            some = np.arange(start, min(start + _CHUNK, len(piece.positions)))
-            enough = some[valid[some] >= conf.min_valid]
-            kept = piece.positions[enough]
-            margin = kept.grid.margin_px
-            at = (kept.row - margin - window.row, kept.col - margin - window.col)
-            # fancy indices after a slice give (C, n, P, P)
-            patches = np.ascontiguousarray(views[:, *at].transpose(1, 0, 2, 3))
-            share = valid[enough].astype(np.float32)
-            yield Cut(kept, patches, share, len(some) - len(enough))
+    """The patches of those positions whose cell has `min_valid` of valid band pixels, in order.
+
+    They come a few at a time. Context outside of the scene is mirrored, invalid pixels are 0.
+
+    Raises:
+        SceneError: when the pixels cannot be read.
+    """
+    width = positions.scene.grid.width
+    span = max(1, min(_STRIP_ROWS, _STRIP_PX // width))
+    strips = [_Strip(positions[run], bands) for run in runs(positions.row, span)]
+    results = run_pieces(_read, strips, _crew(width, len(bands), compute), compute.scheduler)
+    for strip, (pixels, valid) in zip(strips, results, strict=True):
+        for start in range(0, len(valid), _CHUNK):
+            share = valid[start : start + _CHUNK]
+            enough = share >= min_valid
+            kept = strip.positions[start : start + _CHUNK][enough]
+            patches = _cut(pixels, strip.window, kept)
+            yield Cut(kept, patches, share[enough].astype(np.float32), int((~enough).sum()))
 
 
-def patch_table(kept: Sequence[tuple[Positions, npt.NDArray[np.float32]]]) -> gpd.GeoDataFrame:
-    """The table of patches (`PATCH_COLUMNS`) of positions with their valid shares, in store order."""
-    parts = []
-    for positions, valid in kept:
-        x, y = positions.centers
-        frame = gpd.GeoDataFrame(
-            {
-                "scene": np.full(len(positions), positions.scene.id, dtype=object),
-                "epsg": np.full(len(positions), positions.scene.grid.epsg, dtype=np.int32),
-                "x": x,
-                "y": y,
-                "label": positions.label,
-                "purity": positions.purity,
-                "valid": valid,
-                "on_grid": positions.on_grid,
-                "polygon": positions.polygon,
-            },
-            geometry=_outlines(x, y, positions.grid.cell_m, positions.scene.grid.epsg),
-            crs="OGC:CRS84",
-        )
-        parts.append(frame)
-    return gpd.GeoDataFrame(
-        {column: np.concatenate([part[column].to_numpy() for part in parts]) for column in parts[0]},
-        geometry="geometry",
-        crs="OGC:CRS84",
-    )
+def _cut(
+    pixels: npt.NDArray[np.uint16], window: Window, positions: Positions
+) -> npt.NDArray[np.uint16]:
+    """The patches (n, C, P, P) around positions, out of the pixels (C, H, W) of a window."""
+    side, margin = positions.grid.patch_px, positions.grid.margin_px
+    views = np.lib.stride_tricks.sliding_window_view(pixels, (side, side), axis=(1, 2))
+    row, col = positions.row - margin - window.row, positions.col - margin - window.col
+    # indices after a slice give (C, n, P, P)
+    return np.ascontiguousarray(views[:, row, col].transpose(1, 0, 2, 3))
 
 
-def _outlines(x: Coordinates, y: Coordinates, cell_m: float, epsg: int) -> npt.NDArray[np.object_]:
-    """Squares of `cell_m` around points, as polygons in OGC:CRS84."""
-    half = cell_m / 2
-    corners = [(-half, half), (half, half), (half, -half), (-half, -half), (-half, half)]
-    to_degrees = Transformer.from_crs(epsg, "OGC:CRS84", always_xy=True)
-    rings = [to_degrees.transform(x + dx, y + dy) for dx, dy in corners]
-    # (N, 5, 2); 1e-8 degrees is a millimetre, below which versions of PROJ differ
-    points = np.round(np.stack([np.stack(ring, axis=-1) for ring in rings], axis=1), 8)
+class PatchWriter:
+    """Writes `pixels.npy` and `patches.parquet` of a store, patch by patch, in order."""
+
+    def __init__(self, folder: Path, shape: tuple[int, int, int], classes: int) -> None:
+        """Begin a store of patches of the shape (C, P, P) in a folder that is there."""
+        self.kept = np.zeros(classes, dtype=np.int64)
+        """Patches written so far, per class."""
+        self.kept_on_grid = np.zeros(classes, dtype=np.int64)
+        self.invalid = 0
+        """Patches passed over because of their pixels."""
+        self._shape = shape
+        self._rows = SCHEMA.empty_table()
+        # a full disk is an error of write(); of a memory map it would kill the process
+        self._pixels = (folder / "pixels.npy").open("wb")
+        self._write_header()
+        self._table = pq.ParquetWriter(folder / "patches.parquet", SCHEMA, compression="zstd")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if error is None:
+                self._flush(1)
+                start = self._pixels.tell()
+                self._pixels.seek(0)
+                self._write_header()
+                self._pixels.seek(start)
+        finally:
+            self._table.close()
+            self._pixels.close()
+
+    def write(self, cut: Cut) -> None:
+        """Add some patches."""
+        classes = len(self.kept)
+        positions = cut.positions
+        self._pixels.write(cut.pixels.astype("<u2", copy=False).data)
+        self.kept += np.bincount(positions.label, minlength=classes)
+        self.kept_on_grid += np.bincount(positions.label[positions.on_grid], minlength=classes)
+        self.invalid += cut.invalid
+        self._rows = pa.concat_tables([self._rows, _table(positions, cut.valid)])
+        self._flush(_ROW_GROUP)
+
+    def _flush(self, least: int) -> None:
+        """Write the rows that wait in groups of `_ROW_GROUP`, unless they are fewer than `least`."""
+        while len(self._rows) >= least:
+            self._table.write_table(self._rows.slice(0, _ROW_GROUP).combine_chunks())
+            self._rows = self._rows.slice(_ROW_GROUP)
+
+    def _write_header(self) -> None:
+        # numpy leaves room in a header for the first axis to grow: its length stays the same
+        header = {"descr": "<u2", "fortran_order": False, "shape": (int(self.kept.sum()), *self._shape)}
+        np.lib.format.write_array_header_1_0(self._pixels, header)
+
+
+def _table(positions: Positions, valid: npt.NDArray[np.float32]) -> pa.Table:
+    (x, y), grid = positions.centers, positions.scene.grid
+    columns: dict[str, Any] = {
+        "scene": [positions.scene.id] * len(positions),
+        "epsg": np.full(len(positions), grid.epsg, dtype=np.int32),
+        "x": x,
+        "y": y,
+        "label": positions.label,
+        "purity": positions.purity,
+        "valid": valid,
+        "on_grid": positions.on_grid,
+        "polygon": positions.polygon,
+        "geometry": shapely.to_wkb(outlines(x, y, positions.grid.cell_m, grid)),
+    }
+    return pa.table(columns, schema=SCHEMA)
+
+
+def outlines(
+    x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], side_m: float, grid: SceneGrid
+) -> npt.NDArray[np.object_]:
+    """Squares around points of a scene's CRS, as polygons in OGC:CRS84."""
+    half = side_m / 2
+    corners = [(-half, -half), (half, -half), (half, half), (-half, half), (-half, -half)]
+    to_degrees = Transformer.from_crs(grid.epsg, "OGC:CRS84", always_xy=True)
+    rings = [np.stack(to_degrees.transform(x + dx, y + dy), axis=-1) for dx, dy in corners]
+    # axis order (N, 5, 2); 1e-8 degrees is a millimetre, below which versions of PROJ differ
+    points = np.round(np.stack(rings, axis=1), 8)
     return shapely.polygons(points)  # type: ignore[no-any-return]
 
 
-def write_table(path: Path, table: gpd.GeoDataFrame) -> None:
-    """Write the table as GeoParquet; the same table gives the same bytes."""
-    table.to_parquet(path, index=False, compression="zstd")
+def store_bytes(positions: Sequence[Positions], bands: int) -> int:
+    """Bytes of the store of some positions, at most: its pixels and, roughly, its table."""
+    row = 2 * bands * positions[0].grid.patch_px ** 2 + 200
+    return row * sum(len(p) for p in positions) + 100_000

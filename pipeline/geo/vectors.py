@@ -106,7 +106,7 @@ def write_layer(path: Path, layer: str, frame: gpd.GeoDataFrame, qml: str) -> No
 
 
 def squares(
-    x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], epsg: npt.NDArray[Any], side_m: float
+    x: npt.NDArray[Any], y: npt.NDArray[Any], epsg: npt.NDArray[Any], side_m: float
 ) -> gpd.GeoSeries:
     """The squares of `side_m` around centres (x, y), in m of the CRS that `epsg` names for each.
 

@@ -40,8 +40,6 @@ class FitResult:
     history: tuple[Epoch, ...]
     best: Epoch
     """The row of the epoch whose weights were kept."""
-    first_process: bool
-    """False in all but one of the processes of a training on several devices."""
 
 
 def fit(
@@ -80,7 +78,7 @@ def fit(
         kept = torch.load(checkpoint.best_model_path, map_location="cpu", weights_only=True)
     task.load_state_dict(kept["state_dict"])
     best = history[kept["epoch"]]
-    return FitResult(task.model.cpu().eval(), tuple(history), best, trainer.is_global_zero)
+    return FitResult(task.model.cpu().eval(), tuple(history), best)
 
 
 def _meta(data: TrainingData, conf: TrainConf) -> ModelMeta:
@@ -95,6 +93,7 @@ def _meta(data: TrainingData, conf: TrainConf) -> ModelMeta:
         classes=store.classes,
         credit=store.credit,
         statistics=data.input_statistics,
+        class_weights=tuple(data.class_weights(conf.class_weight_exponent)),
         scenes=store.scenes,
         hashes=Hashes(
             store=data.store.sha256,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+import numpy.typing as npt
 from torch import nn
 
 from pipeline.config import NetworkConf
@@ -48,3 +50,9 @@ def build(network: NetworkConf, bands: int, patch_px: int, classes: int) -> nn.S
         values = dense.units
     stack.add_module("output", nn.Linear(values, classes))
     return stack
+
+
+def first_kernels(network: nn.Module) -> npt.NDArray[np.float32]:
+    """The weights of the first convolution, float32 (filters, bands, kernel, kernel)."""
+    first = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
+    return first.weight.detach().cpu().numpy()

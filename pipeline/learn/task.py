@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -75,7 +76,8 @@ class PatchClassification(Classification):
         )
         self.train_metrics = metrics.clone(prefix="train_")
         self.val_metrics = metrics.clone(prefix="val_")
-        self.train_loss, self.val_loss = MeanMetric(), MeanMetric()
+        # a loss that is not a number stays one: neither dropped, as by default, nor warned of
+        self.train_loss, self.val_loss = MeanMetric(math.nan), MeanMetric(math.nan)
 
     def configure_optimizers(self) -> Any:
         """AdamW; the learning rate rises to `lr` and falls to nothing over the epochs."""

@@ -19,6 +19,7 @@ from pipeline.geo.scene import Scene, open_catalog
 from pipeline.learn import tracking
 from pipeline.learn.classifier import ModelMeta, PatchClassifier, require_bands
 from pipeline.learn.dense import class_probabilities
+from pipeline.learn.tracking.run import read_record
 from pipeline.scale import worker_count
 
 
@@ -33,6 +34,7 @@ def run(conf: Path, model: Path, scenes: Path, out: Path, compute: Path | None =
     """
     settings, machine = load(conf, PredictConf), load_compute(compute)
     folder = model if settings.model == "trained" else tracking.registered_model_folder(settings.model)
+    read_record(folder)  # no run to add to is better known before hours of work than after
     classifier = PatchClassifier.load(folder)
     _require_pinned(settings, classifier.meta)
     opened = open_catalog(scenes)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
-from lightning.pytorch.utilities import rank_zero_only
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from pipeline.config import TrainConf, load, load_compute
 from pipeline.files import publish
 from pipeline.geo.bands import select
+from pipeline.learn import figures, lineage, tracking
 from pipeline.learn.dataset import TrainingData
 from pipeline.learn.fit import FitResult, fit
 from pipeline.learn.history import write_history
 from pipeline.learn.layers import plan, resolve
+from pipeline.learn.lenet import first_kernels
 from pipeline.learn.table import table
 from pipeline.store import PatchStore, SplitFolder
 
@@ -20,7 +23,10 @@ say = rank_zero_only(print)
 
 
 def run(conf: Path, store: Path, split: Path, out: Path, compute: Path | None = None) -> None:
-    """Train a network and write the folder `out`: weights, metadata, history and layers.
+    """Train a network, open its MLflow run and write the folder `out`.
+
+    The folder holds weights and metadata, the history by epoch, the table of layers, figures, and
+    `run.json`, by which later stages find the run.
 
     Raises:
         LenscapeError: when an input is missing or does not fit; nothing is written then.
@@ -28,19 +34,54 @@ def run(conf: Path, store: Path, split: Path, out: Path, compute: Path | None = 
     settings, machine = load(conf, TrainConf), load_compute(compute)
     patches = PatchStore.open(store)
     bands = select(settings.bands, patches.meta.bands, f"{conf}: key 'bands'")
-    data = TrainingData.of_split(patches, SplitFolder.open(split, patches), bands)
+    parted = SplitFolder.open(split, patches)
+    data = TrainingData.of_split(patches, parted, bands)
     layers = _layers(settings, data)
     say(f"network {resolve(settings.network)[0]} on {', '.join(bands)}\n\n{layers}")
     say(f"{len(data.train):,} training patches, {len(data.validation):,} validation patches")
-    with publish(out) as folder:
-        result = fit(data, settings, machine)
-        if not result.first_process:
+    with publish(out) as folder, ExitStack() as stack:
+        record = _record(data, parted, settings)
+        if getattr(rank_zero_only, "rank", 0):
+            fit(data, settings, machine)
             return
-        folder.mkdir()
-        result.classifier.save(folder)
-        write_history(folder / "history.csv", result.history)
-        (folder / "layers.txt").write_text(layers, encoding="utf-8")
+        tracker = stack.enter_context(tracking.open_run(record))
+        result = fit(data, settings, machine, tracker.epoch)
+        _write(folder, result, layers)
+        tracker.metrics({"best_epoch": result.best.epoch})
+        tracking.keep(tracker, record, folder)
     say(_summary(result, settings, out))
+
+
+def _record(data: TrainingData, split: SplitFolder, conf: TrainConf) -> tracking.RunRecord:
+    parts = {"train": data.train, "validation": data.validation, "test": split.rows("test")}
+    return tracking.RunRecord(
+        name=lineage.run_name(conf, data.bands, [s.id for s in data.store.meta.scenes]),
+        params=lineage.parameters(data, split, conf),
+        tags=lineage.tags(data, split, conf) | tracking.checkout_state(),
+        parts=tuple(
+            tracking.Part(
+                context=lineage.CONTEXTS[part],
+                digest=lineage.part_digest(data, split, part),
+                patches=len(rows),
+            )
+            for part, rows in parts.items()
+        ),
+    )
+
+
+def _write(folder: Path, result: FitResult, layers: str) -> None:
+    folder.mkdir()
+    meta = result.classifier.save(folder)
+    write_history(folder / "history.csv", result.history)
+    (folder / "layers.txt").write_text(layers, encoding="utf-8")
+    pictures = {
+        "curves": figures.curves(result.history, result.best.epoch),
+        "layers": figures.text_page(layers, f"Layers of {meta.preset}"),
+        "filters": figures.first_filters(first_kernels(result.classifier.network), meta.bands),
+    }
+    (folder / "figures").mkdir()
+    for name, figure in pictures.items():
+        figure.savefig(folder / "figures" / f"{name}.png", dpi=120, metadata={"Software": None})
 
 
 def _layers(conf: TrainConf, data: TrainingData) -> str:

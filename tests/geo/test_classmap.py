@@ -1,4 +1,7 @@
 import hashlib
+import shutil
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -164,3 +167,29 @@ def test_characters_that_xml_cannot_hold_do_not_break_a_style():
     odd = [ClassInfo(name="a", title="a\x00b\x0b\nc\ud800 <&>'\"", color="#000000")]
     entry = ET.fromstring(style.class_map_qml(odd).split("\n", 1)[1]).find(".//paletteEntry")
     assert entry.get("label") == "a b c  <&>'\""
+
+
+def test_dvc_keeps_our_files_and_passes_over_those_of_viewers(maps, tmp_path):
+    shutil.copytree(maps[0].parent, tmp_path / "maps")
+    for viewers in (tmp_path / "maps").glob("*.tif.aux.xml"):
+        viewers.unlink()  # of the other tests
+    shutil.copy(Path(__file__).parents[2] / ".dvcignore", tmp_path)
+    ours = hashes(tmp_path / "maps")
+
+    def dvc(*command):
+        command = [sys.executable, "-m", "dvc", "--quiet", *command]
+        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+
+    dvc("init", "--no-scm")
+    dvc("add", "maps")
+    open_in_qgis([tmp_path / "maps" / path.name for path in maps], tmp_path)
+    assert list((tmp_path / "maps").glob("*.tif.aux.xml")), "no viewer wrote: the test shows nothing"
+    status = [sys.executable, "-m", "dvc", "status"]
+    told = subprocess.run(status, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+    assert "up to date" in told
+    shutil.rmtree(tmp_path / "maps")
+    dvc("checkout")
+    assert hashes(tmp_path / "maps") == ours
+    shown = open_in_qgis([tmp_path / "maps" / maps[0].name], tmp_path)
+    categories = shown[str(tmp_path / "maps" / maps[0].name)]["categories"]
+    assert categories == ["nodata", *(info.title for info in CLASSES)]

@@ -159,7 +159,7 @@ def test_layers_that_do_not_fit_are_refused(tmp_path):
 
 @pytest.mark.skipif(torch.accelerator.is_available(), reason="this machine has an accelerator")
 def test_an_accelerator_that_is_not_there_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="accelerator 'gpu' .* set both to auto"):
+    with pytest.raises(ConfigError, match=r"accelerator 'gpu' .* set both to auto"):
         fit(training_data(tmp_path), conf(), ComputeConf(accelerator="gpu"))
 
 

@@ -1,0 +1,32 @@
+"""`lenscape pin`: name a registered model in `predict.yaml`, fixed by the hash of its weights."""
+
+from __future__ import annotations
+
+from io import StringIO
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+from pipeline.config import PredictConf, load
+from pipeline.files import publish
+from pipeline.learn.tracking import find_version
+
+
+def run(version: str, conf: Path) -> None:
+    """Write the version and the hash of its weights into `conf`; its comments stay.
+
+    Raises:
+        ConfigError: when `conf` is wrong.
+        TrackingError: when the registry has no such version.
+    """
+    load(conf, PredictConf)
+    found = find_version(version)
+    yaml = YAML()
+    yaml.width = 200
+    settings = yaml.load(conf.read_text(encoding="utf-8"))
+    settings["model"] = {"uri": found.uri, "weights_sha256": found.weights_sha256}
+    text = StringIO()
+    yaml.dump(settings, text)
+    with publish(conf) as partial:
+        partial.write_text(text.getvalue(), encoding="utf-8")
+    print(f"{conf}: model {found.uri}, weights {found.weights_sha256[:12]}; `dvc repro` maps with it.")

@@ -1,0 +1,95 @@
+"""The sentences that a run's page opens with, and what must be said beside every figure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pipeline.learn.accuracy import Scores
+from pipeline.learn.classifier import ModelMeta
+from pipeline.store import SplitFolder, StoreMeta
+
+
+def caveat(store: StoreMeta) -> str:
+    """What the accuracy does not speak of."""
+    impure = store.counts["left_out"]["impure"]
+    return (
+        f"These figures hold for cells that one class covers to {store.min_purity:.0%} or more; "
+        f"{impure} mixed positions were left out, and ground without labels is not judged."
+    )
+
+
+def description(
+    meta: ModelMeta, store: StoreMeta, split: SplitFolder, scores: Mapping[str, Scores]
+) -> str:
+    """The description of a run in Markdown: data, split, result, worst confusion, how to repeat.
+
+    Args:
+        meta: The model.
+        store: Its store.
+        split: Its split.
+        scores: Of the network, which comes first, and of the baselines.
+    """
+    name, *others = scores
+    network = scores[name]
+    lines = [
+        f"**{meta.preset}** on {len(meta.bands)} bands ({', '.join(meta.bands)}), patches of "
+        f"{meta.geometry.patch_px} px, cells of {meta.geometry.cell_px} px.",
+        "",
+        _against(network, {other: scores[other] for other in others}),
+        _worst(network, meta),
+        caveat(store),
+        "",
+        f"**Data.** {_scenes(meta)}; {len(split.rows('train'))} training, "
+        f"{len(split.rows('validation'))} validation and {len(split.rows('test'))} test patches of "
+        f"{len(meta.classes)} classes. {meta.credit}.",
+        "",
+        f"**Split.** {_split(split)} No ground is shared between the parts (audit in `reports/`).",
+        "",
+        f"**Repeat.** Check out the commit in the tags and run `dvc repro`; store "
+        f"`{meta.hashes.store[:12]}`, split `{meta.hashes.split[:12]}`, "
+        f"conf `{meta.hashes.conf[:12]}`, weights `{meta.weights_sha256[:12]}`.",
+    ]
+    return "\n".join(lines)
+
+
+def _against(network: Scores, baselines: Mapping[str, Scores]) -> str:
+    result = (
+        f"**Result on the test part.** Accuracy {network.accuracy:.3f}, balanced "
+        f"{network.balanced_accuracy:.3f}"
+    )
+    if not baselines:
+        return f"{result}."
+    better = max(baselines, key=lambda name: baselines[name].balanced_accuracy)
+    bar = baselines[better]
+    gain = network.balanced_accuracy - bar.balanced_accuracy
+    return (
+        f"{result}; the better baseline, {better.replace('_', ' ')}, has {bar.accuracy:.3f} and "
+        f"{bar.balanced_accuracy:.3f} ({gain:+.3f} balanced)."
+    )
+
+
+def _worst(network: Scores, meta: ModelMeta) -> str:
+    worst = network.worst_confusion
+    if worst is None:
+        return "No test patch is called anything but what it is."
+    truth, predicted, count = worst
+    share = count / network.support[truth]
+    return (
+        f"**Worst confusion.** {count} patches of {meta.classes[truth].title} ({share:.0%} of them) "
+        f"are called {meta.classes[predicted].title}."
+    )
+
+
+def _scenes(meta: ModelMeta) -> str:
+    named = [
+        f"{scene.id} ({scene.datetime[:10]}, {scene.level or 'level unknown'}, baseline "
+        f"{scene.baseline or 'unknown'})"
+        for scene in meta.scenes
+    ]
+    return ", ".join(named)
+
+
+def _split(split: SplitFolder) -> str:
+    parting = split.split
+    kind = "three parts" if parting.folds is None else f"fold {parting.fold} of {parting.folds}"
+    return f"Blocks of {parting.block_m:g} m, {kind}, seed {parting.seed}."

@@ -1,0 +1,255 @@
+"""The run of a model: opened by train, resumed by evaluate and predict, replayed where unknown."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import time
+from typing import TYPE_CHECKING
+
+import mlflow
+from mlflow.data.code_dataset_source import CodeDatasetSource
+from mlflow.data.meta_dataset import MetaDataset
+from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+
+from pipeline.config import Conf
+from pipeline.errors import StoreError
+from pipeline.files import write_json
+from pipeline.learn.classifier import read_meta
+from pipeline.learn.history import Epoch, read_history
+from pipeline.learn.tracking import where
+from pipeline.learn.tracking.registry import RUN, WEIGHTS_TAG, log_model, tag_version
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_REPLAYED = "replayed_from"
+_PARAM_LENGTH = 6000
+_NAMED = f"name = '{where.EXPERIMENT}'"
+_HISTORY = {
+    "train_loss": "train/loss",
+    "validation_loss": "val/loss",
+    "train_balanced_accuracy": "train/balanced_accuracy",
+    "validation_balanced_accuracy": "val/balanced_accuracy",
+    "lr": "train/lr",
+}
+
+
+class Part(Conf):
+    """A part of the split, as a dataset of the run."""
+
+    context: str
+    """training, validation or test."""
+    digest: str
+    """Changes with store, split or part."""
+    patches: int
+
+
+class RunRecord(Conf):
+    """`run.json`: what it takes to open the run of a model again."""
+
+    run_id: str = ""
+    name: str
+    params: dict[str, str]
+    tags: dict[str, str]
+    parts: tuple[Part, ...] = ()
+
+
+@dataclass(frozen=True)
+class Tracker:
+    """A run that takes what stages have to say."""
+
+    client: mlflow.MlflowClient
+    run_id: str
+
+    def epoch(self, row: Epoch) -> None:
+        """Log an epoch as `train/..` and `val/..`."""
+        self.metrics({new: getattr(row, old) for old, new in _HISTORY.items()}, step=row.epoch)
+
+    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
+        """Log numbers by name."""
+        now = _milliseconds()
+        logged = [Metric(name, float(value), now, step) for name, value in values.items()]
+        self.client.log_batch(self.run_id, metrics=logged)
+
+    def tags(self, values: Mapping[str, str]) -> None:
+        """Set tags of the run."""
+        self.client.log_batch(self.run_id, tags=[RunTag(k, str(v)) for k, v in values.items()])
+
+    def params(self, values: Mapping[str, str]) -> None:
+        """Log parameters; a long one is cut, as MLflow takes no more."""
+        items = [Param(name, value[:_PARAM_LENGTH]) for name, value in values.items()]
+        for start in range(0, len(items), 100):
+            self.client.log_batch(self.run_id, params=items[start : start + 100])
+
+    def artifact(self, path: Path, folder: str = "") -> None:
+        """Add a file, or all of a folder, under `folder`."""
+        if path.is_dir():
+            self.client.log_artifacts(self.run_id, str(path), folder or None)
+        else:
+            self.client.log_artifact(self.run_id, str(path), folder or None)
+
+    def figure(self, figure: Figure, name: str) -> None:
+        """Add a figure as `name`, such as `figures/confusion.png`."""
+        self.client.log_figure(self.run_id, figure, name, save_kwargs={"bbox_inches": "tight"})
+
+    def text(self, text: str, name: str) -> None:
+        """Add a text as `name`."""
+        self.client.log_text(self.run_id, text, name)
+
+    def describe(self, markdown: str) -> None:
+        """Set the description that the run's page opens with."""
+        self.tags({"mlflow.note.content": markdown})
+
+    def version_tags(self, values: Mapping[str, str]) -> None:
+        """Set tags of the registered version of the run's model."""
+        tag_version(self.client, self.run_id, values)
+
+
+@contextmanager
+def open_run(record: RunRecord) -> Iterator[Tracker]:
+    """A new run for a model that is about to be trained; it ends with the block.
+
+    Raises:
+        TrackingError: when the store cannot be used.
+    """
+    client = where.connect()
+    with _running(client, name=_named(record.name)) as tracker:
+        _introduce(tracker, record)
+        yield tracker
+
+
+def keep(tracker: Tracker, record: RunRecord, models: Path) -> None:
+    """Write `run.json`, so that later stages find the run, and log the model and its folder.
+
+    Args:
+        tracker: The run.
+        record: What was said when it was opened.
+        models: The folder of the model, complete but for `run.json`.
+    """
+    known = record.model_copy(update={"run_id": tracker.run_id})
+    write_json(models / RUN, known.model_dump(mode="json"))
+    _log_folder(tracker, models)
+
+
+@contextmanager
+def resume(models: Path) -> Iterator[Tracker]:
+    """The run of the model in a folder, opened anew from the folder where the store has none.
+
+    Raises:
+        StoreError: when `run.json` is missing or broken.
+        TrackingError: when the store cannot be used.
+    """
+    record = read_record(models)
+    client = where.connect()
+    known = _known_run(client, record.run_id)
+    with _running(client, run_id=known, name=record.name) as tracker:
+        if known is None:
+            _replay(tracker, record, models)
+        yield tracker
+
+
+@contextmanager
+def child_run(parent: Tracker, name: str, params: Mapping[str, str]) -> Iterator[Tracker]:
+    """A run below another one, such as one fold of a table; it is not registered."""
+    tags = {"mlflow.parentRunId": parent.run_id}
+    run = parent.client.create_run(_experiment(parent.client), run_name=name, tags=tags)
+    tracker = Tracker(parent.client, run.info.run_id)
+    tracker.params(params)
+    try:
+        yield tracker
+    except BaseException:
+        parent.client.set_terminated(tracker.run_id, "FAILED")
+        raise
+    parent.client.set_terminated(tracker.run_id)
+
+
+def read_record(models: Path) -> RunRecord:
+    """The record of the run of the model in a folder.
+
+    Raises:
+        StoreError: when it is missing or broken.
+    """
+    path = models / RUN
+    try:
+        return RunRecord.model_validate_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise StoreError(f"{path} does not exist; run `train` first.") from None
+    except ValueError as error:
+        raise StoreError(f"{path} is broken ({type(error).__name__}); run `train` again.") from error
+
+
+@contextmanager
+def _running(
+    client: mlflow.MlflowClient, run_id: str | None = None, name: str | None = None
+) -> Iterator[Tracker]:
+    """An active run with system metrics; it ends as finished, or as failed by an exception."""
+    # a parent that some shell left behind would make this run its child
+    os.environ.pop("MLFLOW_RUN_ID", None)
+    mlflow.set_system_metrics_sampling_interval(1)  # type: ignore[no-untyped-call]
+    name = None if run_id else name
+    with mlflow.start_run(run_id, run_name=name, log_system_metrics=True) as run:
+        yield Tracker(client, run.info.run_id)
+
+
+def _introduce(tracker: Tracker, record: RunRecord) -> None:
+    tracker.params(record.params)
+    tracker.tags(record.tags)
+    if record.parts:
+        datasets = [_dataset(part) for part in record.parts]
+        tracker.client.log_inputs(tracker.run_id, datasets=datasets)
+
+
+def _dataset(part: Part) -> DatasetInput:
+    source = CodeDatasetSource({"lenscape.part": part.context, "patches": str(part.patches)})
+    name = f"patches-{part.context}"
+    dataset = MetaDataset(source, name=name, digest=part.digest)  # type: ignore[abstract]
+    tag = InputTag("mlflow.data.context", part.context)
+    return DatasetInput(dataset._to_mlflow_entity(), tags=[tag])
+
+
+def _replay(tracker: Tracker, record: RunRecord, models: Path) -> None:
+    _introduce(tracker, record)
+    tracker.tags({_REPLAYED: record.run_id})
+    for row in read_history(models / "history.csv"):
+        tracker.epoch(row)
+    _log_folder(tracker, models)
+
+
+def _log_folder(tracker: Tracker, models: Path) -> None:
+    tracker.tags({WEIGHTS_TAG: read_meta(models).weights_sha256})
+    for path in sorted(models.iterdir()):
+        if path.is_dir():
+            tracker.artifact(path, path.name)
+        elif path.name not in (RUN, "weights.safetensors", "model.json"):
+            tracker.artifact(path)
+    log_model(tracker.client, tracker.run_id, models)
+
+
+def _known_run(client: mlflow.MlflowClient, run_id: str) -> str | None:
+    try:
+        if client.get_run(run_id).info.lifecycle_stage == "active":
+            return run_id
+    except MlflowException:
+        pass
+    query = f"tags.{_REPLAYED} = '{run_id}'"
+    found = client.search_runs([_experiment(client)], query, max_results=1)
+    return found[0].info.run_id if found else None
+
+
+def _experiment(client: mlflow.MlflowClient) -> str:
+    return str(client.search_experiments(filter_string=_NAMED)[0].experiment_id)
+
+
+def _named(name: str) -> str:
+    """The name of a run, with that of the DVC experiment it belongs to."""
+    experiment = os.environ.get("DVC_EXP_NAME")
+    return f"{name} ({experiment})" if experiment else name
+
+
+def _milliseconds() -> int:
+    return int(time() * 1000)

@@ -1,0 +1,201 @@
+"""Stage `evaluate`: the test part judges the model and the baselines it must clear."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.config import EvaluateConf, load
+from pipeline.errors import SplitError
+from pipeline.files import publish, write_json
+from pipeline.geo.grid import block_of
+from pipeline.geo.vectors import categorized_qml, squares, write_layer
+from pipeline.learn import figures, report, tracking
+from pipeline.learn.accuracy import Scores, most_confident_mistakes, table
+from pipeline.learn.baselines import BASELINES, band_statistics
+from pipeline.learn.classifier import ModelMeta, PatchClassifier
+from pipeline.learn.dense import batched_probabilities
+from pipeline.store import PatchStore, SplitFolder
+
+NETWORK = "network"
+_RIGHT, _WRONG = "#2c7fb8", "#d7301f"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The test part and what was said of it."""
+
+    store: PatchStore
+    split: SplitFolder
+    meta: ModelMeta
+    places: list[int]
+    """The model's bands as places in the store."""
+    rows: npt.NDArray[np.intp]
+    """The test patches as rows of the store."""
+    probabilities: npt.NDArray[np.float32]
+    """(N, K), of the network."""
+    scores: dict[str, Scores]
+    """The network's and the baselines', by name."""
+
+    @property
+    def truth(self) -> npt.NDArray[Any]:
+        """0-based class of each test patch."""
+        return self.store.patches["label"][self.rows]
+
+    @property
+    def titles(self) -> list[str]:
+        """What people call the classes."""
+        return [info.title for info in self.meta.classes]
+
+
+def run(conf: Path, model: Path, store: Path, split: Path, out: Path) -> None:
+    """Write the report of the test part to the folder `out` and add it to the model's run.
+
+    Raises:
+        LenscapeError: when an input is missing, or model, store and split do not belong together.
+    """
+    settings = load(conf, EvaluateConf)
+    judged = judge(settings, model, store, split)
+    _write(judged, settings, out)
+    print(table(judged.scores))
+    print(report.caveat(judged.store.meta))
+    _track(judged, settings, model)
+
+
+def judge(conf: EvaluateConf, model: Path, store: Path, split: Path) -> Judged:
+    """Run the model and fit and run the baselines on the test part.
+
+    Raises:
+        LenscapeError: when an input is missing, or model, store and split do not belong together.
+    """
+    classifier, patches = PatchClassifier.load(model), PatchStore.open(store)
+    parted = SplitFolder.open(split, patches)
+    places = classifier.require_matches(patches.meta, str(store))
+    rows = parted.rows("test")
+    if not len(rows):
+        raise SplitError(f"the test part of {split} is empty; give `test` more blocks and split again.")
+    labels, count = patches.patches["label"], len(classifier.meta.classes)
+    chunks = (chunk[:, places] for chunk in patches.chunks(rows))
+    probabilities = batched_probabilities(classifier, chunks)
+    scores = {NETWORK: Scores.of(labels[rows], probabilities.argmax(axis=1), count)}
+    training = parted.rows("train")
+    features = {
+        part: band_statistics(patches.chunks(some), places)
+        for part, some in (("train", training), ("test", rows))
+    }
+    weights = classifier.meta.class_weights
+    for name in conf.baselines:
+        fitted = BASELINES[name](features["train"], labels[training], weights)
+        scores[name] = Scores.of(labels[rows], fitted.predict(features["test"]), count)
+    return Judged(patches, parted, classifier.meta, places, rows, probabilities, scores)
+
+
+def _write(judged: Judged, conf: EvaluateConf, out: Path) -> None:
+    network = judged.scores[NETWORK]
+    names = [info.name for info in judged.meta.classes]
+    left_out = judged.store.meta.counts["left_out"]
+    write_json(
+        out / "metrics.json",
+        {
+            "test": network.numbers | {"patches": len(judged.rows)},
+            "baseline": {name: judged.scores[name].numbers for name in conf.baselines},
+            "classes": {n: vars(s) for n, s in zip(names, network.per_class, strict=True)},
+            "mixed_cells_left_out": left_out["impure"],
+        },
+    )
+    header = ("class", "precision", "recall", "f1", "support")
+    rows = zip(names, network.per_class, strict=True)
+    _write_csv(
+        out / "per_class.csv",
+        header,
+        ((n, f"{s.precision:.4f}", f"{s.recall:.4f}", f"{s.f1:.4f}", s.support) for n, s in rows),
+    )
+    predicted = judged.probabilities.argmax(axis=1)
+    pairs = zip(judged.truth, predicted, strict=True)
+    _write_csv(out / "confusion.csv", ("actual", "predicted"), ((names[t], names[p]) for t, p in pairs))
+    _write_errors(out / "errors.gpkg", judged)
+
+
+def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    with publish(path) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def _write_errors(path: Path, judged: Judged) -> None:
+    """The test patches for QGIS: right ones in blue, mistakes in red."""
+    table = {name: column[judged.rows] for name, column in judged.store.patches.items()}
+    titles, predicted = np.array(judged.titles), judged.probabilities.argmax(axis=1)
+    split = judged.split.split
+    block_x, block_y = block_of(table["x"], table["y"], split.block_m)
+    geometry = judged.meta.geometry
+    frame = gpd.GeoDataFrame(
+        {
+            "result": np.where(predicted == judged.truth, "right", "wrong"),
+            "truth": titles[judged.truth],
+            "predicted": titles[predicted],
+            "confidence": np.rint(100 * judged.probabilities.max(axis=1)).astype(np.int32),
+            "part": "test",
+            "fold": -1 if split.fold is None else split.fold,
+            "block": [f"{e}:{x}:{y}" for e, x, y in zip(table["epsg"], block_x, block_y, strict=True)],
+            "scene": table["scene"],
+            "purity": table["purity"].astype(np.float64),
+        },
+        geometry=squares(
+            table["x"], table["y"], table["epsg"], geometry.cell_px * geometry.pixel_m
+        ).to_numpy(),
+        crs=squares(table["x"], table["y"], table["epsg"], geometry.pixel_m).crs,
+    )
+    legend = [("right", "right", _RIGHT), ("wrong", "wrong", _WRONG)]
+    write_layer(path, "errors", frame, categorized_qml("result", legend))
+
+
+def _track(judged: Judged, conf: EvaluateConf, model: Path) -> None:
+    network = judged.scores[NETWORK]
+    baselines = {name: judged.scores[name] for name in conf.baselines}
+    with tracking.resume(model) as tracker:
+        tracker.metrics({f"test/{name}": value for name, value in network.numbers.items()})
+        for info, mine in zip(judged.meta.classes, network.per_class, strict=True):
+            tracker.metrics({f"test/recall/{info.name}": mine.recall, f"test/f1/{info.name}": mine.f1})
+        for name, scores in baselines.items():
+            tracker.metrics({f"baseline/{name}/{key}": v for key, v in scores.numbers.items()})
+        tracker.figure(figures.confusion(network, judged.titles), "figures/confusion.png")
+        tracker.figure(figures.per_class(network, judged.titles), "figures/per_class.png")
+        tracker.figure(figures.comparison(judged.scores), "figures/baselines.png")
+        tracker.figure(_gallery(judged, conf.gallery), "figures/mistakes.png")
+        tracker.describe(
+            report.description(judged.meta, judged.store.meta, judged.split, judged.scores)
+        )
+        tracker.version_tags(
+            {
+                "balanced_accuracy": f"{network.balanced_accuracy:.4f}",
+                "accuracy": f"{network.accuracy:.4f}",
+            }
+        )
+
+
+def _gallery(judged: Judged, count: int) -> Any:
+    bands = judged.store.meta.bands
+    shown = ["B04", "B03", "B02"]
+    if not set(shown) <= set(bands):
+        shown = (bands * 3)[:3]
+    places, titles = [bands.index(band) for band in shown], judged.titles
+    mistakes = [
+        figures.Mistake(
+            picture=figures.picture(judged.store.pixels[judged.rows[place]][places]),
+            truth=titles[judged.truth[place]],
+            predicted=titles[judged.probabilities[place].argmax()],
+            probability=float(judged.probabilities[place].max()),
+        )
+        for place in most_confident_mistakes(judged.truth, judged.probabilities, count)
+    ]
+    geometry = judged.meta.geometry
+    return figures.gallery(mistakes, shown, geometry.patch_px * geometry.pixel_m)

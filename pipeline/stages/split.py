@@ -1,0 +1,99 @@
+"""Stage split: the patches of a store become training, validation and test parts by ground."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.config import SplitConf, load
+from pipeline.errors import SplitError
+from pipeline.files import publish, require_space, sha256_of, write_json
+from pipeline.geo.audit import audit, table
+from pipeline.geo.blocks import Parting, part_patches
+from pipeline.geo.vectors import categorized_qml, squares, write_layer
+from pipeline.store import PARTS, PatchStore, Split
+
+COLORS = {"train": "#0072b2", "validation": "#e69f00", "test": "#d55e00", "unused": "#999999"}
+"""Of the palette of Okabe and Ito, which people of any colour vision tell apart."""
+_BYTES_A_PATCH = 500
+
+
+def run(conf: Path, store: Path, out: Path, report: Path) -> None:
+    """Write the split of a store to the folder `out` and its leakage audit to `report`.
+
+    Raises:
+        LenscapeError: when conf or store cannot be used, or no seed parts every class.
+    """
+    settings, opened = load(conf, SplitConf), PatchStore.open(store)
+    geometry = opened.meta.geometry
+    patch_m, cell_m = geometry.patch_px * geometry.pixel_m, geometry.cell_px * geometry.pixel_m
+    classes = [info.name for info in opened.meta.classes]
+    parting = part_patches(opened.patches, settings, patch_m, classes)
+    figures = audit(opened.patches, parting, patch_m, classes)
+    if figures["shared_ground_m2"] > 0:
+        raise SplitError(
+            f"the parts of {store} share {figures['shared_ground_m2']:g} m2 of ground, which is a "
+            f"fault of lenscape; please report it together with {conf} and patches.parquet."
+        )
+    require_space(out, len(opened) * _BYTES_A_PATCH, "the split")
+    with publish(out) as partial:
+        partial.mkdir()
+        _write_split(partial, opened, settings, parting)
+        _write_blocks(partial / "blocks.gpkg", parting, settings.block_m)
+        _write_patches(partial / "patches.gpkg", opened, parting, cell_m)
+    write_json(report, figures)
+    print(table(figures))
+
+
+def _write_split(folder: Path, store: PatchStore, conf: SplitConf, parting: Parting) -> None:
+    parts = folder / "parts.parquet"
+    pq.write_table(pa.table({"part": parting.part.tolist()}), parts, compression="zstd")
+    rows = np.flatnonzero(parting.part == "train")
+    counts = np.bincount(store.patches["label"][rows], minlength=len(store.meta.classes))
+    split = Split(
+        seed=parting.seed,
+        block_m=conf.block_m,
+        folds=conf.folds,
+        fold=conf.fold,
+        statistics=store.statistics(rows),
+        class_counts=counts.tolist(),
+        store_sha256=store.sha256,
+        parts_sha256=sha256_of(parts),
+    )
+    write_json(folder / "split.json", split.model_dump(mode="json"))
+
+
+def _write_blocks(path: Path, parting: Parting, block_m: float) -> None:
+    """One square a block: its part, and its patches by part after borders gave way."""
+    blocks = parting.blocks
+    columns = {"block": blocks.names, "part": parting.block_part}
+    columns["patches"] = np.bincount(blocks.of_patch, minlength=len(blocks))
+    for part in PARTS:
+        rows = parting.part == part
+        columns[part] = np.bincount(blocks.of_patch[rows], minlength=len(blocks))
+    x, y = (blocks.col + 0.5) * block_m, (blocks.row + 0.5) * block_m
+    frame = gpd.GeoDataFrame(columns, geometry=squares(x, y, blocks.epsg, block_m))
+    write_layer(path, "blocks", frame, _qml(PARTS[:3], opacity=0.3))
+
+
+def _write_patches(path: Path, store: PatchStore, parting: Parting, cell_m: float) -> None:
+    """One square a cell, the ground that the class of the patch is claimed for."""
+    patches = store.patches
+    titles = np.array([info.title for info in store.meta.classes])
+    columns = {
+        "part": parting.part,
+        "class": titles[patches["label"]],
+        "scene": patches["scene"].astype(str),
+        "block": np.array(parting.blocks.names)[parting.blocks.of_patch],
+        **{name: patches[name] for name in ("purity", "valid", "on_grid", "polygon")},
+    }
+    outlines = squares(patches["x"], patches["y"], patches["epsg"], cell_m)
+    write_layer(path, "patches", gpd.GeoDataFrame(columns, geometry=outlines), _qml(PARTS))
+
+
+def _qml(parts: tuple[str, ...], opacity: float = 0.6) -> str:
+    return categorized_qml("part", [(part, part, COLORS[part]) for part in parts], opacity)

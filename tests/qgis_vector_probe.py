@@ -1,0 +1,87 @@
+"""Opens GeoPackages in real QGIS as a person would, and prints what QGIS shows, as JSON.
+
+Run by the system's Python, which knows QGIS: /usr/bin/python3 qgis_vector_probe.py PNG_FOLDER FILE...
+Per file, for its first layer: CRS, extent, number of features, column and categories of the style,
+the colours seen in a rendered picture `<name>.png`, and the files that lie beside it while it is open
+and after it was closed.
+"""
+
+import json
+import os
+import sys
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
+from qgis.core import (
+    QgsApplication,
+    QgsMapRendererParallelJob,
+    QgsMapSettings,
+    QgsProject,
+    QgsVectorLayer,
+)
+from qgis.PyQt.QtCore import QSize
+from qgis.PyQt.QtGui import QColor
+
+SIZE = 400
+
+
+def look(path, folder):
+    layer = QgsVectorLayer(path, os.path.basename(path), "ogr")
+    assert layer.isValid(), path
+    QgsProject.instance().addMapLayer(layer)
+    extent, renderer = layer.extent(), layer.renderer()
+    assert renderer.type() == "categorizedSymbol", renderer.type()
+    picture = render(layer)
+    assert picture.save(os.path.join(folder, os.path.basename(path) + ".png"))
+    for field in range(layer.fields().count()):
+        layer.uniqueValues(field)
+    return {
+        "crs": layer.crs().authid(),
+        "extent": [extent.xMinimum(), extent.yMinimum(), extent.xMaximum(), extent.yMaximum()],
+        "features": layer.featureCount(),
+        "fields": [field.name() for field in layer.fields()],
+        "column": renderer.classAttribute(),
+        "categories": [
+            [c.value(), c.label(), c.symbol().color().name()] for c in renderer.categories()
+        ],
+        "colors": colors(picture),
+        "files": sorted(os.listdir(os.path.dirname(path))),
+    }
+
+
+def render(layer):
+    settings = QgsMapSettings()
+    settings.setLayers([layer])
+    settings.setDestinationCrs(layer.crs())
+    settings.setExtent(layer.extent())
+    settings.setOutputSize(QSize(SIZE, SIZE))
+    settings.setBackgroundColor(QColor(255, 255, 255))
+    job = QgsMapRendererParallelJob(settings)
+    job.start()
+    job.waitForFinished()
+    return job.renderedImage()
+
+
+def colors(picture):
+    """The colours of the picture, the most frequent first."""
+    counts = {}
+    for y in range(0, SIZE, 2):
+        for x in range(0, SIZE, 2):
+            name = picture.pixelColor(x, y).name()
+            counts[name] = counts.get(name, 0) + 1
+    return sorted(counts, key=lambda name: -counts[name])
+
+
+def main(folder, *paths):
+    application = QgsApplication([], False)
+    application.initQgis()
+    result = {path: look(path, folder) for path in paths}
+    QgsProject.instance().removeAllMapLayers()  # closes the files, which writes what is pending
+    for path in paths:
+        result[path]["files_after"] = sorted(os.listdir(os.path.dirname(path)))
+    print(json.dumps(result))
+    application.exitQgis()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
