@@ -41,6 +41,7 @@ def model_meta(
             mean=[900.25 + 100 * band for band in range(bands)],
             std=[300.0 + 10 * band for band in range(bands)],
         ),
+        class_weights=[1.0] * classes,
         scenes=[
             SceneInfo(
                 id="s1",

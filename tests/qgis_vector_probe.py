@@ -9,6 +9,7 @@ and after it was closed.
 import json
 import os
 import sys
+from pathlib import Path
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
@@ -26,13 +27,13 @@ SIZE = 400
 
 
 def look(path, folder):
-    layer = QgsVectorLayer(path, os.path.basename(path), "ogr")
+    layer = QgsVectorLayer(path, Path(path).name, "ogr")
     assert layer.isValid(), path
     QgsProject.instance().addMapLayer(layer)
     extent, renderer = layer.extent(), layer.renderer()
     assert renderer.type() == "categorizedSymbol", renderer.type()
     picture = render(layer)
-    assert picture.save(os.path.join(folder, os.path.basename(path) + ".png"))
+    assert picture.save(str(Path(folder, Path(path).name + ".png")))
     for field in range(layer.fields().count()):
         layer.uniqueValues(field)
     return {
@@ -45,8 +46,12 @@ def look(path, folder):
             [c.value(), c.label(), c.symbol().color().name()] for c in renderer.categories()
         ],
         "colors": colors(picture),
-        "files": sorted(os.listdir(os.path.dirname(path))),
+        "files": beside(path),
     }
+
+
+def beside(path):
+    return sorted(file.name for file in Path(path).parent.iterdir())
 
 
 def render(layer):
@@ -78,7 +83,7 @@ def main(folder, *paths):
     result = {path: look(path, folder) for path in paths}
     QgsProject.instance().removeAllMapLayers()  # closes the files, which writes what is pending
     for path in paths:
-        result[path]["files_after"] = sorted(os.listdir(os.path.dirname(path)))
+        result[path]["files_after"] = beside(path)
     print(json.dumps(result))
     application.exitQgis()
 

@@ -34,7 +34,7 @@ def open_in_qgis(rasters: list[Path], pictures: Path) -> dict[str, Any]:
 
 
 def open_layers_in_qgis(packages: list[Path], pictures: Path) -> dict[str, Any]:
-    """What QGIS shows of the layer of each GeoPackage, by its path; a picture of each goes to a folder."""
+    """What QGIS shows of the layer of each GeoPackage, by its path; pictures go to a folder."""
     return _probed(VECTOR_PROBE, packages, pictures)
 
 

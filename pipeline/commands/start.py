@@ -22,7 +22,8 @@ from pipeline.errors import LabelError, RadiometryError, SceneError
 from pipeline.files import publish
 from pipeline.geo.catalog import band_files, scene_item, write_catalog
 from pipeline.geo.colors import distinct_colors
-from pipeline.geo.labels import Labels, read_labels, read_vectors, require_usable
+from pipeline.geo.labels import Labels, read_labels
+from pipeline.geo.polygons import read_frame
 from pipeline.geo.scene import Scene, open_catalog
 
 _LARGEST = 254
@@ -122,11 +123,11 @@ def _opened(conf: SceneConf) -> Scene:
 def _classes(source: dict[str, Any], scene: Scene, credit: str) -> dict[str, Any]:
     """`classes.yaml`: a class for each value that touches the scene, the others ignored."""
     conf = parse(source, LabelConf, "lenscape start")
-    frame = read_vectors(conf.path, conf.layer)
-    require_usable(frame, conf)
+    frame = read_frame(conf)
     values = _values(frame[conf.attribute], conf)
     whole = {"classes": _entries(values), "credit": credit}
-    labels = read_labels([conf], parse(whole, ClassesConf, conf.path), scene.grid, "smallest")
+    all_classes = parse(whole, ClassesConf, conf.path)
+    labels = read_labels([conf], all_classes, scene.grid, "smallest", scene.id)
     there = [i for i in range(len(values)) if (labels.classes == i).any()]
     if len(there) < 2:
         raise LabelError(

@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pipeline.errors import SceneError, TrackingError
-from pipeline.geo.classmap import WEIGHTS_TAG
 from pipeline.geo.raster import opened
 from pipeline.learn import tracking
+
+WEIGHTS_TAG = "LENSCAPE_WEIGHTS_SHA256"
 
 
 def run(file: Path) -> None:

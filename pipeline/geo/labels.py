@@ -116,8 +116,8 @@ def labels_on(grid: SceneGrid, sources: Sequence[Polygons], overlap: str, scene:
 def _elsewhere(grid: SceneGrid, sources: Sequence[Polygons], scene: str) -> str:
     if not sources:
         return (
-            f"no labels describe the scene {scene}; add its id to the `scenes` of its labels, or take it "
-            "out of the scenes to train on."
+            f"no labels describe the scene {scene}; add its id to the `scenes` of its labels, or take "
+            "it out of the scenes to train on."
         )
     left, bottom, right, top = grid.bounds
     paths = ", ".join(source.conf.path for source in sources)

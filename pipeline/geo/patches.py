@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -31,7 +32,7 @@ _STRIP_ROWS = 512
 _CHUNK = 1024
 """Patches that are cut at a time."""
 _ROW_GROUP = 65_536
-_WORK_BYTES = 32
+_WORK_BYTES = 36
 """Bytes a pixel for the work on one band: native values, harmonised ones, indices."""
 
 SCHEMA = pa.schema(
@@ -101,10 +102,9 @@ def _read(strip: _Strip) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.float64
     return pixels, valid / (len(strip.bands) * size**2)
 
 
-def _crew(width: int, bands: int, compute: ComputeConf) -> int:
+def _crew(pixels: int, bands: int, compute: ComputeConf) -> int:
     """As many workers as are asked for and as the memory for pixels in flight holds."""
-    pixels = max(_STRIP_PX, width * 64)
-    # a strip in work and two that wait for their turn to be written, at most, for each of them
+    # for each worker a strip in work and one that waits for its turn to be written
     each = pixels * (2 * 2 * bands + _WORK_BYTES)
     return max(1, min(worker_count(compute), compute.memory_mb * 1_000_000 // each))
 
@@ -122,7 +122,8 @@ def read_patches(
     width = positions.scene.grid.width
     span = max(1, min(_STRIP_ROWS, _STRIP_PX // width))
     strips = [_Strip(positions[run], bands) for run in runs(positions.row, span)]
-    results = run_pieces(_read, strips, _crew(width, len(bands), compute), compute.scheduler)
+    workers = _crew((span + positions.grid.patch_px) * width, len(bands), compute)
+    results = run_pieces(_read, strips, workers, compute.scheduler)
     for strip, (pixels, valid) in zip(strips, results, strict=True):
         for start in range(0, len(valid), _CHUNK):
             share = valid[start : start + _CHUNK]
@@ -182,12 +183,13 @@ class PatchWriter:
 
     def write(self, cut: Cut) -> None:
         """Add some patches."""
-        classes = len(self.kept)
-        positions = cut.positions
+        self.invalid += cut.invalid
+        classes, positions = len(self.kept), cut.positions
+        if not len(positions):
+            return
         self._pixels.write(cut.pixels.astype("<u2", copy=False).data)
         self.kept += np.bincount(positions.label, minlength=classes)
         self.kept_on_grid += np.bincount(positions.label[positions.on_grid], minlength=classes)
-        self.invalid += cut.invalid
         self._rows = pa.concat_tables([self._rows, _table(positions, cut.valid)])
         self._flush(_ROW_GROUP)
 
@@ -226,11 +228,15 @@ def outlines(
     """Squares around points of a scene's CRS, as polygons in OGC:CRS84."""
     half = side_m / 2
     corners = [(-half, -half), (half, -half), (half, half), (-half, half), (-half, -half)]
-    to_degrees = Transformer.from_crs(grid.epsg, "OGC:CRS84", always_xy=True)
-    rings = [np.stack(to_degrees.transform(x + dx, y + dy), axis=-1) for dx, dy in corners]
+    rings = [np.stack(_to_degrees(grid.epsg).transform(x + dx, y + dy), axis=-1) for dx, dy in corners]
     # axis order (N, 5, 2); 1e-8 degrees is a millimetre, below which versions of PROJ differ
     points = np.round(np.stack(rings, axis=1), 8)
     return shapely.polygons(points)  # type: ignore[no-any-return]
+
+
+@cache
+def _to_degrees(epsg: int) -> Transformer:
+    return Transformer.from_crs(epsg, "OGC:CRS84", always_xy=True)
 
 
 def store_bytes(positions: Sequence[Positions], bands: int) -> int:

@@ -184,7 +184,8 @@ def read_frame(conf: LabelConf) -> gpd.GeoDataFrame:
     except (DataSourceError, DataLayerError, ValueError, OSError) as error:
         reason = " ".join(str(error).split()).rstrip(".")
         raise LabelError(
-            f"{conf.path} cannot be read as vectors ({reason}); give a GeoPackage, Shapefile or GeoJSON."
+            f"{conf.path} cannot be read as vectors ({reason}); give a GeoPackage, Shapefile or "
+            "GeoJSON."
         ) from error
 
 
@@ -206,4 +207,4 @@ def _require_usable(info: dict[str, Any], conf: LabelConf) -> None:
         raise LabelError(f"{conf.path} has no CRS; assign the one that its coordinates are in.")
     if conf.attribute not in info["fields"]:
         there = ", ".join(info["fields"]) or "none"
-        raise LabelError(f"{conf.path} has no attribute {conf.attribute!r}; its attributes are {there}.")
+        raise LabelError(f"{conf.path} has no attribute {conf.attribute!r}; it has {there}.")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -64,14 +65,16 @@ class Positions:
         half, scene = self.grid.cell_px / 2, self.scene.grid
         x = scene.x0 + (self.col + half) * scene.pixel_m
         y = scene.y0 - (self.row + half) * scene.pixel_m
-        return x, y
+        return np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
 
     @property
     def on_grid(self) -> npt.NDArray[np.bool_]:
         """Whether each cell lies on the cell grid."""
         size = self.grid.cell_px
-        on_rows, on_cols = (self.row - self.grid.row0) % size, (self.col - self.grid.col0) % size
-        return (on_rows == 0) & (on_cols == 0)
+        on_rows = (self.row - self.grid.row0) % size == 0
+        on_cols = (self.col - self.grid.col0) % size == 0
+        on_both: npt.NDArray[np.bool_] = on_rows & on_cols
+        return on_both
 
 
 def labelled_positions(scene: Scene, labels: Labels, conf: TileConf, classes: int) -> Positions:
@@ -85,10 +88,10 @@ def labelled_positions(scene: Scene, labels: Labels, conf: TileConf, classes: in
     everywhere = _meeting(grid.row0, scene.grid.height, conf) * _meeting(
         grid.col0, scene.grid.width, conf
     )
-    nothing = Positions(scene, grid, *(np.empty(0, dtype=t) for t in ("p", "p", "i2", "f4", "i4")))
-    found, left_out = [nothing], {"edge": everywhere - len(rows) * len(cols), "unlabelled": 0, "impure": 0}
+    left_out = {"edge": everywhere - len(rows) * len(cols), "unlabelled": 0, "impure": 0}
+    found = [_unlabelled(scene, grid, rows[:0], cols[:0])]
     for run in runs(rows, _SPAN_PX) if len(cols) else []:
-        cells = _classified(nothing, labels, (rows[run], cols), classes)
+        cells = _classified(_unlabelled(scene, grid, rows[run], cols), labels, classes)
         labelled = cells.label != UNLABELLED
         # a share is a quotient of whole numbers, here in 32 bits: leave room for its last ones
         pure = cells.purity >= conf.min_purity - 1e-6
@@ -103,8 +106,7 @@ def runs(rows: Indices, span_px: int) -> list[slice]:
     if not len(rows):
         return []
     cuts = np.flatnonzero(np.diff((rows - rows[0]) // span_px)) + 1
-    edges = [0, *cuts.tolist(), len(rows)]
-    return [slice(start, stop) for start, stop in zip(edges[:-1], edges[1:], strict=True)]
+    return [slice(start, stop) for start, stop in pairwise([0, *cuts.tolist(), len(rows)])]
 
 
 def _meeting(first: int, size: int, conf: TileConf) -> int:
@@ -115,46 +117,58 @@ def _meeting(first: int, size: int, conf: TileConf) -> int:
 
 
 def _joined(parts: Sequence[Positions]) -> Positions:
-    columns = ("row", "col", "label", "purity", "polygon")
-    return replace(parts[0], **{c: np.concatenate([getattr(p, c) for p in parts]) for c in columns})
+    return replace(
+        parts[0],
+        row=np.concatenate([part.row for part in parts]),
+        col=np.concatenate([part.col for part in parts]),
+        label=np.concatenate([part.label for part in parts]),
+        purity=np.concatenate([part.purity for part in parts]),
+        polygon=np.concatenate([part.polygon for part in parts]),
+    )
 
 
-def _classified(
-    template: Positions, labels: Labels, where: tuple[Indices, Indices], classes: int
-) -> Positions:
-    """All positions of a run of rows, row-major, with the class of their cell or `UNLABELLED`."""
-    (rows, cols), size = where, template.grid.cell_px
-    top, left = int(rows[0]), int(cols[0])
-    window = Window(top, left, int(rows[-1]) - top + size, int(cols[-1]) - left + size)
-    pixels, numbers = labels.pixels(window)
-    view = partial(np.lib.stride_tricks.sliding_window_view, window_shape=(size, size))
+def _unlabelled(scene: Scene, grid: PatchGrid, rows: Indices, cols: Indices) -> Positions:
+    """All positions of some rows and columns, row-major, without a class."""
     row, col = (axis.ravel() for axis in np.meshgrid(rows, cols, indexing="ij"))
-    cells = replace(
-        template,
-        row=row,
-        col=col,
+    return Positions(
+        scene,
+        grid,
+        row,
+        col,
         label=np.full(len(row), UNLABELLED, dtype=np.int16),
         purity=np.zeros(len(row), dtype=np.float32),
         polygon=np.full(len(row), UNLABELLED, dtype=np.int32),
     )
+
+
+def _classified(cells: Positions, labels: Labels, classes: int) -> Positions:
+    """The same cells, each with its class unless all of its pixels are unlabelled."""
+    size, (row, col) = cells.grid.cell_px, (cells.row, cells.col)
+    top, left = int(row[0]), int(col[0])
+    window = Window(top, left, int(row[-1]) - top + size, int(col[-1]) - left + size)
+    pixels, numbers = labels.pixels(window)
+    view = partial(np.lib.stride_tricks.sliding_window_view, window_shape=(size, size))
+    label, purity, polygon = cells.label.copy(), cells.purity.copy(), cells.polygon.copy()
     some = np.flatnonzero(square_sums(pixels != UNLABELLED, row - top, col - left, size))
     for start in range(0, len(some), _AT_A_TIME):
         part = some[start : start + _AT_A_TIME]
         at = (row[part] - top, col[part] - left)
-        cells.label[part], cells.purity[part], cells.polygon[part] = classify_cells(
+        label[part], purity[part], polygon[part] = classify_cells(
             view(pixels)[at], view(numbers)[at], classes
         )
-    return cells
+    return replace(cells, label=label, purity=purity, polygon=polygon)
 
 
-def square_sums(plane: npt.NDArray[Any], row: Indices, col: Indices, size: int) -> npt.NDArray[np.int64]:
+def square_sums(
+    plane: npt.NDArray[Any], row: Indices, col: Indices, size: int
+) -> npt.NDArray[np.int64]:
     """Sums (N) of the squares of a plane (H, W) that have their top left corners at `row`, `col`."""
     # a summed area table (Crow 1984): each sum takes four look-ups
     table = np.zeros((plane.shape[0] + 1, plane.shape[1] + 1), dtype=np.int64)
     np.cumsum(np.cumsum(plane, axis=0, dtype=np.int64), axis=1, out=table[1:, 1:])
     end_row, end_col = row + size, col + size
     corners = table[end_row, end_col] + table[row, col]
-    return corners - table[row, end_col] - table[end_row, col]  # type: ignore[no-any-return]
+    return corners - table[row, end_col] - table[end_row, col]
 
 
 def draw(scenes: Sequence[Positions], conf: TileConf) -> list[Positions]:
@@ -197,7 +211,7 @@ def _ranks(positions: Positions, seed: int) -> npt.NDArray[np.uint64]:
 
 
 def _mixed(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """The finaliser of SplitMix64 (Steele, Lea and Flood 2014): each input bit sways all of the output."""
+    """The finaliser of SplitMix64 (Steele, Lea and Flood 2014): every bit sways all others."""
     values = values + np.uint64(0x9E3779B97F4A7C15)
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

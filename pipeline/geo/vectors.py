@@ -1,7 +1,8 @@
 """GeoPackages for people: the same bytes for the same table, with a style that QGIS applies by itself.
 
 A style lies in the table `layer_styles` of the file, as QGIS keeps it ("save style in database"), so
-that one file holds all there is to see and opens coloured.
+that one file holds all there is to see and opens coloured. GDAL lists that table after the layer:
+name the layer to read it in silence (`geopandas.read_file(path, layer="blocks")`).
 """
 
 from __future__ import annotations
@@ -97,6 +98,7 @@ def write_layer(path: Path, layer: str, frame: gpd.GeoDataFrame, qml: str) -> No
                     layer_options={"GEOMETRY_NAME": GEOMETRY},
                 )
             _add_style(draft, layer, qml)
+            _require_whole(draft, layer, len(frame))
             draft.chmod(0o444)
             draft.replace(partial)
         except (pyogrio.errors.DataSourceError, RuntimeError, sqlite3.Error) as error:
@@ -170,3 +172,12 @@ def _add_style(path: Path, layer: str, qml: str) -> None:
             " srs_id) VALUES ('layer_styles', 'attributes', 'layer_styles', '', ?, 0)",
             (_STEADY["OGR_CURRENT_DATE"],),
         )
+
+
+def _require_whole(path: Path, layer: str, count: int) -> None:
+    """Make sure that features and index are all there: GDAL passes over a disk that fills up late."""
+    with closing(sqlite3.connect(path)) as database:
+        for table in (layer, f"rtree_{layer}_{GEOMETRY}_rowid"):
+            (found,) = database.execute(f'SELECT count(*) FROM "{table}"').fetchone()
+            if found != count:
+                raise sqlite3.OperationalError(f"{found} of {count} rows of {table} were written")

@@ -61,7 +61,7 @@ class ModelMeta(Conf):
     """Credit of the labels."""
     statistics: Statistics
     """Of the input bands in the training part, DN."""
-    class_weights: tuple[float, ...] = ()
+    class_weights: list[float]
     """Of the loss, in the order of the classes; baselines are fitted with the same."""
     scenes: list[SceneInfo]
     """The scenes of the store."""

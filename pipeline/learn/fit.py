@@ -15,6 +15,7 @@ from typing import Any, Literal, cast
 
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from tqdm import tqdm
@@ -81,6 +82,11 @@ def fit(
     return FitResult(task.model.cpu().eval(), tuple(history), best)
 
 
+def first_process() -> bool:
+    """Whether this is the process that writes: on several devices Lightning starts one for each."""
+    return int(getattr(rank_zero_only, "rank", 0)) == 0
+
+
 def _meta(data: TrainingData, conf: TrainConf) -> ModelMeta:
     store = data.store.meta
     preset, network = resolve(conf.network)
@@ -93,7 +99,7 @@ def _meta(data: TrainingData, conf: TrainConf) -> ModelMeta:
         classes=store.classes,
         credit=store.credit,
         statistics=data.input_statistics,
-        class_weights=tuple(data.class_weights(conf.class_weight_exponent)),
+        class_weights=data.class_weights(conf.class_weight_exponent),
         scenes=store.scenes,
         hashes=Hashes(
             store=data.store.sha256,
@@ -162,6 +168,8 @@ def _settled() -> Iterator[None]:
         with warnings.catch_warnings():
             # batches come whole from a memory map: worker processes would only copy them
             warnings.filterwarnings("ignore", ".*does not have many workers.*")
+            # the scores are torchmetrics', which gather over processes themselves
+            warnings.filterwarnings("ignore", ".*sync_dist=True.*")
             # Lightning 2.6 with torch 2.15: its own affair
             warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated.*", FutureWarning)
             yield

@@ -76,7 +76,7 @@ def flattened(prefix: str, value: Any) -> dict[str, str]:
     if isinstance(value, Mapping):
         items = [(f"{prefix}.{key}", inner) for key, inner in value.items()]
     elif isinstance(value, list) and any(isinstance(inner, Mapping | list) for inner in value):
-        items = [(f"{prefix}[{place}]", inner) for place, inner in enumerate(value)]
+        items = [(f"{prefix}.{place}", inner) for place, inner in enumerate(value, start=1)]
     else:
         return {prefix: ", ".join(map(str, value)) if isinstance(value, list) else str(value)}
     merged: dict[str, str] = {}

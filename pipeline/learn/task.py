@@ -129,5 +129,4 @@ class PatchClassification(Classification):
             validation_balanced_accuracy=logged["val_balanced_accuracy"],
             lr=optimizer.param_groups[0]["lr"],
         )
-        if self.trainer.is_global_zero:
-            self.on_epoch(row)
+        self.on_epoch(row)

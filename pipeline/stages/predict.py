@@ -6,6 +6,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from pipeline.config import ComputeConf, PredictConf, load, load_compute
@@ -124,9 +125,9 @@ def _provenance(scene: Scene, meta: ModelMeta, note: str) -> Provenance:
 
 
 def _summary(scene: Scene, mapper: Mapper, tally: Tally, files: MapFolder) -> str:
-    shares = tally.shares()
-    order = sorted(range(len(mapper.classes)), key=lambda k: -shares[k + 1])
-    largest = [f"{mapper.classes[k].title} {100 * shares[k + 1]:.0f} %" for k in order[:3]]
+    shares = tally.shares()[1:]
+    order = sorted(np.flatnonzero(shares), key=lambda k: -shares[k])[:3]
+    largest = [f"{mapper.classes[k].title} {100 * shares[k]:.0f} %" for k in order] or ["no data"]
     return f"{scene.id}: {', '.join(largest)}; {files.class_map}"
 
 

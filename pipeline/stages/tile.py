@@ -4,31 +4,35 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from tqdm import tqdm
 
-from pipeline.config import ClassesConf, ComputeConf, LabelConf, TileConf, load
-from pipeline.errors import ConfigError, LabelError, MismatchError
+from pipeline.config import ClassesConf, LabelConf, TileConf, load, load_compute
+from pipeline.errors import ConfigError, LabelError, SceneError
 from pipeline.files import publish, require_space, sha256_of, write_json
 from pipeline.geo.bands import BANDS, select
-from pipeline.geo.labels import LabelCounts, read_labels
-from pipeline.geo.patches import (
-    Positions,
-    draw,
-    labelled_positions,
-    patch_table,
-    read_patches,
-    write_table,
-)
+from pipeline.geo.labels import labels_on
+from pipeline.geo.patches import PatchWriter, read_patches, store_bytes
+from pipeline.geo.polygons import PolygonCounts, Polygons, read_sources
+from pipeline.geo.positions import Positions, draw, labelled_positions
 from pipeline.geo.scene import Scene, open_catalog
-from pipeline.scale import worker_count
 from pipeline.store import ClassInfo, Geometry, StoreMeta
 
-_REASONS = ("edge", "unlabelled", "impure", "drawn_out", "invalid")
+
+@dataclass(frozen=True)
+class _Inputs:
+    """What the store is made of, read and checked."""
+
+    conf: Path
+    """The file of `tile`, for the messages."""
+    tile: TileConf
+    classes: ClassesConf
+    scenes: list[Scene]
+    bands: tuple[str, ...]
+    polygons: list[Polygons]
 
 
 def run(
@@ -36,8 +40,8 @@ def run(
     classes: Path,
     scenes: Path,
     out: Path,
-    sources: Sequence[Path] = (),
     compute: Path | None = None,
+    sources: Sequence[Path] = (),
 ) -> None:
     """Write the PatchStore of the labelled cells of some scenes.
 
@@ -46,188 +50,170 @@ def run(
         classes: `classes.yaml`.
         scenes: The catalog of scenes to train on.
         out: The folder of the store.
-        sources: The folders that label files must lie in; anywhere where there are none.
         compute: `compute.yaml`.
+        sources: The folders that label files must lie in; anywhere where there are none.
 
     Raises:
-        LenscapeError: when conf, scenes or labels cannot be used, or the disk is too small.
+        LenscapeError: when conf, scenes or labels cannot be used, or the disk is too small; a store
+            that was there before stays as it was.
     """
-    settings, meanings = load(conf, TileConf), load(classes, ClassesConf)
-    machine = ComputeConf() if compute is None else load(compute, ComputeConf)
-    _require_inside(settings.labels, sources, conf)
+    machine = load_compute(compute)
+    inputs = _inputs(conf, classes, scenes, sources)
+    chosen = draw(_positions(inputs), inputs.tile)
+    left_out = _summed(positions.left_out for positions in chosen)
+    count, side = sum(map(len, chosen)), inputs.tile.patch_px
+    _require_some(count, left_out, inputs)
+    size = store_bytes(chosen, len(inputs.bands))
+    shape = f"{len(inputs.bands)} x {side} x {side}"
+    print(f"the store takes {size / 1e6:.0f} MB: up to {count} patches of {shape} pixels", flush=True)
+    require_space(out, size, "The store")
+    with publish(out) as folder:
+        folder.mkdir()
+        bar = tqdm(total=count, desc="tile", unit="patch", file=sys.stderr, disable=None)
+        writer = PatchWriter(folder, (len(inputs.bands), side, side), len(inputs.classes.classes))
+        with writer, bar:
+            for positions in chosen:
+                for cut in read_patches(positions, inputs.bands, inputs.tile.min_valid, machine):
+                    writer.write(cut)
+                    bar.update(len(cut.positions) + cut.invalid)
+        left_out["invalid"] = writer.invalid
+        _require_some(int(writer.kept.sum()), left_out, inputs)
+        counts = _counts(writer, left_out, inputs)
+        write_json(folder / "meta.json", _meta(folder, inputs, counts).model_dump(mode="json"))
+    _report(counts, inputs, out)
+
+
+def _inputs(conf: Path, classes: Path, scenes: Path, sources: Sequence[Path]) -> _Inputs:
+    tile, meanings = load(conf, TileConf), load(classes, ClassesConf)
+    _require_inside(tile.labels, sources, conf)
     opened = open_catalog(scenes)
-    bands = _bands(settings, opened, conf)
+    bands = _bands(tile, opened, conf)
     _require_one_level(opened)
-    positions, found = _positions(settings, meanings, opened)
-    chosen = draw(positions, settings)
-    count = sum(len(p) for p in chosen)
-    _require_some(count, positions, settings)
-    side = settings.patch_px
-    size = count * len(bands) * side**2 * 2
-    print(f"store: at most {count} patches of {len(bands)} x {side} x {side}, {size / 1e6:.1f} MB")
-    require_space(out, size, "the store")
-    with publish(out) as partial:
-        partial.mkdir()
-        kept, invalid = _write_pixels(partial, chosen, settings, bands, machine)
-        table = patch_table(kept)
-        write_table(partial / "patches.parquet", table)
-        counts = _counts(table, [p.left_out for p in chosen], invalid, found, meanings)
-        _require_some(len(table), positions, settings)
-        write_json(
-            partial / "meta.json",
-            StoreMeta(
-                bands=list(bands),
-                geometry=Geometry(
-                    patch_px=side, cell_px=settings.cell_px, min_valid=settings.min_valid
-                ),
-                stride_px=settings.stride_px,
-                min_purity=settings.min_purity,
-                classes=[
-                    ClassInfo(
-                        name=c.name,
-                        title=c.title or c.name,
-                        color=c.color.lower(),
-                        description=c.description,
-                    )
-                    for c in meanings.classes
-                ],
-                scenes=[scene.info for scene in opened],
-                credit=meanings.credit,
-                counts=counts,
-                pixels_sha256=sha256_of(partial / "pixels.npy"),
-                patches_sha256=sha256_of(partial / "patches.parquet"),
-            ).model_dump(mode="json"),
-        )
-    _report(counts)
+    _require_known_scenes(tile.labels, opened, conf)
+    return _Inputs(
+        conf, tile, meanings, opened, bands, read_sources(tile.labels, meanings, str(classes))
+    )
 
 
-def _bands(settings: TileConf, scenes: list[Scene], conf: Path) -> tuple[str, ...]:
+def _bands(tile: TileConf, scenes: list[Scene], conf: Path) -> tuple[str, ...]:
+    """The bands of the store, out of those that every scene has."""
     if not scenes:
-        raise ConfigError("the catalog of scenes to train on is empty; name some in the conf of fetch.")
+        raise SceneError("there is no scene to train on; name one in the conf of fetch and run it.")
+    for scene in scenes:
+        select(tile.bands, scene.bands, f"{conf}: key 'bands', scene {scene.id}")
     common = [band for band in BANDS if all(band in scene.bands for scene in scenes)]
     if not common:
-        raise MismatchError("the scenes have no band in common; train on scenes of the same bands.")
-    return select(settings.bands, common, f"{conf}: key 'bands'")
+        raise SceneError(
+            f"the scenes {', '.join(scene.id for scene in scenes)} have no band in common; train on "
+            "scenes of the same bands."
+        )
+    return select(tile.bands, common, f"{conf}: key 'bands'")
 
 
 def _require_inside(labels: Sequence[LabelConf], sources: Sequence[Path], conf: Path) -> None:
-    for number, label in enumerate(labels):
+    for place, label in enumerate(labels):
         # not resolved: a link inside a source is what DVC follows
         path = Path(label.path).absolute()
         if sources and not any(path.is_relative_to(source.absolute()) for source in sources):
             folders = " or ".join(str(source) for source in sources)
             raise LabelError(
-                f"{conf}: labels[{number}].path {label.path!r} lies outside of {folders}, where DVC "
-                "would not notice that it changes; link or copy it to one of them."
+                f"{conf}: key 'labels[{place}].path' is {label.path!r}, which lies outside of "
+                f"{folders}, where DVC would not notice that it changes; link or copy it there."
             )
 
 
 def _require_one_level(scenes: list[Scene]) -> None:
     levels = {scene.info.level: scene.id for scene in scenes if scene.info.level is not None}
     if len(levels) > 1:
-        named = " and ".join(f"{scene} ({level})" for level, scene in sorted(levels.items()))
-        raise MismatchError(
-            f"the scenes to train on are of several processing levels: {named}; the same ground has "
-            "other values in each: train on one level."
+        named = " and ".join(f"{scene} is {level}" for level, scene in sorted(levels.items()))
+        raise SceneError(
+            f"the scenes to train on mix processing levels ({named}), in which the same ground has "
+            "other values; train on scenes of one level."
         )
 
 
-def _positions(
-    settings: TileConf, meanings: ClassesConf, scenes: list[Scene]
-) -> tuple[list[Positions], LabelCounts]:
-    known = {scene.id for scene in scenes}
-    for source in settings.labels:
-        if unknown := sorted(set(source.scenes or []) - known):
+def _require_known_scenes(labels: Sequence[LabelConf], scenes: list[Scene], conf: Path) -> None:
+    known = [scene.id for scene in scenes]
+    for place, label in enumerate(labels):
+        if unknown := [name for name in label.scenes or [] if name not in known]:
             raise ConfigError(
-                f"the labels {source.path} name the scene {unknown[0]!r}, which is not among "
-                f"{', '.join(sorted(known))}; correct its id."
+                f"{conf}: key 'labels[{place}].scenes' names {unknown[0]!r}, but the scenes to train "
+                f"on are {', '.join(known)}; correct it."
             )
-    positions, found = [], LabelCounts()
-    for scene in scenes:
-        sources = [s for s in settings.labels if s.scenes is None or scene.id in s.scenes]
-        labels = read_labels(sources, meanings, scene.grid, settings.overlap)
-        found += labels.counts
-        positions.append(labelled_positions(scene, labels, settings, len(meanings.classes)))
-    return positions, found
 
 
-def _require_some(count: int, positions: list[Positions], settings: TileConf) -> None:
-    if count == 0:
-        left_out = {r: sum(p.left_out.get(r, 0) for p in positions) for r in _REASONS}
-        reasons = ", ".join(f"{n} {reason}" for reason, n in left_out.items() if n)
-        raise LabelError(
-            f"no cell of {settings.cell_px} px has a class (left out: {reasons or 'by validity'}); "
-            "lower min_purity or min_valid, take smaller cells, or give more labels."
-        )
+def _positions(inputs: _Inputs) -> list[Positions]:
+    """The positions of each scene whose cell has a class."""
+    tile, positions = inputs.tile, []
+    for scene in tqdm(inputs.scenes, desc="labels", unit="scene", file=sys.stderr, disable=None):
+        mine = [p for p in inputs.polygons if p.conf.scenes is None or scene.id in p.conf.scenes]
+        labels = labels_on(scene.grid, mine, tile.overlap, scene.id)
+        positions.append(labelled_positions(scene, labels, tile, len(inputs.classes.classes)))
+    return positions
 
 
-def _write_pixels(
-    folder: Path,
-    chosen: list[Positions],
-    settings: TileConf,
-    bands: tuple[str, ...],
-    machine: ComputeConf,
-) -> tuple[list[tuple[Positions, npt.NDArray[np.float32]]], int]:
-    """Write `pixels.npy` in order, cut to what was valid; the positions kept and how many were not."""
-    path, side = folder / "pixels.npy", settings.patch_px
-    total = sum(len(p) for p in chosen)
-    kept: list[tuple[Positions, npt.NDArray[np.float32]]] = []
-    written = invalid = 0
-    with path.open("wb") as stream, tqdm(total=total, unit="patch", disable=_quiet()) as bar:
-        header = _header(total, len(bands), side)
-        np.lib.format.write_array_header_1_0(stream, header)
-        start = stream.tell()
-        for positions in chosen:
-            cuts = read_patches(positions, settings, bands, worker_count(machine), machine.scheduler)
-            for cut in cuts:
-                stream.write(cut.pixels.tobytes())
-                kept.append((cut.positions, cut.valid))
-                written, invalid = written + len(cut.pixels), invalid + cut.invalid
-                bar.update(len(cut.pixels) + cut.invalid)
-        # numpy leaves room for the first axis in the header, so that its length does not change
-        stream.seek(0)
-        np.lib.format.write_array_header_1_0(stream, _header(written, len(bands), side))
-        if stream.tell() != start:
-            raise AssertionError("the header of pixels.npy changed its length")
-    return kept, invalid
+def _summed(counts: Any) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for one in counts:
+        for key, value in one.items():
+            total[key] = total.get(key, 0) + value
+    return total
 
 
-def _header(count: int, bands: int, side: int) -> dict[str, Any]:
-    return {"descr": "<u2", "fortran_order": False, "shape": (count, bands, side, side)}
+def _require_some(count: int, left_out: dict[str, int], inputs: _Inputs) -> None:
+    if count:
+        return
+    tile, reasons = inputs.tile, ", ".join(f"{n} {reason}" for reason, n in left_out.items() if n)
+    raise LabelError(
+        f"no cell is left: of {sum(left_out.values())} cells of {tile.cell_px} px, {reasons}; in "
+        f"{inputs.conf}, lower min_purity ({tile.min_purity:g}) or min_valid ({tile.min_valid:g}), "
+        "make cell_px smaller, or give more labels."
+    )
 
 
-def _quiet() -> bool:
-    return not sys.stderr.isatty()
-
-
-def _counts(
-    table: Any,
-    left_out: list[dict[str, int]],
-    invalid: int,
-    found: LabelCounts,
-    meanings: ClassesConf,
-) -> dict[str, Any]:
-    """Patches per class and what was left out; kept and left out add up to all positions."""
-    names = [c.name for c in meanings.classes]
-    reasons = {r: sum(one.get(r, 0) for one in left_out) for r in _REASONS} | {"invalid": invalid}
-
-    def per_class(labels: npt.NDArray[np.int16]) -> dict[str, int]:
-        return dict(zip(names, np.bincount(labels, minlength=len(names)).tolist(), strict=True))
-
+def _counts(writer: PatchWriter, left_out: dict[str, int], inputs: _Inputs) -> dict[str, Any]:
+    """Patches per class and what was left out; together they are all positions."""
+    names = [c.name for c in inputs.classes.classes]
+    found = sum((polygons.counts for polygons in inputs.polygons), PolygonCounts())
     return {
-        "kept": per_class(table["label"].to_numpy()),
-        "kept_on_grid": per_class(table["label"].to_numpy()[table["on_grid"].to_numpy()]),
-        "left_out": reasons,
-        "positions": len(table) + sum(reasons.values()),
-        "labels": vars(found),
+        "kept": dict(zip(names, writer.kept.tolist(), strict=True)),
+        "kept_on_grid": dict(zip(names, writer.kept_on_grid.tolist(), strict=True)),
+        "left_out": left_out,
+        "positions": int(writer.kept.sum()) + sum(left_out.values()),
+        "labels": asdict(found),
     }
 
 
-def _report(counts: dict[str, Any]) -> None:
-    print(f"{'class':<24}{'patches':>10}{'on the cell grid':>18}")
-    for name, count in counts["kept"].items():
-        note = "" if count else "  (none: no cell has this class)"
-        print(f"{name:<24}{count:>10}{counts['kept_on_grid'][name]:>18}{note}")
-    reasons = ", ".join(f"{n} {reason}" for reason, n in counts["left_out"].items())
-    print(f"left out of {counts['positions']} positions: {reasons}")
-    print("labels: " + ", ".join(f"{n} {what}" for what, n in counts["labels"].items()))
+def _meta(folder: Path, inputs: _Inputs, counts: dict[str, Any]) -> StoreMeta:
+    tile = inputs.tile
+    return StoreMeta(
+        bands=list(inputs.bands),
+        geometry=Geometry(patch_px=tile.patch_px, cell_px=tile.cell_px, min_valid=tile.min_valid),
+        stride_px=tile.stride_px,
+        min_purity=tile.min_purity,
+        classes=[
+            ClassInfo(name=c.name, title=c.title or c.name, color=c.color, description=c.description)
+            for c in inputs.classes.classes
+        ],
+        scenes=[scene.info for scene in inputs.scenes],
+        credit=inputs.classes.credit,
+        counts=counts,
+        pixels_sha256=sha256_of(folder / "pixels.npy"),
+        patches_sha256=sha256_of(folder / "patches.parquet"),
+    )
+
+
+def _report(counts: dict[str, Any], inputs: _Inputs, out: Path) -> None:
+    kept, on_grid = counts["kept"], counts["kept_on_grid"]
+    width = max(12, *(len(name) for name in kept))
+    print(f"{'class':<{width}}{'patches':>10}{'on cell grid':>14}")
+    for name, count in kept.items():
+        print(f"{name:<{width}}{count:>10}{on_grid[name]:>14}")
+    print(f"{'all':<{width}}{sum(kept.values()):>10}{sum(on_grid.values()):>14}")
+    for what in ("left_out", "labels"):
+        listed = ", ".join(f"{n} {reason}" for reason, n in counts[what].items())
+        of = f" of {counts['positions']} positions" if what == "left_out" else ""
+        print(f"{what.replace('_', ' ')}{of}: {listed}".replace("drawn_out", "drawn out"))
+    print(f"{len(inputs.scenes)} scene(s), bands {', '.join(inputs.bands)}: {out}")
+    for name in [name for name, count in kept.items() if not count]:
+        print(f"warning: no cell has the class {name!r}; label some of it or drop it.", file=sys.stderr)

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from pathlib import Path
-
-from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from pipeline.config import TrainConf, load, load_compute
 from pipeline.files import publish
 from pipeline.geo.bands import select
 from pipeline.learn import figures, lineage, tracking
 from pipeline.learn.dataset import TrainingData
-from pipeline.learn.fit import FitResult, fit
+from pipeline.learn.fit import FitResult, first_process, fit
 from pipeline.learn.history import write_history
 from pipeline.learn.layers import plan, resolve
 from pipeline.learn.lenet import first_kernels
 from pipeline.learn.table import table
 from pipeline.store import PatchStore, SplitFolder
-
-say = rank_zero_only(print)
 
 
 def run(conf: Path, store: Path, split: Path, out: Path, compute: Path | None = None) -> None:
@@ -37,19 +32,18 @@ def run(conf: Path, store: Path, split: Path, out: Path, compute: Path | None = 
     parted = SplitFolder.open(split, patches)
     data = TrainingData.of_split(patches, parted, bands)
     layers = _layers(settings, data)
-    say(f"network {resolve(settings.network)[0]} on {', '.join(bands)}\n\n{layers}")
-    say(f"{len(data.train):,} training patches, {len(data.validation):,} validation patches")
-    with publish(out) as folder, ExitStack() as stack:
-        record = _record(data, parted, settings)
-        if getattr(rank_zero_only, "rank", 0):
-            fit(data, settings, machine)
-            return
-        tracker = stack.enter_context(tracking.open_run(record))
+    if not first_process():  # on several devices each runs this command, and the first one writes
+        fit(data, settings, machine)
+        return
+    print(f"network {resolve(settings.network)[0]} on {', '.join(bands)}\n\n{layers}")
+    print(f"{len(data.train):,} training patches, {len(data.validation):,} validation patches")
+    record = _record(data, parted, settings)
+    with publish(out) as folder, tracking.open_run(record) as tracker:
         result = fit(data, settings, machine, tracker.epoch)
         _write(folder, result, layers)
         tracker.metrics({"best_epoch": result.best.epoch})
         tracking.keep(tracker, record, folder)
-    say(_summary(result, settings, out))
+    print(_summary(result, settings, out))
 
 
 def _record(data: TrainingData, split: SplitFolder, conf: TrainConf) -> tracking.RunRecord:

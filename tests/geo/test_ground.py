@@ -54,7 +54,7 @@ def test_windows_that_touch_along_an_edge_of_60_m_share_nothing():
 
 
 def test_the_noise_of_floats_grows_no_window():
-    x = np.array([300_060.0, 300_180.0]) + [1e-6, -1e-6]
+    x = [300_060.0 + 1e-6, 300_180.0 - 1e-6]
     assert touched(x, [60.0, 60.0], [32633] * 2, 120.0, [True, False], [False, True]) == [False] * 2
 
 

@@ -61,10 +61,7 @@ def test_a_network_from_yaml_is_trained_and_written(inputs, capsys):
     assert out.index("convolution 2") < out.index("validates best")
     assert [row.epoch for row in read_history(models / "history.csv")] == [1, 2, 3, 4]
     settings = TrainConf(
-        **{
-            **dict(epochs=4, batch_size=32, lr=0.01),
-            "network": classifier.meta.network,
-        }
+        **{"epochs": 4, "batch_size": 32, "lr": 0.01, "network": classifier.meta.network},
     )
     assert classifier.meta.hashes.conf == sha256_of_value(settings.model_dump(mode="json"))
     assert [path.name for path in (inputs / "work").iterdir()] == ["models"]
@@ -131,5 +128,5 @@ def test_a_split_without_validation_is_refused(inputs):
     store = make_store(inputs / "more" / "patches")
     make_split(inputs / "more" / "split", store, ["train"] * len(store))
     (inputs / "more" / "compute.yaml").write_text("")
-    with pytest.raises(SplitError, match="validation part .* has no patches"):
+    with pytest.raises(SplitError, match=r"validation part .* has no patches"):
         train(inputs / "more", QUICK)

@@ -16,6 +16,8 @@ from mlflow.exceptions import MlflowException
 from pipeline.errors import TrackingError
 
 EXPERIMENT = "lenscape"
+DATABASE = "mlflow.db"
+ARTIFACTS = "mlartifacts"
 
 
 def main_checkout() -> Path:
@@ -32,7 +34,7 @@ def main_checkout() -> Path:
 
 def store_uri() -> str:
     """`MLFLOW_TRACKING_URI`, or sqlite at the absolute path of the main checkout."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{main_checkout() / 'mlflow.db'}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{main_checkout() / DATABASE}"
 
 
 def connect() -> mlflow.MlflowClient:
@@ -61,13 +63,18 @@ def connect() -> mlflow.MlflowClient:
 
 
 def _create_experiment(client: mlflow.MlflowClient, uri: str) -> None:
-    local = (main_checkout() / "mlartifacts").as_uri() if uri.startswith("sqlite:") else None
     try:
-        client.create_experiment(EXPERIMENT, artifact_location=local)
+        client.create_experiment(EXPERIMENT, artifact_location=_artifacts(uri))
     except MlflowException:
         # two experiments of a queue may start at once: the other one made it
         if client.get_experiment_by_name(EXPERIMENT) is None:
             raise
+
+
+def _artifacts(uri: str) -> str | None:
+    """`mlartifacts/` beside an sqlite file, at its absolute path; a server knows its own place."""
+    scheme, _, path = uri.partition(":///")
+    return (Path(path).absolute().parent / ARTIFACTS).as_uri() if scheme == "sqlite" else None
 
 
 def checkout_state() -> dict[str, str]:

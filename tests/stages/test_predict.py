@@ -1,0 +1,227 @@
+import hashlib
+import json
+import shutil
+
+import numpy as np
+import pytest
+import rasterio
+import torch
+
+from pipeline.config import RegisteredModelConf
+from pipeline.errors import MismatchError, OutputError, SceneError, StoreError
+from pipeline.files import sha256_of, write_json
+from pipeline.learn import tracking
+from pipeline.learn.classifier import PatchClassifier
+from pipeline.learn.tracking.where import connect
+from pipeline.stages import predict
+from pipeline.store import Statistics
+from tests.learners import model_meta
+from tests.placed import HEIGHT, WIDTH, X0, Y0, make_bands, make_catalog
+
+BANDS = ["B02", "B03"]
+# of MLflow's own dependencies
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+HOLES = [(60, 60, 30, 30), (100, 20, 3, 4), (150, 165, 20, 6)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def store(tmp_path_factory):
+    """An MLflow store of its own."""
+    folder = tmp_path_factory.mktemp("mlflow")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+        patch.chdir(folder)
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory, store):
+    """A folder with a model that nothing was trained for, and its run."""
+    del store
+    torch.manual_seed(3)
+    statistics = Statistics(mean=[100.4, 86.0], std=[5.0, 4.0])
+    update = {"bands": BANDS, "statistics": statistics}
+    meta = model_meta(bands=2).model_copy(update=update)
+    folder = tmp_path_factory.mktemp("models")
+    PatchClassifier(meta).save(folder)
+    record = tracking.RunRecord(name="a model", params={}, tags={})
+    with tracking.open_run(record) as run:
+        known = record.model_copy(update={"run_id": run.run_id})
+        write_json(folder / "run.json", known.model_dump(mode="json"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("world")
+    bands = {
+        "one": make_bands(folder / "one", HOLES),
+        "two": make_bands(folder / "two", size=(40, 50)),
+    }
+    make_catalog(folder / "scenes", bands)
+    return folder / "scenes"
+
+
+@pytest.fixture
+def conf(tmp_path):
+    path = tmp_path / "predict.yaml"
+    path.write_text("model: trained\n")
+    return path
+
+
+def machine(folder, workers):
+    path = folder / f"compute{workers}.yaml"
+    path.write_text(f"workers: {workers}\naccelerator: cpu\n")
+    return path
+
+
+def digests(folder):
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(f.relative_to(folder)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
+
+
+def classes_by_hand(model):
+    """The class map of scene one from plain arrays, patch by patch, with nothing of `geo`."""
+    rows, cols = np.indices((HEIGHT, WIDTH))
+    pixels = np.stack([1 + rows, 1 + cols]).astype(np.uint16)
+    valid = np.ones((HEIGHT, WIDTH), dtype=bool)
+    for row, col, height, width in HOLES:
+        pixels[:, row : row + height, col : col + width] = 0
+        valid[row : row + height, col : col + width] = False
+    north, west = int(-Y0 // 80 * -80 - Y0) // 10 % 8, int(X0 % 80) // 10
+    margin = 4
+    around = [(margin + north, margin + 8), (margin + west, margin + 8)]
+    padded = np.pad(pixels, [(0, 0), *around], mode="symmetric")
+    counted = np.pad(valid.astype(float), around, constant_values=np.nan)
+    classifier = PatchClassifier.load(model)
+    result = np.zeros((-(-(HEIGHT + north) // 8), -(-(WIDTH + west) // 8)), dtype=np.uint8)
+    for row, col in np.ndindex(result.shape):
+        top, left = 8 * row, 8 * col
+        patch = padded[:, top : top + 16, left : left + 16]
+        cell = counted[top + margin : top + margin + 8, left + margin : left + margin + 8]
+        if np.nanmean(cell) >= 0.75:
+            with torch.inference_mode():
+                logits = classifier(torch.from_numpy(patch[None].copy()))
+            result[row, col] = 1 + int(logits.argmax())
+    return result
+
+
+def test_maps_are_those_of_the_model_patch_by_patch(model, scenes, conf, tmp_path, capsys):
+    out = tmp_path / "maps"
+    predict.run(conf, model, scenes, out, machine(tmp_path, 2))
+    expected = classes_by_hand(model)
+    assert len(np.unique(expected)) > 2, "one class everywhere: the test shows little"
+    with rasterio.open(out / "one" / "one_classmap.tif") as dataset:
+        np.testing.assert_array_equal(dataset.read(1), expected)
+        weights = json.loads((model / "model.json").read_text())["weights_sha256"]
+        assert dataset.tags()["LENSCAPE_WEIGHTS_SHA256"] == weights
+    printed = capsys.readouterr().out
+    assert str(out / "one" / "one_classmap.tif") in printed
+    links = json.loads((out / "catalog.json").read_text())["links"]
+    assert [link["href"] for link in links if link["rel"] == "item"] == [
+        "./one/one.json",
+        "./two/two.json",
+    ]
+    # the run of the model has the pictures and tables
+    run_id = json.loads((model / "run.json").read_text())["run_id"]
+    client = connect()
+    artifacts = {a.path for a in client.list_artifacts(run_id, "maps/one")}
+    assert artifacts == {"maps/one/preview.png", "maps/one/areas.csv"}
+    assert client.get_run(run_id).info.status == "FINISHED"
+
+
+def test_two_runs_give_the_same_bytes_whatever_the_workers(model, scenes, conf, tmp_path):
+    for number, workers in enumerate((1, 2)):
+        # at the same place: the Item says by a relative path where its scene lies
+        predict.run(conf, model, scenes, tmp_path / "maps", machine(tmp_path, workers))
+        (tmp_path / "maps").rename(tmp_path / f"maps{number}")
+    assert digests(tmp_path / "maps0") == digests(tmp_path / "maps1")
+
+
+def test_a_scene_no_more_listed_is_forgotten_and_other_files_stay(model, scenes, conf, tmp_path):
+    out = tmp_path / "maps"
+    predict.run(conf, model, scenes, out)
+    (out / "one" / "one_classmap.tif.aux.xml").write_text("of a viewer")
+    (out / "mine.txt").write_text("a note")
+    shutil.copytree(scenes.parent, tmp_path / "world")
+    make_catalog(tmp_path / "world" / "scenes", {"one": tmp_path / "world" / "one"})
+    predict.run(conf, model, tmp_path / "world" / "scenes", out)
+    assert sorted(path.name for path in out.iterdir()) == ["catalog.json", "mine.txt", "one"]
+    assert not (out / "one" / "one_classmap.tif.aux.xml").exists(), "it spoke of the old map"
+
+
+def test_a_scene_without_the_bands_of_the_model_is_refused(model, scenes, conf, tmp_path):
+    shutil.copytree(scenes.parent, tmp_path / "world")
+    (tmp_path / "world" / "two" / "B03.tif").unlink()
+    folders = {name: tmp_path / "world" / name for name in ("one", "two")}
+    make_catalog(tmp_path / "world" / "scenes", folders)
+    with pytest.raises(MismatchError, match=r"B02, B03, but scene two has B02: B03 missing"):
+        predict.run(conf, model, tmp_path / "world" / "scenes", tmp_path / "maps")
+    assert not (tmp_path / "maps").exists(), "scene one was mapped although two is refused"
+
+
+def test_damaged_pixels_leave_the_earlier_map_as_it_was(model, scenes, conf, tmp_path):
+    shutil.copytree(scenes.parent, tmp_path / "world")
+    folders = {name: tmp_path / "world" / name for name in ("one", "two")}
+    make_catalog(tmp_path / "world" / "scenes", folders)
+    out = tmp_path / "maps"
+    predict.run(conf, model, tmp_path / "world" / "scenes", out)
+    before = digests(out)
+    path = folders["two"] / "B03.tif"
+    path.write_bytes(b"\0" * path.stat().st_size)
+    with pytest.raises(SceneError, match=r"two/B03\.tif cannot be read"):
+        predict.run(conf, model, tmp_path / "world" / "scenes", out)
+    assert digests(out) == before
+
+
+def test_a_level_that_training_never_saw_is_said(model, scenes, conf, tmp_path, capsys):
+    folders = {"two": scenes.parent / "two"}
+    make_catalog(tmp_path / "scenes", folders, level="L2A")
+    predict.run(conf, model, tmp_path / "scenes", tmp_path / "maps")
+    note = "level L2A, but the model was trained on L1C"
+    assert f"warning: two: {note}" in capsys.readouterr().err
+    with rasterio.open(tmp_path / "maps" / "two" / "two_classmap.tif") as dataset:
+        assert dataset.tags()["LENSCAPE_NOTE"] == note
+    item = json.loads((tmp_path / "maps" / "two" / "two.json").read_text())
+    assert item["properties"]["lenscape:note"] == note
+
+
+def test_a_model_without_its_run_is_refused_before_any_work(model, scenes, conf, tmp_path):
+    shutil.copytree(model, tmp_path / "models")
+    (tmp_path / "models" / "run.json").unlink()
+    with pytest.raises(StoreError, match=r"run\.json does not exist; run `train` first"):
+        predict.run(conf, tmp_path / "models", scenes, tmp_path / "maps")
+    assert not (tmp_path / "maps").exists()
+
+
+def test_a_disk_that_is_too_small_is_said_before_any_work(model, scenes, conf, tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.files.free_bytes", lambda _: 1_000_000)
+    with pytest.raises(OutputError, match=r"class map of one .* needs 0\.01 GB but only 0\.00 GB"):
+        predict.run(conf, model, scenes, tmp_path / "maps")
+    assert not any((tmp_path / "maps").iterdir())
+
+
+def test_a_registered_model_maps_as_the_trained_one(model, scenes, conf, tmp_path):
+    predict.run(conf, model, scenes, tmp_path / "maps")
+    trained = digests(tmp_path / "maps")
+    # a run that the store does not know is opened anew, which registers the model
+    replayed = tmp_path / "models"
+    shutil.copytree(model, replayed)
+    (replayed / "history.csv").write_text(
+        "epoch,train_loss,validation_loss,validation_balanced_accuracy,lr\n"
+    )
+    record = json.loads((replayed / "run.json").read_text()) | {"run_id": "0" * 32}
+    (replayed / "run.json").write_text(json.dumps(record))
+    with tracking.resume(replayed):
+        pass
+    pinned = RegisteredModelConf(
+        uri="models:/lenscape/1", weights_sha256=sha256_of(model / "weights.safetensors")
+    )
+    conf.write_text(f"model: {json.dumps(pinned.model_dump())}\n")
+    shutil.rmtree(tmp_path / "maps")
+    predict.run(conf, tmp_path / "no model here", scenes, tmp_path / "maps")
+    assert digests(tmp_path / "maps") == trained
+    other = pinned.model_copy(update={"weights_sha256": "0" * 64})
+    conf.write_text(f"model: {json.dumps(other.model_dump())}\n")
+    with pytest.raises(MismatchError, match="pin it again"):
+        predict.run(conf, tmp_path / "no model here", scenes, tmp_path / "maps")
