@@ -141,7 +141,7 @@ def describe(conf: Path, network: str | None, store: Path | None, **numbers: int
 @click.option("--scene", type=EXISTING, required=True, help="A folder of one file per band.")
 @click.option("--labels", type=EXISTING, required=True, help="A vector file with polygons.")
 @click.option("--attribute", required=True, help="The attribute that holds the class.")
-@click.option("--layer", help="The layer of the labels; the first where absent.")
+@click.option("--layer", help="The layer of the labels, where the file has several.")
 @click.option("--scale", type=float, help="Reflectance per DN, such as 0.0001.")
 @click.option("--offset", type=float, help="Reflectance at DN 0: -0.1 from baseline 04.00 on, or 0.")
 @click.option("--datetime", help="Time of acquisition; from the names of the files where absent.")
@@ -162,6 +162,29 @@ def start(**options: Any) -> None:
         scene={key: value for key, value in options.items() if value is not None},
     )
     run(*inputs, details)
+
+
+@cli.command()
+@click.option("--train", type=EXISTING, default="conf/train.yaml", show_default=True)
+@click.option(
+    "--lenet5",
+    type=EXISTING,
+    default="conf/networks/lenet5.yaml",
+    show_default=True,
+    help="A second conf of train, in the table as lenet5.",
+)
+@click.option("--split", type=EXISTING, default="conf/split.yaml", show_default=True)
+@click.option("--store", type=EXISTING, default="data/patches", show_default=True)
+@click.option("--out", type=EXISTING, default="reports", show_default=True)
+@click.option("--folds", type=click.IntRange(min=2), default=5, show_default=True)
+@click.option("--seeds", default="0,1,2", show_default=True, help="Seeds of the split.")
+@COMPUTE
+def folds(train: Path, lenet5: Path, folds: int, seeds: str, **others: Any) -> None:
+    """Cross-validate the network, LeNet-5 and the baselines on spatial folds."""
+    from pipeline.commands.folds import Plan, run
+
+    plan = Plan(folds, tuple(int(seed) for seed in seeds.split(",")))
+    run([("lenet", train), ("lenet5", lenet5)], plan, **others)
 
 
 @cli.command()

@@ -281,14 +281,19 @@ class TrainConf(Conf):
     epochs: Positive = 30
     batch_size: Annotated[int, Field(ge=2)] = 256
     """Patches a step; at least 2, because batch norm learns from their spread."""
-    lr: Annotated[float, Field(gt=0)] = 1e-3
-    """The largest learning rate."""
+    lr: Annotated[float, Field(gt=0)] = 2e-3
+    """The largest learning rate: it rises for a fifth of the steps, then falls to nothing."""
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of each label that is spread over all classes."""
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    """Decay, a step, of the running mean of the weights that is validated and kept; 0 for none."""
     patience: Positive = 10
     """Epochs without a better score before training stops."""
     monitor: Literal["balanced_accuracy", "loss"] = "balanced_accuracy"
     """The validation score that chooses the epoch; never the overall accuracy."""
+    tolerance: Annotated[float, Field(ge=0)] = 0.02
+    """Of the epochs whose score lies within this of the best one, the last is kept."""
     seed: Annotated[int, Field(ge=0)] = 0
 
 

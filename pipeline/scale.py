@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from importlib import import_module
 from itertools import islice
 from typing import Any, Protocol
 
@@ -14,6 +16,8 @@ from pipeline.errors import ConfigError
 
 AHEAD = 2
 """Pieces in flight per worker: one in work and one waiting."""
+_PATIENCE_S = 10
+"""How long to wait for a scheduler to answer."""
 
 
 class _Pool[P, R](Protocol):
@@ -68,14 +72,21 @@ def _in_order[P, R](
 
 def _client(scheduler: str) -> Any:
     try:
-        from distributed import Client  # noqa: PLC0415 (an extra, slow to import)
+        dask: Any = import_module("distributed")  # an extra, and slow to import
     except ImportError as error:
         raise ConfigError(
             f"scheduler {scheduler!r} needs Dask: install it (pip install lenscape[scale]) or leave "
             "`scheduler` out of the compute conf."
         ) from error
+
+    async def knock() -> None:
+        comm = await dask.comm.connect(scheduler, timeout=_PATIENCE_S)
+        await comm.close()
+
     try:
-        return Client(scheduler, timeout="10s", set_as_default=False)  # type: ignore[no-untyped-call]
+        # a client that finds nobody would try for half a minute more to say goodbye
+        asyncio.run(knock())
+        return dask.Client(scheduler, timeout=f"{_PATIENCE_S}s", set_as_default=False)
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"scheduler {scheduler!r} cannot be reached ({error}); start it (dask scheduler) or leave "

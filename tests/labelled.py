@@ -37,9 +37,8 @@ def make_classes(*names: str, **more: Any) -> ClassesConf:
 
 def px_box(grid: SceneGrid, row: float, col: float, height: float, width: float) -> shapely.Polygon:
     """A rectangle given in pixels of a grid, in its CRS."""
-    left, top = grid.transform * (col, row)
-    right, bottom = grid.transform * (col + width, row + height)
-    return shapely.box(left, bottom, right, top)
+    x, y = (grid.x0 + 10 * col, grid.y0 - 10 * row)
+    return shapely.box(x, y - 10 * height, x + 10 * width, y)
 
 
 def bare_scene(grid: SceneGrid, name: str = "s1") -> Scene:

@@ -34,7 +34,8 @@ CONF = {
         "  - {name: wet, title: Wet, color: '#2f7fd6', values: [water, wetland]}\n"
     ),
     "split": "block_m: 480.0\n",
-    "train": "epochs: 2\nbatch_size: 64\n",
+    # -S of an experiment changes keys that stand in the file, and only those
+    "train": "epochs: 2\nbatch_size: 64\nbands: all\nseed: 0\n",
     "evaluate": "gallery: 4\n",
     "predict": "model: trained\n",
     "compute": "accelerator: cpu\nprecision: float32\n",

@@ -46,7 +46,7 @@ class Details:
     scene: dict[str, Any]
     """Keys of the scene in `fetch.yaml`: id, datetime, scale, offset, level, platform, baseline."""
     layer: str | None = None
-    """Layer of the labels; the first where absent."""
+    """Layer of the labels, where the file has several."""
     credit: str | None = None
     """Whom to thank for the labels; the name of their file where absent."""
     copy: bool = False

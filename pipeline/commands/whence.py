@@ -2,32 +2,49 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 from pipeline.errors import SceneError, TrackingError
 from pipeline.geo.raster import opened
 from pipeline.learn import tracking
 
-WEIGHTS_TAG = "LENSCAPE_WEIGHTS_SHA256"
+_WEIGHTS = "LENSCAPE_WEIGHTS_SHA256"
 
 
 def run(file: Path) -> None:
-    """Print the runs whose model has the weights that a map names in its tags.
+    """Print the runs whose model has the weights that a map names in its tags, the newest first.
 
     Raises:
         SceneError: when the file is no map of lenscape.
         TrackingError: when the store knows no such run.
     """
     with opened(str(file)) as dataset:
-        weights = dataset.tags().get(WEIGHTS_TAG)
+        weights = dataset.tags().get(_WEIGHTS)
     if weights is None:
-        raise SceneError(f"{file} has no tag {WEIGHTS_TAG}: it is no map by lenscape; name one.")
+        raise SceneError(
+            f"{file} has no tag {_WEIGHTS}, so that it is no map by lenscape; name a class map or a "
+            "confidence raster of `predict`."
+        )
     runs = tracking.runs_of_weights(weights)
     if not runs:
         raise TrackingError(
             f"the MLflow store {tracking.store_uri()} has no run with the weights {weights[:12]} of "
             f"{file}; point MLFLOW_TRACKING_URI to the store of the clone that made it."
         )
+    print(f"{file}: weights {weights}")
     for found in runs:
-        print(found)
+        print(f"\n{_described(found)}")
+
+
+def _described(found: tracking.KnownRun) -> str:
+    commit = found.commit + (", with changes" if found.dirty else "")
+    rows = {
+        "run": found.run_id,
+        "name": found.name,
+        "started": f"{found.started:%Y-%m-%d %H:%M:%S} UTC",
+        "commit": commit or "none: it began outside of git",
+        "registered": ", ".join(found.versions) or "no",
+    }
+    if found.replayed_from:
+        rows["replayed from"] = found.replayed_from
+    return "\n".join(f"{name:<14}{value}" for name, value in rows.items())

@@ -98,20 +98,20 @@ def _shared(patches: Patches, first: Rows, second: Rows, side_m: float) -> float
 
 
 def _distance(patches: Patches, first: Rows, second: Rows, side_m: float) -> float | None:
-    """The smallest distance in m between windows of two sets of patches."""
-    if not len(first) or not len(second):
-        return None
+    """The smallest distance in m between windows of two sets; None where there is no such pair."""
     smallest = np.inf
     for mine, theirs in _meetings(patches, first, second, side_m, grown=False):
         tree = shapely.STRtree(mine)
         for start in range(0, len(theirs), _CHUNK):
+            if smallest == 0:
+                return 0.0
             # a bound makes the search quick, and none but a smaller distance is of interest
-            bound = {"max_distance": smallest} if 0 < smallest < np.inf else {}
+            bound = {"max_distance": smallest} if np.isfinite(smallest) else {}
             _, found = tree.query_nearest(
                 theirs[start : start + _CHUNK], return_distance=True, all_matches=False, **bound
             )
             smallest = min(smallest, float(found.min(initial=np.inf)))
-    return smallest
+    return smallest if np.isfinite(smallest) else None
 
 
 def _meetings(
@@ -119,7 +119,7 @@ def _meetings(
 ) -> Iterator[tuple[Polygons, Polygons]]:
     """The windows of the two sets, once per CRS of the first, in that CRS; none twice."""
     epsg = patches["epsg"]
-    for home in np.unique(epsg[first]):
+    for home in np.unique(epsg[first]) if len(second) else ():
         mine = _windows(patches, first[epsg[first] == home], side_m, grown)
         theirs = [
             _projected(

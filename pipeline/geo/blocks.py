@@ -43,8 +43,8 @@ type Patches = Mapping[str, npt.NDArray[Any]]
 """Columns of N values: `epsg`, `x`, `y`, `label`, `on_grid`, as a store's table has them."""
 Codes = npt.NDArray[np.int8]
 """Parts by their place in `PARTS`."""
-_Lack = tuple[int | None, int]
-"""A class, or None for all of them, and the part that it does not reach."""
+_Lack = tuple[int | None, int, bool]
+"""A class, or None for all of them, the part that it does not reach, and whether borders took it."""
 
 
 @dataclass(frozen=True)
@@ -149,9 +149,10 @@ class _Search:
         folds = [None] if self.conf.folds is None else list(range(self.conf.folds))
         of_blocks = [self.blocks.parts(self.conf, seed, fold) for fold in folds]
         missing = _lacking([self._reached_by_blocks(parts) for parts in of_blocks])
-        if not missing:  # borders are looked at last: they take the time
-            missing = _lacking([self._reached(self.give_way(parts)) for parts in of_blocks])
-        return missing
+        if missing:  # borders are looked at last: they take the time
+            return {(label, part, False) for label, part in missing}
+        missing = _lacking([self._reached(self.give_way(parts)) for parts in of_blocks])
+        return {(label, part, True) for label, part in missing}
 
     def give_way(self, of_blocks: Codes) -> Codes:
         """The part of each patch, from those of the blocks."""
@@ -173,11 +174,11 @@ class _Search:
         return reached[:UNUSED]
 
 
-def _lacking(reached: list[npt.NDArray[np.bool_]]) -> set[_Lack]:
+def _lacking(reached: list[npt.NDArray[np.bool_]]) -> set[tuple[int | None, int]]:
     """What is left to wish for, from (3, K) per fold (or once): the rule of the module's head."""
     folds = np.stack(reached)  # (F, 3, K)
     met = np.stack([folds[:, TRAIN].all(axis=0), *folds[:, VALIDATION:].any(axis=0)])  # (3, K)
-    lacking: set[_Lack] = {(int(k), int(part)) for part, k in np.argwhere(~met)}
+    lacking: set[tuple[int | None, int]] = {(int(k), int(part)) for part, k in np.argwhere(~met)}
     filled = folds.any(axis=2).all(axis=0)  # (3,)
     return lacking | {(None, int(part)) for part in np.flatnonzero(~filled)}
 
@@ -202,20 +203,22 @@ _REMEDY = "make block_m smaller, merge classes or add labels"
 
 
 def _sentence(lacks: Counter[_Lack], search: _Search, classes: Sequence[str]) -> str:
+    """What failed most often; of the seeds that whole blocks would allow, if there are any."""
     conf = search.conf
-    (label, part), times = min(lacks.items(), key=lambda item: (-item[1], str(item[0])))
-    tried = (
-        f"None of the seeds {conf.seed}, {conf.seed + SEED_STEP}, ... brings every class to every part"
-    )
+    lack, times = min(lacks.items(), key=lambda item: (not item[0][2], -item[1], str(item[0])))
+    label, part, at_borders = lack
     if label is None:
-        return (
-            f"{tried}: with {times} of {CANDIDATES} of them the {PARTS[part]} part of a fold stays "
-            f"empty; the patches lie in {_blocks(len(search.blocks), conf)}; {_REMEDY}."
-        )
-    held = search.trains if part == TRAIN else search.scores
+        what, lies_in = f"the {PARTS[part]} part of a fold stays empty", len(search.blocks)
+    else:
+        held = search.trains if part == TRAIN else search.scores
+        what = f"class '{classes[label]}' has no {PARTS[part]} patches"
+        lies_in = int(held[:, label].sum())
+    how = "patches gave way where blocks meet, and " if at_borders else ""
+    remedy = _REMEDY.replace("smaller", "larger") if at_borders else _REMEDY
     return (
-        f"{tried}: with {times} of {CANDIDATES} of them class '{classes[label]}' has no {PARTS[part]} "
-        f"patches; it lies in {_blocks(int(held[:, label].sum()), conf)}; {_REMEDY}."
+        f"None of the seeds {conf.seed}, {conf.seed + SEED_STEP}, ... brings every class to every "
+        f"part: with {times} of {CANDIDATES} of them {how}{what}; its patches lie in "
+        f"{_blocks(lies_in, conf)}; {remedy}."
     )
 
 

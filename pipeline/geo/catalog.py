@@ -19,11 +19,11 @@ from shapely.geometry import Polygon, mapping
 
 from pipeline.config import SceneConf
 from pipeline.errors import RadiometryError, SceneError
-from pipeline.files import relative_href, sha256_of
+from pipeline.files import canonical_json, relative_href, sha256_of
 from pipeline.geo.bands import BANDS
 from pipeline.geo.grid import SceneGrid
 from pipeline.geo.raster import RasterFile, inspect, opened, read_decimated
-from pipeline.geo.scene import INVALID_VALUES, MASK, BandFile, ten_metre_grid
+from pipeline.geo.scene import CATALOG, INVALID_VALUES, MASK, BandFile, ten_metre_grid
 
 EXTENSIONS = [
     "https://stac-extensions.github.io/eo/v2.0.0/schema.json",
@@ -39,7 +39,9 @@ MAX_NONPOSITIVE = 0.01
 _SUFFIXES = {".jp2", ".tif", ".tiff"}
 _MEDIA = {".jp2": pystac.MediaType.JPEG2000}
 _BAND = re.compile(r"(?:^|[^A-Za-z0-9])(B\d\d|B8A)(?:_[126]0m)?$", re.IGNORECASE)
-_MGRS = re.compile(r"(?:^|_)T?(\d\d[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V])(?:_|$)")
+_MGRS = re.compile(r"(?:^|_)T?((?:0[1-9]|[1-5]\d|60)[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V])(?:_|$)")
+_BAND_M = (10.0, 20.0, 60.0)
+_NO_VALUE = (None, 0.0, 65_535.0)
 _CHECK_PX = 1024
 _EDGE_TOLERANCE_M = 60.0
 
@@ -62,19 +64,20 @@ def band_files(folder: Path) -> dict[str, Path]:
         if path.suffix.lower() not in _SUFFIXES or match is None:
             continue
         name = match[1].upper()
+        if name not in BANDS:
+            continue
         if name in found:
             raise SceneError(
                 f"{folder} has two files of band {name}, {found[name].name} and {path.name}; "
                 "leave one of them there."
             )
         found[name] = path
-    bands = {name: found[name] for name in BANDS if name in found}
-    if not bands:
+    if not found:
         raise SceneError(
             f"{folder} holds no file that is named after a Sentinel-2 band (..._B02.jp2, B8A.tif); "
             "name the folder with the band files."
         )
-    return bands
+    return {name: found[name] for name in BANDS if name in found}
 
 
 def scene_item(conf: SceneConf, folder: Path) -> pystac.Item:
@@ -90,6 +93,7 @@ def scene_item(conf: SceneConf, folder: Path) -> pystac.Item:
     bands = {name: BandFile(file.href, file.grid, scale, offset) for name, file in files.items()}
     grid = ten_metre_grid(bands.values())
     for file in files.values():
+        _require_band(file)
         _require_same_ground(file, grid)
         _require_positive(file, scale, offset)
     item = _bare_item(conf, grid)
@@ -97,19 +101,33 @@ def scene_item(conf: SceneConf, folder: Path) -> pystac.Item:
         item.add_asset(name, _asset(file, folder, _band_fields(name, file, scale, offset)))
     if conf.mask is not None:
         mask = inspect(conf.mask.path)
-        _require_same_ground(mask, grid)
+        _require_cover(mask, grid)
         fields = {"data_type": mask.dtype, INVALID_VALUES: conf.mask.invalid}
         item.add_asset(MASK, _asset(mask, folder, fields, role="data-mask"))
     return item
 
 
 def write_catalog(folder: Path, items: Iterable[pystac.Item], what: str) -> None:
-    """Write a static, self-contained catalog: `catalog.json` and `<id>/<id>.json`."""
+    """Write a static, self-contained catalog: `catalog.json` and `<id>/<id>.json`.
+
+    Its few files are written here, because pystac takes a path for a URL and cuts it at a `#` or `?`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
     catalog = pystac.Catalog(what, f"lenscape: scenes to {what}")
-    catalog.add_items(items)
-    # the slash keeps pystac from taking a folder with a dot in its name for a file
-    catalog.normalize_hrefs(f"{folder.absolute()}/")
-    catalog.save(catalog_type=pystac.CatalogType.SELF_CONTAINED)
+    catalog.add_link(pystac.Link("root", f"./{CATALOG}", pystac.MediaType.JSON))
+    for item in items:
+        for relation in ("root", "parent"):
+            item.add_link(pystac.Link(relation, f"../{CATALOG}", pystac.MediaType.JSON))
+        href = f"{item.id}/{item.id}.json"
+        catalog.add_link(pystac.Link("item", f"./{href}", pystac.MediaType.GEOJSON))
+        _write(folder / href, item)
+    _write(folder / CATALOG, catalog)
+
+
+def _write(path: Path, content: pystac.STACObject) -> None:
+    path.parent.mkdir(exist_ok=True)
+    fields = content.to_dict(include_self_link=False, transform_hrefs=False)
+    path.write_text(canonical_json(fields), encoding="utf-8")
 
 
 def _radiometry(conf: SceneConf) -> tuple[float, float]:
@@ -122,10 +140,34 @@ def _radiometry(conf: SceneConf) -> tuple[float, float]:
     return conf.scale, conf.offset
 
 
+def _require_band(file: RasterFile) -> None:
+    if file.grid.pixel_m not in _BAND_M:
+        raise SceneError(
+            f"{file.href} has pixels of {file.grid.pixel_m:g} m; give Sentinel-2 bands at their 10, 20 "
+            "or 60 m."
+        )
+    if file.nodata not in _NO_VALUE:
+        raise SceneError(
+            f"{file.href} declares {file.nodata:g} to be nodata, which is 0 in Sentinel-2 products; "
+            "convert it (gdalwarp -dstnodata 0)."
+        )
+
+
+def _require_cover(mask: RasterFile, grid: SceneGrid) -> None:
+    """A mask may reach further than its scene, but where it has no word, clouds would pass as clear."""
+    (left, bottom, right, top), bounds = mask.grid.bounds, grid.bounds
+    missing = max(left - bounds[0], bottom - bounds[1], bounds[2] - right, bounds[3] - top)
+    if mask.grid.epsg != grid.epsg or missing > _EDGE_TOLERANCE_M:
+        ground = f"EPSG:{grid.epsg}, bounds {', '.join(f'{edge:.0f}' for edge in bounds)}"
+        raise SceneError(
+            f"{mask.href} does not cover its scene ({ground}); give a mask of all of it in its CRS."
+        )
+
+
 def _require_same_ground(file: RasterFile, grid: SceneGrid) -> None:
     if file.grid.epsg != grid.epsg:
         raise SceneError(
-            f"{file.href} has EPSG:{file.grid.epsg}, the other bands have EPSG:{grid.epsg}; "
+            f"{file.href} has EPSG:{file.grid.epsg}, the finest band has EPSG:{grid.epsg}; "
             "give bands of one product."
         )
     apart = max(abs(a - b) for a, b in zip(file.grid.bounds, grid.bounds, strict=True))

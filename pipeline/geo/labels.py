@@ -10,13 +10,12 @@ Unlabelled ground is unknown, never background.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 import shapely
-from affine import Affine
 from rasterio.features import rasterize
 
 from pipeline.config import ClassesConf, LabelConf
@@ -47,46 +46,51 @@ class Labels:
 
     def pixels(self, window: Window) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.int32]]:
         """Class and polygon number of each pixel of a window, both (H, W), -1 where there is none."""
-        transform = self.grid.transform * Affine.translation(window.col, window.row)
-        left, top = transform * (0, 0)
-        right, bottom = transform * (window.width, window.height)
+        here = _grid_of(window, self.grid)
+        left, bottom, right, top = here.bounds
         west, south, east, north = self._bounds
         near = np.flatnonzero((west < right) & (east > left) & (south < top) & (north > bottom))
-        shape = (window.height, window.width)
         # places from 1, because 0 is what is not painted
-        places = _painted(self.shapes[near], np.arange(1, len(near) + 1), shape, transform)
+        places = _painted(self.shapes[near], np.arange(1, len(near) + 1), here)
         hit = places > 0
         if self.overlap == "unlabelled":
-            hit &= ~self._disputed(near, shape, transform)
+            hit &= ~self._disputed(near, here)
         chosen = near[places[hit] - 1]
-        classes = np.full(shape, UNLABELLED, dtype=np.int16)
-        numbers = np.full(shape, UNLABELLED, dtype=np.int32)
+        classes = np.full(hit.shape, UNLABELLED, dtype=np.int16)
+        numbers = np.full(hit.shape, UNLABELLED, dtype=np.int32)
         classes[hit], numbers[hit] = self.classes[chosen], self.numbers[chosen]
         return classes, numbers
 
-    def _disputed(
-        self, near: npt.NDArray[np.intp], shape: tuple[int, int], transform: Affine
-    ) -> npt.NDArray[np.bool_]:
+    def _disputed(self, near: npt.NDArray[np.intp], here: SceneGrid) -> npt.NDArray[np.bool_]:
         """Whether each pixel lies under polygons of several classes."""
-        claims = np.zeros(shape, dtype=np.uint8)
+        claims = np.zeros((here.height, here.width), dtype=np.uint8)
         for label in np.unique(self.classes[near]):
             of_class = self.shapes[near[self.classes[near] == label]]
             ones = np.ones(len(of_class), dtype=np.int64)
-            claims += (_painted(of_class, ones, shape, transform) > 0).astype(np.uint8)
+            claims += (_painted(of_class, ones, here) > 0).astype(np.uint8)
         return claims > 1
 
 
+def _grid_of(window: Window, grid: SceneGrid) -> SceneGrid:
+    """The grid of a window of a scene, which may reach outside of it."""
+    return replace(
+        grid,
+        x0=grid.x0 + window.col * grid.pixel_m,
+        y0=grid.y0 - window.row * grid.pixel_m,
+        height=window.height,
+        width=window.width,
+    )
+
+
 def _painted(
-    shapes: npt.NDArray[np.object_],
-    values: npt.NDArray[np.int64],
-    shape: tuple[int, int],
-    transform: Affine,
+    shapes: npt.NDArray[np.object_], values: npt.NDArray[np.int64], here: SceneGrid
 ) -> npt.NDArray[np.int32]:
     """The values of polygons at the pixels whose centres they hold, (H, W); the last one wins."""
+    shape = (here.height, here.width)
     if not len(shapes):
         return np.zeros(shape, dtype=np.int32)
     pairs = list(zip(shapes, values.tolist(), strict=True))
-    painted: npt.NDArray[np.int32] = rasterize(pairs, shape, transform=transform, dtype="int32")
+    painted: npt.NDArray[np.int32] = rasterize(pairs, shape, transform=here.transform, dtype="int32")
     return painted
 
 

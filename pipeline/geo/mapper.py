@@ -1,7 +1,7 @@
-"""From a scene and a function that classifies to a folder of maps, block of cells by block of cells.
+"""From a scene and a function that classifies to a folder of maps, piece by piece.
 
-The blocks are anchored at the cell grid and always of the same size, whatever the machine: neither
-the number of workers nor the memory changes a byte. Only blocks in flight are in memory.
+The pieces are anchored at the cell grid and always of the same size, whatever the machine: neither
+the number of workers nor the memory changes a byte. Only pieces in flight are in memory.
 """
 
 from __future__ import annotations
@@ -29,12 +29,14 @@ from pipeline.geo.scene import Scene
 from pipeline.scale import run_pieces
 from pipeline.store import ClassInfo, Geometry
 
-BLOCK_PX = 1024
-"""Side of a block, pixels of the scene; a constant, so that it cannot change a result."""
+PIECE_PX = 1024
+"""Side of a piece, pixels of the scene; a constant, so that it cannot change a result."""
 _PREVIEW_PX = 1024
+_NETWORK_BYTES = 80_000_000
+"""What a batch of patches takes inside the network, measured; one for each piece in flight."""
 
 Classify = Callable[[npt.NDArray[np.uint16], int, int], npt.NDArray[np.float32]]
-"""Pixels (C, H, W) of a block with its context, rows, cols -> probabilities (K, rows, cols)."""
+"""Pixels (C, H, W) of a piece with its context, rows, cols -> probabilities (K, rows, cols)."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Mapper:
     """Its input bands, in their order."""
     geometry: Geometry
     classes: Sequence[ClassInfo]
-    block_px: int = BLOCK_PX
+    piece_px: int = PIECE_PX
 
     def grid(self, scene: Scene) -> PatchGrid:
         """The cells of a scene."""
@@ -63,7 +65,7 @@ class Crew:
 
 
 @dataclass(frozen=True)
-class Block:
+class Piece:
     """A rectangle of cells of the class map."""
 
     rows: range
@@ -102,73 +104,73 @@ def map_scene(
     return tally
 
 
-def blocks(grid: PatchGrid, block_px: int) -> list[Block]:
-    """The blocks of a scene's cells, row by row."""
-    side = max(1, block_px // grid.cell_px)
+def pieces(grid: PatchGrid, piece_px: int) -> list[Piece]:
+    """The pieces of a scene's cells, row by row."""
+    side = max(1, piece_px // grid.cell_px)
     return [
-        Block(range(row, min(row + side, grid.rows)), range(col, min(col + side, grid.cols)))
+        Piece(range(row, min(row + side, grid.rows)), range(col, min(col + side, grid.cols)))
         for row in range(0, grid.rows, side)
         for col in range(0, grid.cols, side)
     ]
 
 
-def map_block(scene: Scene, mapper: Mapper, block: Block) -> tuple[Cells, Cells]:
-    """Class map and confidence of a block of cells, uint8 (rows, cols) twice."""
+def map_piece(scene: Scene, mapper: Mapper, piece: Piece) -> tuple[Cells, Cells]:
+    """Class map and confidence of a piece, uint8 (rows, cols) twice."""
     grid = mapper.grid(scene)
-    pixels = scene.read(grid.read_window(block.rows, block.cols), mapper.bands)
-    mapped = valid_share(pixels, grid, block) >= mapper.geometry.min_valid
-    probabilities = mapper.classify(pixels, len(block.rows), len(block.cols))
+    pixels = scene.read(grid.read_window(piece.rows, piece.cols), mapper.bands)
+    mapped = valid_share(pixels, grid, piece) >= mapper.geometry.min_valid
+    probabilities = mapper.classify(pixels, len(piece.rows), len(piece.cols))
     return classmap.decide(probabilities, mapped)
 
 
 def valid_share(
-    pixels: npt.NDArray[np.uint16], grid: PatchGrid, block: Block
+    pixels: npt.NDArray[np.uint16], grid: PatchGrid, piece: Piece
 ) -> npt.NDArray[np.float64]:
     """The share of each cell's band pixels that are valid, of those inside the scene, (rows, cols).
 
     Args:
-        pixels: Harmonised DN (C, H, W) of the block with its context, 0 is invalid.
+        pixels: Harmonised DN (C, H, W) of the piece with its context, 0 is invalid.
         grid: The cells of the scene.
-        block: The cells of the block.
+        piece: The cells of the piece.
     """
-    rows_px, cols_px = _inside_px(grid, block)
-    window = grid.read_window(block.rows, block.cols, margin_px=0)
+    rows_px, cols_px = _inside_px(grid, piece)
+    window = grid.read_window(piece.rows, piece.cols, margin_px=0)
     inside_rows = (window.rows >= 0) & (window.rows < grid.scene.height)
     inside_cols = (window.cols >= 0) & (window.cols < grid.scene.width)
     margin = grid.margin_px
     own = pixels[:, margin : margin + window.height, margin : margin + window.width]
     valid = np.count_nonzero(own, axis=0) * np.outer(inside_rows, inside_cols)
     side = grid.cell_px
-    summed = valid.reshape(len(block.rows), side, len(block.cols), side).sum(axis=(1, 3))
+    summed = valid.reshape(len(piece.rows), side, len(piece.cols), side).sum(axis=(1, 3))
     share: npt.NDArray[np.float64] = summed / (len(pixels) * np.outer(rows_px, cols_px))
     return share
 
 
-def _inside_px(grid: PatchGrid, block: Block) -> tuple[Indices, Indices]:
+def _inside_px(grid: PatchGrid, piece: Piece) -> tuple[Indices, Indices]:
     rows, cols = grid.inside_px()
-    return rows[block.rows.start : block.rows.stop], cols[block.cols.start : block.cols.stop]
+    return rows[piece.rows.start : piece.rows.stop], cols[piece.cols.start : piece.cols.stop]
 
 
 def piece_bytes(mapper: Mapper) -> int:
-    """An upper bound of the memory that one block in flight takes."""
-    side = max(mapper.block_px, mapper.geometry.cell_px) + 2 * mapper.geometry.margin_px
+    """About the memory that one piece in flight takes."""
+    side = max(mapper.piece_px, mapper.geometry.cell_px) + 2 * mapper.geometry.margin_px
     pixels = side * side * (2 * len(mapper.bands) + 16)  # uint16; one band as int32 and its copies
     cells = math.ceil(side / mapper.geometry.cell_px) ** 2 * (12 * len(mapper.classes) + 32)
-    return pixels + cells
+    return pixels + cells + _NETWORK_BYTES
 
 
 def _paint(scene: Scene, mapper: Mapper, crew: Crew, classes: Canvas, confidence: Canvas) -> Tally:
     grid = mapper.grid(scene)
-    pieces = blocks(grid, mapper.block_px)
-    results = run_pieces(partial(map_block, scene, mapper), pieces, crew.workers, crew.scheduler)
+    parts = pieces(grid, mapper.piece_px)
+    results = run_pieces(partial(map_piece, scene, mapper), parts, crew.workers, crew.scheduler)
     tally = Tally.empty()
-    bar = tqdm(total=len(pieces), desc=scene.id, unit="block", file=sys.stderr, disable=None)
+    bar = tqdm(total=len(parts), desc=scene.id, unit="piece", file=sys.stderr, disable=None)
     with bar:
-        for block, (values, per_cent) in zip(pieces, results, strict=True):
-            row, col = block.rows.start, block.cols.start
+        for piece, (values, per_cent) in zip(parts, results, strict=True):
+            row, col = piece.rows.start, piece.cols.start
             classes.paint(row, col, values)
             confidence.paint(row, col, per_cent)
-            tally = tally.plus(values, *_inside_px(grid, block))
+            tally = tally.plus(values, *_inside_px(grid, piece))
             bar.update()
     return tally
 

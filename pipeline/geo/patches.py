@@ -22,7 +22,7 @@ import shapely
 from pyproj import Transformer
 
 from pipeline.config import ComputeConf
-from pipeline.geo.grid import SceneGrid, Window
+from pipeline.geo.grid import Window
 from pipeline.geo.positions import Positions, runs, square_sums
 from pipeline.scale import run_pieces, worker_count
 
@@ -206,10 +206,10 @@ class PatchWriter:
 
 
 def _table(positions: Positions, valid: npt.NDArray[np.float32]) -> pa.Table:
-    (x, y), grid = positions.centers, positions.scene.grid
+    (x, y), epsg = positions.centers, positions.scene.grid.epsg
     columns: dict[str, Any] = {
         "scene": [positions.scene.id] * len(positions),
-        "epsg": np.full(len(positions), grid.epsg, dtype=np.int32),
+        "epsg": np.full(len(positions), epsg, dtype=np.int32),
         "x": x,
         "y": y,
         "label": positions.label,
@@ -217,18 +217,18 @@ def _table(positions: Positions, valid: npt.NDArray[np.float32]) -> pa.Table:
         "valid": valid,
         "on_grid": positions.on_grid,
         "polygon": positions.polygon,
-        "geometry": shapely.to_wkb(outlines(x, y, positions.grid.cell_m, grid)),
+        "geometry": shapely.to_wkb(outlines(x, y, positions.grid.cell_m, epsg)),
     }
     return pa.table(columns, schema=SCHEMA)
 
 
 def outlines(
-    x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], side_m: float, grid: SceneGrid
+    x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], side_m: float, epsg: int
 ) -> npt.NDArray[np.object_]:
-    """Squares around points of a scene's CRS, as polygons in OGC:CRS84."""
+    """Squares around points of a CRS, as polygons in OGC:CRS84."""
     half = side_m / 2
     corners = [(-half, -half), (half, -half), (half, half), (-half, half), (-half, -half)]
-    rings = [np.stack(_to_degrees(grid.epsg).transform(x + dx, y + dy), axis=-1) for dx, dy in corners]
+    rings = [np.stack(_to_degrees(epsg).transform(x + dx, y + dy), axis=-1) for dx, dy in corners]
     # axis order (N, 5, 2); 1e-8 degrees is a millimetre, below which versions of PROJ differ
     points = np.round(np.stack(rings, axis=1), 8)
     return shapely.polygons(points)  # type: ignore[no-any-return]

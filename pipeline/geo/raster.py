@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,21 +17,23 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window as RasterWindow
 
 from pipeline.errors import SceneError
-from pipeline.geo.grid import SceneGrid, Window
+from pipeline.geo.grid import Indices, SceneGrid, Window
 
-_DRIVERS = {"GTiff", "COG", "JP2OpenJPEG", "JP2ECW", "JP2KAK", "JP2MrSID", "VRT"}
+_DRIVERS = {"GTiff", "COG", "JP2OpenJPEG", "JP2ECW", "JP2KAK", "JP2MrSID"}
 _TYPES = {"uint8", "uint16", "int16"}
+_JP2 = b"\x00\x00\x00\x0cjP  "
 
 
 @dataclass(frozen=True)
 class RasterFile:
-    """What one raster file of one band says of itself."""
+    """What one raster file of one layer says of itself."""
 
     href: str
     """Path or URL."""
     grid: SceneGrid
     dtype: str
-    driver: str
+    nodata: float | None
+    """The value that the file itself declares to be none."""
 
 
 @contextmanager
@@ -43,7 +46,7 @@ def opened(href: str) -> Iterator[Any]:
     path = Path(href)
     if "://" not in href and not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
-        raise SceneError(f"{href} {what}; name the raster file of one band.")
+        raise SceneError(f"{href} {what}; name a raster file.")
     try:
         # One thread inside GDAL: with more, a damaged JPEG 2000 file comes back as zeros without an
         # error. Pieces of work run side by side instead.
@@ -52,7 +55,7 @@ def opened(href: str) -> Iterator[Any]:
             rasterio.open(href) as dataset,
         ):
             yield dataset
-    except (RasterioError, NotGeoreferencedWarning, OSError, ValueError) as error:
+    except (RasterioError, OSError, ValueError) as error:
         reason = str(error.__cause__ or error).split("\n")[0].rstrip(".")
         raise SceneError(
             f"{href} cannot be read ({reason}); it is damaged or no raster: fetch or export it again."
@@ -60,27 +63,34 @@ def opened(href: str) -> Iterator[Any]:
 
 
 def inspect(href: str) -> RasterFile:
-    """Open a raster file of one band and check that it lies on a grid that lenscape can use.
+    """Open a raster file of one layer and check that it lies on a grid that lenscape can use.
 
     Raises:
-        SceneError: when it is no GeoTIFF or JPEG 2000, has several bands, no CRS, a CRS in degrees
-            or without EPSG code, a rotated or south-up grid, or values that are no DN.
+        SceneError: when it is no GeoTIFF or JPEG 2000, was cut off, has several layers, no CRS, a CRS
+            in degrees or without EPSG code, a rotated or south-up grid, or values that are no DN.
     """
     require_whole(Path(href))
-    with opened(href) as dataset:
+    # what the warning is about is refused below, in a sentence
+    no_warning = warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning)
+    with no_warning, opened(href) as dataset:
         if dataset.driver not in _DRIVERS:
             raise SceneError(
                 f"{href} is a {dataset.driver} file whatever its name says; "
                 "give a GeoTIFF or JPEG 2000 file."
             )
         if dataset.count != 1:
-            raise SceneError(f"{href} has {dataset.count} bands; give one file per band.")
+            raise SceneError(
+                f"{href} has {dataset.count} layers; give a file of one (gdal_translate -b)."
+            )
         if dataset.dtypes[0] not in _TYPES:
             raise SceneError(
                 f"{href} holds {dataset.dtypes[0]} values; give digital numbers (uint16) with their "
                 "scale and offset in the conf."
             )
-        return RasterFile(href, _grid(dataset, href), dataset.dtypes[0], dataset.driver)
+        file = RasterFile(href, _grid(dataset, href), dataset.dtypes[0], dataset.nodata)
+        # of a file that was cut off, the last pixel is missing whatever else can still be read
+        read(dataset, Window(dataset.height - 1, dataset.width - 1, 1, 1))
+        return file
 
 
 def require_whole(path: Path) -> None:
@@ -91,10 +101,12 @@ def require_whole(path: Path) -> None:
     Raises:
         SceneError: when the file ends before its last box does.
     """
-    if path.suffix.lower() != ".jp2" or not path.is_file():
+    if not path.is_file():
         return
     size, start = path.stat().st_size, 0
     with path.open("rb") as stream:
+        if stream.read(len(_JP2)) != _JP2:
+            return
         while start < size:
             stream.seek(start)
             head = stream.read(16)
@@ -123,15 +135,18 @@ def _grid(dataset: Any, href: str) -> SceneGrid:
     epsg = crs.to_epsg()
     if epsg is None:
         raise SceneError(f"{href} has a CRS without EPSG code; assign the one of its UTM zone.")
+    if transform.is_identity:
+        raise SceneError(
+            f"{href} does not say where it lies; assign bounds (gdal_edit.py -a_ullr ...)."
+        )
     if transform.b or transform.d:
         raise SceneError(f"{href} is rotated; warp it to a north-up grid (gdalwarp).")
     if transform.e > 0:
         raise SceneError(f"{href} is south-up; warp it to a north-up grid (gdalwarp).")
     pixel_m = float(transform.a)
-    if pixel_m != -transform.e or pixel_m % 10:
+    if pixel_m != -transform.e:
         raise SceneError(
-            f"{href} has pixels of {pixel_m:g} x {-transform.e:g} m; "
-            "give Sentinel-2 bands at 10, 20 or 60 m."
+            f"{href} has pixels of {pixel_m:g} x {-transform.e:g} m; warp it to square ones (gdalwarp)."
         )
     return SceneGrid(epsg, transform.c, transform.f, dataset.height, dataset.width, pixel_m)
 
@@ -151,9 +166,35 @@ def read_decimated(dataset: Any, max_px: int) -> npt.NDArray[Any]:
     return pixels
 
 
-def nearest_index(
-    first: float, step_m: float, centers: npt.NDArray[np.floating]
-) -> npt.NDArray[np.intp]:
+def read_at(href: str, rows: Indices, cols: Indices, outside: int) -> npt.NDArray[np.int32]:
+    """The pixels at some rows and columns of a file, int32 (rows, cols); beyond it, `outside`.
+
+    Only the smallest window that holds them is read.
+
+    Raises:
+        SceneError: when the file is missing or damaged.
+    """
+    with opened(href) as dataset:
+        inside_rows = rows[(rows >= 0) & (rows < dataset.height)]
+        inside_cols = cols[(cols >= 0) & (cols < dataset.width)]
+        if not len(inside_rows) or not len(inside_cols):
+            return np.full((len(rows), len(cols)), outside, dtype=np.int32)
+        top, left = int(inside_rows.min()), int(inside_cols.min())
+        height, width = int(inside_rows.max()) - top + 1, int(inside_cols.max()) - left + 1
+        block = read(dataset, Window(top, left, height, width))
+    return pick(block, rows - top, cols - left, outside)
+
+
+def nearest_index(first: float, step_m: float, centers: npt.NDArray[np.floating]) -> Indices:
     """Along one axis, the pixel of `step_m` metres that holds each coordinate; -1 or less before it."""
     # the guard keeps float noise at an edge between two pixels from choosing the one before
     return np.floor((centers - first) / step_m + 1e-9).astype(np.intp)
+
+
+def pick(block: npt.NDArray[Any], rows: Indices, cols: Indices, outside: int) -> npt.NDArray[np.int32]:
+    """The values of a block at some rows and columns, int32 (rows, cols); beyond it, `outside`."""
+    inside_rows = (rows >= 0) & (rows < block.shape[0])
+    inside_cols = (cols >= 0) & (cols < block.shape[1])
+    values = np.full((len(rows), len(cols)), outside, dtype=np.int32)
+    values[np.ix_(inside_rows, inside_cols)] = block[np.ix_(rows[inside_rows], cols[inside_cols])]
+    return values

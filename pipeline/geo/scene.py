@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,15 +17,22 @@ import pystac
 
 from pipeline.errors import SceneError
 from pipeline.geo.bands import BANDS, harmonise
-from pipeline.geo.grid import SceneGrid, Window, mirror_index
-from pipeline.geo.raster import nearest_index, opened, read, read_decimated
+from pipeline.geo.grid import Indices, SceneGrid, Window, mirror_index
+from pipeline.geo.raster import nearest_index, opened, pick, read_at, read_decimated
 from pipeline.store import SceneInfo
 
+CATALOG = "catalog.json"
 PIXEL_M = 10.0
 MASK = "mask"
 """Key of the mask asset of an Item."""
 INVALID_VALUES = "lenscape:invalid_values"
 """Field of the mask asset: the values that mark a pixel as invalid."""
+ETAG = "lenscape:etag"
+"""Field of a remote asset, which has no checksum: the ETag that its server states."""
+_NO_WORD = np.iinfo(np.int32).min
+"""Stands for the mask where it has no pixel; no raster of at most 16 bits holds it."""
+_BROKEN = (ValueError, KeyError, TypeError, AttributeError, OSError)
+"""What reading a file of another form than promised may end in."""
 
 
 @dataclass(frozen=True)
@@ -68,15 +78,8 @@ class Scene:
                 missing or is not the one that was fetched.
         """
         path = Path(path)
-        try:
-            item = pystac.Item.from_file(str(path.absolute()))
-            return cls._from_item(item, path)
-        except FileNotFoundError:
-            raise SceneError(f"{path} does not exist; run `fetch` first.") from None
-        except (ValueError, KeyError, TypeError, pystac.STACError) as error:
-            raise SceneError(
-                f"{path} is no Item of a scene ({type(error).__name__}: {error}); run `fetch` again."
-            ) from error
+        with _described(path, "STAC Item of a scene"):
+            return cls._from_item(pystac.Item.from_dict(_json(path)), path)
 
     @classmethod
     def _from_item(cls, item: pystac.Item, path: Path) -> Scene:
@@ -86,7 +89,7 @@ class Scene:
             if (asset := item.assets.get(name)) is not None:
                 fields = asset.extra_fields
                 files[name] = BandFile(
-                    _present(asset),
+                    _present(asset, path),
                     _asset_grid(asset, epsg),
                     fields["raster:scale"],
                     fields["raster:offset"],
@@ -96,13 +99,13 @@ class Scene:
         mask = None
         if (asset := item.assets.get(MASK)) is not None:
             values = tuple(asset.extra_fields[INVALID_VALUES])
-            mask = MaskFile(_present(asset), _asset_grid(asset, epsg), values)
+            mask = MaskFile(_present(asset, path), _asset_grid(asset, epsg), values)
         return cls(item.id, path, ten_metre_grid(files.values()), files, mask, _info(item, epsg))
 
     @property
     def item(self) -> pystac.Item:
         """Its STAC Item, read anew."""
-        return pystac.Item.from_file(str(self.path.absolute()))
+        return pystac.Item.from_dict(_json(self.path))
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -118,59 +121,51 @@ class Scene:
         Raises:
             SceneError: when a file is missing or damaged.
         """
-        rows = mirror_index(window.rows, self.grid.height)
-        cols = mirror_index(window.cols, self.grid.width)
+        # centres of the pixels, in pixels of the scene
+        rows = mirror_index(window.rows, self.grid.height) + 0.5
+        cols = mirror_index(window.cols, self.grid.width) + 0.5
         pixels = np.empty((len(bands), window.height, window.width), dtype=np.uint16)
         for band, plane in zip(bands, pixels, strict=True):
             file = self.files[band]
-            dn = self._nearest(file.href, file.grid, rows, cols, outside=0)
+            dn = read_at(file.href, *self._indices(file.grid, rows, cols), outside=0)
             plane[:] = harmonise(dn, file.scale, file.offset)
         if self.mask is not None:
-            # an absent value of the mask is no word on the pixel: it stays as the bands have it
-            values = self._nearest(self.mask.href, self.mask.grid, rows, cols, outside=-1)
+            # where there is no mask, a pixel stays as the bands have it
+            places = self._indices(self.mask.grid, rows, cols)
+            values = read_at(self.mask.href, *places, outside=_NO_WORD)
             pixels[:, np.isin(values, self.mask.invalid)] = 0
         return pixels
 
-    def _nearest(
-        self,
-        href: str,
-        source: SceneGrid,
-        rows: npt.NDArray[np.intp],
-        cols: npt.NDArray[np.intp],
-        outside: int,
-    ) -> npt.NDArray[np.int32]:
-        """The values of `source` at some rows and columns of the scene, int32 (H, W)."""
-        half = self.grid.pixel_m / 2
-        x = self.grid.x0 + cols * self.grid.pixel_m + half
+    def _indices(
+        self, source: SceneGrid, rows: npt.NDArray[np.floating], cols: npt.NDArray[np.floating]
+    ) -> tuple[Indices, Indices]:
+        """The pixels of another grid that hold some places, given in pixels of the scene."""
+        x = self.grid.x0 + cols * self.grid.pixel_m
         # northings grow upwards, rows downwards: both are measured from the top
-        below = source.y0 - (self.grid.y0 - rows * self.grid.pixel_m - half)
-        source_rows = nearest_index(0.0, source.pixel_m, below)
-        source_cols = nearest_index(source.x0, source.pixel_m, x)
-        inside_rows = (source_rows >= 0) & (source_rows < source.height)
-        inside_cols = (source_cols >= 0) & (source_cols < source.width)
-        values = np.full((len(rows), len(cols)), outside, dtype=np.int32)
-        if not inside_rows.any() or not inside_cols.any():
-            return values
-        chosen_rows, chosen_cols = source_rows[inside_rows], source_cols[inside_cols]
-        top, left = int(chosen_rows.min()), int(chosen_cols.min())
-        needed = Window(top, left, int(chosen_rows.max()) - top + 1, int(chosen_cols.max()) - left + 1)
-        with opened(href) as dataset:
-            block = read(dataset, needed)
-        values[np.ix_(inside_rows, inside_cols)] = block[np.ix_(chosen_rows - top, chosen_cols - left)]
-        return values
+        below = source.y0 - (self.grid.y0 - rows * self.grid.pixel_m)
+        return nearest_index(0.0, source.pixel_m, below), nearest_index(source.x0, source.pixel_m, x)
 
     def read_decimated(self, bands: Sequence[str], max_px: int) -> npt.NDArray[np.uint16]:
-        """The whole scene, small, for pictures: harmonised DN, uint16 (C, h, w) with h, w <= max_px."""
+        """The whole scene, small, for pictures: harmonised DN, uint16 (C, h, w) with h, w <= max_px.
+
+        By nearest neighbour; masked pixels, such as clouds, are shown.
+        """
         factor = max(1.0, max(self.grid.height, self.grid.width) / max_px)
         height, width = (round(side / factor) or 1 for side in (self.grid.height, self.grid.width))
+        rows = (np.arange(height) + 0.5) * (self.grid.height / height)
+        cols = (np.arange(width) + 0.5) * (self.grid.width / width)
         small = np.empty((len(bands), height, width), dtype=np.uint16)
         for band, plane in zip(bands, small, strict=True):
             file = self.files[band]
             with opened(file.href) as dataset:
                 dn = read_decimated(dataset, max(height, width))
-            rows = np.arange(height) * dn.shape[0] // height
-            cols = np.arange(width) * dn.shape[1] // width
-            plane[:] = harmonise(dn[np.ix_(rows, cols)], file.scale, file.offset)
+            source_rows, source_cols = self._indices(file.grid, rows, cols)
+            # floor division keeps -1, before the edge, before the edge
+            places = (
+                source_rows * dn.shape[0] // file.grid.height,
+                source_cols * dn.shape[1] // file.grid.width,
+            )
+            plane[:] = harmonise(pick(dn, *places, outside=0), file.scale, file.offset)
         return small
 
 
@@ -189,28 +184,46 @@ def open_catalog(folder: Path) -> list[Scene]:
     Raises:
         SceneError: when the catalog is missing or broken, or a scene is.
     """
-    path = folder / "catalog.json"
+    path = folder / CATALOG
+    with _described(path, "STAC catalog"):
+        catalog = pystac.Catalog.from_dict(_json(path))
+        items = [_beside(path, str(link.href)) for link in catalog.get_item_links()]
+    return [Scene.open(item) for item in items]
+
+
+@contextmanager
+def _described(path: Path, what: str) -> Iterator[None]:
+    """Say which file it was that is missing, or that is not what it should be."""
     try:
-        catalog = pystac.Catalog.from_file(str(path.absolute()))
+        yield
     except FileNotFoundError:
         raise SceneError(f"{path} does not exist; run `fetch` first.") from None
-    except (ValueError, KeyError, pystac.STACError) as error:
-        reason = type(error).__name__
-        raise SceneError(f"{path} is no STAC catalog ({reason}); run `fetch` again.") from error
-    return [Scene.open(link.get_absolute_href() or "") for link in catalog.get_item_links()]
+    except (*_BROKEN, pystac.STACError, pystac.STACTypeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise SceneError(f"{path} is no {what} ({reason}); run `fetch` again.") from error
 
 
-def _present(asset: pystac.Asset) -> str:
+def _json(path: Path) -> dict[str, Any]:
+    """Read here, because pystac takes a path for a URL and cuts it at a `#` or `?`."""
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
+
+
+def _present(asset: pystac.Asset, item: Path) -> str:
     """The absolute href of an asset whose file, where it is local, is still the one fetched."""
-    href = asset.get_absolute_href() or asset.href
-    if "://" in href:
-        return href
-    path = Path(href)
+    if "://" in asset.href:
+        return asset.href
+    path = _beside(item, asset.href)
     if not path.is_file():
         raise SceneError(f"{path} does not exist any more; run `fetch` again.")
     if path.stat().st_size != asset.extra_fields["file:size"]:
         raise SceneError(f"{path} has changed since it was fetched; run `fetch` again.")
-    return href
+    return str(path)
+
+
+def _beside(described: Path, href: str) -> Path:
+    """The path that a local href of a STAC file means."""
+    return Path(os.path.normpath(described.absolute().parent / href))
 
 
 def _asset_grid(asset: pystac.Asset, epsg: int) -> SceneGrid:
@@ -220,11 +233,19 @@ def _asset_grid(asset: pystac.Asset, epsg: int) -> SceneGrid:
     return SceneGrid(epsg, x0, y0, height, width, pixel_m)
 
 
+def _identity(asset: pystac.Asset) -> str:
+    """What changes when the pixels do: the checksum, or of a remote file its URL, ETag and size."""
+    fields: dict[str, Any] = asset.extra_fields
+    if "file:checksum" in fields:
+        return str(fields["file:checksum"])
+    return f"{asset.href} {fields[ETAG]} {fields['file:size']}"
+
+
 def _info(item: pystac.Item, epsg: int) -> SceneInfo:
     fields = item.properties
     digest = hashlib.sha256()
-    for key, asset in sorted(item.assets.items()):
-        digest.update(f"{key} {asset.extra_fields['file:checksum']}\n".encode())
+    for key in sorted({*BANDS, MASK} & item.assets.keys()):
+        digest.update(f"{key} {_identity(item.assets[key])}\n".encode())
     return SceneInfo(
         id=item.id,
         epsg=epsg,

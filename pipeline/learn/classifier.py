@@ -85,7 +85,9 @@ class PatchClassifier(nn.Module):
         """
         super().__init__()
         self.meta = meta
-        self.network = build(meta.network, len(meta.bands), meta.geometry.patch_px, len(meta.classes))
+        network = build(meta.network, len(meta.bands), meta.geometry.patch_px, len(meta.classes))
+        # channels last in memory is half again as fast to train and twice as fast to predict
+        self.network = network.to(memory_format=torch.channels_last)
         statistics = meta.statistics
         for name, values in (
             ("mean", statistics.mean),
@@ -102,7 +104,8 @@ class PatchClassifier(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Logits (N, K) of DN (N, C, P, P), uint16 or float, in which 0 is a hole."""
-        logits: Tensor = self.network((self.filled(pixels) - self.mean) / self.std)
+        values = (self.filled(pixels) - self.mean) / self.std
+        logits: Tensor = self.network(values.contiguous(memory_format=torch.channels_last))
         return logits
 
     @property

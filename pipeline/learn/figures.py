@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from textwrap import fill
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from pipeline.learn.accuracy import Scores
 from pipeline.learn.history import Epoch
@@ -15,6 +18,8 @@ from pipeline.learn.history import Epoch
 # Okabe and Ito, Color Universal Design (2008): told apart by colour-blind readers
 _BLUE, _ORANGE, _GREEN = "#0072b2", "#e69f00", "#009e73"
 _MAX_FILTERS = 32
+_COLUMNS = 6
+"""Pictures in a row of the gallery."""
 
 
 @dataclass(frozen=True)
@@ -30,135 +35,150 @@ class Mistake:
 
 def curves(history: Sequence[Epoch], best: int) -> Figure:
     """Loss and balanced accuracy by epoch, the epoch that was kept marked."""
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    epochs = [row.epoch for row in history]
+    figure = Figure(figsize=(9, 3.8), layout="constrained")
     panels = (
-        ("Loss by epoch", "loss (class-weighted)", "train_loss", "validation_loss"),
-        (
-            "Balanced accuracy by epoch",
-            "balanced accuracy",
-            "train_balanced_accuracy",
-            "validation_balanced_accuracy",
-        ),
+        ("Loss by epoch", "class-weighted loss", "loss"),
+        ("Balanced accuracy by epoch", "balanced accuracy", "balanced_accuracy"),
     )
-    for axes, (title, label, train, validation) in zip(figure.subplots(1, 2), panels, strict=True):
-        axes.plot(
-            epochs, [getattr(r, train) for r in history], color=_BLUE, label="training (augmented)"
-        )
-        axes.plot(epochs, [getattr(r, validation) for r in history], color=_ORANGE, label="validation")
-        axes.axvline(best, color="0.5", linestyle=":", label=f"kept: epoch {best}")
+    epochs = [row.epoch for row in history]
+    for axes, (title, label, name) in zip(figure.subplots(1, 2), panels, strict=True):
+        for part, color in (("train", _BLUE), ("validation", _ORANGE)):
+            values = [getattr(row, f"{part}_{name}") for row in history]
+            axes.plot(epochs, values, color=color, marker=".", label=part)
+        axes.axvline(best, color="0.4", linestyle=":", label="kept")
         axes.set(title=title, xlabel="epoch", ylabel=label)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(color="0.9")
-        axes.legend(frameon=False, fontsize=8)
+    lines = axes.get_legend_handles_labels()[0]
+    named = ["training (augmented)", "validation", f"epoch {best}, which was kept"]
+    figure.legend(lines, named, loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 
 def confusion(scores: Scores, titles: Sequence[str]) -> Figure:
     """Counts with the share of each true class as the shade; the truth in rows."""
     count = len(titles)
-    side = max(4.5, 1.6 + 0.62 * count)
+    side = max(5.5, 2.2 + 0.55 * count)
     figure = Figure(figsize=(side + 1.2, side), layout="constrained")
     axes = figure.subplots()
     shares = scores.confusion / np.maximum(scores.support[:, None], 1)
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for row in range(count):
-        for col in range(count):
-            if scores.confusion[row, col]:
-                color = "white" if shares[row, col] > 0.55 else "black"
-                text = str(scores.confusion[row, col])
-                axes.text(col, row, text, ha="center", va="center", color=color, fontsize=8)
+    for (row, col), number in np.ndenumerate(scores.confusion):
+        if number:
+            color = "white" if shares[row, col] > 0.55 else "black"
+            axes.text(col, row, str(number), ha="center", va="center", color=color, fontsize=8)
     axes.set_xticks(range(count), titles, rotation=40, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(count), [f"{t} ({n})" for t, n in zip(titles, scores.support, strict=True)])
-    axes.set(xlabel="predicted", ylabel="true (test patches)")
+    axes.set_yticks(range(count), titles)
+    axes.set(xlabel="predicted class", ylabel="true class")
     axes.set_title(
-        f"Confusion: accuracy {scores.accuracy:.3f}, balanced {scores.balanced_accuracy:.3f}",
-        loc="left",
+        f"Confusion matrix, {scores.support.sum():,} test patches\n"
+        f"accuracy {scores.accuracy:.3f}, balanced {scores.balanced_accuracy:.3f}",
     )
-    figure.colorbar(image, ax=axes, shrink=0.7, label="share of the true class")
+    figure.colorbar(image, ax=axes, shrink=0.7, label="share of the patches of the true class")
     return figure
 
 
 def per_class(scores: Scores, titles: Sequence[str]) -> Figure:
     """Precision, recall and F1 of each class."""
     rows = scores.per_class
-    figure = Figure(figsize=(8, 1.6 + 0.5 * len(titles)), layout="constrained")
+    figure = Figure(figsize=(8, 1.7 + 0.5 * len(titles)), layout="constrained")
     axes = figure.subplots()
-    places = np.arange(len(titles))
-    bars = (("precision", _BLUE), ("recall", _ORANGE), ("f1", _GREEN))
-    for shift, (name, color) in zip((-0.27, 0.0, 0.27), bars, strict=True):
-        values = [getattr(row, name) for row in rows]
-        axes.barh(places + shift, values, 0.25, color=color, label="F1" if name == "f1" else name)
-    axes.set_yticks(places, [f"{t} ({r.support})" for t, r in zip(titles, rows, strict=True)])
+    series = {
+        "precision": ([row.precision for row in rows], _BLUE),
+        "recall": ([row.recall for row in rows], _ORANGE),
+        "F1": ([row.f1 for row in rows], _GREEN),
+    }
+    named = [f"{title} ({row.support:,})" for title, row in zip(titles, rows, strict=True)]
+    _bars(axes, named, series)
+    axes.set(xlim=(0, 1), xlabel="share", title="Scores per class (with its number of test patches)")
+    figure.legend(loc="outside lower center", ncols=3, frameon=False)
+    return figure
+
+
+def comparison(models: Mapping[str, Scores]) -> Figure:
+    """Network and baselines side by side."""
+    figure = Figure(figsize=(7, 1.7 + 0.7 * len(models)), layout="constrained")
+    axes = figure.subplots()
+    series = {
+        "accuracy": ([scores.accuracy for scores in models.values()], _BLUE),
+        "balanced accuracy": ([scores.balanced_accuracy for scores in models.values()], _ORANGE),
+    }
+    _bars(axes, [name.replace("_", " ") for name in models], series)
+    for bars in axes.containers:
+        axes.bar_label(bars, fmt="%.3f", padding=2, fontsize=8)  # type: ignore[arg-type]
+    axes.set(xlim=(0, 1.1), xlabel="score", title="The network and what it must beat, on the test part")
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    return figure
+
+
+def _bars(axes: Axes, names: Sequence[str], series: Mapping[str, tuple[Sequence[float], str]]) -> None:
+    """Groups of bars from top to bottom: one group a name, in it one bar a series with its colour."""
+    places, width = np.arange(len(names)), 0.8 / len(series)
+    for number, (label, (values, color)) in enumerate(series.items()):
+        shift = (number - (len(series) - 1) / 2) * width
+        axes.barh(places + shift, values, 0.94 * width, color=color, label=label)
+    axes.set_yticks(places, names)
     axes.invert_yaxis()
-    axes.set(xlim=(0, 1), xlabel="share", title="Per class (number of test patches in brackets)")
     axes.grid(axis="x", color="0.9")
     axes.set_axisbelow(True)
-    axes.legend(frameon=False, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.55 / len(titles)))
-    return figure
 
 
-def comparison(models: dict[str, Scores]) -> Figure:
-    """Network and baselines side by side."""
-    figure = Figure(figsize=(6.5, 1.2 + 0.7 * len(models)), layout="constrained")
-    axes = figure.subplots()
-    places = np.arange(len(models))
-    for shift, name, color in ((-0.2, "accuracy", _BLUE), (0.2, "balanced_accuracy", _ORANGE)):
-        values = [getattr(scores, name) for scores in models.values()]
-        bars = axes.barh(places + shift, values, 0.38, color=color, label=name.replace("_", " "))
-        axes.bar_label(bars, fmt="%.3f", padding=2, fontsize=8)
-    axes.set_yticks(places, [name.replace("_", " ") for name in models])
-    axes.invert_yaxis()
-    axes.set(xlim=(0, 1.08), title="Test part: the network and what it must beat")
-    axes.legend(frameon=False, loc="lower right", fontsize=8)
-    return figure
-
-
-def gallery(mistakes: Sequence[Mistake], bands: Sequence[str], patch_m: float) -> Figure:
-    """The most confident mistakes as pictures of their patches."""
-    columns = min(6, max(len(mistakes), 1))
-    rows = -(-max(len(mistakes), 1) // columns)
-    figure = Figure(figsize=(1.9 * columns, 2.3 * rows + 0.6), layout="constrained")
-    where = f"patches of {patch_m:g} m, {', '.join(bands)} as red, green, blue"
-    figure.suptitle(f"Most confident mistakes ({where})", fontsize=10)
-    grid = np.atleast_1d(figure.subplots(rows, columns)).ravel()
+def gallery(mistakes: Sequence[Mistake], bands: Sequence[str], patch_m: float, cell_m: float) -> Figure:
+    """The most confident mistakes as pictures of their patches, with the cell that is spoken of."""
+    rows = max(1, -(-len(mistakes) // _COLUMNS))
+    figure = Figure(figsize=(1.8 * _COLUMNS, 2.6 * rows + 0.6), layout="constrained")
+    colors = ", ".join(bands)
+    figure.suptitle(
+        f"The most confident mistakes: patches of {patch_m:g} m, the cell of {cell_m:g} m outlined\n"
+        f"red, green and blue are {colors}",
+        fontsize=10,
+    )
+    grid = figure.subplots(rows, _COLUMNS, squeeze=False).ravel()
     for axes in grid:
         axes.set_axis_off()
     for axes, mistake in zip(grid, mistakes, strict=False):
         axes.imshow(mistake.picture, interpolation="nearest")
-        axes.set_title(
-            f"is {mistake.truth}\ncalled {mistake.predicted}\n{mistake.probability:.0%} sure",
-            fontsize=8,
+        side = len(mistake.picture)
+        cell = side * cell_m / patch_m
+        corner = (side - cell) / 2 - 0.5
+        for color, width in (("black", 2.0), ("white", 0.9)):
+            outline = Rectangle((corner, corner), cell, cell, fill=False, color=color, linewidth=width)
+            axes.add_patch(outline)
+        lines = (
+            f"is {mistake.truth}",
+            f"called {mistake.predicted}",
+            f"{mistake.probability:.0%} sure",
         )
+        axes.set_title("\n".join(fill(line, 24) for line in lines), fontsize=8)
     if not mistakes:
-        grid[0].text(0.5, 0.5, "none", ha="center", va="center")
+        grid[0].text(0, 0.5, "There are none.", va="center")
     return figure
 
 
 def first_filters(weights: npt.NDArray[np.float32], bands: Sequence[str]) -> Figure:
-    """The kernels (filters, C, k, k) of the first convolution: a row a filter, a column a band."""
+    """The kernels (filters, C, k, k) of the first convolution: a row a band, a column a filter."""
     shown = weights[:_MAX_FILTERS]
-    count, channels = shown.shape[:2]
-    figure = Figure(figsize=(1.2 + 0.42 * channels, 1.1 + 0.42 * count), layout="constrained")
+    count, channels, side = shown.shape[:3]
+    figure = Figure(figsize=(2.8 + 0.4 * count, 1.6 + 0.4 * channels), layout="constrained")
     axes = figure.subplots()
-    # a grid of k x k squares, parted by a line of nothing
-    size = shown.shape[2] + 1
-    mosaic = np.full((count * size - 1, channels * size - 1), np.nan)
-    for row in range(count):
-        for col in range(channels):
-            top, left = row * size, col * size
-            mosaic[top : top + size - 1, left : left + size - 1] = shown[row, col]
+    # squares of k x k weights, parted by a line of nothing
+    size = side + 1
+    mosaic = np.full((channels * size - 1, count * size - 1), np.nan)
+    for column, band in np.ndindex(count, channels):
+        top, left = band * size, column * size
+        mosaic[top : top + side, left : left + side] = shown[column, band]
     limit = float(np.abs(shown).max()) or 1.0
     image = axes.imshow(mosaic, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
-    middle = (size - 2) / 2
-    axes.set_xticks(np.arange(channels) * size + middle, bands, rotation=90, fontsize=7)
-    axes.set_yticks(np.arange(count) * size + middle, [str(n + 1) for n in range(count)], fontsize=7)
-    more = f" (of {len(weights)})" if len(weights) > count else ""
-    axes.set(ylabel=f"filter{more}")
-    axes.set_title("First convolution", fontsize=9)
+    middle = (side - 1) / 2
+    axes.set_xticks(np.arange(count) * size + middle, [str(n + 1) for n in range(count)], fontsize=8)
+    axes.set_yticks(np.arange(channels) * size + middle, bands, fontsize=8)
+    axes.tick_params(length=0)
+    more = f" (the first {count} of {len(weights)})" if len(weights) > count else ""
+    axes.set(xlabel=f"filter{more}", ylabel="band")
+    axes.set_title(f"Filters of convolution 1: {side} x {side} px", fontsize=10)
     for spine in axes.spines.values():
         spine.set_visible(False)
-    figure.colorbar(image, ax=axes, label="weight", shrink=0.5)
+    figure.colorbar(image, ax=axes, label="weight")
     return figure
 
 
@@ -173,12 +193,16 @@ def text_page(text: str, title: str) -> Figure:
     return figure
 
 
-def picture(patch: npt.NDArray[np.uint16]) -> npt.NDArray[np.float64]:
-    """Three bands (3, P, P) of harmonised DN as a picture (P, P, 3), stretched to 2-98 %."""
-    values = patch.astype(np.float64).transpose(1, 2, 0)
-    valid = values[values > 0]
-    if not len(valid):
-        return np.zeros(values.shape)
-    low, high = np.percentile(valid, (2, 98))
-    stretched: npt.NDArray[np.float64] = np.clip((values - low) / max(high - low, 1.0), 0, 1)
-    return stretched
+def stretch(patches: npt.NDArray[np.uint16]) -> npt.NDArray[np.float64]:
+    """The 2nd and 98th percentile of the valid pixels of each band, (C, 2), of patches (N, C, P, P)."""
+    bands = patches.transpose(1, 0, 2, 3).reshape(patches.shape[1], -1)
+    return np.array(
+        [np.percentile(band[band > 0], (2, 98)) if band.any() else (0, 1) for band in bands]
+    )
+
+
+def picture(patch: npt.NDArray[np.uint16], limits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """A patch (3, P, P) of harmonised DN as a picture (P, P, 3), each band stretched to its limits."""
+    low, high = limits[:, 0, None, None], limits[:, 1, None, None]
+    stretched: npt.NDArray[np.float64] = np.clip((patch - low) / np.maximum(high - low, 1.0), 0, 1)
+    return stretched.transpose(1, 2, 0)

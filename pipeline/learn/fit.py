@@ -5,19 +5,17 @@ from __future__ import annotations
 import logging
 import math
 import sys
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Callback, Trainer, seed_everything
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping
 from tqdm import tqdm
 
 from pipeline.config import ComputeConf, TrainConf
@@ -62,24 +60,58 @@ def fit(
         ConfigError: when the machine lacks the accelerator, or training diverges.
     """
     history: list[Epoch] = []
+    choice = Choice(conf)
 
     def record(row: Epoch) -> None:
         _refuse_divergence(row, conf)
         history.append(row)
+        choice.offer(row, task.kept)
         if on_epoch is not None and trainer.is_global_zero:
             on_epoch(row)
 
-    with _settled(), tempfile.TemporaryDirectory() as scratch:
+    with _settled():
         seed_everything(conf.seed, workers=True, verbose=False)
         weights = data.class_weights(conf.class_weight_exponent)
         task = PatchClassification(_meta(data, conf), conf, weights, record)
-        trainer = _trainer(conf, compute, Path(scratch))
+        trainer = _trainer(conf, compute)
         trainer.fit(task, PatchDataModule(data, conf.batch_size, conf.seed, compute.loaders))
-        checkpoint = cast(ModelCheckpoint, trainer.checkpoint_callback)
-        kept = torch.load(checkpoint.best_model_path, map_location="cpu", weights_only=True)
-    task.load_state_dict(kept["state_dict"])
-    best = history[kept["epoch"]]
-    return FitResult(task.model.cpu().eval(), tuple(history), best)
+    return FitResult(choice.restore(task.kept), tuple(history), choice.row)
+
+
+class Choice:
+    """The epoch whose weights are kept: of those within the tolerance of the best, the last.
+
+    Scores of few validation patches go up and down by chance, and late epochs of a falling learning
+    rate generalise better than their scores can tell.
+    """
+
+    row: Epoch
+    """The epoch chosen so far."""
+
+    def __init__(self, conf: TrainConf) -> None:
+        self.score = f"validation_{conf.monitor}"
+        self.sign = 1 if _MONITORS[conf.monitor][1] == "max" else -1
+        self.tolerance = conf.tolerance
+        self.best = -math.inf
+        self.weights: dict[str, torch.Tensor] = {}
+
+    def offer(self, row: Epoch, classifier: PatchClassifier) -> None:
+        """Take an epoch's weights if it is at least as good as needed.
+
+        A new best is always taken, so that what was taken before never has to be judged again.
+        """
+        score = self.sign * getattr(row, self.score)
+        self.best = max(self.best, score)
+        if score >= self.best - self.tolerance:
+            self.row = row
+            self.weights = {
+                name: tensor.detach().cpu().clone() for name, tensor in classifier.state_dict().items()
+            }
+
+    def restore(self, classifier: PatchClassifier) -> PatchClassifier:
+        """The classifier with the weights of the chosen epoch, on the CPU, ready to predict."""
+        classifier.load_state_dict(self.weights)
+        return classifier.cpu().eval()
 
 
 def first_process() -> bool:
@@ -109,12 +141,11 @@ def _meta(data: TrainingData, conf: TrainConf) -> ModelMeta:
     )
 
 
-def _trainer(conf: TrainConf, compute: ComputeConf, scratch: Path) -> Trainer:
-    """A trainer that leaves nothing behind; it stops early and keeps the best epoch in `scratch`."""
+def _trainer(conf: TrainConf, compute: ComputeConf) -> Trainer:
+    """A trainer that stops early and writes nothing."""
     monitor, mode = _MONITORS[conf.monitor]
     callbacks: list[Callback] = [
         EarlyStopping(monitor, patience=conf.patience, mode=mode),
-        ModelCheckpoint(scratch, monitor=monitor, mode=mode, save_weights_only=True),
         Progress(conf.epochs),
     ]
     try:
@@ -125,13 +156,13 @@ def _trainer(conf: TrainConf, compute: ComputeConf, scratch: Path) -> Trainer:
             max_epochs=conf.epochs,
             callbacks=callbacks,
             logger=False,
+            enable_checkpointing=False,  # `Choice` keeps the weights
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
             use_distributed_sampler=False,  # BatchRows shares the rows out itself
             # an operation without a deterministic form on some device is worth a warning, no stop
             deterministic="warn",
-            default_root_dir=scratch,
         )
     except MisconfigurationException as error:
         raise ConfigError(

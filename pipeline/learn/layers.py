@@ -26,8 +26,9 @@ PRESETS: dict[str, NetworkConf] = {
     "modern": NetworkConf(
         activation="relu",
         convolutions=[
-            ConvolutionConf(filters=32, kernel=3, batch_norm=True, pool=PoolConf(size=2)),
-            ConvolutionConf(filters=64, kernel=3, batch_norm=True, pool=PoolConf(size=2), dropout=0.25),
+            ConvolutionConf(filters=32, batch_norm=True, dropout=0.1),
+            ConvolutionConf(filters=32, batch_norm=True, pool=PoolConf(), dropout=0.1),
+            ConvolutionConf(filters=64, batch_norm=True, pool=PoolConf(), dropout=0.2),
         ],
         dense=[DenseConf(units=128, dropout=0.5)],
     ),

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 import numpy.typing as npt
-from torch import nn
+from torch import Tensor, nn
 
 from pipeline.config import NetworkConf
 from pipeline.learn.layers import output_px, plan
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "relu": nn.ReLU}
+_SLOPES = {"sigmoid": 0.25, "tanh": 1.0}
+"""Of the activation around 0."""
 _POOLINGS: dict[str, type[nn.MaxPool2d | nn.AvgPool2d]] = {"max": nn.MaxPool2d, "average": nn.AvgPool2d}
 
 
@@ -49,7 +53,20 @@ def build(network: NetworkConf, bands: int, patch_px: int, classes: int) -> nn.S
             stack.add_module(f"dense_dropout_{number}", nn.Dropout(dense.dropout))
         values = dense.units
     stack.add_module("output", nn.Linear(values, classes))
+    if network.activation in _SLOPES:
+        _balance(stack, gain=1 / _SLOPES[network.activation])
     return stack
+
+
+def _balance(stack: nn.Sequential, gain: float) -> None:
+    """Weights by Glorot & Bengio (2010), so that signals neither fade nor grow from layer to layer.
+
+    torch's own suit ReLU; with them a sigmoid network hardly begins to learn.
+    """
+    for module in stack:
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.xavier_normal_(module.weight, gain)
+            nn.init.zeros_(cast(Tensor, module.bias))
 
 
 def first_kernels(network: nn.Module) -> npt.NDArray[np.float32]:

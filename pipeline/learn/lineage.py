@@ -15,15 +15,18 @@ from pipeline.store import SplitFolder
 CONTEXTS = {"train": "training", "validation": "validation", "test": "test"}
 """How MLflow calls the parts of a split."""
 _NAMED_SCENES = 2
+_EXPERIMENT = "DVC_EXP_NAME"
+"""Where DVC names the experiment that a stage runs in."""
 
 
 def run_name(conf: TrainConf, bands: Sequence[str], scenes: Sequence[str]) -> str:
-    """Preset, bands and scenes: `modern, 13 bands, T33UUU_20170216T102101`."""
+    """Preset, bands, scenes: `modern, 13 bands, T33UUU_20170216T102101`; then the DVC experiment."""
     preset, _ = resolve(conf.network)
     seen = conf.bands if isinstance(conf.bands, str) and conf.bands != "all" else f"{len(bands)} bands"
     named = ", ".join(scenes[:_NAMED_SCENES])
     more = f" and {len(scenes) - _NAMED_SCENES} more" if len(scenes) > _NAMED_SCENES else ""
-    return f"{preset}, {seen}, {named}{more}"
+    experiment = os.environ.get(_EXPERIMENT)
+    return f"{preset}, {seen}, {named}{more}" + (f" ({experiment})" if experiment else "")
 
 
 def parameters(data: TrainingData, split: SplitFolder, conf: TrainConf) -> dict[str, str]:
@@ -61,7 +64,7 @@ def tags(data: TrainingData, split: SplitFolder, conf: TrainConf) -> dict[str, s
         "bands": ", ".join(data.bands),
         "scenes": ", ".join(scene.id for scene in data.store.meta.scenes),
     }
-    experiment = os.environ.get("DVC_EXP_NAME")
+    experiment = os.environ.get(_EXPERIMENT)
     return found | ({"dvc.experiment": experiment} if experiment else {})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from typing import Any, cast
@@ -20,6 +21,8 @@ from pipeline.learn.classifier import ModelMeta, PatchClassifier
 from pipeline.learn.history import Epoch
 
 Batch = dict[str, Tensor]
+WARMUP = 0.2
+"""Share of the steps in which the learning rate rises."""
 
 
 class BalancedAccuracy(MulticlassConfusionMatrix):
@@ -63,6 +66,8 @@ class PatchClassification(Classification):
     def configure_models(self) -> None:
         """The classifier with fresh weights; normalisation and holes are its own."""
         self.model = PatchClassifier(self.meta)
+        # without a running mean of the weights, the weights themselves are validated and kept
+        self.kept = copy.deepcopy(self.model).requires_grad_(False) if self.conf.ema else self.model
 
     def configure_losses(self) -> None:
         """Cross entropy with class weights."""
@@ -81,9 +86,10 @@ class PatchClassification(Classification):
 
     def configure_optimizers(self) -> Any:
         """AdamW; the learning rate rises to `lr` and falls to nothing over the epochs."""
-        optimizer = AdamW(self.parameters(), lr=self.conf.lr, weight_decay=self.conf.weight_decay)
+        weights = self.model.parameters()
+        optimizer = AdamW(weights, lr=self.conf.lr, weight_decay=self.conf.weight_decay)
         steps = int(self.trainer.estimated_stepping_batches)
-        scheduler = OneCycleLR(optimizer, max_lr=self.conf.lr, total_steps=steps)
+        scheduler = OneCycleLR(optimizer, self.conf.lr, total_steps=steps, pct_start=WARMUP)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def training_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
@@ -93,10 +99,24 @@ class PatchClassification(Classification):
         self.train_metrics.update(logits.detach(), batch["label"])
         return self._loss(self.train_loss, logits, batch["label"])
 
+    @torch.no_grad()
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Let the running mean of the weights follow; early on it follows faster."""
+        del outputs, batch, batch_idx
+        if not self.conf.ema:
+            return
+        decay = min(self.conf.ema, (1 + self.global_step) / (10 + self.global_step))
+        states = zip(self.kept.state_dict().values(), self.model.state_dict().values(), strict=True)
+        for mean, now in states:
+            if mean.is_floating_point():
+                mean.lerp_(now, 1 - decay)
+            else:
+                mean.copy_(now)
+
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Add a batch of patches, as they are, to the validation scores."""
         del batch_idx, dataloader_idx
-        logits = self(batch["image"])
+        logits = self.kept(batch["image"])
         self.val_metrics.update(logits, batch["label"])
         self._loss(self.val_loss, logits, batch["label"])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -40,12 +41,21 @@ def _write(partial: Path, folder: Path, scenes: list[SceneConf], what: str) -> N
 
 
 def _require_inside(scene: SceneConf, sources: Sequence[Path], conf: Path) -> None:
-    paths = [scene.path] if scene.mask is None else [scene.path, scene.mask.path]
-    for path in paths:
-        # not resolved: a link inside a source is what DVC follows
-        if sources and not any(Path(path).absolute().is_relative_to(s.absolute()) for s in sources):
+    """Refuse pixels that DVC does not watch: it follows linked files in a source, no linked folders."""
+    named = {scene.path: Path(scene.path)}
+    if scene.mask is not None:
+        named[scene.mask.path] = Path(scene.mask.path).parent
+    for path, folder in named.items():
+        lexical = Path(os.path.normpath(folder.absolute()))
+        inside = [s for s in sources if lexical.is_relative_to(os.path.normpath(s.absolute()))]
+        if sources and not inside:
             folders = " or ".join(str(source) for source in sources)
             raise SceneError(
                 f"{conf}: the path {path!r} of scene {scene.id} lies outside of {folders}, where DVC "
-                "would not notice that it changes; link or copy it to one of them."
+                f"would not notice that it changes; put or link it under {sources[-1]}."
+            )
+        if inside and not any(lexical.resolve().is_relative_to(s.resolve()) for s in sources):
+            raise SceneError(
+                f"{conf}: the path {path!r} of scene {scene.id} goes through a linked folder, where "
+                "DVC would not notice that it changes; make it a real folder with links to the files."
             )

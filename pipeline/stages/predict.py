@@ -20,7 +20,7 @@ from pipeline.geo.scene import Scene, open_catalog
 from pipeline.learn import tracking
 from pipeline.learn.classifier import ModelMeta, PatchClassifier, require_bands
 from pipeline.learn.dense import class_probabilities
-from pipeline.learn.tracking.run import read_record
+from pipeline.learn.tracking.record import read_record
 from pipeline.scale import worker_count
 
 
@@ -126,7 +126,7 @@ def _provenance(scene: Scene, meta: ModelMeta, note: str) -> Provenance:
 
 def _summary(scene: Scene, mapper: Mapper, tally: Tally, files: MapFolder) -> str:
     shares = tally.shares()[1:]
-    order = sorted(np.flatnonzero(shares), key=lambda k: -shares[k])[:3]
+    order = sorted(np.flatnonzero(shares).tolist(), key=lambda k: -shares[k])[:3]
     largest = [f"{mapper.classes[k].title} {100 * shares[k]:.0f} %" for k in order] or ["no data"]
     return f"{scene.id}: {', '.join(largest)}; {files.class_map}"
 

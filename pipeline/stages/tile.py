@@ -65,7 +65,7 @@ def run(
     _require_some(count, left_out, inputs)
     size = store_bytes(chosen, len(inputs.bands))
     shape = f"{len(inputs.bands)} x {side} x {side}"
-    print(f"the store takes {size / 1e6:.0f} MB: up to {count} patches of {shape} pixels", flush=True)
+    print(f"the store takes {size / 1e6:,.1f} MB: up to {count} patches of {shape} pixels", flush=True)
     require_space(out, size, "The store")
     with publish(out) as folder:
         folder.mkdir()

@@ -96,14 +96,20 @@ def test_the_test_part_changes_nothing(tmp_path):
     assert same(weights(before), weights(after))
 
 
-@pytest.mark.parametrize(("monitor", "best_of"), [("balanced_accuracy", max), ("loss", min)])
-def test_the_epoch_that_validates_best_is_kept_and_training_stops_after_it(tmp_path, monitor, best_of):
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+@pytest.mark.parametrize("tolerance", [0.0, 0.05])
+@pytest.mark.parametrize(("monitor", "sign"), [("balanced_accuracy", 1), ("loss", -1)])
+def test_the_epoch_that_validates_best_is_kept_and_training_stops_after_it(
+    tmp_path, monitor, sign, tolerance, ema
+):
     data = training_data(tmp_path, count=300, shuffled=True)
     # nothing can be learnt: the validation scores go up and down, and soon get no better
-    result = fit(data, conf(epochs=60, patience=3, monitor=monitor), CPU)
-    scores = [getattr(row, f"validation_{monitor}") for row in result.history]
-    assert result.best.epoch == scores.index(best_of(scores)) + 1
-    assert len(result.history) == result.best.epoch + 3 < 60
+    settings = conf(epochs=60, patience=4, monitor=monitor, tolerance=tolerance, ema=ema)
+    result = fit(data, settings, CPU)
+    scores = [sign * getattr(row, f"validation_{monitor}") for row in result.history]
+    good = [epoch for epoch, score in enumerate(scores, 1) if score >= max(scores) - tolerance]
+    assert result.best == result.history[good[-1] - 1]
+    assert len(result.history) == scores.index(max(scores)) + 1 + 4 < 60
     shares = batched_probabilities(result.classifier, data.store.chunks(data.validation))
     labels = data.store.patches["label"][data.validation]
     right = shares.argmax(axis=1) == labels

@@ -103,3 +103,14 @@ def test_what_follows_a_convolution_comes_in_order():
 def test_a_stack_that_does_not_fit_is_refused_before_it_is_built():
     with pytest.raises(NetworkError, match="convolution 2"):
         build(PRESETS["lenet5"], 13, 8, 8)
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "tanh"])
+def test_signals_neither_fade_nor_grow_through_saturating_layers(activation):
+    torch.manual_seed(0)
+    network = PRESETS["lenet5"].model_copy(update={"activation": activation})
+    module = build(network, 13, 16, 8)
+    with torch.no_grad():
+        logits = module(torch.randn(500, 13, 16, 16))
+    # how much the logits differ between patches
+    assert 0.03 < logits.std(dim=0).mean().item() < 3

@@ -1,21 +1,45 @@
 """The only place that knows MLflow: one run per model, in one store, whichever stage speaks.
 
-`train` opens the run (`open_run`), `evaluate` and `predict` add to it (`resume`). What it takes to
-log the run again lies in `models/`: `run.json` names the run and holds its parameters and tags, the
-rest is the model itself. Where the store does not know the run (another clone, `dvc pull`), `resume`
-opens it anew from there, tagged `replayed_from`.
+- `where`: the store, `connect`; state of code and data
+- `model`: the model as an exported graph
+- `registry`: versions of the registered model
+- `run`, `record`: the run itself, and `run.json`, by which it is found and opened again
+
+`train` opens the run and keeps the model in it, later stages add to it:
+
+    with tracking.open_run(record) as run:         # RunRecord: name, params, tags, parts of the data
+        run.epoch(row)                             # train/.. and val/..
+        ...                                        # weights, history, layers.txt, figures/ -> models
+        tracking.keep(run, record, models)         # writes run.json; logs and registers the model
+    with tracking.resume(models) as run:           # evaluate, predict
+        run.metrics({"test/accuracy": 0.7})
+        run.figure(figure, "figures/confusion.png")
+    with tracking.open_run(record) as parent, tracking.child_run(parent, "fold 1", {}) as run:
+        ...                                        # a table of folds, none of which is registered
+
+What it takes to log the run again lies in `models/`. Where the store does not know the run (another
+clone, `dvc pull`), `resume` opens it anew from there, tagged `replayed_from`, and finds that one later.
 """
 
+from pipeline.learn.tracking.record import Part, RunRecord, read_record
 from pipeline.learn.tracking.registry import (
+    KnownRun,
     ModelVersion,
     find_version,
     registered_model_folder,
     runs_of_weights,
 )
-from pipeline.learn.tracking.run import Part, RunRecord, Tracker, child_run, keep, open_run, resume
+from pipeline.learn.tracking.run import (
+    Tracker,
+    child_run,
+    keep,
+    open_run,
+    resume,
+)
 from pipeline.learn.tracking.where import checkout_state, main_checkout, store_uri
 
 __all__ = [
+    "KnownRun",
     "ModelVersion",
     "Part",
     "RunRecord",
@@ -26,6 +50,7 @@ __all__ = [
     "keep",
     "main_checkout",
     "open_run",
+    "read_record",
     "registered_model_folder",
     "resume",
     "runs_of_weights",

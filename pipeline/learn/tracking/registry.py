@@ -1,38 +1,29 @@
-"""The model in MLflow: self-contained, without our code, versioned in the registry."""
+"""The registry: versions of the model `lenscape`, found by number or alias, pinned by their weights."""
 
 from __future__ import annotations
 
-import logging
-import tempfile
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
+from datetime import UTC, datetime
 from pathlib import Path
 
 import mlflow
-import numpy as np
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
-from mlflow.models import ModelSignature
-from mlflow.types import Schema, TensorSpec
-from torch import Tensor, nn
+from mlflow.models.model import ModelInfo
 
 from pipeline.config import RegisteredModelConf
 from pipeline.errors import MismatchError, TrackingError
-from pipeline.files import publish, remove, write_json
-from pipeline.learn.classifier import META, WEIGHTS, ModelMeta, PatchClassifier
+from pipeline.learn.classifier import ModelMeta
 from pipeline.learn.tracking import where
+from pipeline.learn.tracking.model import WEIGHTS_TAG
 
 MODEL = "lenscape"
 """Name of the registered model."""
 CHAMPION = "champion"
-"""Alias of the version in use."""
-RUN = "run.json"
-"""The file of a model's folder that names its run."""
+"""Alias of the version in use; the first one gets it, a person moves it."""
 CHECKPOINT = "checkpoint"
-"""Folder of a run's artifacts that holds the model as `PatchClassifier.load` reads it."""
-WEIGHTS_TAG = "weights_sha256"
+"""Folder of a run's artifacts with the files of `models/`, as `PatchClassifier.load` reads them."""
 
 
 @dataclass(frozen=True)
@@ -45,78 +36,50 @@ class ModelVersion:
     run_id: str
 
 
-class _Probabilities(nn.Module):
-    """What MLflow serves: raw harmonised patches in, probabilities out."""
+@dataclass(frozen=True)
+class KnownRun:
+    """A run, as a person looks for it."""
 
-    def __init__(self, classifier: PatchClassifier) -> None:
-        super().__init__()
-        self.classifier = classifier
+    run_id: str
+    name: str
+    started: datetime
+    """UTC."""
+    commit: str
+    """Hash of the git commit; empty where the run began outside of git."""
+    dirty: bool
+    """Whether files differed from that commit."""
+    versions: tuple[str, ...]
+    """`models:/lenscape/3` for each version of the registry that comes from it."""
+    replayed_from: str
+    """Id of the run that it was logged again from, in another store; empty for an original."""
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        return self.classifier(pixels).softmax(dim=1)  # type: ignore[no-any-return]
 
-
-def log_model(client: mlflow.MlflowClient, run_id: str, models: Path) -> None:
-    """Log the model of a folder to the active run and register it as a new version.
-
-    It is stored as an exported graph (torch.export), so that loading needs torch and MLflow but no
-    code of ours: uint16 (N, C, P, P) harmonised DN, 0 a hole -> float32 (N, K) probabilities.
-    The first version of all becomes the champion.
-    """
-    classifier = PatchClassifier.load(models)
-    meta = classifier.meta
-    for name in (WEIGHTS, META):
-        client.log_artifact(run_id, str(models / name), CHECKPOINT)
-    side = meta.geometry.patch_px
-    example = np.full((2, len(meta.bands), side, side), 1000, dtype=np.uint16)
-    signature = ModelSignature(
-        inputs=Schema([TensorSpec(np.dtype("uint16"), (-1, *example.shape[1:]), "patches")]),
-        outputs=Schema([TensorSpec(np.dtype("float32"), (-1, len(meta.classes)), "probabilities")]),
-    )
-    with _silence():
-        logged = mlflow.pytorch.log_model(
-            _Probabilities(classifier).eval(),
-            name="model",
-            signature=signature,
-            input_example=example,
-            serialization_format="pt2",
-            pip_requirements=_requirements(),
-            metadata=_metadata(meta),
-            registered_model_name=MODEL,
+def register(client: mlflow.MlflowClient, run_id: str, logged: ModelInfo, meta: ModelMeta) -> None:
+    """Make a logged model the next version of `lenscape`; the first of all becomes the champion."""
+    try:
+        client.create_registered_model(
+            MODEL, description="Land-cover classes of Sentinel-2 patches, trained by lenscape."
         )
-    number = logged.registered_model_version
-    if number is None:
-        raise TrackingError(f"MLflow did not register the model of run {run_id}; see its log.")
-    client.update_registered_model(MODEL, "Land-cover classes of Sentinel-2 patches, by lenscape.")
-    client.update_model_version(MODEL, str(number), _description(meta))
+    except MlflowException:
+        client.get_registered_model(MODEL)  # there already, or the registry is out of order
     tags = {
         WEIGHTS_TAG: meta.weights_sha256,
         "bands": ", ".join(meta.bands),
-        "classes": ", ".join(c.name for c in meta.classes),
+        "classes": ", ".join(info.name for info in meta.classes),
         "data_sha256": meta.hashes.store,
+        "split_sha256": meta.hashes.split,
+        "preset": meta.preset,
     }
-    for key, value in tags.items():
-        client.set_model_version_tag(MODEL, str(number), key, value)
+    made = client.create_model_version(
+        MODEL,
+        source=logged.model_uri,
+        run_id=run_id,
+        model_id=logged.model_id,
+        tags=tags,
+        description=_description(meta),
+    )
     if CHAMPION not in client.get_registered_model(MODEL).aliases:
-        client.set_registered_model_alias(MODEL, CHAMPION, str(number))
-
-
-def _requirements() -> list[str]:
-    """What loading takes, at the versions that made it; torch without its local build name."""
-    names = ("mlflow", "torch", "numpy")
-    return [f"{name}=={version(name).split('+')[0]}" for name in names]
-
-
-def _metadata(meta: ModelMeta) -> dict[str, object]:
-    return {
-        "bands": meta.bands,
-        "classes": [c.name for c in meta.classes],
-        "patch_px": meta.geometry.patch_px,
-        "cell_px": meta.geometry.cell_px,
-        "pixel_m": meta.geometry.pixel_m,
-        "input": "harmonised DN (reflectance x 10000), 0 where there is no valid value",
-        WEIGHTS_TAG: meta.weights_sha256,
-    }
+        client.set_registered_model_alias(MODEL, CHAMPION, str(made.version))
 
 
 def _description(meta: ModelMeta) -> str:
@@ -128,41 +91,22 @@ def _description(meta: ModelMeta) -> str:
     )
 
 
-class _silence:  # noqa: N801
-    """Exporting and logging a model without the advice of torch and MLflow, which is not ours."""
-
-    _NAMES = ("mlflow", "torch.export", "torch._dynamo", "alembic")
-
-    def __enter__(self) -> None:
-        self.caught = warnings.catch_warnings()
-        self.caught.__enter__()
-        warnings.simplefilter("ignore")
-        self.levels = {name: logging.getLogger(name).level for name in self._NAMES}
-        for name in self._NAMES:
-            logging.getLogger(name).setLevel(logging.ERROR)
-
-    def __exit__(self, *error: object) -> None:
-        self.caught.__exit__(None, None, None)
-        for name, level in self.levels.items():
-            logging.getLogger(name).setLevel(level)
-
-
 def tag_version(client: mlflow.MlflowClient, run_id: str, values: Mapping[str, str]) -> None:
     """Set tags of the version that was registered from a run."""
     for found in client.search_model_versions(f"run_id = '{run_id}'"):
         for key, value in values.items():
-            client.set_model_version_tag(found.name, found.version, key, value)
+            client.set_model_version_tag(found.name, str(found.version), key, value)
 
 
 def find_version(name: str) -> ModelVersion:
-    """A version by alias (`champion`), by number, or by `models:/<name>/<version or @alias>`.
+    """A version by alias (`champion`), by number, or by `models:/<name>/<version>` or `..@<alias>`.
 
     Raises:
-        TrackingError: when the registry has no such version.
+        TrackingError: when the registry has no such version, or it is not from lenscape.
     """
     client = where.connect()
     model, _, wanted = name.removeprefix("models:/").replace("@", "/").rpartition("/")
-    model, wanted = model.rstrip("/") or MODEL, wanted or name
+    model = model or MODEL
     try:
         if wanted.isdigit():
             found = client.get_model_version(model, wanted)
@@ -170,17 +114,23 @@ def find_version(name: str) -> ModelVersion:
             found = client.get_model_version_by_alias(model, wanted)
     except MlflowException as error:
         raise TrackingError(
-            f"the MLflow registry {where.store_uri()} has no version {wanted!r} of {model!r}; "
-            "see its Models page for those there are."
+            f"the MLflow registry {where.store_uri()} has no version {wanted!r} of the model {model!r}"
+            f" ({where.reason(error)}); its Models page lists those there are."
         ) from error
-    sha256 = found.tags.get(WEIGHTS_TAG, "")
-    return ModelVersion(f"models:/{model}/{found.version}", sha256, found.run_id or "")
+    uri = f"models:/{model}/{found.version}"
+    if WEIGHTS_TAG not in found.tags or not found.run_id:
+        raise TrackingError(
+            f"{uri} in {where.store_uri()} has no tag {WEIGHTS_TAG}, so that lenscape did not register "
+            "it; name a version that `train` has made."
+        )
+    return ModelVersion(uri, found.tags[WEIGHTS_TAG], found.run_id)
 
 
 def registered_model_folder(pinned: RegisteredModelConf) -> Path:
     """A folder with a registered model, as `PatchClassifier.load` and `resume` read it.
 
-    It is kept by the hash of its weights beside the store's artifacts, and fetched once.
+    Where the artifacts lie on a disk, it is that place, which is not to be written to; those of a
+    server are downloaded to a temporary folder.
 
     Raises:
         TrackingError: when the registry has no such version or its files are gone.
@@ -192,31 +142,38 @@ def registered_model_folder(pinned: RegisteredModelConf) -> Path:
             f"{pinned.uri} has weights of the hash {found.weights_sha256[:12]}, the conf pins "
             f"{pinned.weights_sha256[:12]}; pin it again (lenscape pin {pinned.uri})."
         )
-    folder = Path(tempfile.gettempdir()) / "lenscape" / pinned.weights_sha256
-    client = where.connect()
-    with publish(folder) as partial:
-        partial.mkdir()
-        try:
-            path = client.download_artifacts(found.run_id, CHECKPOINT, str(partial))
-        except (MlflowException, OSError) as error:
-            raise TrackingError(
-                f"the files of {pinned.uri} (run {found.run_id}) are gone from the MLflow store; "
-                "restore mlartifacts/ or pin another version."
-            ) from error
-        for file in Path(path).iterdir():
-            file.rename(partial / file.name)
-        remove(Path(path))
-        # what `resume` needs to add to the run that the version comes from
-        write_json(partial / RUN, {"run_id": found.run_id, "name": MODEL, "params": {}, "tags": {}})
-    return folder
+    try:
+        return Path(where.connect().download_artifacts(found.run_id, CHECKPOINT))
+    except (MlflowException, OSError) as error:
+        raise TrackingError(
+            f"the files of {pinned.uri} (run {found.run_id}) are gone from the MLflow store "
+            f"{where.store_uri()}; restore its artifacts or pin another version."
+        ) from error
 
 
-def runs_of_weights(sha256: str) -> list[Run]:
+def runs_of_weights(sha256: str) -> list[KnownRun]:
     """The runs whose model has these weights, the newest first.
 
     Raises:
         TrackingError: when the store cannot be used.
     """
     client = where.connect()
-    experiments = [e.experiment_id for e in client.search_experiments()]
-    return list(client.search_runs(experiments, f"tags.{WEIGHTS_TAG} = '{sha256}'"))
+    with where.heard():
+        experiments = [found.experiment_id for found in client.search_experiments()]
+        query = f"tags.{WEIGHTS_TAG} = '{sha256}'"
+        runs = client.search_runs(experiments, query, order_by=["attributes.start_time DESC"])
+        return [_known(client, run) for run in runs]
+
+
+def _known(client: mlflow.MlflowClient, run: Run) -> KnownRun:
+    tags = run.data.tags
+    versions = client.search_model_versions(f"run_id = '{run.info.run_id}'")
+    return KnownRun(
+        run_id=run.info.run_id,
+        name=run.info.run_name,
+        started=datetime.fromtimestamp(run.info.start_time / 1000, UTC),
+        commit=tags.get("git.commit", ""),
+        dirty=tags.get("git.dirty") == "true",
+        versions=tuple(f"models:/{found.name}/{found.version}" for found in versions),
+        replayed_from=tags.get("replayed_from", ""),
+    )

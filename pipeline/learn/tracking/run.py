@@ -15,21 +15,20 @@ from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 
-from pipeline.config import Conf
-from pipeline.errors import StoreError
-from pipeline.files import write_json
-from pipeline.learn.classifier import read_meta
+from pipeline.learn.classifier import PatchClassifier
 from pipeline.learn.history import Epoch, read_history
 from pipeline.learn.tracking import where
-from pipeline.learn.tracking.registry import RUN, WEIGHTS_TAG, log_model, tag_version
+from pipeline.learn.tracking.model import WEIGHTS_TAG, log_exported
+from pipeline.learn.tracking.record import Part, RunRecord, read_record, write_record
+from pipeline.learn.tracking.registry import CHECKPOINT, register, tag_version
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _REPLAYED = "replayed_from"
 _PARAM_LENGTH = 6000
-_NAMED = f"name = '{where.EXPERIMENT}'"
 _HISTORY = {
     "train_loss": "train/loss",
     "validation_loss": "val/loss",
@@ -37,26 +36,6 @@ _HISTORY = {
     "validation_balanced_accuracy": "val/balanced_accuracy",
     "lr": "train/lr",
 }
-
-
-class Part(Conf):
-    """A part of the split, as a dataset of the run."""
-
-    context: str
-    """training, validation or test."""
-    digest: str
-    """Changes with store, split or part."""
-    patches: int
-
-
-class RunRecord(Conf):
-    """`run.json`: what it takes to open the run of a model again."""
-
-    run_id: str = ""
-    name: str
-    params: dict[str, str]
-    tags: dict[str, str]
-    parts: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -95,7 +74,7 @@ class Tracker:
 
     def figure(self, figure: Figure, name: str) -> None:
         """Add a figure as `name`, such as `figures/confusion.png`."""
-        self.client.log_figure(self.run_id, figure, name, save_kwargs={"bbox_inches": "tight"})
+        self.client.log_figure(self.run_id, figure, name, save_kwargs={"dpi": 120})
 
     def text(self, text: str, name: str) -> None:
         """Add a text as `name`."""
@@ -103,7 +82,11 @@ class Tracker:
 
     def describe(self, markdown: str) -> None:
         """Set the description that the run's page opens with."""
-        self.tags({"mlflow.note.content": markdown})
+        self.tags({MLFLOW_RUN_NOTE: markdown})
+
+    def known_tags(self) -> dict[str, str]:
+        """The tags that the run has."""
+        return dict(self.client.get_run(self.run_id).data.tags)
 
     def version_tags(self, values: Mapping[str, str]) -> None:
         """Set tags of the registered version of the run's model."""
@@ -118,7 +101,7 @@ def open_run(record: RunRecord) -> Iterator[Tracker]:
         TrackingError: when the store cannot be used.
     """
     client = where.connect()
-    with _running(client, name=_named(record.name)) as tracker:
+    with _running(client, None, record.name) as tracker:
         _introduce(tracker, record)
         yield tracker
 
@@ -131,8 +114,7 @@ def keep(tracker: Tracker, record: RunRecord, models: Path) -> None:
         record: What was said when it was opened.
         models: The folder of the model, complete but for `run.json`.
     """
-    known = record.model_copy(update={"run_id": tracker.run_id})
-    write_json(models / RUN, known.model_dump(mode="json"))
+    write_record(models, record.model_copy(update={"run_id": tracker.run_id}))
     _log_folder(tracker, models)
 
 
@@ -147,7 +129,7 @@ def resume(models: Path) -> Iterator[Tracker]:
     record = read_record(models)
     client = where.connect()
     known = _known_run(client, record.run_id)
-    with _running(client, run_id=known, name=record.name) as tracker:
+    with _running(client, known, record.name) as tracker:
         if known is None:
             _replay(tracker, record, models)
         yield tracker
@@ -155,44 +137,33 @@ def resume(models: Path) -> Iterator[Tracker]:
 
 @contextmanager
 def child_run(parent: Tracker, name: str, params: Mapping[str, str]) -> Iterator[Tracker]:
-    """A run below another one, such as one fold of a table; it is not registered."""
-    tags = {"mlflow.parentRunId": parent.run_id}
-    run = parent.client.create_run(_experiment(parent.client), run_name=name, tags=tags)
-    tracker = Tracker(parent.client, run.info.run_id)
-    tracker.params(params)
-    try:
-        yield tracker
-    except BaseException:
-        parent.client.set_terminated(tracker.run_id, "FAILED")
-        raise
-    parent.client.set_terminated(tracker.run_id)
-
-
-def read_record(models: Path) -> RunRecord:
-    """The record of the run of the model in a folder.
+    """A run below another one, such as one fold of a table; its model is not registered.
 
     Raises:
-        StoreError: when it is missing or broken.
+        TrackingError: when the store fails.
     """
-    path = models / RUN
-    try:
-        return RunRecord.model_validate_json(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise StoreError(f"{path} does not exist; run `train` first.") from None
-    except ValueError as error:
-        raise StoreError(f"{path} is broken ({type(error).__name__}); run `train` again.") from error
+    client = parent.client
+    with where.heard():
+        experiment = client.get_run(parent.run_id).info.experiment_id
+        tags = {MLFLOW_PARENT_RUN_ID: parent.run_id}
+        tracker = Tracker(client, client.create_run(experiment, run_name=name, tags=tags).info.run_id)
+        status = "FAILED"
+        try:
+            tracker.params(params)
+            yield tracker
+            status = "FINISHED"
+        finally:
+            client.set_terminated(tracker.run_id, status)
 
 
 @contextmanager
-def _running(
-    client: mlflow.MlflowClient, run_id: str | None = None, name: str | None = None
-) -> Iterator[Tracker]:
-    """An active run with system metrics; it ends as finished, or as failed by an exception."""
-    # a parent that some shell left behind would make this run its child
+def _running(client: mlflow.MlflowClient, run_id: str | None, name: str) -> Iterator[Tracker]:
+    """An active run with system metrics, new without a `run_id`; an exception ends it as failed."""
+    # a run that some shell left behind would be continued instead
     os.environ.pop("MLFLOW_RUN_ID", None)
     mlflow.set_system_metrics_sampling_interval(1)  # type: ignore[no-untyped-call]
-    name = None if run_id else name
-    with mlflow.start_run(run_id, run_name=name, log_system_metrics=True) as run:
+    named = None if run_id else name
+    with where.heard(), mlflow.start_run(run_id, run_name=named, log_system_metrics=True) as run:
         yield Tracker(client, run.info.run_id)
 
 
@@ -214,41 +185,34 @@ def _dataset(part: Part) -> DatasetInput:
 
 def _replay(tracker: Tracker, record: RunRecord, models: Path) -> None:
     _introduce(tracker, record)
-    tracker.tags({_REPLAYED: record.run_id})
     for row in read_history(models / "history.csv"):
         tracker.epoch(row)
     _log_folder(tracker, models)
+    tracker.tags({_REPLAYED: record.run_id})  # last: one that was cut short is not to be found
 
 
 def _log_folder(tracker: Tracker, models: Path) -> None:
-    tracker.tags({WEIGHTS_TAG: read_meta(models).weights_sha256})
+    """Log all that lies in a folder of a model, and register the model."""
+    classifier = PatchClassifier.load(models)
+    tracker.tags({WEIGHTS_TAG: classifier.meta.weights_sha256})
     for path in sorted(models.iterdir()):
-        if path.is_dir():
-            tracker.artifact(path, path.name)
-        elif path.name not in (RUN, "weights.safetensors", "model.json"):
-            tracker.artifact(path)
-    log_model(tracker.client, tracker.run_id, models)
+        tracker.artifact(path, path.name if path.is_dir() else CHECKPOINT)
+        if path.suffix == ".txt":
+            tracker.artifact(path)  # the table of layers, where a person sees it at once
+    register(tracker.client, tracker.run_id, log_exported(classifier), classifier.meta)
 
 
 def _known_run(client: mlflow.MlflowClient, run_id: str) -> str | None:
+    """The id of a run, or of the one that it was replayed to, where the store has it."""
     try:
         if client.get_run(run_id).info.lifecycle_stage == "active":
             return run_id
     except MlflowException:
         pass
+    ours = client.search_experiments(filter_string=f"name = '{where.EXPERIMENT}'")
     query = f"tags.{_REPLAYED} = '{run_id}'"
-    found = client.search_runs([_experiment(client)], query, max_results=1)
-    return found[0].info.run_id if found else None
-
-
-def _experiment(client: mlflow.MlflowClient) -> str:
-    return str(client.search_experiments(filter_string=_NAMED)[0].experiment_id)
-
-
-def _named(name: str) -> str:
-    """The name of a run, with that of the DVC experiment it belongs to."""
-    experiment = os.environ.get("DVC_EXP_NAME")
-    return f"{name} ({experiment})" if experiment else name
+    found = client.search_runs([ours[0].experiment_id], query, max_results=1)
+    return str(found[0].info.run_id) if found else None
 
 
 def _milliseconds() -> int:

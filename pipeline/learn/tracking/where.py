@@ -1,11 +1,17 @@
-"""Where MLflow keeps its store, and which state of the code a run belongs to."""
+"""Where MLflow keeps its store, and which state of code and data a run belongs to."""
 
 from __future__ import annotations
 
 import logging
 import os
 import subprocess
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
 
 # read by MLflow when it is imported
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -18,6 +24,7 @@ from pipeline.errors import TrackingError
 EXPERIMENT = "lenscape"
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
+_RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 
 
 def main_checkout() -> Path:
@@ -28,8 +35,9 @@ def main_checkout() -> Path:
     """
     if root := os.environ.get("DVC_ROOT"):
         return Path(root)
-    git = _git("rev-parse", "--path-format=absolute", "--git-common-dir")
-    return Path(git).parent if git else Path.cwd()
+    git = Path(_git("rev-parse", "--path-format=absolute", "--git-common-dir") or ".git")
+    # of a submodule the common folder lies somewhere inside that of its parent
+    return git.absolute().parent if git.name == ".git" else Path(_git("rev-parse", "--show-toplevel"))
 
 
 def store_uri() -> str:
@@ -47,19 +55,49 @@ def connect() -> mlflow.MlflowClient:
         logging.getLogger(name).setLevel(logging.ERROR)
     uri = store_uri()
     try:
-        mlflow.set_tracking_uri(uri)
-        mlflow.set_registry_uri(uri)
-        client = mlflow.MlflowClient(uri, uri)
-        if client.get_experiment_by_name(EXPERIMENT) is None:
-            _create_experiment(client, uri)
-        mlflow.set_experiment(EXPERIMENT)
-    except (MlflowException, OSError) as error:
-        reason = str(error).split("\n")[0]
+        with _first_contact():
+            mlflow.set_tracking_uri(uri)
+            mlflow.set_registry_uri(uri)
+            client = mlflow.MlflowClient(uri, uri)
+            if client.get_experiment_by_name(EXPERIMENT) is None:
+                _create_experiment(client, uri)
+            mlflow.set_experiment(EXPERIMENT)
+    except (MlflowException, OSError, ValueError) as error:
         raise TrackingError(
-            f"the MLflow store {uri} cannot be used ({reason}); correct MLFLOW_TRACKING_URI or start "
-            "its server."
+            f"the MLflow store {uri} cannot be used ({reason(error)}); correct MLFLOW_TRACKING_URI, "
+            "or start its server."
         ) from error
     return client
+
+
+@contextmanager
+def heard() -> Iterator[None]:
+    """What MLflow refuses while a run is written, as a `TrackingError`."""
+    try:
+        yield
+    except MlflowException as error:
+        raise TrackingError(
+            f"the MLflow store {store_uri()} failed ({reason(error)}); see to it and run again."
+        ) from error
+
+
+def reason(error: Exception) -> str:
+    """What an error of MLflow says, on one line without its advice."""
+    return str(error).strip().partition("\n")[0].rstrip(".")
+
+
+@contextmanager
+def _first_contact() -> Iterator[None]:
+    """A server that is not there is known after one retry, not after minutes; no foreign warnings."""
+    asked = os.environ.get(_RETRIES)
+    os.environ.setdefault(_RETRIES, "1")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of MLflow's own tables, about SQLAlchemy
+            yield
+    finally:
+        if asked is None:
+            del os.environ[_RETRIES]
 
 
 def _create_experiment(client: mlflow.MlflowClient, uri: str) -> None:
@@ -78,12 +116,37 @@ def _artifacts(uri: str) -> str | None:
 
 
 def checkout_state() -> dict[str, str]:
-    """Tags of the code: commit and whether files differ from it; none outside of git."""
-    commit = _git("rev-parse", "HEAD")
-    if not commit:
+    """Tags of the code and, within `dvc repro`, of the data that a stage begins with.
+
+    `git.commit`; `git.dirty`, whether files differ from it (outputs of stages aside); and
+    `dvc.<path>` with the hash that DVC knows each input of the stage by.
+    """
+    lock = _yaml(Path("dvc.lock"))
+    outputs = {
+        output["path"]: output["md5"]
+        for stage in lock.get("stages", {}).values()
+        for output in stage.get("outs", ())
+        if "md5" in output
+    }
+    tags = {f"dvc.{path}": outputs[path] for path in _inputs() if path in outputs}
+    if commit := _git("rev-parse", "HEAD"):
+        ours = [f":(exclude){path}" for path in ("dvc.lock", *outputs)]
+        changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", *ours)
+        tags |= {"git.commit": commit, "git.dirty": str(bool(changed)).lower()}
+    return tags
+
+
+def _inputs() -> list[str]:
+    """The dependencies of the stage that DVC runs, which it names in `DVC_STAGE`."""
+    name = os.environ.get("DVC_STAGE", "").rpartition(":")[2]
+    stage = _yaml(Path("dvc.yaml")).get("stages", {}).get(name, {}) if name else {}
+    return [path for path in stage.get("deps", ()) if isinstance(path, str)]
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    if not path.is_file():
         return {}
-    changed = bool(_git("status", "--porcelain", "--untracked-files=no"))
-    return {"git.commit": commit, "git.dirty": str(changed).lower()}
+    return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8")) or {}
 
 
 def _git(*arguments: str) -> str:

@@ -1,0 +1,356 @@
+"""From band files to Items: what they say, and what is refused before it gets into one."""
+
+import json
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pystac
+import pytest
+from pystac.validation import JsonSchemaSTACValidator
+from pystac.validation.local_validator import get_local_schema_cache
+
+from pipeline.errors import RadiometryError, SceneError
+from pipeline.files import sha256_of
+from pipeline.geo.catalog import band_files, scene_item, write_catalog
+from pipeline.geo.grid import SceneGrid
+from tests.worlds import (
+    GRID,
+    native_grid,
+    position_bands,
+    positions,
+    scene_conf,
+    write_bands_folder,
+    write_raster,
+)
+
+CORE = "https://schemas.stacspec.org/v1.1.0"
+
+
+def touch(folder: Path, *names: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    for name in names:
+        (folder / name).touch()
+    return folder
+
+
+def test_bands_are_found_by_the_end_of_their_names(tmp_path: Path) -> None:
+    named = {
+        "B01": "B01.tif",
+        "B02": "T33UUU_20170216T102101_B02.jp2",
+        "B03": "b03.TIF",
+        "B05": "T33UUU_20170216T102101_B05_20m.jp2",
+        "B8A": "x-b8a.tiff",
+        "B09": "L2A B09_60m.JP2",
+        "B12": "scene.B12.tif",
+    }
+    others = (
+        "notes.txt", "T33UUU_TCI.jp2", "B02.tif.aux.xml", "B04.png", "B04", "SUB04.tif", "B04_30m.tif",
+        "B13.tif", "x_B13.tif", "B04_clouds.tif", "CLD.tif", "B8.tif",
+    )  # fmt: skip
+    touch(tmp_path, *named.values(), *others)
+    found = band_files(tmp_path)
+    assert {band: path.name for band, path in found.items()} == named
+    assert list(found) == list(named)  # in the order of all bands
+
+
+@pytest.mark.parametrize(
+    ("names", "problem"),
+    [
+        (["x_B02.tif", "y_b02.jp2"], "has two files of band B02, x_B02.tif and y_b02.jp2"),
+        (["B05_20m.jp2", "B05_60m.jp2"], "has two files of band B05"),
+        (["TCI.jp2", "B99.tif"], "holds no file that is named after a Sentinel-2 band"),
+        ([], "holds no file that is named after a Sentinel-2 band"),
+    ],
+)
+def test_a_folder_that_is_no_scene(tmp_path: Path, names: list[str], problem: str) -> None:
+    folder = touch(tmp_path / "bands", *names)
+    with pytest.raises(SceneError, match=f"^{re.escape(str(folder))} {problem}"):
+        band_files(folder)
+
+
+def test_a_path_that_is_no_folder(tmp_path: Path) -> None:
+    touch(tmp_path, "B02.tif")
+    with pytest.raises(SceneError, match=r"nowhere does not exist; name a folder"):
+        band_files(tmp_path / "nowhere")
+    with pytest.raises(SceneError, match=r"B02\.tif is a file; name a folder"):
+        band_files(tmp_path / "B02.tif")
+
+
+@pytest.fixture
+def bands(tmp_path: Path) -> Path:
+    return position_bands(tmp_path / "bands")
+
+
+def item_of(path: Path, **keys: Any) -> dict[str, Any]:
+    """The Item of a scene as it will be written to `out/s1/` beside its bands."""
+    item = scene_item(scene_conf(path, **keys), path.parent / "out" / "s1")
+    fields: dict[str, Any] = item.to_dict(include_self_link=False, transform_hrefs=False)
+    return fields
+
+
+def test_an_item_says_all_that_is_known(bands: Path) -> None:
+    item = item_of(
+        bands,
+        id="S2A_T33UUU_x",
+        datetime="2021-05-06T12:21:01+02:00",
+        platform="sentinel-2a",
+        level="L2A",
+        baseline="03.01",
+        offset=0.5,
+    )
+    assert item["stac_version"] == "1.1.0"
+    assert item["id"] == "S2A_T33UUU_x"
+    assert item["properties"] == {
+        "datetime": "2021-05-06T10:21:01Z",
+        "gsd": 10.0,
+        "platform": "sentinel-2a",
+        "instruments": ["msi"],
+        "processing:level": "L2A",
+        "s2:processing_baseline": "03.01",
+        "grid:code": "MGRS-33UUU",
+        "proj:code": "EPSG:32633",
+        "proj:shape": [132, 120],
+        "proj:transform": [10.0, 0.0, 300_000.0, 0.0, -10.0, 5_800_020.0],
+    }
+    assert list(item["assets"]) == ["B02", "B05", "B09"]
+    path = bands / "x_B09.tif"
+    assert item["assets"]["B09"] == {
+        "href": "../../bands/x_B09.tif",
+        "type": "image/tiff; application=geotiff",
+        "roles": ["data"],
+        "bands": [{"name": "B09", "eo:center_wavelength": 0.9451, "eo:common_name": "nir09"}],
+        "data_type": "uint16",
+        "nodata": 0,
+        "raster:scale": 0.0001,
+        "raster:offset": 0.5,
+        "gsd": 60.0,
+        "proj:shape": [22, 21],
+        "proj:transform": [60.0, 0.0, 299_950.0, 0.0, -60.0, 5_800_000.0],
+        "file:checksum": f"1220{sha256_of(path)}",
+        "file:size": path.stat().st_size,
+    }
+
+
+def test_what_is_not_known_is_not_said(bands: Path) -> None:
+    properties = item_of(bands)["properties"]
+    assert set(properties) == {
+        "datetime", "gsd", "instruments", "proj:code", "proj:shape", "proj:transform"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("T33UUU_20170216T102101", "MGRS-33UUU"),
+        ("S2A_MSIL2A_20230102T030405_N0509_R032_T18SUG_20230102T050607", "MGRS-18SUG"),
+        ("S2B_01CDH_20230102_0_L2A", "MGRS-01CDH"),
+        ("virginia", None),
+        ("61UUU", None),
+        ("33IUU_x", None),
+        ("x33UUU", None),
+    ],
+)
+def test_the_mgrs_tile_is_read_from_the_id(bands: Path, name: str, code: str | None) -> None:
+    assert item_of(bands, id=name)["properties"].get("grid:code") == code
+
+
+def test_the_footprint_is_in_degrees(tmp_path: Path) -> None:
+    # the central meridian of zone 33 is 15 degrees east; the equator is northing 0
+    grid = SceneGrid(32633, 500_000.0, 0.0, height=6, width=6)
+    bands = write_bands_folder(tmp_path / "bands", grid, {"B02": positions(grid)})
+    item = item_of(bands)
+    (ring,) = item["geometry"]["coordinates"]
+    assert item["geometry"]["type"] == "Polygon"
+    assert list(ring[3]) == [15.0, 0.0]  # top left, after both lower corners and the top right
+    # 60 m at the equator, in degrees of an ellipsoid of 6,378,137 m and 1/298.257
+    assert ring[2][0] - 15 == pytest.approx(60 / 0.9996 / 111_319.5, rel=1e-3)
+    assert ring[1][1] == pytest.approx(-60 / 0.9996 / 110_574.3, rel=1e-3)
+    west, south, east, north = item["bbox"]
+    assert (west, north) == (15.0, 0.0)
+    assert (east, south) == (ring[1][0], ring[1][1])
+    assert all(len(str(number).split(".")[1]) <= 7 for number in ring[1] if "e" not in str(number))
+
+
+def test_a_mask_is_an_asset(bands: Path, tmp_path: Path) -> None:
+    values = np.zeros((132, 120), dtype=np.uint8)
+    mask = write_raster(tmp_path / "clouds.tif", values, GRID)
+    item = item_of(bands, mask={"path": str(mask), "invalid": [1, 9]})
+    asset = item["assets"]["mask"]
+    assert asset["roles"] == ["data-mask"]
+    assert asset["href"] == "../../clouds.tif"
+    assert asset["lenscape:invalid_values"] == [1, 9]
+    assert asset["file:checksum"] == f"1220{sha256_of(mask)}"
+    assert "raster:scale" not in asset
+
+
+def schemas() -> JsonSchemaSTACValidator:
+    """The schemas that come with pystac; those of the extensions are on the web only."""
+    validator = JsonSchemaSTACValidator()
+    assert {f"{CORE}/item-spec/json-schema/item.json"} <= get_local_schema_cache().keys()
+    return validator
+
+
+def test_items_and_catalogs_are_valid_stac(bands: Path, tmp_path: Path) -> None:
+    mask = write_raster(tmp_path / "m.tif", np.zeros((132, 120), dtype=np.uint8), GRID)
+    keys = {"level": "L1C", "platform": "sentinel-2a", "baseline": "05.09"}
+    items = [
+        scene_item(scene_conf(bands, id="a.1"), tmp_path / "out" / "a.1"),
+        scene_item(scene_conf(bands, id="b", mask={"path": str(mask)}, **keys), tmp_path / "out" / "b"),
+    ]
+    write_catalog(tmp_path / "out", items, "train")
+    validator = schemas()
+    for name, kind in (
+        ("catalog.json", pystac.STACObjectType.CATALOG),
+        ("a.1/a.1.json", pystac.STACObjectType.ITEM),
+        ("b/b.json", pystac.STACObjectType.ITEM),
+    ):
+        content = json.loads((tmp_path / "out" / name).read_text())
+        assert validator.validate_core(content, kind, "1.1.0") is not None
+        content["links"] = "none"
+        with pytest.raises(pystac.errors.STACValidationError):
+            validator.validate_core(content, kind, "1.1.0")
+
+
+def test_a_catalog_leads_to_its_items_and_their_pixels(bands: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "out.d"  # a dot, which is no file extension
+    confs = [scene_conf(bands, id=name) for name in ("z", "a.1")]
+    write_catalog(folder, [scene_item(conf, folder / conf.id) for conf in confs], "map")
+    catalog = pystac.Catalog.from_file(str(folder / "catalog.json"))
+    items = list(catalog.get_items())
+    assert (catalog.id, [item.id for item in items]) == ("map", ["z", "a.1"])
+    for item in items:
+        assert item.get_root() is catalog
+        assert item.get_parent() is catalog
+        for asset in item.assets.values():
+            assert Path(asset.get_absolute_href() or "").is_file()
+
+
+def test_nothing_in_an_item_is_absolute_or_of_now(bands: Path, tmp_path: Path) -> None:
+    write_catalog(tmp_path / "out", [scene_item(scene_conf(bands), tmp_path / "out" / "s1")], "train")
+    for path in (tmp_path / "out").rglob("*.json"):
+        text = path.read_text()
+        assert str(tmp_path) not in text
+        assert f"{datetime.now(UTC):%Y-%m}" not in text
+        assert not re.search(r'"(created|updated|self)"', text)
+
+
+@pytest.mark.parametrize(
+    ("keys", "missing"),
+    [
+        ({"scale": None}, "add scale to"),
+        ({"offset": None}, "add offset to"),
+        ({"scale": None, "offset": None}, "add scale and offset to"),
+    ],
+)
+def test_unknown_radiometry_is_refused(bands: Path, keys: dict[str, Any], missing: str) -> None:
+    with pytest.raises(RadiometryError, match=rf"scene s1 \(.*bands\): its radiometry .* {missing}"):
+        item_of(bands, **keys)
+
+
+def _dark(share: float) -> np.ndarray:
+    """10,000 pixels of which that share has the DN 1000 and the others 3000, well mixed."""
+    pixels = np.full(10_000, 3_000, dtype=np.uint16)
+    pixels[: round(share * 10_000)] = 1_000
+    return np.random.default_rng(0).permutation(pixels).reshape(100, 100)
+
+
+@pytest.mark.parametrize(
+    ("share", "offset", "refused"),
+    [
+        (0.02, -0.1, True),
+        (0.0101, -0.1, True),
+        (0.01, -0.1, False),
+        (0.02, -0.09, False),
+        (1, 0, False),
+    ],
+)
+def test_radiometry_that_the_pixels_contradict(
+    tmp_path: Path, share: float, offset: float, *, refused: bool
+) -> None:
+    grid = SceneGrid(32633, 300_000, 5_800_000, 100, 100)
+    bright = np.full((100, 100), 3_000, dtype=np.uint16)
+    bands = write_bands_folder(tmp_path / "bands", grid, {"B02": bright, "B03": _dark(share)})
+    if not refused:
+        item_of(bands, offset=offset)
+        return
+    with pytest.raises(RadiometryError) as caught:
+        item_of(bands, offset=offset)
+    assert str(caught.value).startswith(
+        f"{bands / 'x_B03.tif'}: with scale 0.0001 and offset {offset:g}, {share:.0%} of its valid pixels"
+    )
+    assert "correct scale and offset of the scene in the conf" in str(caught.value)
+
+
+def test_invalid_pixels_have_no_part_in_it(tmp_path: Path) -> None:
+    """Neither nodata, however much of it, nor saturation counts, as valid pixels or as dark ones."""
+    grid = SceneGrid(32633, 300_000, 5_800_000, 100, 100)
+    pixels = _dark(0)
+    pixels[:90] = 0
+    write_bands_folder(tmp_path / "a", grid, {"B02": pixels})
+    item_of(tmp_path / "a", offset=-0.1)
+    pixels[:90] = 65_535
+    pixels[90, :20] = 1_000  # 20 of 1,000 valid ones
+    write_bands_folder(tmp_path / "b", grid, {"B02": pixels})
+    with pytest.raises(RadiometryError, match="2% of its valid pixels"):
+        item_of(tmp_path / "b", offset=-0.1)
+    write_bands_folder(tmp_path / "c", grid, {"B02": np.zeros_like(pixels)})
+    item_of(tmp_path / "c", offset=-0.1)
+
+
+@pytest.mark.parametrize(
+    ("grid", "problem"),
+    [
+        (
+            SceneGrid(32632, 300_000, 5_800_020, 66, 60, 20),
+            "has EPSG:32632, the finest band has EPSG:32633",
+        ),
+        (SceneGrid(32633, 300_100, 5_800_020, 66, 60, 20), r"covers other ground .* 100 m apart"),
+        (SceneGrid(32633, 300_000, 5_799_920, 66, 60, 20), r"covers other ground .* 100 m apart"),
+        (SceneGrid(32633, 300_000, 5_800_020, 66, 70, 20), r"covers other ground .* 200 m apart"),
+        (SceneGrid(32633, 300_000, 5_800_020, 44, 40, 30), r"has pixels of 30 m"),
+    ],
+)
+def test_bands_of_different_ground(bands: Path, grid: SceneGrid, problem: str) -> None:
+    write_raster(bands / "x_B11.tif", positions(grid), grid)
+    with pytest.raises(SceneError, match=rf"x_B11\.tif {problem}"):
+        item_of(bands)
+
+
+@pytest.mark.parametrize(("nodata", "refused"), [(0, False), (65_535, False), (9_999, True)])
+def test_another_nodata_value_is_refused(bands: Path, nodata: int, *, refused: bool) -> None:
+    grid = native_grid(GRID, "B11")
+    write_raster(bands / "x_B11.tif", positions(grid), grid, nodata=nodata)
+    if refused:
+        with pytest.raises(SceneError, match=r"x_B11\.tif declares 9999 to be nodata"):
+            item_of(bands)
+    else:
+        assert item_of(bands)["assets"]["B11"]["nodata"] == 0
+
+
+@pytest.mark.parametrize(
+    ("grid", "covers"),
+    [
+        (SceneGrid(32633, 300_000, 5_800_020, 22, 20, 60), True),
+        (SceneGrid(32633, 290_000, 5_810_000, 500, 500, 60), True),
+        (SceneGrid(32633, 300_060, 5_799_960, 130, 112), True),
+        (SceneGrid(32632, 300_000, 5_800_020, 22, 20, 60), False),
+        (SceneGrid(32633, 300_070, 5_800_020, 22, 20, 60), False),
+        (SceneGrid(32633, 300_000, 5_800_020, 20, 20, 60), False),
+    ],
+)
+def test_a_mask_covers_its_scene(bands: Path, tmp_path: Path, grid: SceneGrid, *, covers: bool) -> None:
+    values = np.zeros((grid.height, grid.width), dtype=np.uint8)
+    mask = write_raster(tmp_path / "m.tif", values, grid)
+    if covers:
+        assert "mask" in item_of(bands, mask={"path": str(mask)})["assets"]
+    else:
+        with pytest.raises(SceneError, match=r"m\.tif does not cover its scene \(EPSG:32633, bounds 3"):
+            item_of(bands, mask={"path": str(mask)})
+
+
+def test_a_mask_that_is_missing(bands: Path) -> None:
+    with pytest.raises(SceneError, match=r"nowhere\.tif does not exist"):
+        item_of(bands, mask={"path": "nowhere.tif"})

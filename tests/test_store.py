@@ -1,0 +1,181 @@
+"""The store and the split as files: what is read back, and what is refused."""
+
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from pipeline.errors import StoreError
+from pipeline.store import PATCH_COLUMNS, Geometry, PatchStore, SplitFolder
+from tests.stores import make_split, make_store
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> PatchStore:
+    return make_store(tmp_path / "store", count=50, holes=0.1)
+
+
+def change(path: Path, **keys: object) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | keys))
+
+
+def test_a_store_gives_back_what_was_written(store: PatchStore) -> None:
+    pixels = np.load(store.folder / "pixels.npy")
+    assert store.shape == pixels.shape == (50, 4, 16, 16)
+    assert len(store) == 50
+    np.testing.assert_array_equal(store.pixels, pixels)
+    table = pq.read_table(store.folder / "patches.parquet")
+    assert set(store.patches) == PATCH_COLUMNS.keys() - {"geometry"}
+    for name, values in store.patches.items():
+        assert values.tolist() == table.column(name).to_pylist()
+
+
+def test_pixels_are_mapped_and_read_only(store: PatchStore) -> None:
+    assert isinstance(store.pixels, np.memmap)
+    with pytest.raises(ValueError, match="read-only"):
+        store.pixels[0] = 1
+
+
+def test_another_process_maps_the_pixels_itself(store: PatchStore) -> None:
+    assert len(store.pixels) == 50
+    sent = pickle.dumps(store)
+    assert len(sent) < 5_000
+    np.testing.assert_array_equal(pickle.loads(sent).pixels, store.pixels)
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(st.lists(st.integers(0, 49), max_size=40), st.integers(1, 50))
+def test_chunks_hold_the_rows_in_their_order(rows: list[int], size: int) -> None:
+    pixels = np.arange(50, dtype=np.uint16)[:, None, None, None] * np.ones((1, 2, 3, 3), np.uint16)
+    chunks = list(_in_memory(pixels).chunks(np.array(rows, dtype=np.intp), size))
+    assert [patch[0, 0, 0] for chunk in chunks for patch in chunk] == rows
+    assert all(1 <= len(chunk) <= size for chunk in chunks)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    arrays(
+        np.uint16,
+        st.tuples(st.integers(1, 5), st.integers(1, 3), st.just(3), st.just(3)),
+        elements=st.one_of(st.just(0), st.integers(0, 65_534)),
+    ),
+    st.data(),
+)
+def test_statistics_are_those_of_the_valid_pixels_of_the_rows(
+    pixels: np.ndarray, data: st.DataObject
+) -> None:
+    rows = np.array(data.draw(st.lists(st.integers(0, len(pixels) - 1), unique=True)), dtype=np.intp)
+    found = _in_memory(pixels).statistics(rows)
+    for band in range(pixels.shape[1]):
+        values = pixels[rows, band].astype(float)
+        valid = values[values > 0]
+        mean = valid.mean() if len(valid) else 0.0
+        std = valid.std() if len(valid) and len(np.unique(valid)) > 1 else 1.0
+        assert found.mean[band] == pytest.approx(mean, rel=1e-12)
+        assert found.std[band] == pytest.approx(std, rel=1e-6)
+
+
+def _in_memory(pixels: np.ndarray) -> PatchStore:
+    """A store of some pixels without its files."""
+    meta = type("Meta", (), {"bands": [f"B{i:02d}" for i in range(pixels.shape[1])]})()
+    store = PatchStore(Path("nowhere"), meta)
+    store.__dict__["pixels"] = pixels
+    return store
+
+
+def test_statistics_do_not_depend_on_the_order_of_the_rows(store: PatchStore) -> None:
+    rows = np.arange(50)
+    assert store.statistics(rows) == store.statistics(rows[::-1]) != store.statistics(rows[:30])
+
+
+def test_context_around_a_cell() -> None:
+    assert Geometry(patch_px=16, cell_px=8, min_valid=0.5).margin_px == 4
+    assert Geometry(patch_px=16, cell_px=16, min_valid=0.5).margin_px == 0
+
+
+@pytest.mark.parametrize("file", ["meta.json", "pixels.npy", "patches.parquet"])
+@pytest.mark.parametrize("how", ["missing", "cut", "rubbish"])
+def test_a_file_missing_or_broken(store: PatchStore, file: str, how: str) -> None:
+    path = store.folder / file
+    if how == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:40] if how == "cut" else b"rubbish")
+    with pytest.raises(StoreError, match=rf"{Path(file).stem}.*run `tile` (first|again)"):
+        PatchStore.open(store.folder)
+
+
+def test_no_store_at_all(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"meta\.json does not exist; run `tile` first"):
+        PatchStore.open(tmp_path)
+
+
+def test_a_store_of_another_version(store: PatchStore) -> None:
+    change(store.folder / "meta.json", format=99)
+    with pytest.raises(StoreError, match=r"meta\.json has format 99, .* reads 1; run `tile` again"):
+        PatchStore.open(store.folder)
+
+
+def test_files_that_disagree(store: PatchStore) -> None:
+    change(store.folder / "meta.json", bands=["B02"])
+    with pytest.raises(StoreError, match=r"shape \(50, 4, 16, 16\) .* \(50, 1, 16, 16\)"):
+        PatchStore.open(store.folder)
+
+
+def test_pixels_of_fewer_patches_than_the_table(store: PatchStore) -> None:
+    np.save(store.folder / "pixels.npy", np.load(store.folder / "pixels.npy")[:49])
+    with pytest.raises(StoreError, match=r"shape \(49, 4, 16, 16\) .* \(50, 4, 16, 16\)"):
+        PatchStore.open(store.folder)
+
+
+def test_a_table_without_a_column(store: PatchStore) -> None:
+    path = store.folder / "patches.parquet"
+    pq.write_table(pq.read_table(path).drop_columns(["on_grid"]), path)
+    with pytest.raises(StoreError, match=r"patches\.parquet is broken"):
+        PatchStore.open(store.folder)
+
+
+def test_the_identity_follows_the_metadata(store: PatchStore) -> None:
+    before = store.sha256
+    assert before == PatchStore.open(store.folder).sha256
+    change(store.folder / "meta.json", credit="somebody else")
+    assert store.sha256 != before
+
+
+def test_a_split_gives_the_rows_of_its_parts(store: PatchStore, tmp_path: Path) -> None:
+    parts = ["train", "test", "unused", "train", "validation"] * 10
+    split = make_split(tmp_path / "split", store, parts)
+    assert split.rows("train").tolist() == [row for row in range(50) if row % 5 in (0, 3)]
+    assert split.rows("unused").tolist() == list(range(2, 50, 5))
+    assert split.parts.tolist() == parts
+    assert split.sha256 == SplitFolder.open(tmp_path / "split", store).sha256
+
+
+def test_a_split_of_another_store(store: PatchStore, tmp_path: Path) -> None:
+    make_split(tmp_path / "split", store)
+    other = make_store(tmp_path / "other", count=50, seed=1)
+    with pytest.raises(StoreError, match=r"splits another store than .*other; run `split` again"):
+        SplitFolder.open(tmp_path / "split", other)
+
+
+@pytest.mark.parametrize("file", ["split.json", "parts.parquet"])
+def test_a_split_without_a_file(store: PatchStore, tmp_path: Path, file: str) -> None:
+    make_split(tmp_path / "split", store)
+    (tmp_path / "split" / file).unlink()
+    with pytest.raises(StoreError, match=rf"{file} does not exist; run `split` first"):
+        SplitFolder.open(tmp_path / "split", store).rows("train")
+
+
+def test_parts_are_text_whatever_wrote_them(store: PatchStore, tmp_path: Path) -> None:
+    split = make_split(tmp_path / "split", store)
+    coded = pa.table({"part": pa.array(split.parts.tolist()).dictionary_encode()})
+    pq.write_table(coded, tmp_path / "split" / "parts.parquet")
+    again = SplitFolder.open(tmp_path / "split", store)
+    assert again.rows("train").tolist() == split.rows("train").tolist()
