@@ -289,7 +289,7 @@ class TrainConf(Conf):
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.99
     """Decay, a step, of the running mean of the weights that is validated and kept; 0 for none."""
     patience: Positive = 10
-    """Epochs without a better score before training stops."""
+    """Training stops after this many epochs in a row that are not kept (see `tolerance`)."""
     monitor: Literal["balanced_accuracy", "loss"] = "balanced_accuracy"
     """The validation score that chooses the epoch; never the overall accuracy."""
     tolerance: Annotated[float, Field(ge=0)] = 0.02

@@ -9,6 +9,7 @@ raster is asked for: exact and estimated statistics, histograms with and without
 import json
 import os
 import sys
+from pathlib import Path
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
@@ -29,7 +30,7 @@ SIZE = 600
 
 
 def look(path, folder):
-    layer = QgsRasterLayer(path, os.path.basename(path))
+    layer = QgsRasterLayer(path, Path(path).name)
     assert layer.isValid(), path
     provider = layer.dataProvider()
     extent = layer.extent()
@@ -72,7 +73,7 @@ def render(layer, folder):
     job = QgsMapRendererParallelJob(settings)
     job.start()
     job.waitForFinished()
-    png = os.path.join(folder, os.path.basename(layer.source()) + ".png")
+    png = str(Path(folder) / f"{Path(layer.source()).name}.png")
     assert job.renderedImage().save(png)
     return png
 
@@ -98,7 +99,7 @@ def main(folder, *paths):
     for path in paths:
         result[path] = look(path, folder)
     QgsProject.instance().removeAllMapLayers()  # closes the files, which writes what is pending
-    written = sorted(name for path in paths for name in os.listdir(os.path.dirname(path)))
+    written = sorted({file.name for path in paths for file in Path(path).parent.iterdir()})
     for path in paths:
         result[path]["categories"], result[path]["colors"] = categories(path)
     for path in paths:

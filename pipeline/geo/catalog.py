@@ -18,11 +18,18 @@ from pyproj import Transformer
 from shapely.geometry import Polygon, mapping
 
 from pipeline.config import SceneConf
-from pipeline.errors import RadiometryError, SceneError
+from pipeline.errors import SceneError
 from pipeline.files import canonical_json, relative_href, sha256_of
 from pipeline.geo.bands import BANDS
+from pipeline.geo.checks import (
+    radiometry,
+    require_band,
+    require_cover,
+    require_positive,
+    require_same_ground,
+)
 from pipeline.geo.grid import SceneGrid
-from pipeline.geo.raster import RasterFile, inspect, opened, read_decimated
+from pipeline.geo.raster import RasterFile, inspect
 from pipeline.geo.scene import CATALOG, INVALID_VALUES, MASK, BandFile, ten_metre_grid
 
 EXTENSIONS = [
@@ -33,17 +40,10 @@ EXTENSIONS = [
     "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
     "https://stac-extensions.github.io/raster/v2.0.0/schema.json",
 ]
-MAX_NONPOSITIVE = 0.01
-"""Largest share of a band's valid pixels at or below reflectance 0 (DESIGN.md, rule 1)."""
-
 _SUFFIXES = {".jp2", ".tif", ".tiff"}
 _MEDIA = {".jp2": pystac.MediaType.JPEG2000}
 _BAND = re.compile(r"(?:^|[^A-Za-z0-9])(B\d\d|B8A)(?:_[126]0m)?$", re.IGNORECASE)
 _MGRS = re.compile(r"(?:^|_)T?((?:0[1-9]|[1-5]\d|60)[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V])(?:_|$)")
-_BAND_M = (10.0, 20.0, 60.0)
-_NO_VALUE = (None, 0.0, 65_535.0)
-_CHECK_PX = 1024
-_EDGE_TOLERANCE_M = 60.0
 
 
 def band_files(folder: Path) -> dict[str, Path]:
@@ -89,22 +89,30 @@ def scene_item(conf: SceneConf, folder: Path) -> pystac.Item:
     """
     paths = band_files(Path(conf.path))
     files = {name: inspect(str(path)) for name, path in paths.items()}
-    scale, offset = _radiometry(conf)
+    scale, offset = radiometry(conf)
     bands = {name: BandFile(file.href, file.grid, scale, offset) for name, file in files.items()}
     grid = ten_metre_grid(bands.values())
     for file in files.values():
-        _require_band(file)
-        _require_same_ground(file, grid)
-        _require_positive(file, scale, offset)
+        require_band(file)
+        require_same_ground(file, grid)
+        require_positive(file, scale, offset)
     item = _bare_item(conf, grid)
     for name, file in files.items():
         item.add_asset(name, _asset(file, folder, _band_fields(name, file, scale, offset)))
     if conf.mask is not None:
         mask = inspect(conf.mask.path)
-        _require_cover(mask, grid)
+        require_cover(mask, grid)
         fields = {"data_type": mask.dtype, INVALID_VALUES: conf.mask.invalid}
         item.add_asset(MASK, _asset(mask, folder, fields, role="data-mask"))
     return item
+
+
+def moved_item(item: pystac.Item, folder: Path, target: Path) -> pystac.Item:
+    """A copy of a scene's Item that will lie in another folder."""
+    moved = item.clone()
+    for asset in moved.assets.values():
+        asset.href = relative_href(folder / asset.href, target)
+    return moved
 
 
 def write_catalog(folder: Path, items: Iterable[pystac.Item], what: str) -> None:
@@ -128,70 +136,6 @@ def _write(path: Path, content: pystac.STACObject) -> None:
     path.parent.mkdir(exist_ok=True)
     fields = content.to_dict(include_self_link=False, transform_hrefs=False)
     path.write_text(canonical_json(fields), encoding="utf-8")
-
-
-def _radiometry(conf: SceneConf) -> tuple[float, float]:
-    missing = [key for key in ("scale", "offset") if getattr(conf, key) is None]
-    if missing or conf.scale is None or conf.offset is None:
-        raise RadiometryError(
-            f"scene {conf.id} ({conf.path}): its radiometry is unknown; add {' and '.join(missing)} to "
-            "it in the conf (scale: 0.0001; offset: 0 before baseline 04.00, -0.1 from then on)."
-        )
-    return conf.scale, conf.offset
-
-
-def _require_band(file: RasterFile) -> None:
-    if file.grid.pixel_m not in _BAND_M:
-        raise SceneError(
-            f"{file.href} has pixels of {file.grid.pixel_m:g} m; give Sentinel-2 bands at their 10, 20 "
-            "or 60 m."
-        )
-    if file.nodata not in _NO_VALUE:
-        raise SceneError(
-            f"{file.href} declares {file.nodata:g} to be nodata, which is 0 in Sentinel-2 products; "
-            "convert it (gdalwarp -dstnodata 0)."
-        )
-
-
-def _require_cover(mask: RasterFile, grid: SceneGrid) -> None:
-    """A mask may reach further than its scene, but where it has no word, clouds would pass as clear."""
-    (left, bottom, right, top), bounds = mask.grid.bounds, grid.bounds
-    missing = max(left - bounds[0], bottom - bounds[1], bounds[2] - right, bounds[3] - top)
-    if mask.grid.epsg != grid.epsg or missing > _EDGE_TOLERANCE_M:
-        ground = f"EPSG:{grid.epsg}, bounds {', '.join(f'{edge:.0f}' for edge in bounds)}"
-        raise SceneError(
-            f"{mask.href} does not cover its scene ({ground}); give a mask of all of it in its CRS."
-        )
-
-
-def _require_same_ground(file: RasterFile, grid: SceneGrid) -> None:
-    if file.grid.epsg != grid.epsg:
-        raise SceneError(
-            f"{file.href} has EPSG:{file.grid.epsg}, the finest band has EPSG:{grid.epsg}; "
-            "give bands of one product."
-        )
-    apart = max(abs(a - b) for a, b in zip(file.grid.bounds, grid.bounds, strict=True))
-    if apart > _EDGE_TOLERANCE_M:
-        raise SceneError(
-            f"{file.href} covers other ground than the finest band (edges {apart:g} m apart); "
-            "give bands of one product."
-        )
-
-
-def _require_positive(file: RasterFile, scale: float, offset: float) -> None:
-    """Rule 1: pixels that contradict the stated radiometry."""
-    with opened(file.href) as dataset:
-        dn = read_decimated(dataset, _CHECK_PX)
-    valid = dn[(dn != 0) & (dn != 65_535)]
-    if not len(valid):
-        return
-    share = float((valid * scale + offset <= 0).mean())
-    if share > MAX_NONPOSITIVE:
-        raise RadiometryError(
-            f"{file.href}: with scale {scale:g} and offset {offset:g}, {share:.0%} of its valid pixels "
-            "have a reflectance of 0 or less; correct scale and offset of the scene in the conf "
-            "(the offset may have been applied already)."
-        )
 
 
 def _bare_item(conf: SceneConf, grid: SceneGrid) -> pystac.Item:

@@ -129,7 +129,8 @@ def catalogued(folder: Path) -> list[str]:
         hrefs = [link["href"] for link in links if link["rel"] == "item"]
     except (OSError, ValueError, KeyError, TypeError):
         return []
-    matches = [re.fullmatch(r"\./([^/]+)/\1\.json", href) for href in hrefs]
+    # the alphabet of scene ids: nothing in a file may lead out of the folder
+    matches = [re.fullmatch(r"\./([A-Za-z0-9][\w.-]*)/\1\.json", str(href)) for href in hrefs]
     return [match[1] for match in matches if match is not None]
 
 

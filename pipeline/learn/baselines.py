@@ -16,6 +16,7 @@ from sklearn.preprocessing import StandardScaler
 
 Features = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.integer]
+_NEWTON_UNKNOWNS = 4000
 STATISTICS = ("mean", "std", "min", "max")
 
 
@@ -74,14 +75,16 @@ def majority(features: Features, labels: Labels, weights: Sequence[float]) -> Ba
 def logistic_regression(features: Features, labels: Labels, weights: Sequence[float]) -> Baseline:
     """Multinomial logistic regression on standardised band statistics, L2 with C = 1.
 
-    Newton's method, because it converges in some steps where gradients take hundreds.
+    Newton's method, because it converges in some steps where gradients take hundreds; for very many
+    classes its square matrix of all unknowns would be too large.
     """
+    unknowns = (features.shape[1] + 1) * len(weights)
     model = make_pipeline(
         StandardScaler(),
         LogisticRegression(
             C=1.0,
-            solver="newton-cholesky",
-            max_iter=200,
+            solver="newton-cholesky" if unknowns <= _NEWTON_UNKNOWNS else "lbfgs",
+            max_iter=1000,
             class_weight={label: weights[label] for label in np.unique(labels).tolist()},
         ),
     )

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from pipeline.learn.accuracy import Scores
 from pipeline.learn.history import Epoch
@@ -47,7 +48,7 @@ def curves(history: Sequence[Epoch], best: int) -> Figure:
             axes.plot(epochs, values, color=color, marker=".", label=part)
         axes.axvline(best, color="0.4", linestyle=":", label="kept")
         axes.set(title=title, xlabel="epoch", ylabel=label)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(color="0.9")
     lines = axes.get_legend_handles_labels()[0]
     named = ["training (augmented)", "validation", f"epoch {best}, which was kept"]
@@ -118,7 +119,7 @@ def _bars(axes: Axes, names: Sequence[str], series: Mapping[str, tuple[Sequence[
         shift = (number - (len(series) - 1) / 2) * width
         axes.barh(places + shift, values, 0.94 * width, color=color, label=label)
     axes.set_yticks(places, names)
-    axes.invert_yaxis()
+    axes.set_ylim(len(names) - 0.4, -0.6)
     axes.grid(axis="x", color="0.9")
     axes.set_axisbelow(True)
 

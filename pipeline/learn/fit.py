@@ -15,7 +15,6 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Callback, Trainer, seed_everything
-from lightning.pytorch.callbacks import EarlyStopping
 from tqdm import tqdm
 
 from pipeline.config import ComputeConf, TrainConf
@@ -27,18 +26,16 @@ from pipeline.learn.history import Epoch
 from pipeline.learn.layers import resolve
 from pipeline.learn.task import PatchClassification
 
-_MONITORS = {"balanced_accuracy": ("val_balanced_accuracy", "max"), "loss": ("val_loss", "min")}
-
 
 @dataclass(frozen=True)
 class FitResult:
     """A trained model and how it came about."""
 
     classifier: PatchClassifier
-    """With the weights of the best epoch, on the CPU, ready to predict."""
+    """With the weights of the epoch that was kept, on the CPU, ready to predict."""
     history: tuple[Epoch, ...]
     best: Epoch
-    """The row of the epoch whose weights were kept."""
+    """The row of that epoch."""
 
 
 def fit(
@@ -47,7 +44,7 @@ def fit(
     compute: ComputeConf,
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> FitResult:
-    """Train a network and keep the epoch that validates best.
+    """Train a network and keep the epoch that validates best (see `Choice`).
 
     Args:
         data: Training and validation patches; the test part is not among them.
@@ -66,6 +63,7 @@ def fit(
         _refuse_divergence(row, conf)
         history.append(row)
         choice.offer(row, task.kept)
+        trainer.should_stop = row.epoch - choice.row.epoch >= conf.patience
         if on_epoch is not None and trainer.is_global_zero:
             on_epoch(row)
 
@@ -90,7 +88,7 @@ class Choice:
 
     def __init__(self, conf: TrainConf) -> None:
         self.score = f"validation_{conf.monitor}"
-        self.sign = 1 if _MONITORS[conf.monitor][1] == "max" else -1
+        self.sign = -1 if conf.monitor == "loss" else 1
         self.tolerance = conf.tolerance
         self.best = -math.inf
         self.weights: dict[str, torch.Tensor] = {}
@@ -142,19 +140,14 @@ def _meta(data: TrainingData, conf: TrainConf) -> ModelMeta:
 
 
 def _trainer(conf: TrainConf, compute: ComputeConf) -> Trainer:
-    """A trainer that stops early and writes nothing."""
-    monitor, mode = _MONITORS[conf.monitor]
-    callbacks: list[Callback] = [
-        EarlyStopping(monitor, patience=conf.patience, mode=mode),
-        Progress(conf.epochs),
-    ]
+    """A trainer that writes nothing; `fit` stops it early."""
     try:
         return Trainer(
             accelerator=compute.accelerator,
             devices=compute.devices,
             precision=_precision(compute),
             max_epochs=conf.epochs,
-            callbacks=callbacks,
+            callbacks=[Progress(conf.epochs)],
             logger=False,
             enable_checkpointing=False,  # `Choice` keeps the weights
             enable_progress_bar=False,

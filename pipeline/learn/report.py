@@ -8,18 +8,24 @@ from pipeline.learn.accuracy import Scores
 from pipeline.learn.classifier import ModelMeta
 from pipeline.store import SplitFolder, StoreMeta
 
+_NAMED_SCENES = 10
+
 
 def caveat(store: StoreMeta) -> str:
     """What the accuracy does not speak of."""
-    impure = store.counts["left_out"]["impure"]
+    impure, positions = store.counts["left_out"]["impure"], store.counts["positions"]
     return (
-        f"These figures hold for cells that one class covers to {store.min_purity:.0%} or more; "
-        f"{impure} mixed positions were left out, and ground without labels is not judged."
+        f"These figures hold for cells of which one class covers {store.min_purity:.0%} or more: mixed "
+        f"ones ({impure:,} of {positions:,} positions) and ground without labels are not judged."
     )
 
 
 def description(
-    meta: ModelMeta, store: StoreMeta, split: SplitFolder, scores: Mapping[str, Scores]
+    meta: ModelMeta,
+    store: StoreMeta,
+    split: SplitFolder,
+    scores: Mapping[str, Scores],
+    tags: Mapping[str, str],
 ) -> str:
     """The description of a run in Markdown: data, split, result, worst confusion, how to repeat.
 
@@ -28,6 +34,7 @@ def description(
         store: Its store.
         split: Its split.
         scores: Of the network, which comes first, and of the baselines.
+        tags: Of the run: `git.commit`, `git.dirty` and `dvc.experiment`, where it has them.
     """
     name, *others = scores
     network = scores[name]
@@ -39,15 +46,14 @@ def description(
         _worst(network, meta),
         caveat(store),
         "",
-        f"**Data.** {_scenes(meta)}; {len(split.rows('train'))} training, "
-        f"{len(split.rows('validation'))} validation and {len(split.rows('test'))} test patches of "
+        f"**Data.** {_scenes(meta)}; {len(split.rows('train')):,} training, "
+        f"{len(split.rows('validation')):,} validation and {len(split.rows('test')):,} test patches of "
         f"{len(meta.classes)} classes. {meta.credit}.",
         "",
         f"**Split.** {_split(split)} No ground is shared between the parts (audit in `reports/`).",
         "",
-        f"**Repeat.** Check out the commit in the tags and run `dvc repro`; store "
-        f"`{meta.hashes.store[:12]}`, split `{meta.hashes.split[:12]}`, "
-        f"conf `{meta.hashes.conf[:12]}`, weights `{meta.weights_sha256[:12]}`.",
+        f"**Repeat.** {_repeat(tags)} The store then has the hash `{meta.hashes.store[:12]}`, the "
+        f"split `{meta.hashes.split[:12]}`, the conf of `train` `{meta.hashes.conf[:12]}`.",
     ]
     return "\n".join(lines)
 
@@ -84,12 +90,24 @@ def _scenes(meta: ModelMeta) -> str:
     named = [
         f"{scene.id} ({scene.datetime[:10]}, {scene.level or 'level unknown'}, baseline "
         f"{scene.baseline or 'unknown'})"
-        for scene in meta.scenes
+        for scene in meta.scenes[:_NAMED_SCENES]
     ]
-    return ", ".join(named)
+    more = len(meta.scenes) - len(named)
+    return ", ".join(named) + (f" and {more} more scenes" if more else "")
 
 
 def _split(split: SplitFolder) -> str:
     parting = split.split
     kind = "three parts" if parting.folds is None else f"fold {parting.fold} of {parting.folds}"
     return f"Blocks of {parting.block_m:g} m, {kind}, seed {parting.seed}."
+
+
+def _repeat(tags: Mapping[str, str]) -> str:
+    commit = tags.get("git.commit")
+    if experiment := tags.get("dvc.experiment"):
+        return f"`dvc exp apply {experiment}`, then `dvc repro`."
+    if not commit:
+        return "`dvc repro` in a checkout of the same code and conf."
+    changed = tags.get("git.dirty") == "true"
+    also = " with the changes that its files had (the tag `git.dirty`)" if changed else ""
+    return f"`git checkout {commit[:12]}`{also}, then `dvc repro`."

@@ -11,6 +11,7 @@ from typing import Any
 import geopandas as gpd
 import numpy as np
 import numpy.typing as npt
+from matplotlib.figure import Figure
 
 from pipeline.config import EvaluateConf, load
 from pipeline.errors import SplitError
@@ -25,6 +26,8 @@ from pipeline.learn.dense import batched_probabilities
 from pipeline.store import PatchStore, SplitFolder
 
 NETWORK = "network"
+_STRETCHED = 500
+"""Test patches that the brightness of the gallery is taken from, about."""
 _RIGHT, _WRONG = "#2c7fb8", "#d7301f"
 
 
@@ -90,7 +93,7 @@ def judge(conf: EvaluateConf, model: Path, store: Path, split: Path) -> Judged:
         part: band_statistics(patches.chunks(some), places)
         for part, some in (("train", training), ("test", rows))
     }
-    weights = classifier.meta.class_weights
+    weights = classifier.meta.class_weights or (1.0,) * count
     for name in conf.baselines:
         fitted = BASELINES[name](features["train"], labels[training], weights)
         scores[name] = Scores.of(labels[rows], fitted.predict(features["test"]), count)
@@ -171,8 +174,9 @@ def _track(judged: Judged, conf: EvaluateConf, model: Path) -> None:
         tracker.figure(figures.per_class(network, judged.titles), "figures/per_class.png")
         tracker.figure(figures.comparison(judged.scores), "figures/baselines.png")
         tracker.figure(_gallery(judged, conf.gallery), "figures/mistakes.png")
+        tags = tracker.known_tags()
         tracker.describe(
-            report.description(judged.meta, judged.store.meta, judged.split, judged.scores)
+            report.description(judged.meta, judged.store.meta, judged.split, judged.scores, tags)
         )
         tracker.version_tags(
             {
@@ -182,15 +186,18 @@ def _track(judged: Judged, conf: EvaluateConf, model: Path) -> None:
         )
 
 
-def _gallery(judged: Judged, count: int) -> Any:
+def _gallery(judged: Judged, count: int) -> Figure:
+    """The most confident mistakes in true colour, or in the first bands of a store without it."""
     bands = judged.store.meta.bands
     shown = ["B04", "B03", "B02"]
     if not set(shown) <= set(bands):
         shown = (bands * 3)[:3]
     places, titles = [bands.index(band) for band in shown], judged.titles
+    some = judged.rows[:: max(1, len(judged.rows) // _STRETCHED)]
+    limits = figures.stretch(judged.store.pixels[some][:, places])
     mistakes = [
         figures.Mistake(
-            picture=figures.picture(judged.store.pixels[judged.rows[place]][places]),
+            picture=figures.picture(judged.store.pixels[judged.rows[place]][places], limits),
             truth=titles[judged.truth[place]],
             predicted=titles[judged.probabilities[place].argmax()],
             probability=float(judged.probabilities[place].max()),
@@ -198,4 +205,5 @@ def _gallery(judged: Judged, count: int) -> Any:
         for place in most_confident_mistakes(judged.truth, judged.probabilities, count)
     ]
     geometry = judged.meta.geometry
-    return figures.gallery(mistakes, shown, geometry.patch_px * geometry.pixel_m)
+    patch_m, cell_m = geometry.patch_px * geometry.pixel_m, geometry.cell_px * geometry.pixel_m
+    return figures.gallery(mistakes, shown, patch_m, cell_m)

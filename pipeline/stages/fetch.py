@@ -6,10 +6,12 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import pystac
+
 from pipeline.config import FetchConf, SceneConf, load
 from pipeline.errors import SceneError
 from pipeline.files import publish
-from pipeline.geo.catalog import scene_item, write_catalog
+from pipeline.geo.catalog import moved_item, scene_item, write_catalog
 
 
 def run(conf: Path, train: Path, to_map: Path, sources: Sequence[Path] = ()) -> None:
@@ -29,15 +31,25 @@ def run(conf: Path, train: Path, to_map: Path, sources: Sequence[Path] = ()) -> 
     for scene in [*scenes.train, *scenes.map_scenes]:
         _require_inside(scene, sources, conf)
     with publish(train) as train_partial, publish(to_map) as map_partial:
-        _write(train_partial, train, scenes.train, "train")
-        _write(map_partial, to_map, scenes.map_scenes, "map")
+        trained = [_described(scene, train, "train") for scene in scenes.train]
+        mapped = []
+        for scene in scenes.map_scenes:
+            if scene in scenes.train:
+                # checked and hashed already, which for a whole MGRS tile takes a while
+                known = trained[scenes.train.index(scene)]
+                mapped.append(moved_item(known, train / scene.id, to_map / scene.id))
+            else:
+                mapped.append(_described(scene, to_map, "map"))
+        write_catalog(train_partial, trained, "train")
+        write_catalog(map_partial, mapped, "map")
+    print(f"scenes to map: {', '.join(scene.id for scene in scenes.map_scenes)}")
 
 
-def _write(partial: Path, folder: Path, scenes: list[SceneConf], what: str) -> None:
-    items = [scene_item(scene, folder / scene.id) for scene in scenes]
-    write_catalog(partial, items, what)
-    for scene in scenes:
-        print(f"{what}: {scene.id}  {scene.datetime:%Y-%m-%d}  {scene.path}")
+def _described(scene: SceneConf, folder: Path, what: str) -> pystac.Item:
+    item = scene_item(scene, folder / scene.id)
+    assets = ", ".join(item.assets)
+    print(f"{what}: {scene.id}  {scene.datetime:%Y-%m-%d}  {assets}  ({scene.path})", flush=True)
+    return item
 
 
 def _require_inside(scene: SceneConf, sources: Sequence[Path], conf: Path) -> None:

@@ -87,8 +87,8 @@ def _layers(conf: TrainConf, data: TrainingData) -> str:
 
 def _summary(result: FitResult, conf: TrainConf, out: Path) -> str:
     best, last = result.best, result.history[-1].epoch
-    stopped = f"stopped after {last}" if last < conf.epochs else f"of {last}"
+    early = f" (training stopped after {last})" if last < conf.epochs else ""
     return (
-        f"epoch {best.epoch}, {stopped}, validates best: balanced accuracy "
+        f"kept epoch {best.epoch} of {conf.epochs}{early}: validation balanced accuracy "
         f"{best.validation_balanced_accuracy:.3f}, loss {best.validation_loss:.3f}; model in {out}"
     )

@@ -46,7 +46,9 @@ def test_a_shared_coarse_pixel_counts_with_its_whole_area():
     assert seen["shared_ground_m2"] == 120 * 120
 
 
-def test_ground_shared_by_many_pairs_counts_once_and_every_pair_of_parts_is_seen():
+@pytest.mark.parametrize("chunk", [1, 20_000])
+def test_ground_shared_by_many_pairs_counts_once_and_every_pair_of_parts_is_seen(chunk, monkeypatch):
+    monkeypatch.setattr("pipeline.geo.audit._CHUNK", chunk)
     first, second = ("train", 60, 60), ("test", 110, 60)
     once = figures(first, second)["shared_ground_m2"]
     assert once == 120 * 120
@@ -56,7 +58,11 @@ def test_ground_shared_by_many_pairs_counts_once_and_every_pair_of_parts_is_seen
     assert figures(first, ("unused", 110, 60))["shared_ground_m2"] == 0
 
 
-def test_distances_are_those_of_the_nearest_windows_and_nothing_is_said_of_empty_parts():
+@pytest.mark.parametrize("chunk", [1, 20_000])
+def test_distances_are_those_of_the_nearest_windows_and_nothing_is_said_of_empty_parts(
+    chunk, monkeypatch
+):
+    monkeypatch.setattr("pipeline.geo.audit._CHUNK", chunk)
     seen = figures(
         ("train", 60, 60),
         ("train", 960, 60),

@@ -18,7 +18,6 @@ from pipeline.geo.catalog import band_files, scene_item, write_catalog
 from pipeline.geo.grid import SceneGrid
 from tests.worlds import (
     GRID,
-    native_grid,
     position_bands,
     positions,
     scene_conf,
@@ -237,118 +236,20 @@ def test_nothing_in_an_item_is_absolute_or_of_now(bands: Path, tmp_path: Path) -
         assert not re.search(r'"(created|updated|self)"', text)
 
 
-@pytest.mark.parametrize(
-    ("keys", "missing"),
-    [
-        ({"scale": None}, "add scale to"),
-        ({"offset": None}, "add offset to"),
-        ({"scale": None, "offset": None}, "add scale and offset to"),
-    ],
-)
-def test_unknown_radiometry_is_refused(bands: Path, keys: dict[str, Any], missing: str) -> None:
-    with pytest.raises(RadiometryError, match=rf"scene s1 \(.*bands\): its radiometry .* {missing}"):
-        item_of(bands, **keys)
-
-
-def _dark(share: float) -> np.ndarray:
-    """10,000 pixels of which that share has the DN 1000 and the others 3000, well mixed."""
-    pixels = np.full(10_000, 3_000, dtype=np.uint16)
-    pixels[: round(share * 10_000)] = 1_000
-    return np.random.default_rng(0).permutation(pixels).reshape(100, 100)
-
-
-@pytest.mark.parametrize(
-    ("share", "offset", "refused"),
-    [
-        (0.02, -0.1, True),
-        (0.0101, -0.1, True),
-        (0.01, -0.1, False),
-        (0.02, -0.09, False),
-        (1, 0, False),
-    ],
-)
-def test_radiometry_that_the_pixels_contradict(
-    tmp_path: Path, share: float, offset: float, *, refused: bool
-) -> None:
-    grid = SceneGrid(32633, 300_000, 5_800_000, 100, 100)
-    bright = np.full((100, 100), 3_000, dtype=np.uint16)
-    bands = write_bands_folder(tmp_path / "bands", grid, {"B02": bright, "B03": _dark(share)})
-    if not refused:
-        item_of(bands, offset=offset)
-        return
-    with pytest.raises(RadiometryError) as caught:
-        item_of(bands, offset=offset)
-    assert str(caught.value).startswith(
-        f"{bands / 'x_B03.tif'}: with scale 0.0001 and offset {offset:g}, {share:.0%} of its valid pixels"
-    )
-    assert "correct scale and offset of the scene in the conf" in str(caught.value)
-
-
-def test_invalid_pixels_have_no_part_in_it(tmp_path: Path) -> None:
-    """Neither nodata, however much of it, nor saturation counts, as valid pixels or as dark ones."""
-    grid = SceneGrid(32633, 300_000, 5_800_000, 100, 100)
-    pixels = _dark(0)
-    pixels[:90] = 0
-    write_bands_folder(tmp_path / "a", grid, {"B02": pixels})
-    item_of(tmp_path / "a", offset=-0.1)
-    pixels[:90] = 65_535
-    pixels[90, :20] = 1_000  # 20 of 1,000 valid ones
-    write_bands_folder(tmp_path / "b", grid, {"B02": pixels})
-    with pytest.raises(RadiometryError, match="2% of its valid pixels"):
-        item_of(tmp_path / "b", offset=-0.1)
-    write_bands_folder(tmp_path / "c", grid, {"B02": np.zeros_like(pixels)})
-    item_of(tmp_path / "c", offset=-0.1)
-
-
-@pytest.mark.parametrize(
-    ("grid", "problem"),
-    [
-        (
-            SceneGrid(32632, 300_000, 5_800_020, 66, 60, 20),
-            "has EPSG:32632, the finest band has EPSG:32633",
-        ),
-        (SceneGrid(32633, 300_100, 5_800_020, 66, 60, 20), r"covers other ground .* 100 m apart"),
-        (SceneGrid(32633, 300_000, 5_799_920, 66, 60, 20), r"covers other ground .* 100 m apart"),
-        (SceneGrid(32633, 300_000, 5_800_020, 66, 70, 20), r"covers other ground .* 200 m apart"),
-        (SceneGrid(32633, 300_000, 5_800_020, 44, 40, 30), r"has pixels of 30 m"),
-    ],
-)
-def test_bands_of_different_ground(bands: Path, grid: SceneGrid, problem: str) -> None:
-    write_raster(bands / "x_B11.tif", positions(grid), grid)
-    with pytest.raises(SceneError, match=rf"x_B11\.tif {problem}"):
-        item_of(bands)
-
-
-@pytest.mark.parametrize(("nodata", "refused"), [(0, False), (65_535, False), (9_999, True)])
-def test_another_nodata_value_is_refused(bands: Path, nodata: int, *, refused: bool) -> None:
-    grid = native_grid(GRID, "B11")
-    write_raster(bands / "x_B11.tif", positions(grid), grid, nodata=nodata)
-    if refused:
-        with pytest.raises(SceneError, match=r"x_B11\.tif declares 9999 to be nodata"):
+def test_every_file_is_checked(bands: Path, tmp_path: Path) -> None:
+    with pytest.raises(RadiometryError, match="add offset to it"):
+        item_of(bands, offset=None)
+    with pytest.raises(RadiometryError, match=r"x_B02\.tif: with scale 0\.0001 and offset -0\.1"):
+        item_of(bands, offset=-0.1)
+    small = SceneGrid(32633, 300_000, 5_800_020, 20, 20, 60)
+    mask = write_raster(tmp_path / "m.tif", np.zeros((20, 20), dtype=np.uint8), small)
+    with pytest.raises(SceneError, match=r"m\.tif does not cover its scene"):
+        item_of(bands, mask={"path": str(mask)})
+    for pixel_m, problem in ((30, "has pixels of 30 m"), (60, "covers other ground")):
+        grid = SceneGrid(32633, 310_000, 5_800_020, 40, 40, pixel_m)
+        write_raster(bands / "x_B11.tif", positions(grid), grid)
+        with pytest.raises(SceneError, match=rf"x_B11\.tif {problem}"):
             item_of(bands)
-    else:
-        assert item_of(bands)["assets"]["B11"]["nodata"] == 0
-
-
-@pytest.mark.parametrize(
-    ("grid", "covers"),
-    [
-        (SceneGrid(32633, 300_000, 5_800_020, 22, 20, 60), True),
-        (SceneGrid(32633, 290_000, 5_810_000, 500, 500, 60), True),
-        (SceneGrid(32633, 300_060, 5_799_960, 130, 112), True),
-        (SceneGrid(32632, 300_000, 5_800_020, 22, 20, 60), False),
-        (SceneGrid(32633, 300_070, 5_800_020, 22, 20, 60), False),
-        (SceneGrid(32633, 300_000, 5_800_020, 20, 20, 60), False),
-    ],
-)
-def test_a_mask_covers_its_scene(bands: Path, tmp_path: Path, grid: SceneGrid, *, covers: bool) -> None:
-    values = np.zeros((grid.height, grid.width), dtype=np.uint8)
-    mask = write_raster(tmp_path / "m.tif", values, grid)
-    if covers:
-        assert "mask" in item_of(bands, mask={"path": str(mask)})["assets"]
-    else:
-        with pytest.raises(SceneError, match=r"m\.tif does not cover its scene \(EPSG:32633, bounds 3"):
-            item_of(bands, mask={"path": str(mask)})
 
 
 def test_a_mask_that_is_missing(bands: Path) -> None:

@@ -58,6 +58,20 @@ def test_the_noise_of_floats_grows_no_window():
     assert touched(x, [60.0, 60.0], [32633] * 2, 120.0, [True, False], [False, True]) == [False] * 2
 
 
+def test_windows_meet_across_the_sheets_of_the_lattice():
+    # the eight pixels of 60 m around a corner of four sheets and beyond it, and a window across it
+    corner = np.array([3.0, 45.0]) * 2048 * PIXEL
+    steps = np.array([-90.0, -30.0, 30.0, 90.0])
+    x, y = (axis.ravel() for axis in np.meshgrid(corner[0] + steps, corner[1] + steps))
+    near = (abs(x - corner[0]) < 60) & (abs(y - corner[1]) < 60)
+    across = Ground.of(np.append(x, corner[0]), np.append(y, corner[1]), np.full(17, 32633), 60.0)
+    last = np.arange(17) == 16
+    assert across.touched(~last, last).tolist() == [*near.tolist(), False]
+    for pixel in range(16):
+        here = Ground.of(np.append(x, x[pixel]), np.append(y, y[pixel]), np.full(17, 32633), 60.0)
+        assert np.flatnonzero(here.touched(~last, last)).tolist() == [pixel]
+
+
 def test_windows_far_apart_take_no_lattice_between_them():
     x = [300_060.0, 699_900.0, 699_900.0]
     y = [60.0, 9_000_060.0, 9_000_060.0]

@@ -249,6 +249,15 @@ def test_the_item_describes_every_file_and_is_valid_stac(mapped, scene):
     catalog.validate()
 
 
+def test_a_catalog_cannot_name_a_folder_outside_of_its_own(tmp_path):
+    hrefs = ["./../...json", "./a/b.json", "../a/a.json", "./a/a.json", "/a/a.json"]
+    links = [{"rel": "item", "href": href} for href in hrefs]
+    (tmp_path / "catalog.json").write_text(json.dumps({"links": links}))
+    assert catalogued(tmp_path) == ["a"]
+    (tmp_path / "catalog.json").write_text("no json")
+    assert catalogued(tmp_path) == []
+
+
 def test_the_item_names_the_classes_and_their_colours(mapped):
     item = json.loads((mapped / "s.1.json").read_text())
     classes = item["assets"]["classmap"]["classification:classes"]

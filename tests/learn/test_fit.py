@@ -10,7 +10,8 @@ import torch
 from pipeline.config import ComputeConf, ConvolutionConf, DenseConf, NetworkConf, PoolConf, TrainConf
 from pipeline.errors import ConfigError, NetworkError
 from pipeline.learn.dense import batched_probabilities
-from pipeline.learn.fit import fit
+from pipeline.learn.fit import Choice, fit
+from pipeline.learn.history import Epoch
 from tests.learners import training_data
 
 CPU = ComputeConf(accelerator="cpu")
@@ -47,10 +48,10 @@ def test_a_separable_world_is_learnt(tmp_path, bands):
     assert accuracy(fit(data, conf(), CPU), data) >= 0.95
 
 
-@pytest.mark.parametrize("network", ["modern", "lenet5"])
-def test_the_presets_learn_a_separable_world(tmp_path, network):
+@pytest.mark.parametrize(("network", "epochs"), [("modern", 6), ("lenet5", 20)])
+def test_the_presets_learn_a_separable_world(tmp_path, network, epochs):
     data = training_data(tmp_path, bands=4, patch_px=16)
-    assert accuracy(fit(data, conf(network=network, epochs=30, patience=30), CPU), data) >= 0.95
+    assert accuracy(fit(data, conf(network=network, epochs=epochs, patience=epochs), CPU), data) >= 0.95
 
 
 def test_shuffled_labels_stay_at_chance(tmp_path):
@@ -109,12 +110,33 @@ def test_the_epoch_that_validates_best_is_kept_and_training_stops_after_it(
     scores = [sign * getattr(row, f"validation_{monitor}") for row in result.history]
     good = [epoch for epoch, score in enumerate(scores, 1) if score >= max(scores) - tolerance]
     assert result.best == result.history[good[-1] - 1]
-    assert len(result.history) == scores.index(max(scores)) + 1 + 4 < 60
+    assert len(result.history) == result.best.epoch + 4 < 60
     shares = batched_probabilities(result.classifier, data.store.chunks(data.validation))
     labels = data.store.patches["label"][data.validation]
     right = shares.argmax(axis=1) == labels
     recalls = [right[labels == label].mean() for label in range(3)]
     assert np.mean(recalls) == pytest.approx(result.best.validation_balanced_accuracy, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("monitor", "tolerance", "scores", "expected"),
+    [
+        ("balanced_accuracy", 0.0, [0.5, 0.7, 0.6, 0.7, 0.65], 4),
+        ("balanced_accuracy", 0.05, [0.5, 0.7, 0.66, 0.64], 3),
+        # the second epoch was near the best one of its time, but that was beaten by far
+        ("balanced_accuracy", 0.05, [0.5, 0.48, 0.7, 0.6], 3),
+        ("loss", 0.05, [1.0, 0.8, 0.84, 0.9], 3),
+        ("loss", 0.0, [1.0, 0.8, 0.84, 0.9], 2),
+    ],
+)
+def test_of_the_epochs_near_the_best_the_last_is_kept(monitor, tolerance, scores, expected):
+    choice, module = Choice(conf(monitor=monitor, tolerance=tolerance)), torch.nn.Linear(1, 1)
+    for epoch, score in enumerate(scores, 1):
+        torch.nn.init.constant_(module.weight, epoch)
+        loss, balanced = (score, 0.0) if monitor == "loss" else (0.0, score)
+        choice.offer(Epoch(epoch, 0.0, loss, 0.0, balanced, 0.0), module)
+    assert choice.row.epoch == expected
+    assert choice.restore(module).weight.item() == expected
 
 
 def test_the_history_is_handed_out_as_it_comes(tmp_path):

@@ -179,7 +179,10 @@ def grows(network: NetworkConf, patch_px: int) -> bool:
 
 
 def test_the_output_sees_the_patch_and_no_more():
-    assert plan(PRESETS["modern"], 13, 16, 8)[-1].field_px == 14  # the odd last row and column fall off
+    halving = ConvolutionConf(filters=1, kernel=3, pool=PoolConf(size=2))
+    layers = plan(NetworkConf(convolutions=[halving, halving]), 1, 16, 2)
+    assert layers[-2].output.height == 2
+    assert layers[-1].field_px == 14  # the second pooling passes over the last row and column
     assert plan(LENET5, 13, 32, 8)[-1].field_px == 32
     padded = NetworkConf(convolutions=[ConvolutionConf(filters=1, kernel=5, padding=2)] * 6)
     assert plan(padded, 1, 16, 2)[-1].field_px == 16

@@ -60,6 +60,27 @@ def test_training_sees_augmented_patches_with_their_holes_filled(monkeypatch):
     assert torch.equal(values[:, 0], image[:, 0].float())
 
 
+def test_the_running_mean_of_the_weights_follows_them(monkeypatch):
+    made = task(ema=0.9)
+    expected = {name: value.clone() for name, value in made.kept.state_dict().items()}
+    assert all(torch.equal(value, expected[name]) for name, value in made.model.state_dict().items())
+    for step in (1, 50, 1000):
+        monkeypatch.setattr(PatchClassification, "global_step", step)
+        for value in made.model.state_dict().values():
+            value.copy_(torch.randn(value.shape) if value.is_floating_point() else value + 1)
+        made.on_train_batch_end(None, {}, 0)
+        decay = min(0.9, (1 + step) / (10 + step))
+        for name, value in made.model.state_dict().items():
+            mixed = decay * expected[name] + (1 - decay) * value
+            expected[name] = mixed if value.is_floating_point() else value
+            torch.testing.assert_close(made.kept.state_dict()[name], expected[name])
+
+
+def test_without_a_running_mean_the_weights_themselves_are_kept():
+    made = task(ema=0.0)
+    assert made.kept is made.model
+
+
 def test_hyperparameters_are_plain_values():
     kinds = {type(value) for value in task().hparams.values()}
     assert kinds <= {str, int, float, bool, list, type(None)}

@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import shutil
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -12,7 +17,13 @@ from pipeline.learn.history import read_history
 from pipeline.stages.train import run
 from tests.stores import make_split, make_store
 
+# what MLflow and SQLAlchemy have to say to each other
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:mlflow")
+
 OWN = """
+epochs: 4
+batch_size: 32
+lr: 0.01
 network:
   activation: tanh
   convolutions:
@@ -20,74 +31,86 @@ network:
     - {filters: 12, kernel: 3, stride: 2}
   dense: [{units: 16, dropout: 0.1}]
 """
-QUICK = "epochs: 4\nbatch_size: 32\nlr: 0.01\n"
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    """A store, its split and an MLflow store."""
+    folder = tmp_path_factory.mktemp("train")
+    store = make_store(folder / "patches")
+    make_split(folder / "split", store)
+    (folder / "compute.yaml").write_text("accelerator: cpu\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+        patch.chdir(folder)  # where MLflow keeps the artifacts of such a store
+        yield folder
 
 
 @pytest.fixture
-def inputs(tmp_path, monkeypatch):
-    """A store and a split, and a folder to write to, which is the working directory."""
-    store = make_store(tmp_path / "patches")
-    make_split(tmp_path / "split", store)
-    (tmp_path / "compute.yaml").write_text("accelerator: cpu\n")
-    (tmp_path / "work").mkdir()
-    monkeypatch.chdir(tmp_path / "work")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+def place(tmp_path, monkeypatch):
+    """An empty working directory."""
+    monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def train(folder, conf):
-    (folder / "train.yaml").write_text(conf)
-    run(
-        folder / "train.yaml",
-        folder / "patches",
-        folder / "split",
-        folder / "work" / "models",
-        folder / "compute.yaml",
-    )
-    return PatchClassifier.load(folder / "work" / "models")
+def train(inputs, conf, out=Path("models"), **changes):
+    """Run the stage in the working directory; the conf is written beside the store."""
+    path = inputs / "train.yaml"
+    path.write_text(conf)
+    given = {"store": inputs / "patches", "split": inputs / "split"} | changes
+    run(path, given["store"], given["split"], out, inputs / "compute.yaml")
+    return PatchClassifier.load(out)
 
 
-def test_a_network_from_yaml_is_trained_and_written(inputs, capsys):
-    classifier = train(inputs, QUICK + OWN)
-    out = capsys.readouterr().out
-    models = inputs / "work" / "models"
-    assert {path.name for path in models.iterdir()} >= {
+@pytest.fixture(scope="module")
+def trained(inputs):
+    """The folder of a model of a network composed in YAML, and what was printed."""
+    with redirect_stdout(StringIO()) as printed:
+        train(inputs, OWN, inputs / "models")
+    return inputs / "models", printed.getvalue()
+
+
+def test_a_network_from_yaml_is_trained_and_written(trained):
+    models, out = trained
+    files = {path.relative_to(models).as_posix() for path in models.rglob("*") if path.is_file()}
+    assert files == {
         "weights.safetensors",
         "model.json",
         "history.csv",
         "layers.txt",
+        "run.json",
+        "figures/curves.png",
+        "figures/filters.png",
+        "figures/layers.png",
     }
-    assert (models / "layers.txt").read_text() in out
-    assert out.index("convolution 2") < out.index("validates best")
+    layers = (models / "layers.txt").read_text()
+    assert "8 of 3 x 3, padding 1, tanh" in layers
+    assert out.index(layers) < out.index("kept epoch")
     assert [row.epoch for row in read_history(models / "history.csv")] == [1, 2, 3, 4]
-    settings = TrainConf(
-        **{"epochs": 4, "batch_size": 32, "lr": 0.01, "network": classifier.meta.network},
-    )
-    assert classifier.meta.hashes.conf == sha256_of_value(settings.model_dump(mode="json"))
-    assert [path.name for path in (inputs / "work").iterdir()] == ["models"]
 
 
-@pytest.mark.parametrize(
-    ("bands", "expected"),
-    [
-        ("rgb", ["B04", "B03", "B02"]),
-        ("10m", ["B02", "B03", "B04", "B08"]),
-        ("[B08]", ["B08"]),
-        ("[B08, B02, B04]", ["B08", "B02", "B04"]),
-    ],
-)
-def test_a_choice_of_bands_is_trained_on(inputs, bands, expected):
-    classifier = train(inputs, f"{QUICK}bands: {bands}\nnetwork: lenet5\n")
-    assert classifier.meta.bands == expected
-    pixels = np.load(inputs / "patches" / "pixels.npy")[:10, : len(expected)]
+def test_the_model_says_what_it_was_made_from(trained):
+    meta = PatchClassifier.load(trained[0]).meta
+    settings = TrainConf(epochs=4, batch_size=32, lr=0.01, network=meta.network)
+    assert meta.hashes.conf == sha256_of_value(settings.model_dump(mode="json"))
+    assert meta.bands == ["B02", "B03", "B04", "B08"]
+    assert meta.preset == "own"
+
+
+def test_the_same_conf_gives_the_same_model(trained, inputs, place):
+    again = train(inputs, "# with a comment\n" + OWN).meta
+    assert again == PatchClassifier.load(trained[0]).meta
+    assert [path.name for path in place.iterdir()] == ["models"]
+
+
+@pytest.mark.usefixtures("place")
+def test_a_choice_of_bands_is_trained_on(inputs):
+    conf = "bands: rgb\nnetwork: lenet5\nepochs: 1\nbatch_size: 32\n"
+    classifier = train(inputs, conf)
+    assert classifier.meta.bands == ["B04", "B03", "B02"]
+    assert classifier.meta.preset == "lenet5"
+    pixels = np.load(inputs / "patches" / "pixels.npy")[:10, :3]
     assert batched_probabilities(classifier, [pixels]).shape == (10, 3)
-
-
-def test_the_same_conf_gives_the_same_model(inputs):
-    first = train(inputs, QUICK + OWN).meta
-    second = train(inputs, QUICK + OWN).meta
-    assert first == second
-    assert train(inputs, QUICK + OWN + "seed: 1\n").meta.weights_sha256 != first.weights_sha256
 
 
 @pytest.mark.parametrize(
@@ -103,30 +126,33 @@ def test_the_same_conf_gives_the_same_model(inputs):
         ("lr: fast", ConfigError, r"train\.yaml: key 'lr' is 'fast'"),
     ],
 )
-def test_what_cannot_be_trained_is_refused_and_nothing_is_written(inputs, conf, error, message):
+def test_what_cannot_be_trained_is_refused_and_nothing_is_written(inputs, place, conf, error, message):
     with pytest.raises(error, match=message):
         train(inputs, conf)
-    assert list((inputs / "work").iterdir()) == []
+    assert list(place.iterdir()) == []
 
 
-def test_a_model_stays_where_a_later_training_fails(inputs):
-    before = train(inputs, QUICK + OWN).meta
+def test_a_model_stays_where_a_later_training_fails(trained, inputs, place):
+    shutil.copytree(trained[0], place / "models")
+    before = {path: path.read_bytes() for path in place.rglob("*.*")}
     with pytest.raises(ConfigError, match="diverged"):
-        train(inputs, "lr: 1.0e+30\nbatch_size: 32" + OWN)
-    assert PatchClassifier.load(inputs / "work" / "models").meta == before
+        train(inputs, OWN.replace("0.01", "1.0e+30"))
+    assert {path: path.read_bytes() for path in place.rglob("*.*")} == before
 
 
-def test_a_split_of_another_store_is_refused(inputs):
-    make_store(inputs / "other" / "patches", seed=1)
-    (inputs / "patches").rename(inputs / "patches-before")
-    (inputs / "other" / "patches").rename(inputs / "patches")
+def test_a_split_of_another_store_is_refused(inputs, place):
+    make_store(place / "patches", seed=1)
     with pytest.raises(StoreError, match="splits another store"):
-        train(inputs, QUICK)
+        train(inputs, OWN, store=place / "patches")
 
 
-def test_a_split_without_validation_is_refused(inputs):
-    store = make_store(inputs / "more" / "patches")
-    make_split(inputs / "more" / "split", store, ["train"] * len(store))
-    (inputs / "more" / "compute.yaml").write_text("")
+def test_a_split_without_validation_is_refused(inputs, place):
+    store = make_store(place / "patches")
+    make_split(place / "split", store, ["train"] * len(store))
     with pytest.raises(SplitError, match=r"validation part .* has no patches"):
-        train(inputs / "more", QUICK)
+        train(inputs, OWN, store=place / "patches", split=place / "split")
+
+
+def test_a_missing_store_is_named(inputs, place):
+    with pytest.raises(StoreError, match=r"meta\.json does not exist; run `tile` first"):
+        train(inputs, OWN, store=place / "nowhere")
