@@ -131,8 +131,8 @@ def make_project(folder: Path) -> Project:
         (project.path / "data" / "own" / name).mkdir(parents=True)
         (project.path / "data" / "own" / name / ".gitkeep").touch()
     _copy(DEMO / "labels", project.path / "data" / "demo" / "labels")
-    for name in SCENES:
-        _crop(project.path / "data" / "demo" / "scenes" / name, *SCENES[name])
+    for name, (row, col) in SCENES.items():
+        _crop(project.path / "data" / "demo" / "scenes" / name, row, col)
     for name, text in CONF.items():
         project.conf(name, text.replace("{scenes}", scene_entry("east")))
     project.run("git", "init", "--quiet", "--initial-branch", "main")

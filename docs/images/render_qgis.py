@@ -1,4 +1,4 @@
-"""Draws docs/images/qgis.png in QGIS as it opens the class map: layer, style and legend untouched.
+"""Draws docs/images/qgis.png in QGIS as it opens the class map: style and legend untouched.
 
 Run with the Python that QGIS belongs to: /usr/bin/python3 docs/images/render_qgis.py MAP.tif OUT.png
 """
@@ -8,60 +8,45 @@ import sys
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
-from qgis.core import (
-    QgsApplication,
-    QgsLayout,
-    QgsLayoutExporter,
-    QgsLayoutItemLabel,
-    QgsLayoutItemLegend,
-    QgsLayoutItemMap,
-    QgsLayoutPoint,
-    QgsLayoutSize,
-    QgsProject,
-    QgsRasterLayer,
-    QgsUnitTypes,
-)
-from qgis.PyQt.QtGui import QFont
+from qgis.core import QgsApplication, QgsMapRendererParallelJob, QgsMapSettings, QgsRasterLayer
+from qgis.PyQt.QtCore import QSize
+from qgis.PyQt.QtGui import QColor, QFont, QImage, QPainter
 
-MM = QgsUnitTypes.LayoutMillimeters
+WIDTH, HEIGHT, LEGEND, TOP = 1000, 505, 190, 34
 
 
-def place(layout, item, x, y, width, height):
-    layout.addLayoutItem(item)
-    item.attemptMove(QgsLayoutPoint(x, y, MM))
-    item.attemptResize(QgsLayoutSize(width, height, MM))
+def rendered(layer):
+    settings = QgsMapSettings()
+    settings.setLayers([layer])
+    settings.setDestinationCrs(layer.crs())
+    settings.setExtent(layer.extent())
+    settings.setOutputSize(QSize(WIDTH, HEIGHT))
+    settings.setBackgroundColor(QColor("white"))
+    job = QgsMapRendererParallelJob(settings)
+    job.start()
+    job.waitForFinished()
+    return job.renderedImage()
 
 
-def render(tif, out):
+def draw(tif, out):
     layer = QgsRasterLayer(tif, "Class map")
     if not layer.isValid():
         sys.exit(f"{tif} cannot be opened by QGIS")
-    project = QgsProject.instance()
-    project.addMapLayer(layer)
-    project.setCrs(layer.crs())
-    layout = QgsLayout(project)
-    layout.initializeDefaults()
-    layout.pageCollection().page(0).setPageSize(QgsLayoutSize(250, 110, MM))
-    view = QgsLayoutItemMap(layout)
-    place(layout, view, 4, 12, 182, 94)
-    view.setCrs(layer.crs())
-    view.setLayers([layer])
-    view.zoomToExtent(layer.extent())
-    view.setFrameEnabled(True)
-    legend = QgsLayoutItemLegend(layout)
-    legend.setLinkedMap(view)
-    place(layout, legend, 190, 10, 48, 90)
-    title = QgsLayoutItemLabel(layout)
-    title.setText(f"{os.path.basename(tif)}, {layer.crs().authid()}, as QGIS opens it")
-    title.setFont(QFont("DejaVu Sans", 10))
-    place(layout, title, 4, 3, 230, 8)
-    settings = QgsLayoutExporter.ImageExportSettings()
-    settings.dpi = 130
-    QgsLayoutExporter(layout).exportToImage(out, settings)
+    page = QImage(WIDTH + LEGEND, HEIGHT + TOP + 6, QImage.Format_RGB32)
+    page.fill(QColor("white"))
+    painter = QPainter(page)
+    painter.setFont(QFont("DejaVu Sans", 11))
+    painter.drawText(6, 22, f"{os.path.basename(tif)}, {layer.crs().authid()}, as QGIS opens it")
+    painter.drawImage(6, TOP, rendered(layer))
+    for place, (label, color) in enumerate(layer.legendSymbologyItems()):
+        y = TOP + 24 * place
+        painter.fillRect(WIDTH + 20, y, 22, 15, color)
+        painter.drawText(WIDTH + 50, y + 13, label)
+    painter.end()
+    page.save(out)
 
 
 application = QgsApplication([], False)
 application.initQgis()
-render(*sys.argv[1:3])
-QgsProject.instance().clear()
+draw(*sys.argv[1:3])
 application.exitQgis()
