@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -132,3 +132,26 @@ def relative_href(target: Path, folder: Path) -> str:
     A `target` that is a link keeps its own place: what it points to may lie outside the repository.
     """
     return Path(os.path.relpath(target, folder)).as_posix()
+
+
+def unwatched(folder: Path, sources: Sequence[Path]) -> str | None:
+    """Why DVC, which watches `sources`, would not notice a change of a file in `folder`.
+
+    It follows linked files in a source, but no linked folders. None where it would notice, or where
+    there are no sources: then nobody asks.
+    """
+    if not sources:
+        return None
+    lexical = Path(os.path.normpath(folder.absolute()))
+    if not any(lexical.is_relative_to(os.path.normpath(source.absolute())) for source in sources):
+        folders = " or ".join(str(source) for source in sources)
+        return (
+            f"lies outside of {folders}, where DVC would not notice that it changes; put or link it "
+            f"under {sources[-1]}"
+        )
+    if not any(lexical.resolve().is_relative_to(source.resolve()) for source in sources):
+        return (
+            "goes through a linked folder, where DVC would not notice that it changes; make it a real "
+            "folder with links to the files"
+        )
+    return None

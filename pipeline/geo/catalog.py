@@ -35,11 +35,15 @@ from pipeline.geo.scene import CATALOG, INVALID_VALUES, MASK, BandFile, ten_metr
 EXTENSIONS = [
     "https://stac-extensions.github.io/eo/v2.0.0/schema.json",
     "https://stac-extensions.github.io/file/v2.1.0/schema.json",
-    "https://stac-extensions.github.io/grid/v1.1.0/schema.json",
-    "https://stac-extensions.github.io/processing/v1.2.0/schema.json",
     "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
     "https://stac-extensions.github.io/raster/v2.0.0/schema.json",
 ]
+OPTIONAL_EXTENSIONS = {
+    "grid:code": "https://stac-extensions.github.io/grid/v1.1.0/schema.json",
+    "processing:level": "https://stac-extensions.github.io/processing/v1.2.0/schema.json",
+    "s2:processing_baseline": "https://stac-extensions.github.io/sentinel-2/v1.0.0/schema.json",
+}
+"""Named only by an Item with the property: the one of `grid` requires it."""
 _SUFFIXES = {".jp2", ".tif", ".tiff"}
 _MEDIA = {".jp2": pystac.MediaType.JPEG2000}
 _BAND = re.compile(r"(?:^|[^A-Za-z0-9])(B\d\d|B8A)(?:_[126]0m)?$", re.IGNORECASE)
@@ -157,13 +161,14 @@ def _bare_item(conf: SceneConf, grid: SceneGrid) -> pystac.Item:
         "grid:code": f"MGRS-{match[1]}" if (match := _MGRS.search(conf.id)) else None,
     }
     properties |= {key: value for key, value in optional.items() if value is not None}
+    stated = sorted(properties.keys() & OPTIONAL_EXTENSIONS)
     return pystac.Item(
         conf.id,
         mapping(footprint),
         list(footprint.bounds),
         conf.datetime.astimezone(UTC),
         properties,
-        stac_extensions=EXTENSIONS,
+        stac_extensions=EXTENSIONS + [OPTIONAL_EXTENSIONS[key] for key in stated],
     )
 
 

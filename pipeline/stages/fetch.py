@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pystac
 
 from pipeline.config import FetchConf, SceneConf, load
 from pipeline.errors import SceneError
-from pipeline.files import publish
+from pipeline.files import publish, unwatched
 from pipeline.geo.catalog import moved_item, scene_item, write_catalog
 
 
@@ -53,21 +52,10 @@ def _described(scene: SceneConf, folder: Path, what: str) -> pystac.Item:
 
 
 def _require_inside(scene: SceneConf, sources: Sequence[Path], conf: Path) -> None:
-    """Refuse pixels that DVC does not watch: it follows linked files in a source, no linked folders."""
+    """Refuse pixels that DVC does not watch."""
     named = {scene.path: Path(scene.path)}
     if scene.mask is not None:
         named[scene.mask.path] = Path(scene.mask.path).parent
     for path, folder in named.items():
-        lexical = Path(os.path.normpath(folder.absolute()))
-        inside = [s for s in sources if lexical.is_relative_to(os.path.normpath(s.absolute()))]
-        if sources and not inside:
-            folders = " or ".join(str(source) for source in sources)
-            raise SceneError(
-                f"{conf}: the path {path!r} of scene {scene.id} lies outside of {folders}, where DVC "
-                f"would not notice that it changes; put or link it under {sources[-1]}."
-            )
-        if inside and not any(lexical.resolve().is_relative_to(s.resolve()) for s in sources):
-            raise SceneError(
-                f"{conf}: the path {path!r} of scene {scene.id} goes through a linked folder, where "
-                "DVC would not notice that it changes; make it a real folder with links to the files."
-            )
+        if reason := unwatched(folder, sources):
+            raise SceneError(f"{conf}: the path {path!r} of scene {scene.id} {reason}.")

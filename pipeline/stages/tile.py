@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from pipeline.config import ClassesConf, LabelConf, TileConf, load, load_compute
 from pipeline.errors import ConfigError, LabelError, SceneError
-from pipeline.files import publish, require_space, sha256_of, write_json
+from pipeline.files import publish, require_space, sha256_of, unwatched, write_json
 from pipeline.geo.bands import BANDS, select
 from pipeline.geo.labels import labels_on
 from pipeline.geo.patches import PatchWriter, read_patches, store_bytes
@@ -112,14 +112,9 @@ def _bands(tile: TileConf, scenes: list[Scene], conf: Path) -> tuple[str, ...]:
 
 def _require_inside(labels: Sequence[LabelConf], sources: Sequence[Path], conf: Path) -> None:
     for place, label in enumerate(labels):
-        # not resolved: a link inside a source is what DVC follows
-        path = Path(label.path).absolute()
-        if sources and not any(path.is_relative_to(source.absolute()) for source in sources):
-            folders = " or ".join(str(source) for source in sources)
-            raise LabelError(
-                f"{conf}: key 'labels[{place}].path' is {label.path!r}, which lies outside of "
-                f"{folders}, where DVC would not notice that it changes; link or copy it there."
-            )
+        path = Path(label.path)
+        if reason := unwatched(path if path.is_dir() else path.parent, sources):
+            raise LabelError(f"{conf}: key 'labels[{place}].path' is {label.path!r}, which {reason}.")
 
 
 def _require_one_level(scenes: list[Scene]) -> None:

@@ -100,7 +100,7 @@ def test_no_pixel_of_60_m_is_in_two_parts_and_nothing_gives_way_without_need(wor
         assert here & others or (block[row] != "train" and not on_grid[row])
 
 
-@quick
+@settings(quick, max_examples=30)
 @given(world=worlds(), folds=st.integers(2, 5), seed=st.integers(0, 50))
 def test_folds_test_each_patch_of_the_cell_grid_exactly_once(world, folds, seed):
     patches, side, block_m = world

@@ -114,6 +114,8 @@ def test_an_item_says_all_that_is_known(bands: Path) -> None:
         "proj:shape": [132, 120],
         "proj:transform": [10.0, 0.0, 300_000.0, 0.0, -10.0, 5_800_020.0],
     }
+    prefixes = [url.removesuffix("/schema.json").split("/")[-2] for url in item["stac_extensions"]]
+    assert prefixes == ["eo", "file", "projection", "raster", "grid", "processing", "sentinel-2"]
     assert list(item["assets"]) == ["B02", "B05", "B09"]
     path = bands / "x_B09.tif"
     assert item["assets"]["B09"] == {
@@ -138,6 +140,9 @@ def test_what_is_not_known_is_not_said(bands: Path) -> None:
     assert set(properties) == {
         "datetime", "gsd", "instruments", "proj:code", "proj:shape", "proj:transform"
     }  # fmt: skip
+    # the schema of the grid extension requires its property
+    for prefix in ("grid", "processing", "sentinel-2"):
+        assert not any(prefix in url for url in item_of(bands)["stac_extensions"])
 
 
 @pytest.mark.parametrize(

@@ -97,9 +97,15 @@ def test_the_test_part_changes_nothing(tmp_path):
     assert same(weights(before), weights(after))
 
 
-@pytest.mark.parametrize("ema", [0.0, 0.9])
-@pytest.mark.parametrize("tolerance", [0.0, 0.05])
-@pytest.mark.parametrize(("monitor", "sign"), [("balanced_accuracy", 1), ("loss", -1)])
+@pytest.mark.parametrize(
+    ("monitor", "sign", "tolerance", "ema"),
+    [
+        ("balanced_accuracy", 1, 0.0, 0.0),
+        ("balanced_accuracy", 1, 0.05, 0.9),
+        ("loss", -1, 0.0, 0.9),
+        ("loss", -1, 0.005, 0.0),
+    ],
+)
 def test_the_epoch_that_validates_best_is_kept_and_training_stops_after_it(
     tmp_path, monitor, sign, tolerance, ema
 ):
