@@ -5,6 +5,7 @@ Run with the Python that QGIS belongs to: /usr/bin/python3 docs/images/render_qg
 
 import os
 import sys
+from pathlib import Path
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
@@ -16,6 +17,7 @@ WIDTH, HEIGHT, LEGEND, TOP = 1000, 505, 190, 34
 
 
 def rendered(layer):
+    """The picture of a layer."""
     settings = QgsMapSettings()
     settings.setLayers([layer])
     settings.setDestinationCrs(layer.crs())
@@ -29,6 +31,7 @@ def rendered(layer):
 
 
 def draw(tif, out):
+    """The picture of a map beside its legend."""
     layer = QgsRasterLayer(tif, "Class map")
     if not layer.isValid():
         sys.exit(f"{tif} cannot be opened by QGIS")
@@ -36,7 +39,7 @@ def draw(tif, out):
     page.fill(QColor("white"))
     painter = QPainter(page)
     painter.setFont(QFont("DejaVu Sans", 11))
-    painter.drawText(6, 22, f"{os.path.basename(tif)}, {layer.crs().authid()}, as QGIS opens it")
+    painter.drawText(6, 22, f"{Path(tif).name}, {layer.crs().authid()}, as QGIS opens it")
     painter.drawImage(6, TOP, rendered(layer))
     for place, (label, color) in enumerate(layer.legendSymbologyItems()):
         y = TOP + 24 * place

@@ -43,7 +43,9 @@ def description(
         f"{meta.geometry.patch_px} px, cells of {meta.geometry.cell_px} px.",
         "",
         _against(network, {other: scores[other] for other in others}),
+        "",
         _worst(network, meta),
+        "",
         caveat(store),
         "",
         f"**Data.** {_scenes(meta)}; {len(split.rows('train')):,} training, "

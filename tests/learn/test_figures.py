@@ -108,7 +108,7 @@ def test_curves_follow_the_history(epochs):
     figure = figures.curves(rows, epochs)
     assert_legible(figure)
     loss, accuracy = figure.axes
-    lines = {line.get_label(): line.get_ydata().tolist() for line in loss.lines}
+    lines = {line.get_label(): list(line.get_ydata()) for line in loss.lines}
     assert lines["train"] == [row.train_loss for row in rows]
     assert lines["validation"] == [row.validation_loss for row in rows]
     assert accuracy.lines[1].get_ydata()[-1] == rows[-1].validation_balanced_accuracy
