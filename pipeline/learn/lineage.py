@@ -22,7 +22,8 @@ _EXPERIMENT = "DVC_EXP_NAME"
 def run_name(conf: TrainConf, bands: Sequence[str], scenes: Sequence[str]) -> str:
     """Preset, bands, scenes: `modern, 13 bands, T33UUU_20170216T102101`; then the DVC experiment."""
     preset, _ = resolve(conf.network)
-    seen = conf.bands if isinstance(conf.bands, str) and conf.bands != "all" else f"{len(bands)} bands"
+    named_choice = isinstance(conf.bands, str) and conf.bands != "all"
+    seen = conf.bands if named_choice else f"{len(bands)} band{'s' if len(bands) > 1 else ''}"
     named = ", ".join(scenes[:_NAMED_SCENES])
     more = f" and {len(scenes) - _NAMED_SCENES} more" if len(scenes) > _NAMED_SCENES else ""
     experiment = os.environ.get(_EXPERIMENT)

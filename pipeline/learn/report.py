@@ -39,7 +39,7 @@ def description(
     name, *others = scores
     network = scores[name]
     lines = [
-        f"**{meta.preset}** on {len(meta.bands)} bands ({', '.join(meta.bands)}), patches of "
+        f"**{meta.preset}** on the bands {', '.join(meta.bands)}, patches of "
         f"{meta.geometry.patch_px} px, cells of {meta.geometry.cell_px} px.",
         "",
         _against(network, {other: scores[other] for other in others}),

@@ -48,7 +48,7 @@ def test_parameters_are_all_that_was_set(parted):
     )
 
 
-def test_tags_tell_inputs_apart(parted, tmp_path, monkeypatch):
+def test_tags_tell_inputs_apart(parted, monkeypatch):
     monkeypatch.delenv("DVC_EXP_NAME", raising=False)
     data, split = parted
     found = tags(data, split, TrainConf())

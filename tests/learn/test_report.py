@@ -32,7 +32,7 @@ def said(tmp_path):
 
 def test_it_tells_data_split_result_and_worst_confusion(said):
     text = said()
-    assert "**modern** on 3 bands (B01, B02, B03), patches of 16 px, cells of 8 px." in text
+    assert "**modern** on the bands B01, B02, B03, patches of 16 px, cells of 8 px." in text
     assert "Accuracy 0.625, balanced 0.667; the better baseline, logistic regression, has 0.875" in text
     assert "0.833 (-0.167 balanced)" in text
     assert "2 patches of C 0 (50% of them) are called C 1." in text
