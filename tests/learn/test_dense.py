@@ -69,6 +69,18 @@ def test_the_caller_s_threads_come_back():
         torch.set_num_threads(before)
 
 
+def test_a_block_runs_on_one_thread():
+    model, threads = classifier(), []
+    model.register_forward_pre_hook(lambda *_: threads.append(torch.get_num_threads()))
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        class_probabilities(model, block(model, 20, 20), 20, 20)
+    finally:
+        torch.set_num_threads(before)
+    assert threads == [1, 1]
+
+
 def test_dropout_rests_while_predicting():
     model = classifier().train()
     pixels = block(model, 2, 2)

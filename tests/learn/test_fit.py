@@ -77,6 +77,15 @@ def test_two_trainings_on_one_machine_give_the_same_weights(tmp_path):
     assert not same(weights(first), weights(other))
 
 
+def test_the_seed_sets_the_first_weights(tmp_path):
+    data = training_data(tmp_path)
+    untrained = {"epochs": 1, "lr": 1e-12, "weight_decay": 0.0, "ema": 0.0}
+    first, other = (
+        fit(data, conf(seed=seed, **untrained), CPU).classifier.network.output.weight for seed in (0, 1)
+    )
+    assert not torch.allclose(first, other, atol=1e-3)
+
+
 def test_loaders_change_nothing(tmp_path):
     data = training_data(tmp_path)
     here, there = (
@@ -122,6 +131,9 @@ def test_the_epoch_that_validates_best_is_kept_and_training_stops_after_it(
     right = shares.argmax(axis=1) == labels
     recalls = [right[labels == label].mean() for label in range(3)]
     assert np.mean(recalls) == pytest.approx(result.best.validation_balanced_accuracy, abs=1e-6)
+    weight = np.array(result.classifier.meta.class_weights)[labels]
+    loss = -np.average(np.log(shares[np.arange(len(labels)), labels]), weights=weight)
+    assert loss == pytest.approx(result.best.validation_loss, abs=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import shutil
+
+import mlflow
+import pytest
+
+from pipeline.config import RegisteredModelConf
+from pipeline.errors import MismatchError, TrackingError
+from pipeline.files import sha256_of
+from pipeline.learn import tracking
+from pipeline.learn.classifier import PatchClassifier
+from tests.learners import model_meta
+from tests.tracked import RECORD, make_models, mlflow_store, track
+
+
+@pytest.fixture
+def store(tmp_path):
+    """A store with two versions of the model; the second one sees other bands."""
+    with mlflow_store(tmp_path / "mlflow"):
+        track(make_models(tmp_path / "first"))
+        track(make_models(tmp_path / "second", model_meta(bands=2), seed=1))
+        yield tmp_path
+
+
+def hash_of(folder):
+    return sha256_of(folder / "weights.safetensors")
+
+
+def test_versions_say_what_they_are(store):
+    first, second = sorted(
+        mlflow.MlflowClient().search_model_versions("name = 'lenscape'"), key=lambda v: int(v.version)
+    )
+    assert (first.tags["bands"], second.tags["bands"]) == ("B01, B02, B03", "B01, B02")
+    assert first.tags["classes"] == "c0, c1, c2, c3"
+    assert first.tags["weights_sha256"] == hash_of(store / "first")
+    assert first.tags["data_sha256"] == "1" * 64
+    assert "uint16 patches (N, 3, 16, 16)" in first.description
+    model = mlflow.MlflowClient().get_registered_model("lenscape")
+    assert "Land-cover classes" in model.description
+
+
+def test_the_first_version_is_the_champion_until_a_person_moves_the_alias(store):
+    assert tracking.find_version("champion").uri == "models:/lenscape/1"
+    mlflow.MlflowClient().set_registered_model_alias("lenscape", "champion", "2")
+    track(make_models(store / "third", seed=2))
+    assert tracking.find_version("champion").uri == "models:/lenscape/2"
+
+
+@pytest.mark.parametrize(
+    "name", ["champion", "1", "models:/lenscape/1", "models:/lenscape@champion", "lenscape@champion"]
+)
+def test_a_version_goes_by_many_names(store, name):
+    found = tracking.find_version(name)
+    run_id = mlflow.MlflowClient().get_model_version("lenscape", "1").run_id
+    assert found == tracking.ModelVersion("models:/lenscape/1", hash_of(store / "first"), run_id)
+
+
+@pytest.mark.parametrize("name", ["3", "0", "winner", "models:/other/1", "models:/", ""])
+def test_a_version_that_is_not_there_is_one_sentence(store, name):
+    del store
+    with pytest.raises(TrackingError, match=r"registry sqlite.* has no version .*Models page"):
+        tracking.find_version(name)
+
+
+def test_a_model_that_somebody_else_registered_is_refused(store):
+    client = mlflow.MlflowClient()
+    source = client.get_model_version("lenscape", "1").source
+    client.create_registered_model("foreign")
+    client.create_model_version("foreign", source)
+    del store
+    with pytest.raises(TrackingError, match="models:/foreign/1 .* has no tag weights_sha256"):
+        tracking.find_version("models:/foreign/1")
+
+
+def pinned(number, sha256):
+    return RegisteredModelConf(uri=f"models:/lenscape/{number}", weights_sha256=sha256)
+
+
+def test_a_registered_model_is_loaded_and_adds_to_its_own_run(store):
+    shutil.rmtree(store / "second")  # what the registry has is enough
+    version = tracking.find_version("2")
+    folder = tracking.registered_model_folder(pinned(2, version.weights_sha256))
+    assert PatchClassifier.load(folder).meta.bands == ["B01", "B02"]
+    with tracking.resume(folder) as run:
+        assert run.run_id == version.run_id
+
+
+def test_another_hash_than_the_pinned_one_is_refused(store):
+    with pytest.raises(MismatchError, match=r"models:/lenscape/2 has weights .* pin it again"):
+        tracking.registered_model_folder(pinned(2, hash_of(store / "first")))
+
+
+def test_a_version_whose_files_are_gone_is_refused(store):
+    version = tracking.find_version("1")
+    shutil.rmtree(store / "mlflow" / "mlartifacts" / version.run_id)
+    with pytest.raises(TrackingError, match=r"files of models:/lenscape/1 .* are gone"):
+        tracking.registered_model_folder(pinned(1, version.weights_sha256))
+
+
+def test_runs_are_found_by_their_weights(store, tmp_path):
+    sha256 = hash_of(store / "first")
+    (run,) = tracking.runs_of_weights(sha256)
+    assert run.name == RECORD.name
+    assert (run.commit, run.dirty) == ("c" * 40, True)
+    assert run.versions == ("models:/lenscape/1",)
+    assert run.replayed_from == ""
+    assert run.started.utcoffset().total_seconds() == 0
+    assert tracking.runs_of_weights("0" * 64) == []
+    with mlflow_store(tmp_path / "clone"):
+        with tracking.resume(store / "first"):
+            pass
+        (replayed,) = tracking.runs_of_weights(sha256)
+        assert replayed.replayed_from == run.run_id
