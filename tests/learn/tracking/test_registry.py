@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import contextmanager
 
 import mlflow
 import pytest
@@ -14,13 +15,27 @@ from tests.learners import model_meta
 from tests.tracked import RECORD, make_models, mlflow_store, track
 
 
-@pytest.fixture
-def store(tmp_path):
+@contextmanager
+def two_versions(folder):
     """A store with two versions of the model; the second one sees other bands."""
-    with mlflow_store(tmp_path / "mlflow"):
-        track(make_models(tmp_path / "first"))
-        track(make_models(tmp_path / "second", model_meta(bands=2), seed=1))
-        yield tmp_path
+    with mlflow_store(folder / "mlflow"):
+        track(make_models(folder / "first"))
+        track(make_models(folder / "second", model_meta(bands=2), seed=1))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """A store to look at."""
+    with two_versions(tmp_path_factory.mktemp("registry")) as folder:
+        yield folder
+
+
+@pytest.fixture
+def own_store(tmp_path):
+    """A store to change."""
+    with two_versions(tmp_path) as folder:
+        yield folder
 
 
 def hash_of(folder):
@@ -40,10 +55,10 @@ def test_versions_say_what_they_are(store):
     assert "Land-cover classes" in model.description
 
 
-def test_the_first_version_is_the_champion_until_a_person_moves_the_alias(store):
+def test_the_first_version_is_the_champion_until_a_person_moves_the_alias(own_store):
     assert tracking.find_version("champion").uri == "models:/lenscape/1"
     mlflow.MlflowClient().set_registered_model_alias("lenscape", "champion", "2")
-    track(make_models(store / "third", seed=2))
+    track(make_models(own_store / "third", seed=2))
     assert tracking.find_version("champion").uri == "models:/lenscape/2"
 
 
@@ -63,13 +78,13 @@ def test_a_version_that_is_not_there_is_one_sentence(store, name):
         tracking.find_version(name)
 
 
-def test_a_model_that_somebody_else_registered_is_refused(store):
+def test_a_model_that_somebody_else_registered_is_refused(own_store):
     client = mlflow.MlflowClient()
     source = client.get_model_version("lenscape", "1").source
     client.create_registered_model("foreign")
     client.create_model_version("foreign", source)
-    del store
-    with pytest.raises(TrackingError, match="models:/foreign/1 .* has no tag weights_sha256"):
+    del own_store
+    with pytest.raises(TrackingError, match=r"models:/foreign/1 .* has no tag weights_sha256"):
         tracking.find_version("models:/foreign/1")
 
 
@@ -77,8 +92,8 @@ def pinned(number, sha256):
     return RegisteredModelConf(uri=f"models:/lenscape/{number}", weights_sha256=sha256)
 
 
-def test_a_registered_model_is_loaded_and_adds_to_its_own_run(store):
-    shutil.rmtree(store / "second")  # what the registry has is enough
+def test_a_registered_model_is_loaded_and_adds_to_its_own_run(own_store):
+    shutil.rmtree(own_store / "second")  # what the registry has is enough
     version = tracking.find_version("2")
     folder = tracking.registered_model_folder(pinned(2, version.weights_sha256))
     assert PatchClassifier.load(folder).meta.bands == ["B01", "B02"]
@@ -91,9 +106,9 @@ def test_another_hash_than_the_pinned_one_is_refused(store):
         tracking.registered_model_folder(pinned(2, hash_of(store / "first")))
 
 
-def test_a_version_whose_files_are_gone_is_refused(store):
+def test_a_version_whose_files_are_gone_is_refused(own_store):
     version = tracking.find_version("1")
-    shutil.rmtree(store / "mlflow" / "mlartifacts" / version.run_id)
+    shutil.rmtree(own_store / "mlflow" / "mlartifacts" / version.run_id)
     with pytest.raises(TrackingError, match=r"files of models:/lenscape/1 .* are gone"):
         tracking.registered_model_folder(pinned(1, version.weights_sha256))
 

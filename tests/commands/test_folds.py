@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import json
+
+import mlflow
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.commands.folds import Plan, run
+from pipeline.learn import tracking
+from pipeline.learn.accuracy import Scores
+from tests.stores import make_store, make_table
+from tests.tracked import mlflow_store
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"
+)
+
+NETWORK = """
+epochs: 3
+batch_size: 32
+lr: 0.01
+network: {convolutions: [{filters: 4, kernel: 3, pool: {size: 2}}], dense: [{units: 8}]}
+"""
+PLAN = Plan(folds=2, seeds=(0, 1))
+MODELS = ["lenet", "other", "majority", "logistic_regression"]
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """A store, the folder of the table, and the client of the MLflow store that it was logged to."""
+    folder = tmp_path_factory.mktemp("folds")
+    store = make_store(folder / "patches", make_table(rows=24, cols=24))
+    (folder / "train.yaml").write_text(NETWORK)
+    (folder / "other.yaml").write_text(NETWORK.replace("filters: 4", "filters: 2"))
+    (folder / "split.yaml").write_text("block_m: 480\nvalidation: 0.25\n")
+    (folder / "compute.yaml").write_text("accelerator: cpu\nworkers: 2\n")
+    networks = [("lenet", folder / "train.yaml"), ("other", folder / "other.yaml")]
+    with mlflow_store(folder):
+        run(
+            networks,
+            PLAN,
+            folder / "split.yaml",
+            folder / "patches",
+            folder / "reports",
+            folder / "compute.yaml",
+        )
+        yield store, folder / "reports", mlflow.MlflowClient(tracking.store_uri())
+
+
+def cells(done):
+    store, folder, _ = done
+    return store, pq.read_table(folder / "folds.parquet").to_pandas()
+
+
+def test_every_cell_of_the_grid_is_tested_once_a_seed(done):
+    store, table = cells(done)
+    on_grid = store.patches["on_grid"]
+    expected = sorted(zip(store.patches["x"][on_grid], store.patches["y"][on_grid], strict=True))
+    for seed in PLAN.seeds:
+        mine = table[table["seed"] == seed]
+        assert sorted(zip(mine["x"], mine["y"], strict=True)) == expected
+        assert set(mine["fold"]) == set(range(PLAN.folds))
+
+
+def test_the_truth_of_each_cell_is_that_of_the_store(done):
+    store, table = cells(done)
+    names = [info.name for info in store.meta.classes]
+    places = zip(store.patches["x"], store.patches["y"], strict=True)
+    truth = {place: names[label] for place, label in zip(places, store.patches["label"], strict=True)}
+    found = [truth[place] for place in zip(table["x"], table["y"], strict=True)]
+    assert found == list(table["truth"])
+
+
+def test_the_figures_are_those_of_the_cells_pooled_by_seed(done):
+    store, table = cells(done)
+    figures = json.loads((done[1] / "folds.json").read_text())
+    names = [info.name for info in store.meta.classes]
+    assert list(figures["models"]) == sorted(MODELS)
+    for model in MODELS:
+        scores = []
+        for seed in PLAN.seeds:
+            mine = table[table["seed"] == seed]
+            truth, said = (
+                np.array([names.index(name) for name in mine[column]]) for column in ("truth", model)
+            )
+            scores.append(Scores.of(truth, said, len(names)))
+        mean = figures["models"][model]
+        for key in ("accuracy", "balanced_accuracy"):
+            assert mean[key] == pytest.approx(np.mean([s.numbers[key] for s in scores]), abs=1e-4)
+
+
+def test_separable_classes_are_learnt_and_the_majority_is_not_enough(done):
+    models = json.loads((done[1] / "folds.json").read_text())["models"]
+    assert models["logistic_regression"]["balanced_accuracy"] > 0.95
+    assert models["majority"]["balanced_accuracy"] < 0.6
+
+
+def test_folds_are_children_of_one_run_and_nothing_is_registered(done):
+    client = done[2]
+    experiment = client.get_experiment_by_name("lenscape").experiment_id
+    runs = client.search_runs([experiment], max_results=1000)
+    children = [r for r in runs if "mlflow.parentRunId" in r.data.tags]
+    (parent,) = (r for r in runs if "mlflow.parentRunId" not in r.data.tags)
+    assert len(children) == PLAN.folds * len(PLAN.seeds) * len(MODELS)
+    assert {r.data.tags["mlflow.parentRunId"] for r in children} == {parent.info.run_id}
+    assert "test/lenet/balanced_accuracy" in parent.data.metrics
+    assert not client.search_registered_models()
