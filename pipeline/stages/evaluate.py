@@ -14,7 +14,7 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from pipeline.config import EvaluateConf, load
-from pipeline.errors import SplitError
+from pipeline.errors import MismatchError, SplitError
 from pipeline.files import publish, write_json
 from pipeline.geo.grid import block_of
 from pipeline.geo.vectors import categorized_qml, squares, write_layer
@@ -84,6 +84,7 @@ def judge(conf: EvaluateConf, model: Path, store: Path, split: Path) -> Judged:
     rows = parted.rows("test")
     if not len(rows):
         raise SplitError(f"the test part of {split} is empty; give `test` more blocks and split again.")
+    _require_split(classifier.meta, parted)
     labels, count = patches.patches["label"], len(classifier.meta.classes)
     chunks = (chunk[:, places] for chunk in patches.chunks(rows))
     probabilities = batched_probabilities(classifier, chunks)
@@ -100,6 +101,16 @@ def judge(conf: EvaluateConf, model: Path, store: Path, split: Path) -> Judged:
     return Judged(patches, parted, classifier.meta, places, rows, probabilities, scores)
 
 
+def _require_split(meta: ModelMeta, split: SplitFolder) -> None:
+    """Refuse a model of another split, whose training patches may be test patches here."""
+    if meta.hashes.split != split.sha256:
+        raise MismatchError(
+            f"the model was trained on the split {meta.hashes.split[:12]}, but {split.folder} is "
+            f"{split.sha256[:12]}, so that its test patches may have trained the model; run `train` on "
+            "this split or name the one that the model was trained on."
+        )
+
+
 def _write(judged: Judged, conf: EvaluateConf, out: Path) -> None:
     network = judged.scores[NETWORK]
     names = [info.name for info in judged.meta.classes]
@@ -110,7 +121,7 @@ def _write(judged: Judged, conf: EvaluateConf, out: Path) -> None:
             "test": network.numbers | {"patches": len(judged.rows)},
             "baseline": {name: judged.scores[name].numbers for name in conf.baselines},
             "classes": {n: vars(s) for n, s in zip(names, network.per_class, strict=True)},
-            "mixed_cells_left_out": left_out["impure"],
+            "mixed_positions_left_out": left_out["impure"],
         },
     )
     header = ("class", "precision", "recall", "f1", "support")
@@ -152,10 +163,7 @@ def _write_errors(path: Path, judged: Judged) -> None:
             "scene": table["scene"],
             "purity": table["purity"].astype(np.float64),
         },
-        geometry=squares(
-            table["x"], table["y"], table["epsg"], geometry.cell_px * geometry.pixel_m
-        ).to_numpy(),
-        crs=squares(table["x"], table["y"], table["epsg"], geometry.pixel_m).crs,
+        geometry=squares(table["x"], table["y"], table["epsg"], geometry.cell_px * geometry.pixel_m),
     )
     legend = [("right", "right", _RIGHT), ("wrong", "wrong", _WRONG)]
     write_layer(path, "errors", frame, categorized_qml("result", legend))

@@ -21,7 +21,6 @@ from pipeline.stages.fetch import run
 from tests.worlds import GRID, position_bands, write_raster
 
 DEMO = Path(__file__).parents[2] / "data" / "demo" / "scenes" / "T33UUU_20170216T102101"
-VIRGINIA = Path(__file__).parents[3] / "shared" / "data" / "virginia_l1c"
 SCENE = "{id: one, path: own/one, datetime: '2021-05-06T10:21:01Z', scale: 0.0001, offset: 0}"
 TRAIN, MAP = Path("out/train"), Path("out/map")
 
@@ -318,28 +317,6 @@ def test_the_demo_scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         native = dataset.read(1, window=((50, 70), (100, 130)))
     squares = native.repeat(2, axis=0).repeat(2, axis=1)
     assert np.array_equal(opened.read(window, ["B11"])[0], squares)
-
-
-@pytest.mark.skipif(not VIRGINIA.is_dir(), reason="needs ../shared/data/virginia_l1c")
-def test_a_scene_whose_grids_begin_at_different_places(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("fetch.yaml").write_text(f"train: [{SCENE.replace('own/one', str(VIRGINIA))}]")
-    run(Path("fetch.yaml"), TRAIN, MAP)
-    (scene,) = open_catalog(TRAIN)
-    fine, coarse = scene.files["B02"].grid, scene.files["B11"].grid
-    assert (fine.x0 - coarse.x0) % 20 == 10
-    pixels = scene.read(Window(500, 500, 6, 7), ["B02", "B11", "B01"])
-    for plane, band in zip(pixels, ("B02", "B11", "B01"), strict=True):
-        with rasterio.open(scene.files[band].href) as dataset:
-            centres = [
-                scene.grid.transform @ (500 + col + 0.5, 500 + row + 0.5)
-                for row in range(6)
-                for col in range(7)
-            ]
-            # GDAL itself says which pixel lies there
-            assert plane.ravel().tolist() == [int(value[0]) for value in dataset.sample(centres)]
 
 
 def test_fetch_loads_no_torch(conf: Write, root: Path) -> None:

@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+import csv
+import json
+
+import geopandas as gpd
+import mlflow
+import numpy as np
+import pytest
+
+from pipeline.config import ComputeConf, EvaluateConf, TrainConf
+from pipeline.errors import MismatchError, SplitError
+from pipeline.learn import tracking
+from pipeline.learn.accuracy import Scores
+from pipeline.learn.classifier import PatchClassifier
+from pipeline.learn.dataset import TrainingData
+from pipeline.learn.dense import batched_probabilities
+from pipeline.learn.fit import fit
+from pipeline.stages import evaluate
+from pipeline.store import PatchStore
+from tests.judged import judged_project
+from tests.stores import BANDS, join, make_split, make_store, make_table
+
+
+SMALL = {
+    "epochs": 1,
+    "batch_size": 64,
+    "network": {"convolutions": [{"filters": 4, "kernel": 3, "pool": {"size": 2}}]},
+}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    with judged_project(tmp_path_factory.mktemp("evaluate")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def truth(project):
+    return project.store.patches["label"][project.split.rows("test")]
+
+
+@pytest.fixture(scope="module")
+def predicted(project):
+    classifier = PatchClassifier.load(project.models)
+    rows = project.split.rows("test")
+    return batched_probabilities(classifier, project.store.chunks(rows)).argmax(axis=1)
+
+
+def rows_of(path):
+    with path.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_metrics_are_those_of_the_test_part(project, truth, predicted):
+    metrics = json.loads((project.reports / "metrics.json").read_text())
+    scores = Scores.of(truth, predicted, 3)
+    assert metrics["test"] == pytest.approx(scores.numbers | {"patches": len(truth)})
+    assert set(metrics["baseline"]) == {"majority", "logistic_regression"}
+    assert metrics["baseline"]["logistic_regression"]["accuracy"] > 0.95  # spectra tell them apart
+    assert metrics["baseline"]["majority"]["balanced_accuracy"] == pytest.approx(1 / 3)
+
+
+def test_every_test_patch_is_a_row_of_the_confusion(project, truth, predicted):
+    names = [info.name for info in project.store.meta.classes]
+    rows = rows_of(project.reports / "confusion.csv")
+    assert [(row["actual"], row["predicted"]) for row in rows] == [
+        (names[t], names[p]) for t, p in zip(truth, predicted, strict=True)
+    ]
+
+
+def test_the_table_of_classes(project, truth, predicted):
+    scores = Scores.of(truth, predicted, 3)
+    for row, mine in zip(rows_of(project.reports / "per_class.csv"), scores.per_class, strict=True):
+        assert float(row["recall"]) == pytest.approx(mine.recall, abs=1e-4)
+        assert int(row["support"]) == mine.support
+
+
+def test_errors_lie_where_the_patches_lie(project, truth, predicted):
+    layer = gpd.read_file(project.reports / "errors.gpkg", layer="errors")
+    rows = project.split.rows("test")
+    assert list(layer["result"] == "wrong") == list(truth != predicted)
+    assert np.allclose(layer.geometry.centroid.x, project.store.patches["x"][rows])
+    assert np.allclose(layer.geometry.centroid.y, project.store.patches["y"][rows])
+    assert set(layer.geometry.area) == {80.0**2}
+    titles = np.array([info.title for info in project.store.meta.classes])
+    assert list(layer["truth"]) == list(titles[truth])
+    assert layer["confidence"].between(33, 100).all()
+
+
+def test_the_run_of_the_model_holds_the_same_figures(project, truth, predicted):
+    run, scores = project.run, Scores.of(truth, predicted, 3)
+    assert run.data.metrics["test/balanced_accuracy"] == pytest.approx(scores.balanced_accuracy)
+    assert "baseline/logistic_regression/accuracy" in run.data.metrics
+    assert f"{scores.accuracy:.3f}" in run.data.tags["mlflow.note.content"]
+    client = mlflow.MlflowClient(tracking.store_uri())
+    figures = {entry.path for entry in client.list_artifacts(run.info.run_id, "figures")}
+    assert {"figures/confusion.png", "figures/per_class.png", "figures/mistakes.png"} <= figures
+    (version,) = client.search_model_versions(f"run_id = '{run.info.run_id}'")
+    assert float(version.tags["balanced_accuracy"]) == pytest.approx(scores.balanced_accuracy, abs=1e-4)
+
+
+def test_a_store_of_other_bands_is_refused_and_the_report_stays(project, tmp_path):
+    other = make_store(tmp_path / "patches", bands=BANDS[:1])
+    make_split(tmp_path / "split", other)
+    before = (project.reports / "metrics.json").read_bytes()
+    with pytest.raises(MismatchError, match="missing"):
+        evaluate.run(
+            project.folder / "evaluate.yaml",
+            project.models,
+            tmp_path / "patches",
+            tmp_path / "split",
+            project.reports,
+        )
+    assert (project.reports / "metrics.json").read_bytes() == before
+
+
+def test_an_empty_test_part_is_refused(project, tmp_path):
+    parts = np.where(project.split.parts == "test", "unused", project.split.parts)
+    make_split(tmp_path / "split", project.store, list(parts))
+    with pytest.raises(SplitError, match="test part"):
+        evaluate.run(
+            project.folder / "evaluate.yaml",
+            project.models,
+            project.store.folder,
+            tmp_path / "split",
+            tmp_path / "reports",
+        )
+    assert not (tmp_path / "reports").exists()
+
+
+def test_a_model_of_another_split_is_refused(project, tmp_path):
+    """Its test patches may have been training patches."""
+    turned = np.roll(project.split.parts, 1)
+    make_split(tmp_path / "split", project.store, list(turned))
+    with pytest.raises(MismatchError, match="may have trained the model"):
+        evaluate.judge(EvaluateConf(), project.models, project.store.folder, tmp_path / "split")
+
+
+def test_the_same_model_gives_the_same_report(project):
+    before = {path.name: path.read_bytes() for path in project.reports.iterdir()}
+    assert set(before) == {"metrics.json", "per_class.csv", "confusion.csv", "errors.gpkg"}
+    evaluate.run(
+        project.folder / "evaluate.yaml",
+        project.models,
+        project.store.folder,
+        project.split.folder,
+        project.reports,
+    )
+    assert {path.name: path.read_bytes() for path in project.reports.iterdir()} == before
+
+
+def test_errors_open_coloured_by_right_and_wrong(project):
+    path = project.reports / "errors.gpkg"
+    styles = gpd.read_file(path, layer="layer_styles", ignore_geometry=True)
+    assert styles["useAsDefault"].tolist() == [True]
+    assert 'attr="result"' in styles["styleQML"][0]
+    layer = gpd.read_file(path, layer="errors")
+    assert set(layer["part"]) == {"test"}
+    place = layer.geometry.centroid.iloc[0]
+    assert layer["block"][0] == f"32633:{int(place.x // 1920)}:{int(place.y // 1920)}"
+
+
+def judged(folder, store, bands=BANDS, **conf):
+    """What `judge` says of an untrained model on a store; the model sees some of its bands."""
+    split = make_split(folder / "split", store)
+    data = TrainingData.of_split(store, split, tuple(bands))
+    made = fit(data, TrainConf.model_validate(SMALL | conf), ComputeConf(accelerator="cpu"))
+    made.classifier.save(folder / "models")
+    return evaluate.judge(EvaluateConf(), folder / "models", store.folder, split.folder)
+
+
+def test_the_baseline_sees_the_bands_of_the_model_and_no_others(tmp_path):
+    store = make_store(tmp_path / "patches")
+    pixels = np.load(store.folder / "pixels.npy")
+    pixels[:, 1] = np.random.default_rng(5).permutation(pixels[:, 1])  # B03 says nothing any more
+    np.save(store.folder / "pixels.npy", pixels)
+    store = PatchStore.open(store.folder)
+    for name, bands in (("blind", ["B03"]), ("seeing", ["B08"])):
+        scores = judged(tmp_path / name, store, bands).scores["logistic_regression"]
+        assert (scores.balanced_accuracy > 0.95) == (name == "seeing")
+        assert scores.balanced_accuracy > 0.95 or scores.balanced_accuracy < 0.55
+
+
+def test_shuffled_labels_stay_at_chance(tmp_path):
+    store = make_store(tmp_path / "patches", count=900, shuffled=True)
+    for name, scores in judged(tmp_path, store).scores.items():
+        assert scores.balanced_accuracy < 0.45, name  # chance is a third
+
+
+def test_errors_of_two_zones_share_one_layer(tmp_path):
+    table = join(make_table(12, 12), make_table(12, 12, epsg=32634, scene="s2", seed=1))
+    store = make_store(tmp_path / "patches", table)
+    found = judged(tmp_path, store)
+    evaluate._write(found, EvaluateConf(), tmp_path / "reports")
+    layer = gpd.read_file(tmp_path / "reports" / "errors.gpkg")
+    assert layer.crs.to_epsg() == 4326
+    assert {block.partition(":")[0] for block in layer["block"]} == {"32633", "32634"}
+    assert set(layer["scene"]) == {"s1", "s2"}
+    x = layer.geometry.centroid.x[layer["scene"] == "s2"]
+    assert x.between(18, 19).all()
+
+
+@pytest.mark.parametrize(
+    ("bands", "said"),
+    [
+        (("B08", "B11"), "B08, B11, B08"),
+        (("B08", "B11", "B12", "B02"), "B08, B11, B12"),
+        (("B02", "B03", "B04"), "B04, B03, B02"),
+    ],
+)
+def test_the_gallery_says_which_bands_it_shows(tmp_path, bands, said):
+    found = judged(tmp_path, make_store(tmp_path / "patches", bands=bands, count=200), bands)
+    figure = evaluate._gallery(found, 6)
+    assert f"red, green and blue are {said}" in figure.get_suptitle()
