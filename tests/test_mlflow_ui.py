@@ -107,6 +107,17 @@ def test_figures_are_there(served, browser):
     run = project.run
     base = f"{address}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}/artifacts"
     assert shows(browser, f"{base}/figures/confusion.png", "figures", "confusion.png", "mistakes.png")
+    assert widest_picture(browser) > 600
+
+
+def widest_picture(browser):
+    """The width in pixels of the widest picture that the page has loaded."""
+    widths = "return Math.max(0, ...[...document.images].map(i => i.complete ? i.naturalWidth : 0))"
+    for _ in range(60):
+        if (width := browser.execute_script(widths)) > 600:
+            break
+        time.sleep(0.5)
+    return width
 
 
 def test_the_registered_model_is_there(served, browser):

@@ -24,6 +24,8 @@ from pipeline.errors import TrackingError
 EXPERIMENT = "lenscape"
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
+_KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""The UI then opens its pages for training models, not those for language models."""
 _RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 
 
@@ -102,7 +104,7 @@ def _first_contact() -> Iterator[None]:
 
 def _create_experiment(client: mlflow.MlflowClient, uri: str) -> None:
     try:
-        client.create_experiment(EXPERIMENT, artifact_location=_artifacts(uri))
+        client.create_experiment(EXPERIMENT, artifact_location=_artifacts(uri), tags=_KIND)
     except MlflowException:
         # two experiments of a queue may start at once: the other one made it
         if client.get_experiment_by_name(EXPERIMENT) is None:
