@@ -50,7 +50,7 @@ class Project:
 @contextmanager
 def judged_project(folder: Path) -> Iterator[Project]:
     """Train and evaluate; the MLflow store is that of the environment within the block."""
-    store = make_store(folder / "patches", count=300)
+    store = make_store(folder / "patches", count=300, odd=0.2)
     split = make_split(folder / "split", store)
     (folder / "train.yaml").write_text(CONF)
     (folder / "evaluate.yaml").write_text("gallery: 6\n")

@@ -101,20 +101,25 @@ def make_store(
     patch_px: int = 16,
     cell_px: int = 8,
     shuffled: bool = False,
+    odd: float = 0.0,
     holes: float = 0.0,
     seed: int = 0,
 ) -> PatchStore:
     """Write a store whose metadata and hashes are right, and open it.
 
     Without a `table`, `count` patches of `classes` classes lie in a square of cells. `holes` is the
-    share of pixels without a value. `shuffled` gives every patch the pixels of a random class.
+    share of pixels without a value. `shuffled` gives every patch the pixels of a random class, `odd` a
+    share of them.
     """
     if table is None:
         side = int(np.ceil(np.sqrt(count)))
         table = make_table(side, side, classes, cell_px=cell_px, seed=seed)
         table = {name: values[:count] for name, values in table.items()}
     random = np.random.default_rng(seed)
-    seen = random.permutation(table["label"]) if shuffled else table["label"]
+    labels = table["label"]
+    seen = random.permutation(labels) if shuffled or odd else labels
+    if odd:
+        seen = np.where(random.random(len(labels)) < odd, seen, labels)
     pixels = _pixels(random, seen, classes, (len(bands), patch_px, patch_px))
     pixels[random.random(pixels.shape) < holes] = 0
     folder.mkdir(parents=True)

@@ -54,9 +54,11 @@ def rows_of(path):
 def test_metrics_are_those_of_the_test_part(project, truth, predicted):
     metrics = json.loads((project.reports / "metrics.json").read_text())
     scores = Scores.of(truth, predicted, 3)
+    assert (scores.confusion != scores.confusion.T).any()  # or which is which would not matter
     assert metrics["test"] == pytest.approx(scores.numbers | {"patches": len(truth)})
     assert set(metrics["baseline"]) == {"majority", "logistic_regression"}
-    assert metrics["baseline"]["logistic_regression"]["accuracy"] > 0.95  # spectra tell them apart
+    # spectra tell the classes apart, but for the patches that look like another class
+    assert 0.75 < metrics["baseline"]["logistic_regression"]["accuracy"] < 0.95
     assert metrics["baseline"]["majority"]["balanced_accuracy"] == pytest.approx(1 / 3)
 
 
