@@ -319,6 +319,8 @@ class PredictConf(Conf):
 
     model: Literal["trained"] | RegisteredModelConf = "trained"
     """The model that `train` has just made, or a registered one."""
+    probabilities: bool = False
+    """Whether to write the probabilities of all classes too, a band each."""
 
 
 class ComputeConf(Conf):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from importlib import import_module
 from itertools import islice
@@ -31,7 +31,7 @@ def worker_count(compute: ComputeConf) -> int:
 
 def run_pieces[P, R](
     function: Callable[[P], R], pieces: Iterable[P], workers: int, scheduler: str | None = None
-) -> Iterator[R]:
+) -> Generator[R]:
     """The results of a function for each piece, in the order of the pieces.
 
     A few pieces a worker are in flight at a time, however many there are, so that memory is bounded

@@ -98,6 +98,7 @@ class StoreMeta(Conf):
     counts: dict[str, Any]
     """Patches per class, and what was left out and why."""
     pixels_sha256: str
+    """Of the values of `pixels.npy`, behind its header."""
     patches_sha256: str
 
 

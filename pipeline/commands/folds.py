@@ -29,9 +29,9 @@ from pipeline.learn import tracking
 from pipeline.learn.accuracy import Scores, table
 from pipeline.learn.baselines import BASELINES, band_statistics
 from pipeline.learn.dataset import TrainingData
-from pipeline.learn.dense import batched_probabilities
 from pipeline.learn.fit import fit
 from pipeline.learn.lineage import flattened
+from pipeline.learn.patchwise import batched_probabilities
 from pipeline.store import PatchStore
 
 Predictions = npt.NDArray[np.int64]

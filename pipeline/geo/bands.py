@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -80,13 +82,28 @@ def select(spec: str | Sequence[str], available: Sequence[str], where: str) -> t
 
 
 def harmonise(dn: npt.NDArray[np.integer], scale: float, offset: float) -> npt.NDArray[np.uint16]:
-    """Harmonised DN (reflectance x 10000) from a product's DN, in any shape.
+    """Harmonised DN (reflectance x 10000) from a product's DN of 8 or 16 bits, in any shape.
 
     Reflectance = DN * scale + offset, in one rounding. DN 0 stays 0, nodata, whatever the offset;
     65535 is saturated and becomes nodata; what is at or below 0 after the offset is darkest, 1.
     """
-    unusable = (dn == 0) | (dn == 65_535)
-    values = np.rint(dn * (scale * QUANTIFICATION) + offset * QUANTIFICATION)
+    table, same = _harmonised(dn.dtype, scale, offset)
+    if same and (dn.size == 0 or dn.max() < 65_535):
+        return dn  # type: ignore[return-value]
+    return table.take(dn.view(f"u{dn.itemsize}"))
+
+
+@cache
+def _harmonised(
+    dtype: np.dtype[Any], scale: float, offset: float
+) -> tuple[npt.NDArray[np.uint16], bool]:
+    """The harmonised DN of every bit pattern of a type, and whether all but 65535 are the DN itself.
+
+    A look-up is faster than arithmetic.
+    """
+    dn = np.arange(2 ** (8 * dtype.itemsize), dtype=f"u{dtype.itemsize}").view(dtype)
+    values = np.rint(dn.astype(np.float64) * (scale * QUANTIFICATION) + offset * QUANTIFICATION)
     harmonised = np.clip(values, 1, LARGEST_DN).astype(np.uint16)
-    harmonised[unusable] = 0
-    return harmonised
+    harmonised[(dn == 0) | (dn.astype(np.int64) == 65_535)] = 0
+    same = dtype == np.uint16 and np.array_equal(harmonised[:-1], np.arange(65_535))
+    return harmonised, same

@@ -1,4 +1,4 @@
-"""A map while it is painted: one band of uint8 cells in an uncompressed file, block by block."""
+"""A map while it is painted: bands of uint8 cells in an uncompressed file, block by block."""
 
 from __future__ import annotations
 
@@ -46,31 +46,31 @@ class MapGrid:
 class Canvas:
     """A map while it is painted: uint8 cells in an uncompressed file, read and written by squares."""
 
-    def __init__(self, path: Path, grid: MapGrid, nodata: int) -> None:
+    def __init__(self, path: Path, grid: MapGrid, nodata: int, bands: int = 1) -> None:
         self.path = path
         self.grid = grid
-        self.counts = np.zeros(256, dtype=np.int64)
-        """How often each value was painted."""
-        self._dataset = _create(path, grid, nodata)
+        self.counts = np.zeros((bands, 256), dtype=np.int64)
+        """How often each value was painted, by band."""
+        self._dataset = _create(path, grid, nodata, bands)
 
-    def paint(self, row: int, col: int, cells: Cells) -> None:
-        """Write uint8 (h, w) cells with their top left corner at (row, col); each cell once."""
-        self.counts += np.bincount(cells.ravel(), minlength=256)
-        window = RasterWindow(col, row, cells.shape[1], cells.shape[0])
-        self._dataset.write(cells, 1, window=window)
+    def paint(self, row: int, col: int, cells: Cells, band: int = 1) -> None:
+        """Write uint8 (h, w) or (bands, h, w) cells, the top left at (row, col); each cell once.
 
-    def read(self, row: int, col: int, height: int, width: int) -> Cells:
-        """Read uint8 (height, width) cells, which lie inside the map."""
-        window = RasterWindow(col, row, width, height)
-        return self._dataset.read(1, window=window)  # type: ignore[no-any-return]
+        Args:
+            row: First row of the cells on the map.
+            col: First column.
+            cells: The values, of one band or of several.
+            band: The band of the first of them, from 1.
+        """
+        layers = cells.reshape(-1, *cells.shape[-2:])
+        window = RasterWindow(col, row, cells.shape[-1], cells.shape[-2])
+        for index, layer in enumerate(layers, start=band):
+            self.counts[index - 1] += np.bincount(layer.ravel(), minlength=256)
+            self._dataset.write(layer, index, window=window)
 
-    def squares(self, side: int) -> Iterator[tuple[int, int, Cells]]:
-        """All cells as (row, col, cells) in squares of at most `side`, row by row."""
-        for row in range(0, self.grid.rows, side):
-            for col in range(0, self.grid.cols, side):
-                height = min(side, self.grid.rows - row)
-                width = min(side, self.grid.cols - col)
-                yield row, col, self.read(row, col, height, width)
+    def squares(self, side: int, band: int = 1) -> Iterator[tuple[int, int, Cells]]:
+        """All cells of a band as (row, col, cells) in squares of at most `side`, row by row."""
+        return squares(self._dataset, side, band)
 
     def flush(self) -> None:
         """Bring everything to the file, so that others can read it."""
@@ -83,14 +83,14 @@ class Canvas:
 
 
 @contextmanager
-def canvas(path: Path, grid: MapGrid, nodata: int) -> Iterator[Canvas]:
+def canvas(path: Path, grid: MapGrid, nodata: int, bands: int = 1) -> Iterator[Canvas]:
     """Paint a map in a file at `path`, which is closed and removed at the end.
 
     Raises:
         OutputError: when the file cannot be written.
     """
     with writing(path):
-        opened = Canvas(path, grid, nodata)
+        opened = Canvas(path, grid, nodata, bands)
         try:
             yield opened
         finally:
@@ -110,9 +110,17 @@ def writing(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _create(path: Path, grid: MapGrid, nodata: int) -> Any:
+def squares(dataset: Any, side: int, band: int) -> Iterator[tuple[int, int, Cells]]:
+    """All cells of a band of an open raster as (row, col, cells) in squares of at most `side`."""
+    for row in range(0, dataset.height, side):
+        for col in range(0, dataset.width, side):
+            height, width = min(side, dataset.height - row), min(side, dataset.width - col)
+            yield row, col, dataset.read(band, window=RasterWindow(col, row, width, height))
+
+
+def _create(path: Path, grid: MapGrid, nodata: int, bands: int) -> Any:
     return rasterio.open(
-        path, "w+", driver="GTiff", dtype="uint8", count=1, height=grid.rows, width=grid.cols,
+        path, "w+", driver="GTiff", dtype="uint8", count=bands, height=grid.rows, width=grid.cols,
         crs=CRS.from_epsg(grid.epsg), transform=grid.transform, nodata=nodata, tiled=True,
-        blockxsize=BLOCK, blockysize=BLOCK, bigtiff="IF_SAFER",
+        blockxsize=BLOCK, blockysize=BLOCK, interleave="band", bigtiff="IF_SAFER",
     )  # fmt: skip

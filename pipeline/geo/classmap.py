@@ -1,7 +1,8 @@
-"""The class map of a scene and its confidence: what their values mean, names, colours, tags.
+"""The class map of a scene, its confidence, its probabilities: values, names, colours, tags.
 
 Class map: uint8, 0 is nodata, class k of the model (from 0) is k + 1. Confidence: uint8, per cent
-of the probability of that class, 255 is nodata. Both are COGs (`cog`) with a style (`style`).
+of the probability of that class, 255 is nodata. Probabilities: the same of every class, a band
+each. All are COGs (`cog`) with a style (`style`).
 
 GDAL keeps names of categories beside a TIFF, in `<file>.aux.xml`, which a viewer rewrites as soon
 as somebody asks it for a histogram. So that our files stay as they were published, the names stand
@@ -26,11 +27,12 @@ from rasterio.errors import NotGeoreferencedWarning
 from pipeline import __version__
 from pipeline.geo import overviews, style
 from pipeline.geo.canvas import Canvas, Cells, MapGrid
-from pipeline.geo.cog import MapKind, write_cog
+from pipeline.geo.cog import Band, MapKind, write_cog
 from pipeline.store import ClassInfo
 
 NODATA = 0
 CONFIDENCE_NODATA = 255
+"""Of the confidence and of the probabilities."""
 NODATA_NAME = "nodata"
 NAME_ENDS = (".aux", ".aux.aux.xml")
 """What follows the name of a class map in those of the two files with its category names."""
@@ -81,10 +83,16 @@ class Provenance:
 def class_map_kind(classes: Sequence[ClassInfo]) -> MapKind:
     """Class maps of these classes: their palette, overviews by mode."""
     colors = {value: style.rgb(info.color) for value, info in enumerate(classes, start=1)}
-    return MapKind("land cover class", NODATA, overviews.mode, colors)
+    return MapKind([Band("land cover class")], NODATA, overviews.mode, colors)
 
 
-CONFIDENCE = MapKind("confidence, per cent", CONFIDENCE_NODATA, overviews.mean, unit="%")
+def probabilities_kind(classes: Sequence[ClassInfo]) -> MapKind:
+    """Probabilities of these classes: a band each, by its title, its name in a tag."""
+    bands = [Band(style.readable(info.title), {"LENSCAPE_CLASS": info.name}) for info in classes]
+    return MapKind(bands, CONFIDENCE_NODATA, overviews.mean, unit="%")
+
+
+CONFIDENCE = MapKind([Band("confidence, per cent")], CONFIDENCE_NODATA, overviews.mean, unit="%")
 
 
 def decide(
@@ -101,12 +109,23 @@ def decide(
         probability in whole per cent, halves upward.
     """
     best = probabilities.argmax(axis=0)
-    highest = np.take_along_axis(probabilities, best[None], axis=0)[0]
-    per_cent = np.clip(np.floor(highest.astype(np.float64) * 100 + 0.5), 0, 100)
-    return (
-        np.where(mapped, best + 1, NODATA).astype(np.uint8),
-        np.where(mapped, per_cent, CONFIDENCE_NODATA).astype(np.uint8),
-    )
+    highest = probabilities.max(axis=0, keepdims=True)
+    classes = np.where(mapped, best + 1, NODATA).astype(np.uint8)
+    return classes, per_cent(highest, mapped)[0]
+
+
+def per_cent(probabilities: npt.NDArray[np.float32], mapped: npt.NDArray[np.bool_]) -> Cells:
+    """Probabilities in whole per cent, halves upward: float (K, rows, cols) -> uint8 of that shape.
+
+    Args:
+        probabilities: From 0 to 1.
+        mapped: bool (rows, cols), False where a cell is nodata.
+    """
+    result = np.full(probabilities.shape, CONFIDENCE_NODATA, dtype=np.uint8)
+    for band, share in zip(result, probabilities, strict=True):  # one at a time: float64 is large
+        whole = np.clip(share.astype(np.float64) * 100 + 0.5, 0, 100).astype(np.uint8)
+        np.copyto(band, whole, where=mapped)
+    return result
 
 
 def write_class_map(
@@ -120,7 +139,7 @@ def write_class_map(
     kind = class_map_kind(classes)
     write_cog(painted, path, kind, provenance.tags())
     titles = [NODATA_NAME, *(info.title for info in classes)]
-    write_category_names(path, painted.grid, kind.description, titles)
+    write_category_names(path, painted.grid, kind.bands[0].description, titles)
     path.with_suffix(".qml").write_text(style.class_map_qml(classes), encoding="utf-8")
 
 
@@ -131,7 +150,19 @@ def write_confidence(painted: Canvas, path: Path, provenance: Provenance) -> Non
         OutputError: when it cannot be written.
     """
     write_cog(painted, path, CONFIDENCE, provenance.tags())
-    path.with_suffix(".qml").write_text(style.confidence_qml(), encoding="utf-8")
+    path.with_suffix(".qml").write_text(style.per_cent_qml(), encoding="utf-8")
+
+
+def write_probabilities(
+    painted: Canvas, path: Path, classes: Sequence[ClassInfo], provenance: Provenance
+) -> None:
+    """Write the probabilities of all classes, a band each, with a style (`.qml`) of the first.
+
+    Raises:
+        OutputError: when they cannot be written.
+    """
+    write_cog(painted, path, probabilities_kind(classes), provenance.tags())
+    path.with_suffix(".qml").write_text(style.per_cent_qml(), encoding="utf-8")
 
 
 def write_category_names(path: Path, grid: MapGrid, description: str, names: Sequence[str]) -> None:

@@ -58,6 +58,11 @@ class MapFolder:
         return self.folder / f"{self.scene}_confidence.tif"
 
     @property
+    def probabilities(self) -> Path:
+        """The probabilities of all classes, a COG; only where the conf of `predict` asks for them."""
+        return self.folder / f"{self.scene}_probabilities.tif"
+
+    @property
     def areas(self) -> Path:
         """The table of areas."""
         return self.folder / "areas.csv"
@@ -177,21 +182,12 @@ def _assets(files: MapFolder, record: MapRecord) -> dict[str, pystac.Asset]:
         "nodata": classmap.NODATA,
         "classification:classes": _classes(record),
     }
-    confidence_fields = {
-        "bands": [{"name": "confidence", "description": classmap.CONFIDENCE.description}],
-        "nodata": classmap.CONFIDENCE_NODATA,
-        "unit": "%",
-    }
+    per_cent = placed | {"nodata": classmap.CONFIDENCE_NODATA, "unit": "%"}
+    confidence = [{"name": "confidence", "description": classmap.CONFIDENCE.bands[0].description}]
     names = [files.class_map.with_name(f"{files.class_map.name}{end}") for end in classmap.NAME_ENDS]
-    return {
+    assets = {
         "classmap": _asset(files.class_map, _COG, "data", "Class map", placed | class_fields),
-        "confidence": _asset(
-            files.confidence, _COG, "data", "Confidence, per cent", placed | confidence_fields
-        ),
         "style": _asset(files.class_map.with_suffix(".qml"), _QML, "style", "QGIS style"),
-        "confidence_style": _asset(
-            files.confidence.with_suffix(".qml"), _QML, "style", "QGIS style of the confidence"
-        ),
         "category_names": _asset(names[1], _QML, "metadata", "GDAL category names"),
         "category_index": _asset(
             names[0], "application/octet-stream", "metadata", "Leads GDAL to the category names"
@@ -199,6 +195,18 @@ def _assets(files: MapFolder, record: MapRecord) -> dict[str, pystac.Asset]:
         "areas": _asset(files.areas, "text/csv", "metadata", "Ground by class, no area estimates"),
         "preview": _asset(files.preview, pystac.MediaType.PNG, "overview", "Preview"),
     }
+    assets |= _styled("confidence", files.confidence, per_cent | {"bands": confidence})
+    if files.probabilities.is_file():
+        bands = [{"name": info.name, "description": info.title} for info in record.classes]
+        assets |= _styled("probabilities", files.probabilities, per_cent | {"bands": bands})
+    return assets
+
+
+def _styled(key: str, path: Path, fields: dict[str, Any]) -> dict[str, pystac.Asset]:
+    """A map in per cent and its style."""
+    style = _asset(path.with_suffix(".qml"), _QML, "style", f"QGIS style of the {key}")
+    title = f"{key.capitalize()}, per cent"
+    return {key: _asset(path, _COG, "data", title, fields), f"{key}_style": style}
 
 
 def _asset(

@@ -1,59 +1,33 @@
 """From a scene and a function that classifies to a folder of maps, piece by piece.
 
-The pieces are anchored at the cell grid and always of the same size, whatever the machine: neither
-the number of workers nor the memory changes a byte. Only pieces in flight are in memory.
+Only pieces in flight are in memory, and the source blocks around them, of which each is decoded once.
 """
 
 from __future__ import annotations
 
-import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 from tqdm import tqdm
 
 from pipeline.files import require_space
 from pipeline.geo import classmap, preview
 from pipeline.geo.areas import Tally, areas_csv
-from pipeline.geo.canvas import Canvas, Cells, MapGrid, canvas
+from pipeline.geo.canvas import Canvas, MapGrid, canvas
 from pipeline.geo.classmap import Provenance
 from pipeline.geo.cog import read_small
-from pipeline.geo.grid import Indices, PatchGrid
 from pipeline.geo.mapitem import MapFolder, MapRecord, write_item
+from pipeline.geo.pieces import Mapper, column_bytes, inside_px, map_piece, piece_bytes, pieces
 from pipeline.geo.scene import Scene
 from pipeline.scale import run_pieces
-from pipeline.store import ClassInfo, Geometry
 
-PIECE_PX = 1024
-"""Side of a piece, pixels of the scene; a constant, so that it cannot change a result."""
 _PREVIEW_PX = 1024
-_NETWORK_BYTES = 80_000_000
-"""What a batch of patches takes inside the network, measured; one for each piece in flight."""
-
-Classify = Callable[[npt.NDArray[np.uint16], int, int], npt.NDArray[np.float32]]
-"""Pixels (C, H, W) of a piece with its context, rows, cols -> probabilities (K, rows, cols)."""
-
-
-@dataclass(frozen=True)
-class Mapper:
-    """What turns a scene into a class map."""
-
-    classify: Classify
-    """A function that can be pickled."""
-    bands: Sequence[str]
-    """Its input bands, in their order."""
-    geometry: Geometry
-    classes: Sequence[ClassInfo]
-    piece_px: int = PIECE_PX
-
-    def grid(self, scene: Scene) -> PatchGrid:
-        """The cells of a scene."""
-        return PatchGrid(scene.grid, self.geometry.patch_px, self.geometry.cell_px)
+_LAYERS = ("classes", "confidence", "probabilities")
+_NODATA = (classmap.NODATA, classmap.CONFIDENCE_NODATA, classmap.CONFIDENCE_NODATA)
 
 
 @dataclass(frozen=True)
@@ -61,15 +35,9 @@ class Crew:
     """Who does the work: threads of this process, or a Dask scheduler."""
 
     workers: int = 1
+    memory_mb: int = 1024
+    """For pixels in flight; it bounds the workers."""
     scheduler: str | None = None
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A rectangle of cells of the class map."""
-
-    rows: range
-    cols: range
 
 
 def map_scene(
@@ -86,17 +54,22 @@ def map_scene(
     """
     grid = mapper.grid(scene)
     cells = MapGrid(scene.grid.epsg, grid.transform, grid.rows, grid.cols)
-    # two maps, uncompressed, with overviews, then as COGs, and a picture
-    require_space(place, 5 * grid.rows * grid.cols + 8_000_000, f"The class map of {scene.id}")
+    bands = [1, 1, len(mapper.classes)] if mapper.probabilities else [1, 1]
+    # maps uncompressed, with overviews, then as COGs, and a picture
+    size = 5 * sum(bands) * grid.rows * grid.cols // 2 + 8_000_000
+    require_space(place, size, f"The class map of {scene.id}")
     files = MapFolder(folder, scene.id)
     folder.mkdir()
-    with (
-        canvas(folder / "classes.partial", cells, classmap.NODATA) as classes,
-        canvas(folder / "confidence.partial", cells, classmap.CONFIDENCE_NODATA) as confidence,
-    ):
-        tally = _paint(scene, mapper, crew, classes, confidence)
-        classmap.write_class_map(classes, files.class_map, mapper.classes, provenance)
-        classmap.write_confidence(confidence, files.confidence, provenance)
+    with ExitStack() as stack:
+        layers = [
+            stack.enter_context(canvas(folder / f"{name}.partial", cells, nodata, count))
+            for name, nodata, count in zip(_LAYERS, _NODATA, bands, strict=False)
+        ]
+        tally = _paint(scene, mapper, crew, layers)
+        classmap.write_class_map(layers[0], files.class_map, mapper.classes, provenance)
+        classmap.write_confidence(layers[1], files.confidence, provenance)
+        if mapper.probabilities:
+            classmap.write_probabilities(layers[2], files.probabilities, mapper.classes, provenance)
     files.areas.write_text(areas_csv(tally, mapper.classes, scene.grid.pixel_m), encoding="utf-8")
     _draw(scene, mapper, provenance, files, tally)
     record = MapRecord(provenance, cells, mapper.classes, tally, scene.path)
@@ -104,74 +77,26 @@ def map_scene(
     return tally
 
 
-def pieces(grid: PatchGrid, piece_px: int) -> list[Piece]:
-    """The pieces of a scene's cells, row by row."""
-    side = max(1, piece_px // grid.cell_px)
-    return [
-        Piece(range(row, min(row + side, grid.rows)), range(col, min(col + side, grid.cols)))
-        for row in range(0, grid.rows, side)
-        for col in range(0, grid.cols, side)
-    ]
-
-
-def map_piece(scene: Scene, mapper: Mapper, piece: Piece) -> tuple[Cells, Cells]:
-    """Class map and confidence of a piece, uint8 (rows, cols) twice."""
-    grid = mapper.grid(scene)
-    pixels = scene.read(grid.read_window(piece.rows, piece.cols), mapper.bands)
-    mapped = valid_share(pixels, grid, piece) >= mapper.geometry.min_valid
-    probabilities = mapper.classify(pixels, len(piece.rows), len(piece.cols))
-    return classmap.decide(probabilities, mapped)
-
-
-def valid_share(
-    pixels: npt.NDArray[np.uint16], grid: PatchGrid, piece: Piece
-) -> npt.NDArray[np.float64]:
-    """The share of each cell's band pixels that are valid, of those inside the scene, (rows, cols).
-
-    Args:
-        pixels: Harmonised DN (C, H, W) of the piece with its context, 0 is invalid.
-        grid: The cells of the scene.
-        piece: The cells of the piece.
-    """
-    rows_px, cols_px = _inside_px(grid, piece)
-    window = grid.read_window(piece.rows, piece.cols, margin_px=0)
-    inside_rows = (window.rows >= 0) & (window.rows < grid.scene.height)
-    inside_cols = (window.cols >= 0) & (window.cols < grid.scene.width)
-    margin = grid.margin_px
-    own = pixels[:, margin : margin + window.height, margin : margin + window.width]
-    valid = np.count_nonzero(own, axis=0) * np.outer(inside_rows, inside_cols)
-    side = grid.cell_px
-    summed = valid.reshape(len(piece.rows), side, len(piece.cols), side).sum(axis=(1, 3))
-    share: npt.NDArray[np.float64] = summed / (len(pixels) * np.outer(rows_px, cols_px))
-    return share
-
-
-def _inside_px(grid: PatchGrid, piece: Piece) -> tuple[Indices, Indices]:
-    rows, cols = grid.inside_px()
-    return rows[piece.rows.start : piece.rows.stop], cols[piece.cols.start : piece.cols.stop]
-
-
-def piece_bytes(mapper: Mapper) -> int:
-    """About the memory that one piece in flight takes."""
-    side = max(mapper.piece_px, mapper.geometry.cell_px) + 2 * mapper.geometry.margin_px
-    pixels = side * side * (2 * len(mapper.bands) + 16)  # uint16; one band as int32 and its copies
-    cells = math.ceil(side / mapper.geometry.cell_px) ** 2 * (12 * len(mapper.classes) + 32)
-    return pixels + cells + _NETWORK_BYTES
-
-
-def _paint(scene: Scene, mapper: Mapper, crew: Crew, classes: Canvas, confidence: Canvas) -> Tally:
-    grid = mapper.grid(scene)
-    parts = pieces(grid, mapper.piece_px)
-    results = run_pieces(partial(map_piece, scene, mapper), parts, crew.workers, crew.scheduler)
+def _paint(scene: Scene, mapper: Mapper, crew: Crew, layers: Sequence[Canvas]) -> Tally:
+    grid, budget = mapper.grid(scene), crew.memory_mb * 1_000_000
+    # half of the memory for source blocks, half for pieces in flight
+    workers = max(1, min(crew.workers, budget // 2 // piece_bytes(mapper)))
+    across = max(1, budget // 2 // column_bytes(scene, mapper))
+    parts = pieces(grid, mapper.piece_cells, across)
+    windows = (grid.read_window(piece.rows, piece.cols) for piece in parts)
     tally = Tally.empty()
-    bar = tqdm(total=len(parts), desc=scene.id, unit="piece", file=sys.stderr, disable=None)
-    with bar:
-        for piece, (values, per_cent) in zip(parts, results, strict=True):
-            row, col = piece.rows.start, piece.cols.start
-            classes.paint(row, col, values)
-            confidence.paint(row, col, per_cent)
-            tally = tally.plus(values, *_inside_px(grid, piece))
-            bar.update()
+    total = scene.grid.height * scene.grid.width / 1e6
+    bar = tqdm(total=total, desc=scene.id, unit="Mpx", file=sys.stderr, disable=None)
+    with bar, scene.cache(mapper.bands, windows if crew.scheduler is None else ()) as cache:
+        work = partial(map_piece, scene, mapper, cache=cache if crew.scheduler is None else None)
+        # closed before the cache is, also when something fails
+        with closing(run_pieces(work, parts, workers, crew.scheduler)) as results:
+            for piece, values in zip(parts, results, strict=True):
+                for layer, cells in zip(layers, values, strict=True):
+                    layer.paint(piece.rows.start, piece.cols.start, cells)
+                inside = inside_px(grid, piece)
+                tally = tally.plus(values[0], *inside)
+                bar.update(int(inside[0].sum() * inside[1].sum()) / 1e6)
     return tally
 
 

@@ -30,14 +30,13 @@ def mode(cells: Cells, factor: int, nodata: int) -> Cells:
     Cells without data do not count, unless a square has no others; of equally frequent values the
     lowest wins.
     """
-    squares = _squares(cells, factor, nodata)
-    result = np.full((squares.shape[0], squares.shape[2]), nodata, dtype=np.uint8)
+    padded = _padded(cells, factor, nodata)
+    result = np.full([side // factor for side in padded.shape], nodata, dtype=np.uint8)
     most = np.zeros(result.shape, dtype=np.int64)
-    for value in np.unique(cells):  # ascending: a later value must be more frequent to win
-        if value == nodata:
-            continue
-        count = np.count_nonzero(squares == value, axis=(1, 3))
-        result[count > most] = value
+    present = np.flatnonzero(np.bincount(cells.ravel(), minlength=256)).astype(np.uint8)
+    for value in present[present != nodata]:  # ascending: a later one must be more frequent to win
+        count = _sums(padded == value, factor)
+        np.copyto(result, value, where=count > most)
         np.maximum(most, count, out=most)
     return result
 
@@ -47,17 +46,29 @@ def mean(cells: Cells, factor: int, nodata: int) -> Cells:
 
     Cells without data do not count, unless a square has no others.
     """
-    squares = _squares(cells, factor, nodata)
-    valid = squares != nodata
-    count = valid.sum(axis=(1, 3))
-    total = np.where(valid, squares, 0).sum(axis=(1, 3), dtype=np.int64)
+    padded = _padded(cells, factor, nodata)
+    valid = padded != nodata
+    count = _sums(valid, factor)
+    total = _sums(padded * valid, factor)
     rounded = (2 * total + count) // np.maximum(2 * count, 1)
     return np.where(count > 0, rounded, nodata).astype(np.uint8)
 
 
-def _squares(cells: Cells, factor: int, nodata: int) -> Cells:
-    """The cells as (rows, factor, cols, factor), filled up with `nodata` at the far edges."""
-    rows, cols = (-(-side // factor) for side in cells.shape)
-    padding = [(0, rows * factor - cells.shape[0]), (0, cols * factor - cells.shape[1])]
-    padded = np.pad(cells, padding, constant_values=nodata)
-    return padded.reshape(rows, factor, cols, factor)
+def _padded(cells: Cells, factor: int, nodata: int) -> Cells:
+    """The cells, filled up with `nodata` at the far edges to whole squares."""
+    return np.pad(cells, [(0, -side % factor) for side in cells.shape], constant_values=nodata)
+
+
+def _sums(values: npt.NDArray[np.bool_ | np.uint8], factor: int) -> npt.NDArray[np.int64]:
+    """Sums of squares of side `factor`, a power of 2: (H, W) -> (H / f, W / f).
+
+    Whole rows are added to whole rows, halving by halving: many times as fast as a sum over axes
+    of length `factor`.
+    """
+    width = np.uint16 if factor <= 16 else np.uint32  # 255 * factor**2 fits
+    sums: npt.NDArray[np.unsignedinteger] = values.astype(width)
+    while factor > 1:
+        sums = sums[0::2] + sums[1::2]
+        sums = sums[:, 0::2] + sums[:, 1::2]
+        factor //= 2
+    return sums.astype(np.int64)

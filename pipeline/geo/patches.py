@@ -1,15 +1,20 @@
 """Writing a PatchStore: the patches around positions, cut strip by strip and written in their order.
 
-Memory is bounded by a strip of a scene and a group of rows of the table, whatever the size of the
-store.
+Strips are read side by side, each source block decoded once; one thread cuts, another hashes, the
+caller's writes. Memory is bounded by a strip of a scene and a group of rows of the table, whatever the
+size of the store.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,18 +24,20 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
+from numpy.lib.stride_tricks import sliding_window_view
 from pyproj import Transformer
 
 from pipeline.config import ComputeConf
+from pipeline.geo.blockcache import BlockCache
 from pipeline.geo.grid import Window
 from pipeline.geo.positions import Positions, runs, square_sums
-from pipeline.scale import run_pieces, worker_count
+from pipeline.scale import AHEAD, run_pieces, worker_count
 
 _STRIP_PX = 4_000_000
 """Pixels of a strip, about; it also has at most `_STRIP_ROWS` rows, for several workers to share."""
 _STRIP_ROWS = 512
-_CHUNK = 1024
-"""Patches that are cut at a time."""
+_CHUNK_BYTES = 16_000_000
+"""Patches that are cut at a time, about: memory blocks of this size are used again and again."""
 _ROW_GROUP = 65_536
 _WORK_BYTES = 36
 """Bytes a pixel for the work on one band: native values, harmonised ones, indices."""
@@ -83,23 +90,53 @@ class _Strip:
     bands: tuple[str, ...]
 
     @property
-    def window(self) -> Window:
-        """The pixels of their patches."""
-        row, col, grid = self.positions.row, self.positions.col, self.positions.grid
-        top, left = int(row.min()), int(col.min())
-        height, width = int(row.max()) - top, int(col.max()) - left
-        margin, side = grid.margin_px, grid.patch_px
-        return Window(top - margin, left - margin, height + side, width + side)
+    def windows(self) -> list[Window]:
+        """The pixels of their patches, without the columns that none of them sees, left to right."""
+        row, grid = self.positions.row, self.positions.grid
+        top, margin, side = int(row.min()), grid.margin_px, grid.patch_px
+        height = int(row.max()) - top + side
+        cols = np.unique(self.positions.col)
+        ends = [0, *(np.flatnonzero(np.diff(cols) > 2 * side) + 1).tolist(), len(cols)]
+        spans = [(int(cols[first]), int(cols[end - 1])) for first, end in pairwise(ends)]
+        return [
+            Window(top - margin, left - margin, height, right - left + side) for left, right in spans
+        ]
 
 
-def _read(strip: _Strip) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.float64]]:
-    """Pixels (C, H, W) of a strip and the share of valid band pixels of each of its cells."""
-    window, positions = strip.window, strip.positions
-    pixels = positions.scene.read(window, strip.bands)
-    size = positions.grid.cell_px
-    row, col = positions.row - window.row, positions.col - window.col
-    valid = square_sums(np.count_nonzero(pixels, axis=0), row, col, size)
-    return pixels, valid / (len(strip.bands) * size**2)
+@dataclass(frozen=True)
+class _Read:
+    """A strip with its pixels."""
+
+    strip: _Strip
+    windows: list[Window]
+    pixels: list[npt.NDArray[np.uint16]]
+    """(C, H, W) of each window."""
+    valid: npt.NDArray[np.float64]
+    """The share of valid band pixels of each cell."""
+
+    def chunks(self) -> Iterator[tuple[_Read, slice]]:
+        """The positions in runs whose patches take about `_CHUNK_BYTES`."""
+        each = 2 * len(self.strip.bands) * self.strip.positions.grid.patch_px**2
+        size = max(1, _CHUNK_BYTES // each)
+        return ((self, slice(start, start + size)) for start in range(0, len(self.valid), size))
+
+    def window_of(self, positions: Positions) -> npt.NDArray[np.intp]:
+        """The number of the window in which each position lies."""
+        starts = [window.col + positions.grid.margin_px for window in self.windows]
+        return np.searchsorted(starts, positions.col, side="right") - 1
+
+
+def _read(strip: _Strip, cache: BlockCache | None) -> _Read:
+    windows, positions = strip.windows, strip.positions
+    pixels = [positions.scene.read(window, strip.bands, cache) for window in windows]
+    read = _Read(strip, windows, pixels, np.zeros(len(positions)))
+    size, numbers = positions.grid.cell_px, read.window_of(positions)
+    for number, (window, values) in enumerate(zip(windows, pixels, strict=True)):
+        mine = numbers == number
+        row, col = positions.row[mine] - window.row, positions.col[mine] - window.col
+        valid = square_sums(np.count_nonzero(values, axis=0), row, col, size)
+        read.valid[mine] = valid / (len(strip.bands) * size**2)
+    return read
 
 
 def _crew(pixels: int, bands: int, compute: ComputeConf) -> int:
@@ -123,25 +160,33 @@ def read_patches(
     span = max(1, min(_STRIP_ROWS, _STRIP_PX // width))
     strips = [_Strip(positions[run], bands) for run in runs(positions.row, span)]
     workers = _crew((span + positions.grid.patch_px) * width, len(bands), compute)
-    results = run_pieces(_read, strips, workers, compute.scheduler)
-    for strip, (pixels, valid) in zip(strips, results, strict=True):
-        for start in range(0, len(valid), _CHUNK):
-            share = valid[start : start + _CHUNK]
-            enough = share >= min_valid
-            kept = strip.positions[start : start + _CHUNK][enough]
-            patches = _cut(pixels, strip.window, kept)
-            yield Cut(kept, patches, share[enough].astype(np.float32), int((~enough).sum()))
+    here = compute.scheduler is None
+    windows = (window for strip in strips for window in strip.windows) if here else ()
+    with positions.scene.cache(bands, windows) as cache:
+        work = partial(_read, cache=cache if here else None)
+        # closed before the cache is, also when nobody wants the rest
+        with closing(run_pieces(work, strips, workers, compute.scheduler)) as read:
+            chunks = (chunk for strip in read for chunk in strip.chunks())
+            with closing(run_pieces(partial(_cut, min_valid=min_valid), chunks, workers=1)) as cuts:
+                yield from cuts
 
 
-def _cut(
-    pixels: npt.NDArray[np.uint16], window: Window, positions: Positions
-) -> npt.NDArray[np.uint16]:
-    """The patches (n, C, P, P) around positions, out of the pixels (C, H, W) of a window."""
-    side, margin = positions.grid.patch_px, positions.grid.margin_px
-    views = np.lib.stride_tricks.sliding_window_view(pixels, (side, side), axis=(1, 2))
-    row, col = positions.row - margin - window.row, positions.col - margin - window.col
-    # indices after a slice give (C, n, P, P)
-    return np.ascontiguousarray(views[:, row, col].transpose(1, 0, 2, 3))
+def _cut(chunk: tuple[_Read, slice], min_valid: float) -> Cut:
+    """Patches of some positions of a strip, out of the pixels of its windows."""
+    read, some = chunk
+    share = read.valid[some]
+    enough = share >= min_valid
+    kept = read.strip.positions[some][enough]
+    side, margin = kept.grid.patch_px, kept.grid.margin_px
+    patches = np.empty((len(kept), len(read.strip.bands), side, side), dtype=np.uint16)
+    numbers = read.window_of(kept)
+    for number in np.unique(numbers):
+        window, mine = read.windows[number], numbers == number
+        views = sliding_window_view(read.pixels[number], (side, side), axis=(1, 2))
+        row, col = kept.row[mine] - margin - window.row, kept.col[mine] - margin - window.col
+        # axis order (rows, cols, C, P, P): a view, of which only the patches are copied
+        patches[mine] = views.transpose(1, 2, 0, 3, 4)[row, col]
+    return Cut(kept, patches, share[enough].astype(np.float32), int((~enough).sum()))
 
 
 class PatchWriter:
@@ -155,6 +200,9 @@ class PatchWriter:
         self.invalid = 0
         """Patches passed over because of their pixels."""
         self._shape = shape
+        self._hash = hashlib.sha256()
+        self._hashing: list[Future[None]] = []
+        self._hasher = ThreadPoolExecutor(1)
         self._rows = SCHEMA.empty_table()
         # a full disk is an error of write(); of a memory map it would kill the process
         self._pixels = (folder / "pixels.npy").open("wb")
@@ -178,8 +226,16 @@ class PatchWriter:
                 self._write_header()
                 self._pixels.seek(start)
         finally:
+            self._hasher.shutdown()
             self._table.close()
             self._pixels.close()
+
+    @property
+    def pixels_sha256(self) -> str:
+        """SHA-256 of the values of `pixels.npy`, behind its header."""
+        for future in self._hashing:
+            future.result()
+        return self._hash.hexdigest()
 
     def write(self, cut: Cut) -> None:
         """Add some patches."""
@@ -187,7 +243,11 @@ class PatchWriter:
         classes, positions = len(self.kept), cut.positions
         if not len(positions):
             return
-        self._pixels.write(cut.pixels.astype("<u2", copy=False).data)
+        values = cut.pixels.astype("<u2", copy=False).data
+        if len(self._hashing) == AHEAD:
+            self._hashing.pop(0).result()
+        self._hashing.append(self._hasher.submit(self._hash.update, values))
+        self._pixels.write(values)
         self.kept += np.bincount(positions.label, minlength=classes)
         self.kept_on_grid += np.bincount(positions.label[positions.on_grid], minlength=classes)
         self._rows = pa.concat_tables([self._rows, _table(positions, cut.valid)])

@@ -149,7 +149,7 @@ def _classified(cells: Positions, labels: Labels, classes: int) -> Positions:
     pixels, numbers = labels.pixels(window)
     view = partial(np.lib.stride_tricks.sliding_window_view, window_shape=(size, size))
     label, purity, polygon = cells.label.copy(), cells.purity.copy(), cells.polygon.copy()
-    some = np.flatnonzero(square_sums(pixels != UNLABELLED, row - top, col - left, size))
+    some = np.flatnonzero(_seen(pixels != UNLABELLED, row - top, col - left, size))
     for start in range(0, len(some), _AT_A_TIME):
         part = some[start : start + _AT_A_TIME]
         at = (row[part] - top, col[part] - left)
@@ -157,6 +157,18 @@ def _classified(cells: Positions, labels: Labels, classes: int) -> Positions:
             view(pixels)[at], view(numbers)[at], classes
         )
     return replace(cells, label=label, purity=purity, polygon=polygon)
+
+
+def _seen(mask: npt.NDArray[np.bool_], row: Indices, col: Indices, size: int) -> npt.NDArray[np.bool_]:
+    """Whether there is any in the squares of a mask (H, W) with top left corners at `row`, `col`."""
+    tops, lefts = np.unique(row), np.unique(col)
+    seen = np.zeros((len(tops), mask.shape[1]), dtype=bool)
+    for offset in range(size):
+        seen |= mask[tops + offset]
+    across = np.zeros((len(tops), len(lefts)), dtype=bool)
+    for offset in range(size):
+        across |= seen[:, lefts + offset]
+    return across[np.searchsorted(tops, row), np.searchsorted(lefts, col)]
 
 
 def square_sums(

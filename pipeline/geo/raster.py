@@ -21,6 +21,7 @@ from pipeline.geo.grid import Indices, SceneGrid, Window
 
 _DRIVERS = {"GTiff", "COG", "JP2OpenJPEG", "JP2ECW", "JP2KAK", "JP2MrSID"}
 _TYPES = {"uint8", "uint16", "int16"}
+_CACHE_BYTES = 64_000_000
 _JP2 = b"\x00\x00\x00\x0cjP  "
 
 
@@ -43,18 +44,56 @@ def opened(href: str) -> Iterator[Any]:
     Raises:
         SceneError: when it is missing, unreadable or broken; also for what fails while it is open.
     """
+    with _speaking_of(href), rasterio.open(href) as dataset:
+        yield dataset
+
+
+class OpenFile:
+    """A raster file of one layer that stays open; for one thread."""
+
+    def __init__(self, href: str) -> None:
+        """Open it.
+
+        Raises:
+            SceneError: when it is missing, unreadable or broken.
+        """
+        self.href = href
+        with _speaking_of(href):
+            self._dataset = rasterio.open(href)
+        self.height: int = self._dataset.height
+        self.width: int = self._dataset.width
+        self.block_px: tuple[int, int] = self._dataset.block_shapes[0]
+        """Height and width of what is decoded at a time."""
+
+    def read(self, window: Window) -> npt.NDArray[Any]:
+        """The pixels (H, W) of a window inside the file.
+
+        Raises:
+            SceneError: when they are damaged.
+        """
+        with _speaking_of(self.href):
+            return read(self._dataset, window)
+
+    def close(self) -> None:
+        """Close it."""
+        self._dataset.close()
+
+
+@contextmanager
+def _speaking_of(href: str) -> Iterator[None]:
+    """GDAL set up as we need it; what fails is an error about `href`."""
     path = Path(href)
     if "://" not in href and not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
         raise SceneError(f"{href} {what}; name a raster file.")
     try:
         # One thread inside GDAL: with more, a damaged JPEG 2000 file comes back as zeros without an
-        # error. Pieces of work run side by side instead.
-        with (
-            rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR", GDAL_NUM_THREADS="1"),
-            rasterio.open(href) as dataset,
+        # error. Pieces of work run side by side instead. Its cache, by default a share of the memory
+        # of the machine, need hold no more than what is decoded at a time.
+        with rasterio.Env(
+            GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR", GDAL_NUM_THREADS="1", GDAL_CACHEMAX=_CACHE_BYTES
         ):
-            yield dataset
+            yield
     except (RasterioError, OSError, ValueError) as error:
         reason = str(error.__cause__ or error).split("\n")[0].rstrip(".")
         raise SceneError(
@@ -166,35 +205,28 @@ def read_decimated(dataset: Any, max_px: int) -> npt.NDArray[Any]:
     return pixels
 
 
-def read_at(href: str, rows: Indices, cols: Indices, outside: int) -> npt.NDArray[np.int32]:
-    """The pixels at some rows and columns of a file, int32 (rows, cols); beyond it, `outside`.
-
-    Only the smallest window that holds them is read.
-
-    Raises:
-        SceneError: when the file is missing or damaged.
-    """
-    with opened(href) as dataset:
-        inside_rows = rows[(rows >= 0) & (rows < dataset.height)]
-        inside_cols = cols[(cols >= 0) & (cols < dataset.width)]
-        if not len(inside_rows) or not len(inside_cols):
-            return np.full((len(rows), len(cols)), outside, dtype=np.int32)
-        top, left = int(inside_rows.min()), int(inside_cols.min())
-        height, width = int(inside_rows.max()) - top + 1, int(inside_cols.max()) - left + 1
-        block = read(dataset, Window(top, left, height, width))
-    return pick(block, rows - top, cols - left, outside)
-
-
 def nearest_index(first: float, step_m: float, centers: npt.NDArray[np.floating]) -> Indices:
     """Along one axis, the pixel of `step_m` metres that holds each coordinate; -1 or less before it."""
     # the guard keeps float noise at an edge between two pixels from choosing the one before
     return np.floor((centers - first) / step_m + 1e-9).astype(np.intp)
 
 
-def pick(block: npt.NDArray[Any], rows: Indices, cols: Indices, outside: int) -> npt.NDArray[np.int32]:
-    """The values of a block at some rows and columns, int32 (rows, cols); beyond it, `outside`."""
+def pick(block: npt.NDArray[Any], rows: Indices, cols: Indices, outside: int) -> npt.NDArray[Any]:
+    """The values of a block at some rows and columns, (rows, cols); beyond it, `outside`."""
     inside_rows = (rows >= 0) & (rows < block.shape[0])
     inside_cols = (cols >= 0) & (cols < block.shape[1])
-    values = np.full((len(rows), len(cols)), outside, dtype=np.int32)
+    if inside_rows.all() and inside_cols.all():
+        top = int(rows.min())
+        seen = block[top : int(rows.max()) + 1]  # each of its columns is picked once
+        return _along(_along(seen, cols, 1), rows - top, 0)
+    values = np.full((len(rows), len(cols)), outside, dtype=block.dtype)
     values[np.ix_(inside_rows, inside_cols)] = block[np.ix_(rows[inside_rows], cols[inside_cols])]
     return values
+
+
+def _along(block: npt.NDArray[Any], places: Indices, axis: int) -> npt.NDArray[Any]:
+    """The values at some places of an axis; a view where they follow on each other."""
+    first, count = int(places[0]), len(places)
+    if int(places[-1]) - first == count - 1 and (count == 1 or bool((np.diff(places) == 1).all())):
+        return block[first : first + count] if axis == 0 else block[:, first : first + count]
+    return block.take(places, axis=axis)

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ import pystac
 
 from pipeline.errors import SceneError
 from pipeline.geo.bands import BANDS, harmonise
+from pipeline.geo.blockcache import BlockCache, Decode, Need
 from pipeline.geo.grid import Indices, SceneGrid, Window, mirror_index
-from pipeline.geo.raster import nearest_index, opened, pick, read_at, read_decimated
+from pipeline.geo.raster import nearest_index, opened, pick, read_decimated
 from pipeline.store import SceneInfo
 
 CATALOG = "catalog.json"
@@ -29,8 +31,8 @@ INVALID_VALUES = "lenscape:invalid_values"
 """Field of the mask asset: the values that mark a pixel as invalid."""
 ETAG = "lenscape:etag"
 """Field of a remote asset, which has no checksum: the ETag that its server states."""
-_NO_WORD = np.iinfo(np.int32).min
-"""Stands for the mask where it has no pixel; no raster of at most 16 bits holds it."""
+_ROWS = 32
+"""Rows that are put together at a time, so that they stay in the processor's cache."""
 _BROKEN = (ValueError, KeyError, TypeError, AttributeError, OSError)
 """What reading a file of another form than promised may end in."""
 
@@ -112,29 +114,66 @@ class Scene:
         """Names of its bands, in the order of `BANDS`."""
         return tuple(self.files)
 
-    def read(self, window: Window, bands: Sequence[str]) -> npt.NDArray[np.uint16]:
+    def cache(self, bands: Sequence[str], windows: Iterable[Window] = ()) -> BlockCache:
+        """Source blocks of some bands, of which `read` decodes each once for all of the windows."""
+        decode: dict[str, Decode] = {}
+        for file in (self.files[band] for band in bands):
+            decode[file.href] = partial(harmonise, scale=file.scale, offset=file.offset)
+        if self.mask is not None:
+            decode[self.mask.href] = partial(np.isin, test_elements=self.mask.invalid)
+        plan = ([need for need, *_ in self._needs(window, bands) if need] for window in windows)
+        return BlockCache(decode, plan)
+
+    def read(
+        self,
+        window: Window,
+        bands: Sequence[str],
+        cache: BlockCache | None = None,
+        out: npt.NDArray[np.uint16] | None = None,
+    ) -> npt.NDArray[np.uint16]:
         """Harmonised DN of a window, uint16 (C, H, W), 0 where there is no valid value.
 
         Bands of 20 and 60 m come to the 10 m grid by nearest neighbour, by geotransform. What of the
         window lies outside of the scene is mirrored. A masked pixel is 0 in all bands.
 
+        Args:
+            window: In pixels of the scene.
+            bands: Names, in the order wanted.
+            cache: Of these bands; without it, files are opened and blocks decoded for this call alone.
+            out: Where the pixels go, of any memory order; a new array, band after band, without it.
+
         Raises:
             SceneError: when a file is missing or damaged.
         """
+        if cache is None:
+            with self.cache(bands) as own:
+                return self.read(window, bands, own, out)
+        needs = self._needs(window, bands)
+        values = iter(cache.read([need for need, *_ in needs if need]))
+        blocks = [next(values) if need else None for need, *_ in needs]
+        shape = len(bands), window.height, window.width
+        pixels = np.empty(shape, dtype=np.uint16) if out is None else out
+        for start in range(0, window.height, _ROWS):
+            rows = slice(start, start + _ROWS)
+            for (_, row, col), block, plane in zip(needs, blocks, pixels, strict=False):
+                plane[rows] = 0 if block is None else pick(block, row[rows], col, outside=0)
+            if self.mask is not None and blocks[-1] is not None:
+                # where there is no mask, a pixel stays as the bands have it
+                _, row, col = needs[-1]
+                pixels[:, rows][:, pick(blocks[-1], row[rows], col, outside=0)] = 0
+        return pixels
+
+    def _needs(
+        self, window: Window, bands: Sequence[str]
+    ) -> list[tuple[Need | None, Indices, Indices]]:
+        """Of each band, then of the mask: what to read of its file, and the places in it."""
         # centres of the pixels, in pixels of the scene
         rows = mirror_index(window.rows, self.grid.height) + 0.5
         cols = mirror_index(window.cols, self.grid.width) + 0.5
-        pixels = np.empty((len(bands), window.height, window.width), dtype=np.uint16)
-        for band, plane in zip(bands, pixels, strict=True):
-            file = self.files[band]
-            dn = read_at(file.href, *self._indices(file.grid, rows, cols), outside=0)
-            plane[:] = harmonise(dn, file.scale, file.offset)
+        files: list[BandFile | MaskFile] = [self.files[band] for band in bands]
         if self.mask is not None:
-            # where there is no mask, a pixel stays as the bands have it
-            places = self._indices(self.mask.grid, rows, cols)
-            values = read_at(self.mask.href, *places, outside=_NO_WORD)
-            pixels[:, np.isin(values, self.mask.invalid)] = 0
-        return pixels
+            files.append(self.mask)
+        return [_need(file, *self._indices(file.grid, rows, cols)) for file in files]
 
     def _indices(
         self, source: SceneGrid, rows: npt.NDArray[np.floating], cols: npt.NDArray[np.floating]
@@ -167,6 +206,19 @@ class Scene:
             )
             plane[:] = harmonise(pick(dn, *places, outside=0), file.scale, file.offset)
         return small
+
+
+def _need(
+    file: BandFile | MaskFile, rows: Indices, cols: Indices
+) -> tuple[Need | None, Indices, Indices]:
+    """The smallest window of a file that holds some rows and columns, and their places in it."""
+    inside_rows = rows[(rows >= 0) & (rows < file.grid.height)]
+    inside_cols = cols[(cols >= 0) & (cols < file.grid.width)]
+    if not len(inside_rows) or not len(inside_cols):
+        return None, rows, cols
+    top, left = int(inside_rows.min()), int(inside_cols.min())
+    height, width = int(inside_rows.max()) - top + 1, int(inside_cols.max()) - left + 1
+    return Need(file.href, Window(top, left, height, width)), rows - top, cols - left
 
 
 def ten_metre_grid(files: Iterable[BandFile]) -> SceneGrid:

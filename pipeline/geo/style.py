@@ -13,7 +13,7 @@ from xml.sax.saxutils import quoteattr
 from pipeline.store import ClassInfo
 
 # of viridis, which is as readable in grey and with colour-blind eyes
-CONFIDENCE_RAMP = {0: "#440154", 25: "#3b528b", 50: "#21918c", 75: "#5ec962", 100: "#fde725"}
+PER_CENT_RAMP = {0: "#440154", 25: "#3b528b", 50: "#21918c", 75: "#5ec962", 100: "#fde725"}
 """Colour by per cent; linear in between."""
 
 _FRAME = """<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>
@@ -117,13 +117,13 @@ def class_map_qml(classes: Sequence[ClassInfo]) -> str:
     return _FRAME.format(renderer=_PALETTED.format(limits=_LIMITS, entries=entries))
 
 
-def confidence_qml() -> str:
-    """The style of a confidence map: a colour ramp from 0 to 100 per cent; nodata is transparent."""
+def per_cent_qml() -> str:
+    """The style of a map in per cent: a colour ramp of its first band; nodata is transparent."""
     entries = "\n".join(
         f'          <item value="{per_cent}" color="{color}" alpha="255" label="{per_cent} %"/>'
-        for per_cent, color in CONFIDENCE_RAMP.items()
+        for per_cent, color in PER_CENT_RAMP.items()
     )
-    gradient = {per_cent: _comma(color) for per_cent, color in CONFIDENCE_RAMP.items()}
+    gradient = {per_cent: _comma(color) for per_cent, color in PER_CENT_RAMP.items()}
     stops = ":".join(f"{p / 100};{color}" for p, color in gradient.items() if 0 < p < 100)
     ramp = _GRADIENT.format(first=gradient[0], last=gradient[100], stops=stops)
     return _FRAME.format(renderer=_RAMP.format(limits=_LIMITS, ramp=ramp, entries=entries))

@@ -1,93 +1,243 @@
-"""A patch classifier over arrays of any size: class probabilities of every cell of a block.
+"""Exact dense prediction: a patch classifier run once over a picture instead of once over every patch.
 
-This is the patch-by-patch path, which every network can take. Patches run in padded batches of one
-fixed size on one thread each, so that neither the number of threads or workers nor the size of the
-block changes a bit of the result: scale-out is by blocks, one thread a block.
+What neighbouring patches share is computed once (see `levels`). A picture is read in strips: each
+level keeps the last rows of its input, which the next strip needs, so no row is computed twice and
+memory depends on the width of a window alone. Every strip has the same shape, the last ones filled up,
+and one thread: neither the number of workers nor the size of a piece changes a bit.
+
+In float32 and float64 normalisation is folded into the first convolution, which takes the DN less the
+whole DN of a hole: exact in float32, and nothing cancels. In bfloat16 and half the DN are normalised
+in float32 before the cast: 65535 is infinite in half.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor, nn
 
-from pipeline.learn.classifier import PatchClassifier
+from pipeline.learn.levels import Dense, Normalisation, read_levels
+from pipeline.learn.strips import Lane, Stage, heights, stages
 
-BATCH = 256
-"""Patches a batch; the last one is filled up."""
+WINDOW_PX = 1024
+"""Width of a window without its context, about; a constant, so that it cannot change a result."""
+_STRIP_VALUES = 1_000_000
+"""Values of the largest level in a strip on the CPU, about: more do not stay in its cache."""
+_STRIP_VALUES_GPU = 64_000_000
+_CAST_ROWS = 16
+"""Rows that become floats at a time."""
 
 Pixels = npt.NDArray[np.uint16]
-Probabilities = npt.NDArray[np.float32]
 
 
-def class_probabilities(
-    classifier: PatchClassifier, pixels: Pixels, rows: int, cols: int
-) -> Probabilities:
-    """Probabilities of the classes, float32 (K, rows, cols), of a block of cells.
+class DenseForm:
+    """The dense form of a network: the logits of all cells of a picture, each those of its patch.
 
-    Args:
-        classifier: The model.
-        pixels: Harmonised DN, uint16 (C, H, W), 0 is a hole; the cells and the context around them,
-            so that H = rows x cell_px + 2 x margin_px, and W likewise.
-        rows: Cells from north to south.
-        cols: Cells from west to east.
-
-    Raises:
-        ValueError: when `pixels` does not have the size that rows and cols ask for.
+    It can be used by several threads at a time, and be pickled.
     """
-    geometry = classifier.meta.geometry
-    expected = (
-        len(classifier.meta.bands),
-        rows * geometry.cell_px + 2 * geometry.margin_px,
-        cols * geometry.cell_px + 2 * geometry.margin_px,
-    )
-    if pixels.shape != expected:
-        raise ValueError(f"{rows} x {cols} cells need pixels of {expected}, got {pixels.shape}")
-    side, step = geometry.patch_px, geometry.cell_px
-    views = np.lib.stride_tricks.sliding_window_view(pixels, (side, side), axis=(1, 2))
-    # axis order (rows, cols, C, P, P): a view, of which each batch copies only its own patches
-    patches = views[:, ::step, ::step].transpose(1, 2, 0, 3, 4)
-    places = np.arange(rows * cols)
-    batches = (
-        patches[places[start : start + BATCH] // cols, places[start : start + BATCH] % cols]
-        for start in range(0, rows * cols, BATCH)
-    )
-    flat = batched_probabilities(classifier, batches)
-    return np.ascontiguousarray(flat.T).reshape(-1, rows, cols)
 
+    def __init__(
+        self,
+        network: nn.Sequential,
+        normalisation: Normalisation,
+        sides_px: tuple[int, int],
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        """Read a network that was trained on patches.
 
-def batched_probabilities(classifier: PatchClassifier, patches: Iterable[Pixels]) -> Probabilities:
-    """Probabilities of the classes, float32 (N, K), of patches that come in pieces.
+        Args:
+            network: As `lenet.build` makes it, of valid padding.
+            normalisation: Of its input bands.
+            sides_px: Side of a patch, side of a cell.
+            dtype: What is computed in; logits come in float32 or, of float64, in float64.
+            device: Where.
 
-    Args:
-        classifier: The model; it is set to evaluation.
-        patches: Arrays of harmonised DN, uint16 (n, C, P, P), of any n.
-    """
-    classifier.eval()
-    with torch.inference_mode(), _one_thread():
-        parts = [
-            _probabilities(classifier, piece[start : start + BATCH])
-            for piece in patches
-            for start in range(0, len(piece), BATCH)
+        Raises:
+            ValueError: when the network has no dense form.
+        """
+        self.patch_px, self.cell_px = sides_px
+        self.dtype, self.device = dtype, torch.device(device)
+        self._folded = dtype in (torch.float32, torch.float64)
+        levels = read_levels(network, *sides_px, normalisation if self._folded else None)
+        self.multiply_adds = levels.multiply_adds
+        """Needed per cell, what neighbouring patches share counted once."""
+        self.cols = max(1, WINDOW_PX // self.cell_px)
+        """Cells of a window from west to east."""
+        self._stages: list[Stage] = [
+            self._placed(stage) for stage in stages(levels, self.cols, self._vector)
         ]
-    empty = np.empty((0, len(classifier.meta.classes)), dtype=np.float32)
-    return np.concatenate([empty, *parts])
+        self._dense: list[Dense] = [self._placed(layer) for layer in levels.dense]
+        self._heights = heights(self._stages, self.cell_px, self._most_values)
+        # so many rows of cells go by before the first patch is complete
+        self._delay = -(-max(0, levels.extent_px - self.cell_px) // self.cell_px)
+        self._first_px = levels.extent_px - (1 + self._delay) * self.cell_px
+        self._normalisation = normalisation
+        hole = np.asarray(normalisation.hole).reshape(-1)
+        kind = np.float64 if dtype == torch.float64 else np.float32
+        self._hole = np.tile(hole.astype(kind), (self._stages[0].inputs, 1))
+        self._own = threading.local()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the buffers of this process."""
+        return {key: value for key, value in self.__dict__.items() if key != "_own"}
 
-def _probabilities(classifier: PatchClassifier, patches: Pixels) -> Probabilities:
-    """Probabilities (n, K) of at most `BATCH` patches, run as a batch of exactly `BATCH`."""
-    batch = np.zeros((BATCH, *patches.shape[1:]), dtype=np.uint16)
-    batch[: len(patches)] = patches
-    logits = classifier(torch.from_numpy(batch).to(classifier.mean.device))
-    shares: Probabilities = logits.softmax(dim=1).cpu().numpy()
-    return shares[: len(patches)]
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _own=threading.local())
+
+    @property
+    def bands(self) -> int:
+        """Input bands."""
+        return self._stages[0].channels[0]
+
+    @property
+    def classes(self) -> int:
+        """Logits of a cell."""
+        return len(self._dense[-1].bias) if self._dense else self._stages[-1].channels[1]
+
+    @property
+    def rows(self) -> int:
+        """Cells from north to south of a block of about 2 x `WINDOW_PX` that wastes no strip."""
+        tall = self._heights.strip // self.cell_px
+        strips = max(1, round(2 * WINDOW_PX / self._heights.strip), -(-(self._delay + 1) // tall))
+        return strips * tall - self._delay
+
+    @property
+    def lane_bytes(self) -> int:
+        """About the memory that one thread takes: what goes in and out of each stage."""
+        size = torch.finfo(self.dtype).bits // 8
+        rows, values = self._heights.part, 0
+        for place, stage in enumerate(self._stages):
+            bands, filters = stage.channels
+            values += (rows + max(stage.kept, 0)) * stage.inputs * bands
+            values += 2 * rows * stage.inputs * filters // stage.level.taps.stride**2
+            rows = rows // stage.level.stride * (1 if place else self._heights.parts)
+        return size * values
+
+    def logits(self, pixels: Pixels, rows: int, cols: int) -> npt.NDArray[Any]:
+        """Logits of a block of cells, (K, rows, cols).
+
+        Args:
+            pixels: Harmonised DN, uint16 (C, H, W), 0 is a hole: the cells and the context around them,
+                so that H = rows x cell_px + patch_px - cell_px, and W likewise. Fastest where the
+                values of a pixel lie side by side in memory.
+            rows: Cells from north to south.
+            cols: Cells from west to east.
+
+        Raises:
+            ValueError: when `pixels` does not have the size that rows and cols ask for.
+        """
+        return self._run(pixels, rows, cols, probabilities=False)
+
+    def probabilities(self, pixels: Pixels, rows: int, cols: int) -> npt.NDArray[Any]:
+        """Probabilities of the classes of a block of cells, (K, rows, cols); see `logits`."""
+        return self._run(pixels, rows, cols, probabilities=True)
+
+    def _run(self, pixels: Pixels, rows: int, cols: int, probabilities: bool) -> npt.NDArray[Any]:
+        context = self.patch_px - self.cell_px
+        expected = (self.bands, rows * self.cell_px + context, cols * self.cell_px + context)
+        if pixels.shape != expected:
+            raise ValueError(f"{rows} x {cols} cells need pixels of {expected}, got {pixels.shape}")
+        result = np.empty((self.classes, rows, cols), dtype=self._hole.dtype)
+        with torch.inference_mode(), one_thread(), _no_tf32():
+            for col in range(0, cols, self.cols):
+                left = col * self.cell_px
+                window = pixels[:, :, left : left + self._stages[0].inputs].transpose(1, 2, 0)
+                self._window(window, result[:, :, col : col + self.cols], probabilities)
+        return result
+
+    def _window(self, pixels: Pixels, result: npt.NDArray[Any], probabilities: bool) -> None:
+        """Fill `result` (K, rows, at most `cols`) from pixels (H, W, C), strip by strip."""
+        lane, tall = self._lane, self._heights.strip // self.cell_px
+        rows, cols = result.shape[1:]
+        for strip in range(-(-(rows + self._delay) // tall)):
+            top = self._first_px + strip * self._heights.strip
+            logits = lane.advance(partial(self._load, pixels, top))
+            logits = logits.to(torch.float32) if not self._folded else logits
+            values = logits.softmax(dim=0) if probabilities else logits
+            first = strip * tall - self._delay
+            start, stop = max(first, 0), min(first + tall, rows)
+            if stop > start:
+                found = values.view(len(values), tall, self.cols)
+                result[:, start:stop] = found[:, start - first : stop - first, :cols].cpu().numpy()
+
+    @property
+    def _lane(self) -> Lane:
+        """The buffers of the calling thread."""
+        if not hasattr(self._own, "lane"):
+            self._own.lane = Lane(self._stages, self._dense, self._heights)
+        lane: Lane = self._own.lane
+        return lane
+
+    def _load(self, pixels: Pixels, strip: int, row: int, fresh: Tensor) -> None:
+        """Put the rows of pixels (H, W, C) from `strip` + `row` on, if there are any, into `fresh`."""
+        top = strip + row
+        start, stop = max(top, 0), min(top + len(fresh), len(pixels))
+        if stop <= start:
+            return
+        rows, target = pixels[start:stop], fresh[start - top : stop - top, : pixels.shape[1]]
+        if self.device.type == "cpu" and self._folded:
+            self._subtract(rows, target.numpy())
+        else:
+            target.copy_(self._normalised(rows))
+
+    def _subtract(self, rows: Pixels, target: npt.NDArray[Any]) -> None:
+        """DN less those of a hole; a few rows at a time, which stay in the processor's cache."""
+        hole = self._hole[: rows.shape[1]]
+        for start in range(0, len(rows), _CAST_ROWS):
+            raw, values = rows[start : start + _CAST_ROWS], target[start : start + _CAST_ROWS]
+            np.copyto(values, raw)
+            values -= hole
+            if raw.min() == 0:
+                np.copyto(values, 0, where=raw == 0)
+
+    def _normalised(self, rows: Pixels) -> Tensor:
+        """What the first level takes, float32 (H, W, C)."""
+        mean, std, hole = (
+            torch.as_tensor(np.asarray(values, dtype=np.float32).reshape(-1), device=self.device)
+            for values in (
+                self._normalisation.mean,
+                self._normalisation.std,
+                self._normalisation.hole,
+            )
+        )
+        # devices know little of uint16: its bits go as int16 and come back as 0..65535
+        bits = torch.from_numpy(np.ascontiguousarray(rows).view(np.int16)).to(self.device)
+        dn = (bits.to(torch.int32) & 0xFFFF).to(torch.float32)
+        dn = torch.where(dn == 0, hole, dn)
+        return dn - hole if self._folded else (dn - mean) / std
+
+    def _placed[L: (Stage, Any)](self, layer: L) -> L:
+        """A layer with its weights in our type, on our device, channels last."""
+        if isinstance(layer, Stage):
+            return replace(layer, level=self._placed(layer.level))
+        weight, bias = (values.to(self.device, self.dtype) for values in (layer.weight, layer.bias))
+        if weight.ndim == 4:
+            weight = weight.contiguous(memory_format=torch.channels_last)
+        return replace(layer, weight=weight, bias=bias)
+
+    @property
+    def _vector(self) -> int:
+        """Numbers that the processor multiplies at a time; 1 where that is not our affair."""
+        if self.device.type != "cpu" or self.dtype != torch.float32:
+            return 1
+        return 16 if "AVX512" in torch.backends.cpu.get_cpu_capability() else 8
+
+    @property
+    def _most_values(self) -> int:
+        return _STRIP_VALUES if self.device.type == "cpu" else _STRIP_VALUES_GPU
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """One intra-op thread for torch in the calling thread; what was set before comes back."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -95,3 +245,14 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def _no_tf32() -> Iterator[None]:
+    """Convolutions of float32 in float32: cuDNN may round their input to 10 bits."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before

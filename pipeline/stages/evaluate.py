@@ -22,7 +22,7 @@ from pipeline.learn import figures, report, tracking
 from pipeline.learn.accuracy import Scores, most_confident_mistakes, table
 from pipeline.learn.baselines import BASELINES, band_statistics
 from pipeline.learn.classifier import ModelMeta, PatchClassifier
-from pipeline.learn.dense import batched_probabilities
+from pipeline.learn.patchwise import batched_probabilities
 from pipeline.store import PatchStore, SplitFolder
 
 NETWORK = "network"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +14,12 @@ from pipeline.files import publish, remove
 from pipeline.geo.areas import Tally
 from pipeline.geo.classmap import Provenance
 from pipeline.geo.mapitem import MapFolder, catalogued, write_catalog
-from pipeline.geo.mapper import Crew, Mapper, map_scene, piece_bytes
+from pipeline.geo.mapper import Crew, map_scene
+from pipeline.geo.pieces import Mapper
 from pipeline.geo.scene import Scene, open_catalog
 from pipeline.learn import tracking
 from pipeline.learn.classifier import ModelMeta, PatchClassifier, require_bands
-from pipeline.learn.dense import class_probabilities
+from pipeline.learn.predictor import Predictor
 from pipeline.learn.tracking.record import read_record
 from pipeline.scale import worker_count
 
@@ -41,9 +41,10 @@ def run(conf: Path, model: Path, scenes: Path, out: Path, compute: Path | None =
     opened = open_catalog(scenes)
     for scene in opened:
         _require_fits(scene, classifier.meta)
-    mapper = _mapper(classifier.to(_device(machine)))
+    mapper = _mapper(_predictor(classifier, machine), settings.probabilities)
+    crew = Crew(worker_count(machine), machine.memory_mb, machine.scheduler)
     for scene in opened:
-        _map(scene, mapper, classifier.meta, out, _crew(machine, mapper))
+        _map(scene, mapper, classifier.meta, out, crew)
     ids = [scene.id for scene in opened]
     for gone in set(catalogued(out)) - set(ids):
         remove(out / gone)
@@ -61,16 +62,26 @@ def _map(scene: Scene, mapper: Mapper, meta: ModelMeta, out: Path, crew: Crew) -
     print(_summary(scene, mapper, tally, MapFolder(place, scene.id)))
 
 
-def _mapper(classifier: PatchClassifier) -> Mapper:
-    meta = classifier.meta
-    classify = partial(class_probabilities, classifier)
-    return Mapper(classify, tuple(meta.bands), meta.geometry, tuple(meta.classes))
+def _predictor(classifier: PatchClassifier, machine: ComputeConf) -> Predictor:
+    device = _device(machine)
+    low = device.type == "cuda" and machine.precision != "float32"
+    predictor = Predictor(classifier, device, torch.bfloat16 if low else torch.float32)
+    if predictor.patchwise_because is not None:
+        print(f"the network runs patch by patch: {predictor.patchwise_because}", file=sys.stderr)
+    return predictor
 
 
-def _crew(machine: ComputeConf, mapper: Mapper) -> Crew:
-    """As many workers as are asked for and as the memory for pixels in flight holds."""
-    room = machine.memory_mb * 1_000_000 // piece_bytes(mapper)
-    return Crew(max(1, min(worker_count(machine), room)), machine.scheduler)
+def _mapper(predictor: Predictor, probabilities: bool) -> Mapper:
+    meta = predictor.classifier.meta
+    return Mapper(
+        predictor,
+        tuple(meta.bands),
+        meta.geometry,
+        tuple(meta.classes),
+        predictor.block_cells,
+        predictor.work_bytes,
+        probabilities,
+    )
 
 
 def _device(machine: ComputeConf) -> torch.device:

@@ -79,7 +79,7 @@ def run(
         left_out["invalid"] = writer.invalid
         _require_some(int(writer.kept.sum()), left_out, inputs)
         counts = _counts(writer, left_out, inputs)
-        write_json(folder / "meta.json", _meta(folder, inputs, counts).model_dump(mode="json"))
+        write_json(folder / "meta.json", _meta(writer, folder, inputs, counts).model_dump(mode="json"))
     _report(counts, inputs, out)
 
 
@@ -179,7 +179,7 @@ def _counts(writer: PatchWriter, left_out: dict[str, int], inputs: _Inputs) -> d
     }
 
 
-def _meta(folder: Path, inputs: _Inputs, counts: dict[str, Any]) -> StoreMeta:
+def _meta(writer: PatchWriter, folder: Path, inputs: _Inputs, counts: dict[str, Any]) -> StoreMeta:
     tile = inputs.tile
     return StoreMeta(
         bands=list(inputs.bands),
@@ -193,7 +193,7 @@ def _meta(folder: Path, inputs: _Inputs, counts: dict[str, Any]) -> StoreMeta:
         scenes=[scene.info for scene in inputs.scenes],
         credit=inputs.classes.credit,
         counts=counts,
-        pixels_sha256=sha256_of(folder / "pixels.npy"),
+        pixels_sha256=writer.pixels_sha256,
         patches_sha256=sha256_of(folder / "patches.parquet"),
     )
 

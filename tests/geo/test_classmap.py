@@ -39,21 +39,31 @@ def cells():
     return values[: GRID.rows].astype(np.uint8)  # 0 (nodata) to 3; the last class never occurs
 
 
+def shares():
+    """Per cent of each class: 97 of the one on the map, 1 of the others."""
+    of_class = np.arange(1, len(CLASSES) + 1)[:, None, None]
+    result = np.where(cells() == of_class, 97, 1).astype(np.uint8)
+    result[:, cells() == 0] = classmap.CONFIDENCE_NODATA
+    return result
+
+
 @pytest.fixture(scope="module")
 def maps(tmp_path_factory):
-    """A class map and its confidence, published in a folder with a space and an umlaut."""
+    """Class map, confidence, probabilities, published in a folder with a space and an umlaut."""
     folder = tmp_path_factory.mktemp("maps") / "meine Kärtchen"
     folder.mkdir()
-    paths = folder / "S_classmap.tif", folder / "S_confidence.tif"
-    confidence = np.where(cells() > 0, 30 * cells(), classmap.CONFIDENCE_NODATA).astype(np.uint8)
+    paths = [folder / f"S_{what}.tif" for what in ("classmap", "confidence", "probabilities")]
     with (
         canvas.canvas(folder / "a.tif", GRID, classmap.NODATA) as first,
         canvas.canvas(folder / "b.tif", GRID, classmap.CONFIDENCE_NODATA) as second,
+        canvas.canvas(folder / "c.tif", GRID, classmap.CONFIDENCE_NODATA, len(CLASSES)) as third,
     ):
         first.paint(0, 0, cells())
-        second.paint(0, 0, confidence)
+        second.paint(0, 0, np.where(cells() > 0, 30 * cells(), classmap.CONFIDENCE_NODATA))
+        third.paint(0, 0, shares())
         classmap.write_class_map(first, paths[0], CLASSES, PROVENANCE)
         classmap.write_confidence(second, paths[1], PROVENANCE)
+        classmap.write_probabilities(third, paths[2], CLASSES, PROVENANCE)
     return paths
 
 
@@ -87,6 +97,28 @@ def test_qgis_shows_confidence_as_a_ramp_from_0_to_100_per_cent(maps, seen):
     assert shown["renderer"] == "singlebandpseudocolor"
     assert [label for label, _ in shown["legend"]] == ["0 %", "25 %", "50 %", "75 %", "100 %"]
     assert shown["statistics"][:2] == [30, 90]
+
+
+def test_qgis_shows_the_first_probability_and_offers_all_by_title(maps, seen):
+    shown = seen[0][str(maps[2])]
+    titles = [f"Band {k}: {info.title}" for k, info in enumerate(CLASSES, start=1)]
+    assert shown["bands"] == titles
+    assert shown["renderer"] == "singlebandpseudocolor"
+    assert shown["tree"][0] == f"{titles[0]} (Gray)"
+    assert [label for label, _ in shown["legend"]] == ["0 %", "25 %", "50 %", "75 %", "100 %"]
+    assert shown["statistics"][:2] == [1, 97]
+    picture = np.asarray(Image.open(shown["png"]).convert("RGBA"))
+    opaque = {tuple(color) for color in picture[picture[..., 3] == 255][:, :3].tolist()}
+    assert len(opaque) == 2, "sure of the first class, and not"
+    assert (picture[..., 3] == 0).any()
+
+
+def test_probabilities_name_their_classes(maps):
+    with rasterio.open(maps[2]) as dataset:
+        np.testing.assert_array_equal(dataset.read(), shares())
+        assert dataset.descriptions == tuple(info.title for info in CLASSES)
+        names = [dataset.tags(band)["LENSCAPE_CLASS"] for band in dataset.indexes]
+        assert (names, dataset.nodata) == ([info.name for info in CLASSES], 255)
 
 
 def test_qgis_puts_the_maps_where_they_lie(maps, seen):
@@ -161,6 +193,15 @@ def test_the_most_probable_class_wins_of_equals_the_first():
     assert values.tolist() == [[1, 3, 0]]
     assert confidence.tolist() == [[50, 60, 255]]
     assert values.dtype == confidence.dtype == np.uint8
+
+
+def test_per_cent_rounds_halves_upward_and_leaves_nodata():
+    probabilities = np.array([[[0.0, 0.125, 1.0]], [[0.005, 0.995, 1.0000001]]], dtype=np.float32)
+    mapped = np.array([[True, True, False]])
+    shares = classmap.per_cent(probabilities, mapped)
+    assert shares.tolist() == [[[0, 13, 255]], [[0, 100, 255]]]
+    assert classmap.per_cent(probabilities, ~mapped)[:, 0, 2].tolist() == [100, 100]
+    assert shares.dtype == np.uint8
 
 
 def test_characters_that_xml_cannot_hold_do_not_break_a_style():

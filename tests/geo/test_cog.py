@@ -1,5 +1,6 @@
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -11,7 +12,13 @@ from pipeline.errors import OutputError
 from pipeline.geo import canvas, cog, overviews
 
 GRID = canvas.MapGrid(32633, Affine(80, 0, 300000, 0, -80, 5800000), 611, 533)
-KIND = cog.MapKind("values", 0, overviews.mode, {1: (10, 20, 30), 3: (200, 100, 0)})
+KIND = cog.MapKind([cog.Band("values")], 0, overviews.mode, {1: (10, 20, 30), 3: (200, 100, 0)})
+SHARES = cog.MapKind(
+    [cog.Band(f"share <{k}> & more", {"LENSCAPE_CLASS": f"c{k}"}) for k in range(3)],
+    255,
+    overviews.mean,
+    unit="%",
+)
 
 
 def some_cells(grid=GRID):
@@ -23,15 +30,22 @@ def some_cells(grid=GRID):
     return cells
 
 
+def some_shares():
+    """Three bands that differ, with nodata at a corner."""
+    shares = np.stack([some_cells() * 30, some_cells()[::-1] * 20, 100 - some_cells()])
+    shares[:, :70, :90] = 255
+    return shares
+
+
 def publish(folder, cells, block=100, kind=KIND, tags=None):
-    """Paints the cells in blocks of some size and publishes them."""
+    """Paints the cells, (rows, cols) or (bands, rows, cols), in blocks and publishes them."""
     folder.mkdir(exist_ok=True)
-    grid = canvas.MapGrid(GRID.epsg, GRID.transform, *cells.shape)
+    grid = canvas.MapGrid(GRID.epsg, GRID.transform, *cells.shape[-2:])
     path = folder / "map.tif"
-    with canvas.canvas(folder / "canvas.tif", grid, kind.nodata) as painted:
+    with canvas.canvas(folder / "canvas.tif", grid, kind.nodata, len(kind.bands)) as painted:
         for row in range(0, grid.rows, block):
             for col in range(0, grid.cols, block):
-                painted.paint(row, col, cells[row : row + block, col : col + block])
+                painted.paint(row, col, cells[..., row : row + block, col : col + block])
         cog.write_cog(painted, path, kind, tags or {"LENSCAPE_SCENE": "a <b> & 'c'"})
     return path
 
@@ -101,10 +115,68 @@ def test_a_map_without_data_has_no_statistics(tmp_path):
 
 
 def test_a_map_without_palette_is_grey(tmp_path):
-    kind = cog.MapKind("per cent", 255, overviews.mean, unit="%")
+    kind = cog.MapKind([cog.Band("per cent")], 255, overviews.mean, unit="%")
     with rasterio.open(publish(tmp_path, some_cells(), kind=kind)) as dataset:
         assert dataset.colorinterp[0].name == "gray"
         assert (dataset.nodata, dataset.units) == (255, ("%",))
+
+
+def test_each_band_has_its_cells_overviews_names_and_statistics(tmp_path):
+    shares = some_shares()
+    path = publish(tmp_path, shares, kind=SHARES)
+    assert list(tmp_path.iterdir()) == [path], "GDAL kept something out of the TIFF"
+    assert cog_validate(path, strict=True) == (True, [], [])
+    with rasterio.open(path) as dataset:
+        np.testing.assert_array_equal(dataset.read(), shares)
+        assert dataset.descriptions == ("share <0> & more", "share <1> & more", "share <2> & more")
+        assert (dataset.nodata, dataset.units) == (255, ("%",) * 3)
+        assert [kind.name for kind in dataset.colorinterp] == ["gray", "undefined", "undefined"]
+        for band, values in enumerate(shares, start=1):
+            tags = dataset.tags(band)
+            assert tags["LENSCAPE_CLASS"] == f"c{band - 1}"
+            assert float(tags["STATISTICS_MEAN"]) == pytest.approx(values[values < 255].mean())
+    for level, factor in enumerate((2, 4)):
+        with rasterio.open(path, overview_level=level) as dataset:
+            expected = [overviews.mean(values, factor, 255) for values in shares]
+            np.testing.assert_array_equal(dataset.read(), expected)
+    again = publish(tmp_path / "again", shares, block=77, kind=SHARES)
+    assert again.read_bytes() == path.read_bytes()
+
+
+def test_a_band_is_read_without_the_others(tmp_path):
+    """Otherwise showing one class of 254 decodes them all."""
+    with rasterio.open(publish(tmp_path, some_shares(), kind=SHARES)) as dataset:
+        assert dataset.profile["interleave"] == "band"
+
+
+def test_memory_does_not_grow_with_the_number_of_bands(tmp_path):
+    def peak(bands):
+        kind = cog.MapKind(SHARES.bands[:1] * bands, 255, overviews.mean)
+        cells = np.broadcast_to(some_cells(), (bands, GRID.rows, GRID.cols))
+        tracemalloc.start()
+        try:
+            publish(tmp_path / str(bands), cells, kind=kind)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    assert peak(24) < 1.1 * peak(2)
+
+
+def test_what_the_disk_lost_is_noticed_in_any_band(tmp_path, monkeypatch):
+    written = []
+
+    def copy_with_a_gap(*arguments, **options):
+        rasterio_copy(*arguments, **options)
+        written.append(arguments[1])
+        with rasterio.open(arguments[1], "r+", IGNORE_COG_LAYOUT_BREAK="YES") as dataset:
+            dataset.write(np.zeros((9, 9), dtype=np.uint8), 3, window=((0, 9), (100, 109)))
+
+    rasterio_copy = cog.rasterio.shutil.copy
+    monkeypatch.setattr(cog.rasterio.shutil, "copy", copy_with_a_gap)
+    with pytest.raises(OutputError, match="does not hold what was written to it"):
+        publish(tmp_path, some_shares(), kind=SHARES)
+    assert written
 
 
 def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path):

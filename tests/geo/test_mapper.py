@@ -13,9 +13,13 @@ import pytest
 import rasterio
 from rio_cogeo import cog_validate
 
+from pipeline.geo import blockcache
+from pipeline.geo import mapper as mapper_module
 from pipeline.geo.classmap import Provenance
 from pipeline.geo.mapitem import catalogued, write_catalog
-from pipeline.geo.mapper import Crew, Mapper, map_piece, map_scene, pieces, valid_share
+from pipeline.geo.mapper import Crew, map_scene
+from pipeline.geo.pieces import Mapper, map_piece, pieces, valid_share
+from pipeline.geo.raster import OpenFile
 from pipeline.store import ClassInfo, Geometry
 from tests.placed import HEIGHT, WIDTH, X0, Y0, make_scene
 
@@ -60,7 +64,7 @@ def patchwork(pixels, rows, cols):
 
 def mapper(classify=where_it_is, piece_px=64):
     geometry = Geometry(patch_px=PATCH, cell_px=CELL, min_valid=0.75)
-    return Mapper(classify, ("B02", "B03"), geometry, CLASSES, piece_px)
+    return Mapper(classify, ("B02", "B03"), geometry, CLASSES, (max(1, piece_px // CELL),) * 2)
 
 
 def provenance():
@@ -187,15 +191,41 @@ def test_pieces_and_workers_do_not_change_a_byte(holed, tmp_path):
 def test_pieces_cover_the_cells_once(scene):
     grid = mapper().grid(scene)
     count = np.zeros((grid.rows, grid.cols), dtype=int)
-    for piece in pieces(grid, 24):
+    for piece in pieces(grid, (3, 3)):
         count[np.ix_(piece.rows, piece.cols)] += 1
     assert (count == 1).all()
+
+
+def test_pieces_of_few_columns_come_first_where_memory_is_short(scene):
+    grid = mapper().grid(scene)
+    every = pieces(grid, (3, 4))
+    narrow = pieces(grid, (3, 4), across=2)
+    key = lambda piece: (piece.rows.start, piece.cols.start)  # noqa: E731
+    assert sorted(every, key=key) == sorted(narrow, key=key) == every
+    assert [piece.cols.start // 8 for piece in narrow] == sorted(p.cols.start // 8 for p in narrow)
+    assert narrow != every
+
+
+def test_a_cache_for_little_memory_changes_no_byte(holed, tmp_path, monkeypatch):
+    whole = digests(run(holed, tmp_path / "a", Crew(2)))
+    monkeypatch.setattr(mapper_module, "column_bytes", lambda *_: 10**12)
+    assert digests(run(holed, tmp_path / "b", Crew(2, memory_mb=128))) == whole
+
+
+def test_each_source_block_is_decoded_once(scene, tmp_path, monkeypatch):
+    monkeypatch.setattr(blockcache, "CHUNK_PX", (16, 32))
+    seen, read = [], OpenFile.read
+    monkeypatch.setattr(
+        OpenFile, "read", lambda self, window: (seen.append((self.href, window)), read(self, window))[1]
+    )
+    run(scene, tmp_path / "a", Crew(3))
+    assert len(seen) == len(set(seen)) == 2 * len({window for _, window in seen}) > 10
 
 
 def test_each_overview_of_a_large_map_is_the_mode_of_its_cells(tmp_path):
     scene = make_scene(tmp_path, [(900, 1000, 64, 100)], size=(1301, 1203))
     geometry = Geometry(patch_px=1, cell_px=1, min_valid=0.5)
-    large = Mapper(patchwork, ("B02", "B03"), geometry, CLASSES[:5], piece_px=300)
+    large = Mapper(patchwork, ("B02", "B03"), geometry, CLASSES[:5], (300, 300))
     folder = tmp_path / "s.1"
     map_scene(scene, large, provenance(), folder, folder, Crew(2))
     path = folder / "s.1_classmap.tif"
@@ -218,7 +248,7 @@ def test_each_overview_of_a_large_map_is_the_mode_of_its_cells(tmp_path):
 def test_pixels_outside_of_the_scene_do_not_count_as_valid(scene):
     grid = mapper().grid(scene)
     assert (grid.row0, grid.col0) == (-3, -3)
-    piece = pieces(grid, 8)[0]
+    piece = pieces(grid, (1, 1))[0]
     pixels = np.zeros((2, PATCH, PATCH), dtype=np.uint16)
     pixels[:, MARGIN : MARGIN + 3, :] = 9  # the rows above the scene
     assert valid_share(pixels, grid, piece) == 0
@@ -278,5 +308,5 @@ def test_nothing_in_a_folder_of_maps_tells_where_or_when_it_was_made(scene, tmp_
 
 def test_the_function_and_its_pieces_can_travel(scene):
     job = pickle.loads(pickle.dumps(partial(map_piece, scene, mapper())))
-    piece = pieces(mapper().grid(scene), 64)[0]
+    piece = pieces(mapper().grid(scene), (8, 8))[0]
     assert job(piece)[0].shape == (8, 8)

@@ -35,6 +35,15 @@ def test_mode_is_the_most_frequent_value_with_data_ties_to_the_lowest(cells, fac
         assert reduced[place] == expected
 
 
+@pytest.mark.parametrize("factor", [16, 32, 256])
+def test_sums_of_large_squares_do_not_overflow(factor):
+    cells = np.full((factor + 3, 2 * factor), 254, dtype=np.uint8)
+    cells[:, 1::2] = 253
+    cells[0, 0] = 253  # one more, so that the mean is just below the half that is rounded up
+    assert overviews.mean(cells, factor, 255).tolist() == [[253, 254], [254, 254]]
+    assert overviews.mode(cells, factor, 255).tolist() == [[253, 253], [253, 253]]
+
+
 @quick
 @given(maps, st.sampled_from([2, 4, 8]))
 def test_mean_is_of_the_values_with_data_halves_upward(cells, factor):

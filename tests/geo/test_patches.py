@@ -1,6 +1,7 @@
 """Patches cut from a scene whose pixels know where they are, and the files they are written to."""
 
 from pathlib import Path
+from typing import Any
 
 import geopandas as gpd
 import numpy as np
@@ -120,7 +121,7 @@ def test_neither_strips_nor_chunks_nor_workers_change_a_patch(
     positions = positions_of(holed)
     whole = all_of(list(read_patches(positions, BANDS, 0.75, ComputeConf(workers=1))))
     monkeypatch.setattr(module, "_STRIP_ROWS", 9)
-    monkeypatch.setattr(module, "_CHUNK", 5)
+    monkeypatch.setattr(module, "_CHUNK_BYTES", 5 * 2 * len(BANDS) * positions.grid.patch_px**2)
     pieces = all_of(list(read_patches(positions, BANDS, 0.75, ComputeConf(workers=4))))
     for one, other in zip(whole, pieces, strict=True):
         np.testing.assert_array_equal(one, other)
@@ -132,11 +133,11 @@ def test_memory_bounds_the_pixels_read_at_a_time(scene: Scene, monkeypatch: pyte
     crews: list[int] = []
     read, pieces = Scene.read, module.run_pieces
 
-    def spied(self: Scene, window: module.Window, bands: tuple[str, ...]) -> np.ndarray:
+    def spied(self: Scene, window: module.Window, *how: Any) -> np.ndarray:
         sizes.append(window.height * window.width)
-        return read(self, window, bands)
+        return read(self, window, *how)
 
-    def counted(function: object, strips: object, workers: int, scheduler: None) -> object:
+    def counted(function: object, strips: object, workers: int, scheduler: None = None) -> object:
         crews.append(workers)
         return pieces(function, strips, workers, scheduler)  # type: ignore[arg-type]
 
@@ -149,7 +150,7 @@ def test_memory_bounds_the_pixels_read_at_a_time(scene: Scene, monkeypatch: pyte
     monkeypatch.setattr(module, "_WORK_BYTES", 300_000_000 // (36 * WIDTH))
     for _ in read_patches(positions_of(scene), BANDS, 0.75, ComputeConf(workers=100)):
         pass
-    assert crews == [100, 3]
+    assert crews == [100, 1, 3, 1]  # readers and the one that cuts, twice
 
 
 def test_a_damaged_file_ends_in_an_error(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """The door to raster files: what is refused, and in which words."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,8 @@ from affine import Affine
 from rasterio.crs import CRS
 
 from pipeline.errors import SceneError
-from pipeline.geo.grid import SceneGrid
-from pipeline.geo.raster import inspect, nearest_index, opened, pick, read_at, read_decimated
+from pipeline.geo.grid import SceneGrid, Window
+from pipeline.geo.raster import OpenFile, inspect, nearest_index, opened, pick, read_decimated
 from tests.worlds import native_grid, positions, write_raster
 
 GRID = SceneGrid(32633, 300_000, 5_800_000, height=120, width=90)
@@ -144,9 +143,12 @@ def test_a_jpeg2000_file_whose_last_box_is_open_may_end_where_its_image_does(tmp
 def test_damage_shows_while_reading_too(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "a.tif", _noise(), GRID)
     path.write_bytes(path.read_bytes()[:8_000])
-    rows, cols = np.arange(GRID.height), np.arange(GRID.width)
+    file = OpenFile(str(path))
     with pytest.raises(SceneError, match=r"a\.tif cannot be read"):
-        read_at(str(path), rows, cols, outside=0)
+        file.read(GRID.window)
+    file.close()
+    with pytest.raises(SceneError, match=r"gone\.tif does not exist"):
+        OpenFile(str(tmp_path / "gone.tif"))
 
 
 def test_sidecars_have_no_say(tmp_path: Path) -> None:
@@ -157,30 +159,30 @@ def test_sidecars_have_no_say(tmp_path: Path) -> None:
         inspect(str(path))
 
 
-def test_pixels_come_from_where_they_are_asked_for(tmp_path: Path) -> None:
-    path = str(write_raster(tmp_path / "a.tif", PIXELS, GRID))
-    rows, cols = np.array([5, 3, 3, -1, 119, 120]), np.array([89, 0, 90, -2])
+def test_an_open_file_gives_windows(tmp_path: Path) -> None:
+    file = OpenFile(str(write_raster(tmp_path / "a.tif", PIXELS, GRID, blockysize=7)))
+    assert (file.height, file.width, file.block_px) == (GRID.height, GRID.width, (7, GRID.width))
+    assert np.array_equal(file.read(Window(3, 5, 40, 20)), PIXELS[3:43, 5:25])
+    file.close()
+
+
+@pytest.mark.parametrize(
+    ("rows", "cols"),
+    [
+        ([5, 3, 3, -1, 119, 120], [89, 0, 90, -2]),  # beyond all edges, in no order
+        ([2, 3, 4], [7, 8]),  # a window
+        ([2, 2, 3, 3], [6, 7, 7, 8, 8]),  # larger pixels
+        ([4, 3, 3], [1, 0, 0, 1]),  # mirrored
+        ([7], [7]),
+    ],
+)
+def test_values_come_from_where_they_are_asked_for(rows: list[int], cols: list[int]) -> None:
     expected = [
         [PIXELS[row, col] if 0 <= row < GRID.height and 0 <= col < GRID.width else 7 for col in cols]
         for row in rows
     ]
-    assert read_at(path, rows, cols, outside=7).tolist() == expected
-    assert read_at(path, rows, cols + 1_000, outside=7).tolist() == [[7] * 4] * 6
-
-
-def test_only_what_is_asked_for_is_read(tmp_path: Path) -> None:
-    """Strips that the window does not touch may be damaged."""
-    path = write_raster(tmp_path / "a.tif", _noise(), GRID, blockysize=1)
-    shutil.copy(path, tmp_path / "whole.tif")
-    path.write_bytes(path.read_bytes()[:10_000])
-    rows, cols = np.arange(20, 30), np.arange(90)
-    assert np.array_equal(read_at(str(path), rows, cols, 0), _noise()[20:30])
-
-
-def test_pick_tells_an_edge_from_a_value() -> None:
-    block = np.array([[0, 1], [2, 3]], dtype=np.uint8)
-    picked = pick(block, np.array([1, -1, 0]), np.array([2, 1]), outside=-9)
-    assert (picked.dtype, picked.tolist()) == (np.int32, [[-9, 3], [-9, -9], [-9, 1]])
+    picked = pick(PIXELS, np.array(rows), np.array(cols), outside=7)
+    assert (picked.dtype, picked.tolist()) == (PIXELS.dtype, expected)
 
 
 def test_the_pixel_that_holds_a_coordinate() -> None:

@@ -340,8 +340,10 @@ def test_pixels_may_be_remote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         content["assets"]["B05"]["lenscape:etag"] = "2"
         own.path.write_text(json.dumps(content))
         assert Scene.open(own.path).info.checksum != remote.info.checksum
-    with pytest.raises(SceneError, match=r"http.*x_B02\.tif cannot be read"):
-        remote.read(Window(100, 0, 10, 10), ("B02",))
+        content["assets"]["B02"]["href"] = f"{url}/gone_B02.tif"
+        own.path.write_text(json.dumps(content))
+    with pytest.raises(SceneError, match=r"http.*gone_B02\.tif cannot be read"):
+        Scene.open(own.path).read(window, ("B02",))
 
 
 def test_classes_of_a_separable_world_differ_in_their_pixels(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from pipeline.learn import tracking
 from pipeline.learn.accuracy import Scores
 from pipeline.learn.classifier import PatchClassifier
 from pipeline.learn.dataset import TrainingData
-from pipeline.learn.dense import batched_probabilities
 from pipeline.learn.fit import fit
+from pipeline.learn.patchwise import batched_probabilities
 from pipeline.stages import evaluate
 from pipeline.store import PatchStore
 from tests.judged import judged_project

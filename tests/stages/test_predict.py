@@ -7,11 +7,15 @@ import pytest
 import rasterio
 import torch
 
-from pipeline.config import RegisteredModelConf
+from pipeline.config import ConvolutionConf, NetworkConf, RegisteredModelConf
 from pipeline.errors import MismatchError, OutputError, SceneError, StoreError
 from pipeline.files import sha256_of, write_json
-from pipeline.learn import tracking
+from pipeline.geo.grid import PatchGrid
+from pipeline.geo.pieces import pieces as cut
+from pipeline.geo.scene import Scene
+from pipeline.learn import dense, tracking
 from pipeline.learn.classifier import PatchClassifier
+from pipeline.learn.predictor import Predictor
 from pipeline.learn.tracking.where import connect
 from pipeline.stages import predict
 from pipeline.store import Statistics
@@ -51,7 +55,12 @@ def model(tmp_path_factory, store):
     statistics = Statistics(mean=[100.4, 86.0], std=[5.0, 4.0])
     update = {"bands": BANDS, "statistics": statistics}
     meta = model_meta(bands=2).model_copy(update=update)
-    folder = tmp_path_factory.mktemp("models")
+    return make_model(tmp_path_factory.mktemp("models"), meta)
+
+
+def make_model(folder, meta):
+    """A folder with a model of random weights and its run."""
+    folder.mkdir(exist_ok=True)
     undecided(PatchClassifier(meta)).save(folder)
     record = tracking.RunRecord(name="a model", params={}, tags={})
     with tracking.open_run(record) as run:
@@ -139,12 +148,63 @@ def test_maps_are_those_of_the_model_patch_by_patch(model, scenes, conf, tmp_pat
     assert client.get_run(run_id).info.status == "FINISHED"
 
 
-def test_two_runs_give_the_same_bytes_whatever_the_workers(model, scenes, conf, tmp_path):
-    for number, workers in enumerate((1, 2)):
+def test_neither_workers_nor_memory_change_a_byte(model, scenes, conf, tmp_path, monkeypatch):
+    # many pieces, of which those at the edges are filled up
+    monkeypatch.setattr(dense, "WINDOW_PX", 32)
+    monkeypatch.setattr(dense, "_STRIP_VALUES", 2000)
+    conf.write_text("probabilities: true\n")
+    found = []
+    for number, how in enumerate(("workers: 1", "workers: 2\nmemory_mb: 128", "workers: 3")):
+        machine = tmp_path / f"compute{number}.yaml"
+        machine.write_text(f"accelerator: cpu\n{how}\n")
         # at the same place: the Item says by a relative path where its scene lies
-        predict.run(conf, model, scenes, tmp_path / "maps", machine(tmp_path, workers))
+        predict.run(conf, model, scenes, tmp_path / "maps", machine)
         (tmp_path / "maps").rename(tmp_path / f"maps{number}")
-    assert digests(tmp_path / "maps0") == digests(tmp_path / "maps1")
+        found.append(digests(tmp_path / f"maps{number}"))
+    assert len(pieces(Scene.open(scenes / "one" / "one.json"), model)) > 6
+    assert found[0] == found[1] == found[2]
+    assert "one/one_probabilities.tif" in found[0]
+
+
+def pieces(scene, model):
+    """The pieces of a scene as `predict` cuts them."""
+    cells = Predictor(PatchClassifier.load(model)).block_cells
+    return cut(PatchGrid(scene.grid, 16, 8), cells)
+
+
+def test_probabilities_are_a_band_a_class(model, scenes, conf, tmp_path):
+    conf.write_text("probabilities: true\n")
+    predict.run(conf, model, scenes, tmp_path / "maps", machine(tmp_path, 2))
+    folder = tmp_path / "maps" / "one"
+    with (
+        rasterio.open(folder / "one_probabilities.tif") as dataset,
+        rasterio.open(folder / "one_classmap.tif") as classes,
+        rasterio.open(folder / "one_confidence.tif") as confidence,
+    ):
+        assert dataset.descriptions == ("C 0", "C 1", "C 2", "C 3")
+        shares, best, highest = dataset.read().astype(int), classes.read(1), confidence.read(1)
+        assert (dataset.transform, dataset.nodata) == (classes.transform, 255)
+    mapped = best > 0
+    assert (shares[:, ~mapped] == 255).all()
+    assert (shares.max(axis=0)[mapped] == highest[mapped]).all()
+    assert (np.abs(shares.sum(axis=0)[mapped] - 100) <= 2).all()  # four rounded shares
+    own = np.take_along_axis(shares, np.maximum(best.astype(int) - 1, 0)[None], axis=0)[0]
+    assert (own[mapped] == highest[mapped]).all()
+    predict.run(conf, model, scenes, tmp_path / "maps", machine(tmp_path, 1))
+    conf.write_text("model: trained\n")
+    predict.run(conf, model, scenes, tmp_path / "maps", machine(tmp_path, 1))
+    assert not (folder / "one_probabilities.tif").exists()
+
+
+def test_a_network_with_padding_runs_patch_by_patch_and_says_why(scenes, conf, tmp_path, capsys):
+    network = NetworkConf(convolutions=[ConvolutionConf(filters=4, padding=1)])
+    torch.manual_seed(0)
+    meta = model_meta(network=network, bands=2).model_copy(update={"bands": BANDS})
+    padded = make_model(tmp_path / "padded", meta)
+    predict.run(conf, padded, scenes, tmp_path / "maps", machine(tmp_path, 2))
+    assert "patch by patch: convolution 1 has padding" in capsys.readouterr().err
+    with rasterio.open(tmp_path / "maps" / "one" / "one_classmap.tif") as dataset:
+        np.testing.assert_array_equal(dataset.read(1), classes_by_hand(padded))
 
 
 def test_a_scene_no_more_listed_is_forgotten_and_other_files_stay(model, scenes, conf, tmp_path):

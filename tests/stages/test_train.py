@@ -12,8 +12,8 @@ from pipeline.config import TrainConf
 from pipeline.errors import ConfigError, NetworkError, SplitError, StoreError
 from pipeline.files import sha256_of_value
 from pipeline.learn.classifier import PatchClassifier
-from pipeline.learn.dense import batched_probabilities
 from pipeline.learn.history import read_history
+from pipeline.learn.patchwise import batched_probabilities
 from pipeline.stages.train import run
 from tests.stores import make_split, make_store
 

@@ -1,0 +1,191 @@
+"""Source blocks of raster files: each is decoded once, however many windows need it.
+
+What will be read is known beforehand. A chunk, some whole blocks of a file, is decoded by the first
+worker that needs it and kept until the last window that needs it was read; workers that need the same
+chunks share out the decoding.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.geo.grid import Window
+from pipeline.geo.raster import OpenFile
+
+CHUNK_PX = (512, 1024)
+"""Height and width of a chunk in pixels of its file, about: whole blocks, one at least."""
+
+Values = npt.NDArray[Any]
+Decode = Callable[[Values], Values]
+
+
+@dataclass(frozen=True)
+class Need:
+    """A window of a file, inside of it."""
+
+    href: str
+    window: Window
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    href: str
+    window: Window
+
+
+@dataclass
+class _Slot:
+    """A chunk that somebody decodes, or has decoded."""
+
+    values: Values | None = None
+    error: BaseException | None = None
+
+    @property
+    def done(self) -> bool:
+        return self.values is not None or self.error is not None
+
+
+class BlockCache:
+    """Decoded chunks of some files, shared by the threads of this process."""
+
+    def __init__(self, decode: Mapping[str, Decode], plan: Iterable[Sequence[Need]] = ()) -> None:
+        """Plan what will be read.
+
+        Args:
+            decode: By href, what becomes of the pixels of a file when they are read.
+            plan: The calls of `read` to come, in any order; others are served too, but not kept for.
+        """
+        self._decode = decode
+        self._own = threading.local()
+        self._open: list[OpenFile] = []
+        self._changed = threading.Condition()
+        self._slots: dict[_Chunk, _Slot] = {}
+        self._due = Counter(
+            chunk for needs in plan for chunk in {c for need in needs for c in self._chunks(need)}
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for file in self._open:
+            file.close()
+
+    def read(self, needs: Sequence[Need]) -> list[Values]:
+        """The decoded values (H, W) of each window.
+
+        Raises:
+            SceneError: when a file is missing or damaged.
+        """
+        chunks = list(dict.fromkeys(chunk for need in needs for chunk in self._chunks(need)))
+        values = self._decoded(chunks)
+        found = [self._joined(need, values) for need in needs]
+        with self._changed:
+            for chunk in chunks:
+                self._due[chunk] -= 1
+                if self._due[chunk] <= 0:
+                    self._slots.pop(chunk, None)
+        return found
+
+    def scratch(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Values:
+        """An array of this thread with anything in it, the same one at each call for this shape."""
+        own: dict[Any, Values] = self._own.__dict__.setdefault("scratch", {})
+        if shape not in own:
+            own[shape] = np.empty(shape, dtype=dtype)
+        return own[shape]
+
+    def _chunks(self, need: Need) -> list[_Chunk]:
+        """The chunks that a window touches."""
+        file, window = self._file(need.href), need.window
+        height, width = (
+            block * max(1, side // block) for block, side in zip(file.block_px, CHUNK_PX, strict=True)
+        )
+        return [
+            _Chunk(
+                need.href,
+                Window(row, col, min(height, file.height - row), min(width, file.width - col)),
+            )
+            for row in range(window.row // height * height, window.row + window.height, height)
+            for col in range(window.col // width * width, window.col + window.width, width)
+        ]
+
+    def _decoded(self, chunks: Sequence[_Chunk]) -> dict[_Chunk, Values]:
+        """Decode what nobody has begun, then wait for what others have."""
+        slots = {}
+        for chunk in chunks:
+            with self._changed:
+                begun = chunk in self._slots
+                slots[chunk] = self._slots.setdefault(chunk, _Slot())
+            if not begun:
+                self._fill(chunk, slots[chunk])
+        values = {}
+        for chunk, slot in slots.items():
+            with self._changed:
+                while not slot.done:
+                    self._changed.wait()
+            if slot.values is None:
+                raise slot.error or RuntimeError(chunk)
+            values[chunk] = slot.values
+        return values
+
+    def _fill(self, chunk: _Chunk, slot: _Slot) -> None:
+        values, problem = None, None
+        try:
+            values = self._decode[chunk.href](self._file(chunk.href).read(chunk.window))
+        except BaseException as error:
+            problem = error
+            raise
+        finally:
+            with self._changed:
+                slot.values, slot.error = values, problem
+                self._changed.notify_all()
+
+    def _joined(self, need: Need, values: Mapping[_Chunk, Values]) -> Values:
+        """A window, put together from its chunks; a view where one holds it all."""
+        chunks, window = self._chunks(need), need.window
+        if len(chunks) == 1:
+            return values[chunks[0]][_inside(window, chunks[0].window)]
+        found = np.empty((window.height, window.width), dtype=values[chunks[0]].dtype)
+        for chunk in chunks:
+            part = _common(window, chunk.window)
+            found[_inside(part, window)] = values[chunk][_inside(part, chunk.window)]
+        return found
+
+    def _file(self, href: str) -> OpenFile:
+        """The file, open for this thread."""
+        files: dict[str, OpenFile] = self._own.__dict__.setdefault("files", {})
+        if href not in files:
+            files[href] = OpenFile(href)
+            with self._changed:
+                self._open.append(files[href])
+        return files[href]
+
+
+def _common(one: Window, other: Window) -> Window:
+    """The pixels that two windows share."""
+    row, col = max(one.row, other.row), max(one.col, other.col)
+    return Window(
+        row,
+        col,
+        min(one.row + one.height, other.row + other.height) - row,
+        min(one.col + one.width, other.col + other.width) - col,
+    )
+
+
+def _inside(part: Window, whole: Window) -> tuple[slice, slice]:
+    """Where a part of a window lies in its pixels."""
+    row, col = part.row - whole.row, part.col - whole.col
+    return slice(row, row + part.height), slice(col, col + part.width)

@@ -1,0 +1,156 @@
+"""Pieces of a class map: rectangles of cells, each computed by itself.
+
+They are anchored at the cell grid and always of the same size, whatever the machine: neither the
+number of workers nor the memory changes a byte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.geo import classmap
+from pipeline.geo.blockcache import CHUNK_PX, BlockCache
+from pipeline.geo.canvas import Cells
+from pipeline.geo.grid import Indices, PatchGrid
+from pipeline.geo.scene import Scene
+from pipeline.store import ClassInfo, Geometry
+
+Classify = Callable[[npt.NDArray[np.uint16], int, int], npt.NDArray[np.float32]]
+"""Pixels (C, H, W) of a piece with its context, rows, cols -> probabilities (K, rows, cols)."""
+
+
+@dataclass(frozen=True)
+class Mapper:
+    """What turns a scene into a class map."""
+
+    classify: Classify
+    """A function that can be pickled."""
+    bands: Sequence[str]
+    """Its input bands, in their order."""
+    geometry: Geometry
+    classes: Sequence[ClassInfo]
+    piece_cells: tuple[int, int]
+    """Rows and columns of a piece; they follow from the model, never from the machine."""
+    work_bytes: int = 0
+    """What `classify` takes beside its pixels and probabilities, for each piece in flight."""
+    probabilities: bool = False
+    """Whether the probabilities of all classes are wanted, too."""
+
+    def grid(self, scene: Scene) -> PatchGrid:
+        """The cells of a scene."""
+        return PatchGrid(scene.grid, self.geometry.patch_px, self.geometry.cell_px)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A rectangle of cells of the class map."""
+
+    rows: range
+    cols: range
+
+
+def pieces(grid: PatchGrid, cells: tuple[int, int], across: int | None = None) -> list[Piece]:
+    """The pieces of a scene's cells, row by row.
+
+    Args:
+        grid: The cells of the scene.
+        cells: Rows and columns of a piece.
+        across: At most so many pieces of a row before the next row; all of them by default.
+    """
+    rows, cols = cells
+    band = cols * (across or grid.cols)
+    return [
+        Piece(range(row, min(row + rows, grid.rows)), range(col, min(col + cols, grid.cols)))
+        for first in range(0, grid.cols, band)
+        for row in range(0, grid.rows, rows)
+        for col in range(first, min(first + band, grid.cols), cols)
+    ]
+
+
+def map_piece(
+    scene: Scene, mapper: Mapper, piece: Piece, cache: BlockCache | None = None
+) -> list[Cells]:
+    """Class map, confidence and, if asked for, probabilities of a piece, uint8 ([K,] rows, cols) each.
+
+    Args:
+        scene: The scene.
+        mapper: What maps it.
+        piece: Some of its cells.
+        cache: Source blocks of its bands, shared by the threads of this process.
+    """
+    grid = mapper.grid(scene)
+    window = grid.read_window(piece.rows, piece.cols)
+    shape = window.height, window.width, len(mapper.bands)
+    # the values of a pixel side by side, as networks want them, in memory that is used again
+    pixels = np.empty(shape, np.uint16) if cache is None else cache.scratch(shape, np.uint16)
+    pixels = scene.read(window, mapper.bands, cache, pixels.transpose(2, 0, 1))
+    mapped = valid_share(pixels, grid, piece) >= mapper.geometry.min_valid
+    probabilities = mapper.classify(pixels, len(piece.rows), len(piece.cols))
+    layers = list(classmap.decide(probabilities, mapped))
+    return [*layers, classmap.per_cent(probabilities, mapped)] if mapper.probabilities else layers
+
+
+def valid_share(
+    pixels: npt.NDArray[np.uint16], grid: PatchGrid, piece: Piece
+) -> npt.NDArray[np.float64]:
+    """The share of each cell's band pixels that are valid, of those inside the scene, (rows, cols).
+
+    Args:
+        pixels: Harmonised DN (C, H, W) of the piece with its context, 0 is invalid.
+        grid: The cells of the scene.
+        piece: The cells of the piece.
+    """
+    if pixels.min() > 0:
+        return np.ones((len(piece.rows), len(piece.cols)))
+    rows_px, cols_px = inside_px(grid, piece)
+    window = grid.read_window(piece.rows, piece.cols, margin_px=0)
+    inside_rows = (window.rows >= 0) & (window.rows < grid.scene.height)
+    inside_cols = (window.cols >= 0) & (window.cols < grid.scene.width)
+    margin, side = grid.margin_px, grid.cell_px
+    holes = _holes(pixels)[margin : margin + window.height, margin : margin + window.width]
+    holes = holes * np.outer(inside_rows, inside_cols)
+    summed = holes.reshape(len(piece.rows), side, len(piece.cols), side).sum(axis=(1, 3), dtype=np.intp)
+    total = len(pixels) * np.outer(rows_px, cols_px)
+    share: npt.NDArray[np.float64] = (total - summed) / total
+    return share
+
+
+def _holes(pixels: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint8]:
+    """How many of the bands of each pixel, at most 13, are invalid, (H, W)."""
+    holes = np.zeros(pixels.shape[1:], dtype=np.uint8)
+    places = np.flatnonzero(pixels.transpose(1, 2, 0) == 0)
+    if len(places) * 16 > pixels.size:
+        for plane in pixels:
+            holes += plane == 0
+    else:
+        # few, as a rule: the dark pixels of some band
+        np.add.at(holes.reshape(-1), places // len(pixels), 1)
+    return holes
+
+
+def inside_px(grid: PatchGrid, piece: Piece) -> tuple[Indices, Indices]:
+    """Pixels of each row and each column of the cells of a piece that lie inside the scene."""
+    rows, cols = grid.inside_px()
+    return rows[piece.rows.start : piece.rows.stop], cols[piece.cols.start : piece.cols.stop]
+
+
+def piece_bytes(mapper: Mapper) -> int:
+    """About the memory that one piece in flight takes."""
+    cell_px, context_px = mapper.geometry.cell_px, 2 * mapper.geometry.margin_px
+    rows, cols = mapper.piece_cells
+    pixels = 2 * len(mapper.bands) * (rows * cell_px + context_px) * (cols * cell_px + context_px)
+    # probabilities with their maximum; what `valid_share` counts where there are holes
+    others = rows * cols * (12 * len(mapper.classes) + 32 + 3 * cell_px**2)
+    return pixels + others + mapper.work_bytes
+
+
+def column_bytes(scene: Scene, mapper: Mapper) -> int:
+    """Source pixels that stay in memory for each piece of a row: its own and those of chunks around."""
+    rows, cols = (side * mapper.geometry.cell_px for side in mapper.piece_cells)
+    grids = [scene.files[band].grid for band in mapper.bands]
+    per_px = sum(2 * (scene.grid.pixel_m / grid.pixel_m) ** 2 for grid in grids)
+    return int(per_px * (rows + 2 * CHUNK_PX[0]) * cols)
