@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import geopandas as gpd
+import numpy as np
 import shapely
 
-from pipeline.config import ClassesConf, LabelConf
+from pipeline.config import ClassesConf, LabelConf, TileConf
+from pipeline.geo.cutting import Cut
 from pipeline.geo.grid import SceneGrid
+from pipeline.geo.labels import Labels
+from pipeline.geo.positions import Positions, labelled_positions
 from pipeline.geo.scene import Scene
 from pipeline.store import SceneInfo
 
@@ -53,3 +57,32 @@ def bare_scene(grid: SceneGrid, name: str = "s1") -> Scene:
         checksum="",
     )
     return Scene(name, Path(name), grid, {}, None, info)
+
+
+def positions_of(scene: Scene, **keys: int) -> Positions:
+    """All positions of a scene; its west is class 0, its east class 1."""
+    conf = TileConf(labels=[LabelConf(path="", attribute="")], **({"stride_px": 4} | keys))
+    half = scene.grid.width // 2
+    rest = scene.grid.width - half
+    shapes = [
+        px_box(scene.grid, 0, 0, scene.grid.height, half),
+        px_box(scene.grid, 0, half, scene.grid.height, rest),
+    ]
+    labels = Labels(
+        scene.grid,
+        np.array(shapes, dtype=object),
+        np.arange(2, dtype=np.int16),
+        np.arange(2, dtype=np.int32),
+    )
+    return labelled_positions(scene, labels, conf, 2)
+
+
+def all_of(cuts: list[Cut]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int]:
+    """Row, col, pixels and valid shares of some cuts, and how many more were invalid."""
+    return (
+        np.concatenate([cut.positions.row for cut in cuts]),
+        np.concatenate([cut.positions.col for cut in cuts]),
+        np.concatenate([cut.pixels for cut in cuts]),
+        np.concatenate([cut.valid for cut in cuts]),
+        sum(cut.invalid for cut in cuts),
+    )

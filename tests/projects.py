@@ -53,7 +53,7 @@ class Project:
     def run(self, *words: str) -> str:
         """What a command prints on both streams; it must succeed."""
         done = subprocess.run(
-            words, cwd=self.path, env=self._environment(), check=False, text=True,
+            words, cwd=self.path, env=self.environment(), check=False, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
         )  # fmt: skip
         assert done.returncode == 0, f"{' '.join(words)}\n{done.stdout}"
@@ -91,7 +91,7 @@ class Project:
             if path.is_file()
         }
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
         """That of this process, without what would lead to other stores, settings or code."""
         kept = {
             key: value

@@ -1,9 +1,10 @@
 """Opens rasters in real QGIS as a person would, and prints what QGIS shows, as JSON.
 
 Run by the system's Python, which knows QGIS: /usr/bin/python3 qgis_probe.py PNG_FOLDER RASTER...
-Per raster: CRS, extent, renderer, legend, labels of the layer tree, statistics, histogram, category
-names, and a rendered picture `<name>.png` in the folder. Everything that makes GDAL write beside a
-raster is asked for: exact and estimated statistics, histograms with and without limits.
+Per raster: CRS, extent, renderer, names of bands, legend, labels of the layer tree, statistics,
+histogram, category names, and a rendered picture `<name>.png` in the folder. Everything that makes
+GDAL write beside a raster is asked for: exact and estimated statistics, histograms with and without
+limits.
 """
 
 import json
@@ -38,6 +39,7 @@ def look(path, folder):
         "crs": layer.crs().authid(),
         "extent": [extent.xMinimum(), extent.yMinimum(), extent.xMaximum(), extent.yMaximum()],
         "renderer": layer.renderer().type(),
+        "bands": [layer.bandName(number) for number in range(1, layer.bandCount() + 1)],
         "legend": [[i[0], i[1].name()] for i in layer.renderer().legendSymbologyItems()],
         "tree": tree(layer),
         "png": render(layer, folder),

@@ -30,7 +30,7 @@ from pipeline.geo.checks import (
 )
 from pipeline.geo.grid import SceneGrid
 from pipeline.geo.raster import RasterFile, inspect
-from pipeline.geo.scene import CATALOG, INVALID_VALUES, MASK, BandFile, ten_metre_grid
+from pipeline.geo.sceneitem import CATALOG, INVALID_VALUES, MASK, BandFile, ten_metre_grid
 
 EXTENSIONS = [
     "https://stac-extensions.github.io/eo/v2.0.0/schema.json",

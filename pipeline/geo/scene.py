@@ -2,60 +2,35 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pystac
 
-from pipeline.errors import SceneError
-from pipeline.geo.bands import BANDS, harmonise
+from pipeline.geo.bands import harmonise
 from pipeline.geo.blockcache import BlockCache, Decode, Need
 from pipeline.geo.grid import Indices, SceneGrid, Window, mirror_index
 from pipeline.geo.raster import nearest_index, opened, pick, read_decimated
+from pipeline.geo.sceneitem import (
+    CATALOG,
+    BandFile,
+    MaskFile,
+    band_files,
+    beside,
+    described,
+    mask_file,
+    read_json,
+    scene_info,
+    ten_metre_grid,
+)
 from pipeline.store import SceneInfo
 
-CATALOG = "catalog.json"
-PIXEL_M = 10.0
-MASK = "mask"
-"""Key of the mask asset of an Item."""
-INVALID_VALUES = "lenscape:invalid_values"
-"""Field of the mask asset: the values that mark a pixel as invalid."""
-ETAG = "lenscape:etag"
-"""Field of a remote asset, which has no checksum: the ETag that its server states."""
 _ROWS = 32
 """Rows that are put together at a time, so that they stay in the processor's cache."""
-_BROKEN = (ValueError, KeyError, TypeError, AttributeError, OSError)
-"""What reading a file of another form than promised may end in."""
-
-
-@dataclass(frozen=True)
-class BandFile:
-    """One band of a scene: where its pixels lie and how they become reflectance."""
-
-    href: str
-    """Absolute path or URL."""
-    grid: SceneGrid
-    """Its own grid, at its native resolution."""
-    scale: float
-    offset: float
-
-
-@dataclass(frozen=True)
-class MaskFile:
-    """The raster that says which pixels of a scene are not to be used."""
-
-    href: str
-    grid: SceneGrid
-    invalid: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -80,34 +55,18 @@ class Scene:
                 missing or is not the one that was fetched.
         """
         path = Path(path)
-        with _described(path, "STAC Item of a scene"):
-            return cls._from_item(pystac.Item.from_dict(_json(path)), path)
-
-    @classmethod
-    def _from_item(cls, item: pystac.Item, path: Path) -> Scene:
-        epsg = int(item.properties["proj:code"].removeprefix("EPSG:"))
-        files = {}
-        for name in BANDS:
-            if (asset := item.assets.get(name)) is not None:
-                fields = asset.extra_fields
-                files[name] = BandFile(
-                    _present(asset, path),
-                    _asset_grid(asset, epsg),
-                    fields["raster:scale"],
-                    fields["raster:offset"],
-                )
-        if not files:
-            raise SceneError(f"{path} has no band asset; run `fetch` again.")
-        mask = None
-        if (asset := item.assets.get(MASK)) is not None:
-            values = tuple(asset.extra_fields[INVALID_VALUES])
-            mask = MaskFile(_present(asset, path), _asset_grid(asset, epsg), values)
-        return cls(item.id, path, ten_metre_grid(files.values()), files, mask, _info(item, epsg))
+        with described(path, "STAC Item of a scene"):
+            item = pystac.Item.from_dict(read_json(path))
+            epsg = int(item.properties["proj:code"].removeprefix("EPSG:"))
+            files = band_files(item, path, epsg)
+            mask = mask_file(item, path, epsg)
+            grid = ten_metre_grid(files.values())
+            return cls(item.id, path, grid, files, mask, scene_info(item, epsg))
 
     @property
     def item(self) -> pystac.Item:
         """Its STAC Item, read anew."""
-        return pystac.Item.from_dict(_json(self.path))
+        return pystac.Item.from_dict(read_json(self.path))
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -221,15 +180,6 @@ def _need(
     return Need(file.href, Window(top, left, height, width)), rows - top, cols - left
 
 
-def ten_metre_grid(files: Iterable[BandFile]) -> SceneGrid:
-    """The 10 m grid of a scene: the ground of its finest band."""
-    finest = min((file.grid for file in files), key=lambda grid: grid.pixel_m)
-    factor = round(finest.pixel_m / PIXEL_M)
-    return SceneGrid(
-        finest.epsg, finest.x0, finest.y0, finest.height * factor, finest.width * factor, PIXEL_M
-    )
-
-
 def open_catalog(folder: Path) -> list[Scene]:
     """The scenes of a static catalog, in its order.
 
@@ -237,73 +187,7 @@ def open_catalog(folder: Path) -> list[Scene]:
         SceneError: when the catalog is missing or broken, or a scene is.
     """
     path = folder / CATALOG
-    with _described(path, "STAC catalog"):
-        catalog = pystac.Catalog.from_dict(_json(path))
-        items = [_beside(path, str(link.href)) for link in catalog.get_item_links()]
+    with described(path, "STAC catalog"):
+        catalog = pystac.Catalog.from_dict(read_json(path))
+        items = [beside(path, str(link.href)) for link in catalog.get_item_links()]
     return [Scene.open(item) for item in items]
-
-
-@contextmanager
-def _described(path: Path, what: str) -> Iterator[None]:
-    """Say which file it was that is missing, or that is not what it should be."""
-    try:
-        yield
-    except FileNotFoundError:
-        raise SceneError(f"{path} does not exist; run `fetch` first.") from None
-    except (*_BROKEN, pystac.STACError, pystac.STACTypeError) as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise SceneError(f"{path} is no {what} ({reason}); run `fetch` again.") from error
-
-
-def _json(path: Path) -> dict[str, Any]:
-    """Read here, because pystac takes a path for a URL and cuts it at a `#` or `?`."""
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content
-
-
-def _present(asset: pystac.Asset, item: Path) -> str:
-    """The absolute href of an asset whose file, where it is local, is still the one fetched."""
-    if "://" in asset.href:
-        return asset.href
-    path = _beside(item, asset.href)
-    if not path.is_file():
-        raise SceneError(f"{path} does not exist any more; run `fetch` again.")
-    if path.stat().st_size != asset.extra_fields["file:size"]:
-        raise SceneError(f"{path} has changed since it was fetched; run `fetch` again.")
-    return str(path)
-
-
-def _beside(described: Path, href: str) -> Path:
-    """The path that a local href of a STAC file means."""
-    return Path(os.path.normpath(described.absolute().parent / href))
-
-
-def _asset_grid(asset: pystac.Asset, epsg: int) -> SceneGrid:
-    fields: dict[str, Any] = asset.extra_fields
-    pixel_m, _, x0, _, _, y0 = fields["proj:transform"][:6]
-    height, width = fields["proj:shape"]
-    return SceneGrid(epsg, x0, y0, height, width, pixel_m)
-
-
-def _identity(asset: pystac.Asset) -> str:
-    """What changes when the pixels do: the checksum, or of a remote file its URL, ETag and size."""
-    fields: dict[str, Any] = asset.extra_fields
-    if "file:checksum" in fields:
-        return str(fields["file:checksum"])
-    return f"{asset.href} {fields[ETAG]} {fields['file:size']}"
-
-
-def _info(item: pystac.Item, epsg: int) -> SceneInfo:
-    fields = item.properties
-    digest = hashlib.sha256()
-    for key in sorted({*BANDS, MASK} & item.assets.keys()):
-        digest.update(f"{key} {_identity(item.assets[key])}\n".encode())
-    return SceneInfo(
-        id=item.id,
-        epsg=epsg,
-        datetime=fields["datetime"],
-        platform=fields.get("platform"),
-        level=fields.get("processing:level"),
-        baseline=fields.get("s2:processing_baseline"),
-        checksum=digest.hexdigest(),
-    )

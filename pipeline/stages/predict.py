@@ -23,6 +23,9 @@ from pipeline.learn.predictor import Predictor
 from pipeline.learn.tracking.record import read_record
 from pipeline.scale import worker_count
 
+_COMPARED = 128
+"""Side of the square of cells in which classes of low precision are compared with those of float32."""
+
 
 def run(conf: Path, model: Path, scenes: Path, out: Path, compute: Path | None = None) -> None:
     """Map every scene of the catalog in `scenes` to `out/<scene>/`.
@@ -41,10 +44,12 @@ def run(conf: Path, model: Path, scenes: Path, out: Path, compute: Path | None =
     opened = open_catalog(scenes)
     for scene in opened:
         _require_fits(scene, classifier.meta)
-    mapper = _mapper(_predictor(classifier, machine), settings.probabilities)
+    predictor = _predictor(classifier, machine)
+    mapper = _mapper(predictor, settings.probabilities)
     crew = Crew(worker_count(machine), machine.memory_mb, machine.scheduler)
     for scene in opened:
         _map(scene, mapper, classifier.meta, out, crew)
+        _say_agreement(scene, mapper, predictor)
     ids = [scene.id for scene in opened]
     for gone in set(catalogued(out)) - set(ids):
         remove(out / gone)
@@ -64,11 +69,30 @@ def _map(scene: Scene, mapper: Mapper, meta: ModelMeta, out: Path, crew: Crew) -
 
 def _predictor(classifier: PatchClassifier, machine: ComputeConf) -> Predictor:
     device = _device(machine)
-    low = device.type == "cuda" and machine.precision != "float32"
-    predictor = Predictor(classifier, device, torch.bfloat16 if low else torch.float32)
+    predictor = Predictor(classifier, device, _dtype(machine, device))
     if predictor.patchwise_because is not None:
         print(f"the network runs patch by patch: {predictor.patchwise_because}", file=sys.stderr)
     return predictor
+
+
+def _dtype(machine: ComputeConf, device: torch.device) -> torch.dtype:
+    low = device.type == "cuda" and machine.precision != "float32"
+    return torch.bfloat16 if low else torch.float32
+
+
+def _say_agreement(scene: Scene, mapper: Mapper, predictor: Predictor) -> None:
+    """Of low precision, say how many classes in the middle of a scene are those of float32."""
+    if predictor.form is None or predictor.form.dtype == torch.float32:
+        return
+    grid = mapper.grid(scene)
+    rows, cols = (
+        range((count - min(count, _COMPARED)) // 2, (count + min(count, _COMPARED)) // 2)
+        for count in (grid.rows, grid.cols)
+    )
+    pixels = scene.read(grid.read_window(rows, cols), mapper.bands)
+    share = predictor.agreement(pixels, len(rows), len(cols))
+    kind = str(predictor.form.dtype).removeprefix("torch.")
+    print(f"{scene.id}: {kind} gives {share:.2%} of {len(rows) * len(cols)} cells the class of float32")
 
 
 def _mapper(predictor: Predictor, probabilities: bool) -> Mapper:

@@ -14,8 +14,9 @@ from pipeline.config import ClassesConf, LabelConf, TileConf, load, load_compute
 from pipeline.errors import ConfigError, LabelError, SceneError
 from pipeline.files import publish, require_space, sha256_of, unwatched, write_json
 from pipeline.geo.bands import BANDS, select
+from pipeline.geo.cutting import read_patches
 from pipeline.geo.labels import labels_on
-from pipeline.geo.patches import PatchWriter, read_patches, store_bytes
+from pipeline.geo.patches import PatchWriter, store_bytes
 from pipeline.geo.polygons import PolygonCounts, Polygons, read_sources
 from pipeline.geo.positions import Positions, draw, labelled_positions
 from pipeline.geo.scene import Scene, open_catalog

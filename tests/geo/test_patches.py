@@ -1,7 +1,6 @@
 """Patches cut from a scene whose pixels know where they are, and the files they are written to."""
 
 from pathlib import Path
-from typing import Any
 
 import geopandas as gpd
 import numpy as np
@@ -9,16 +8,15 @@ import pyarrow.parquet as pq
 import pytest
 import shapely
 
-from pipeline.config import ComputeConf, LabelConf, TileConf
-from pipeline.errors import SceneError
+from pipeline.config import ComputeConf
 from pipeline.geo import patches as module
-from pipeline.geo.labels import Labels
-from pipeline.geo.patches import Cut, PatchWriter, outlines, read_patches, store_bytes
-from pipeline.geo.positions import Positions, labelled_positions
+from pipeline.geo.cutting import Cut, read_patches
+from pipeline.geo.patches import PatchWriter, outlines, store_bytes
+from pipeline.geo.positions import Positions
 from pipeline.geo.scene import Scene
 from pipeline.store import PATCH_COLUMNS
-from tests.labelled import px_box
-from tests.placed import HEIGHT, WIDTH, make_scene
+from tests.labelled import all_of, positions_of
+from tests.placed import make_scene
 
 BANDS = ("B02", "B03")
 HOLES = [(100, 60, 7, 8), (30, 30, 40, 40)]
@@ -32,133 +30,6 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
 @pytest.fixture(scope="module")
 def holed(tmp_path_factory: pytest.TempPathFactory) -> Scene:
     return make_scene(tmp_path_factory.mktemp("holed"), HOLES)
-
-
-def positions_of(scene: Scene, **keys: int) -> Positions:
-    """All positions of a scene; its west is class 0, its east class 1."""
-    conf = TileConf(labels=[LabelConf(path="", attribute="")], **({"stride_px": 4} | keys))
-    half = scene.grid.width // 2
-    rest = scene.grid.width - half
-    shapes = [
-        px_box(scene.grid, 0, 0, scene.grid.height, half),
-        px_box(scene.grid, 0, half, scene.grid.height, rest),
-    ]
-    labels = Labels(
-        scene.grid,
-        np.array(shapes, dtype=object),
-        np.arange(2, dtype=np.int16),
-        np.arange(2, dtype=np.int32),
-    )
-    return labelled_positions(scene, labels, conf, 2)
-
-
-def all_of(cuts: list[Cut]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int]:
-    """Row, col, pixels and valid shares of some cuts, and how many more were invalid."""
-    return (
-        np.concatenate([cut.positions.row for cut in cuts]),
-        np.concatenate([cut.positions.col for cut in cuts]),
-        np.concatenate([cut.pixels for cut in cuts]),
-        np.concatenate([cut.valid for cut in cuts]),
-        sum(cut.invalid for cut in cuts),
-    )
-
-
-def test_patches_are_where_they_say_and_their_context_is_mirrored(scene: Scene) -> None:
-    positions = positions_of(scene)
-    row, col, pixels, valid, invalid = all_of(list(read_patches(positions, BANDS, 0.75, ComputeConf())))
-    assert (row.tolist(), col.tolist()) == (positions.row.tolist(), positions.col.tolist())
-    assert pixels.dtype == np.uint16
-    assert pixels.shape == (len(positions), 2, 16, 16)
-    # the scene mirrored by numpy: B02 is 1 + row, B03 is 1 + column
-    rows = np.pad(np.arange(HEIGHT) + 1, 4, mode="symmetric")
-    cols = np.pad(np.arange(WIDTH) + 1, 4, mode="symmetric")
-    for patch, top, left in zip(pixels, row, col, strict=True):
-        np.testing.assert_array_equal(patch[0], np.tile(rows[top : top + 16], (16, 1)).T)
-        np.testing.assert_array_equal(patch[1], np.tile(cols[left : left + 16], (16, 1)))
-    assert row.min() < 4  # so that some context was mirrored
-    assert (valid == 1).all()
-    assert invalid == 0
-
-
-def test_the_order_of_the_bands_is_the_one_asked_for(scene: Scene) -> None:
-    forth, back = (
-        next(iter(read_patches(positions_of(scene), bands, 0.75, ComputeConf()))).pixels
-        for bands in (BANDS, BANDS[::-1])
-    )
-    np.testing.assert_array_equal(forth, back[:, ::-1])
-
-
-def test_holes_stay_0_and_leave_out_the_cells_that_they_fill(holed: Scene) -> None:
-    positions = positions_of(holed)
-    row, col, pixels, valid, invalid = all_of(list(read_patches(positions, BANDS, 0.75, ComputeConf())))
-    hole = np.zeros((HEIGHT, WIDTH), dtype=bool)
-    for top, left, height, width in HOLES:
-        hole[top : top + height, left : left + width] = True
-    cells = zip(positions.row, positions.col, strict=True)
-    shares = [1 - hole[top : top + 8, left : left + 8].mean() for top, left in cells]
-    kept = np.array(shares) >= 0.75
-    assert (row.tolist(), col.tolist()) == (positions.row[kept].tolist(), positions.col[kept].tolist())
-    np.testing.assert_array_equal(valid, np.array(shares, dtype=np.float32)[kept])
-    assert invalid == (~kept).sum() > 0
-    context = np.pad(hole, 4, mode="symmetric")
-    for patch, top, left in zip(pixels, row, col, strict=True):
-        np.testing.assert_array_equal(patch[0] == 0, context[top : top + 16, left : left + 16])
-
-
-@pytest.mark.parametrize(("min_valid", "count"), [(0.75, 1), (0.76, 0), (0.0, 1)])
-def test_a_share_of_exactly_min_valid_is_enough(tmp_path: Path, min_valid: float, count: int) -> None:
-    scene = make_scene(tmp_path, [(5, 5, 4, 4)], (13, 13))
-    # the one cell that lies wholly inside starts at row 5, col 5 in the CRS's grid of 80 m
-    positions = positions_of(scene, stride_px=8)
-    assert (positions.row.tolist(), positions.col.tolist()) == ([5], [5])
-    cuts = list(read_patches(positions, BANDS, min_valid, ComputeConf()))
-    assert sum(len(cut.positions) for cut in cuts) == count
-
-
-def test_neither_strips_nor_chunks_nor_workers_change_a_patch(
-    holed: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    positions = positions_of(holed)
-    whole = all_of(list(read_patches(positions, BANDS, 0.75, ComputeConf(workers=1))))
-    monkeypatch.setattr(module, "_STRIP_ROWS", 9)
-    monkeypatch.setattr(module, "_CHUNK_BYTES", 5 * 2 * len(BANDS) * positions.grid.patch_px**2)
-    pieces = all_of(list(read_patches(positions, BANDS, 0.75, ComputeConf(workers=4))))
-    for one, other in zip(whole, pieces, strict=True):
-        np.testing.assert_array_equal(one, other)
-
-
-def test_memory_bounds_the_pixels_read_at_a_time(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Strips of as many pixels as stated, and no more workers than their memory allows."""
-    sizes: list[int] = []
-    crews: list[int] = []
-    read, pieces = Scene.read, module.run_pieces
-
-    def spied(self: Scene, window: module.Window, *how: Any) -> np.ndarray:
-        sizes.append(window.height * window.width)
-        return read(self, window, *how)
-
-    def counted(function: object, strips: object, workers: int, scheduler: None = None) -> object:
-        crews.append(workers)
-        return pieces(function, strips, workers, scheduler)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(Scene, "read", spied)
-    monkeypatch.setattr(module, "run_pieces", counted)
-    monkeypatch.setattr(module, "_STRIP_PX", 20 * WIDTH)
-    for _ in read_patches(positions_of(scene), BANDS, 0.75, ComputeConf(workers=100)):
-        pass
-    assert max(sizes) <= (20 + 16) * (WIDTH + 16)
-    monkeypatch.setattr(module, "_WORK_BYTES", 300_000_000 // (36 * WIDTH))
-    for _ in read_patches(positions_of(scene), BANDS, 0.75, ComputeConf(workers=100)):
-        pass
-    assert crews == [100, 1, 3, 1]  # readers and the one that cuts, twice
-
-
-def test_a_damaged_file_ends_in_an_error(tmp_path: Path) -> None:
-    scene = make_scene(tmp_path, size=(64, 64))
-    path = Path(scene.files["B03"].href)
-    path.write_bytes(path.read_bytes()[:-3000])
-    with pytest.raises(SceneError, match=r"B03\.tif cannot be read"):
-        list(read_patches(positions_of(scene), BANDS, 0.75, ComputeConf()))
 
 
 def write(folder: Path, scene: Scene, bands: tuple[str, ...] = BANDS) -> Positions:

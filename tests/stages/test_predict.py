@@ -1,5 +1,6 @@
 import hashlib
 import json
+import re
 import shutil
 
 import numpy as np
@@ -194,6 +195,19 @@ def test_probabilities_are_a_band_a_class(model, scenes, conf, tmp_path):
     conf.write_text("model: trained\n")
     predict.run(conf, model, scenes, tmp_path / "maps", machine(tmp_path, 1))
     assert not (folder / "one_probabilities.tif").exists()
+
+
+def test_low_precision_says_how_far_it_agrees(model, scenes, conf, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(predict, "_dtype", lambda *_: torch.bfloat16)  # as on CUDA
+    predict.run(conf, model, scenes, tmp_path / "maps", machine(tmp_path, 1))
+    printed = capsys.readouterr().out
+    share, cells = re.search(r"one: bfloat16 gives ([\d.]+)% of (\d+) cells", printed).groups()
+    expected = classes_by_hand(model)
+    assert int(cells) == expected.size
+    with rasterio.open(tmp_path / "maps" / "one" / "one_classmap.tif") as dataset:
+        same = (dataset.read(1) == expected)[expected > 0].mean()
+    assert 50 < float(share) <= 100
+    assert abs(float(share) / 100 - same) < 0.02
 
 
 def test_a_network_with_padding_runs_patch_by_patch_and_says_why(scenes, conf, tmp_path, capsys):

@@ -1,0 +1,160 @@
+"""What a STAC Item says of a scene: its files, their grids and radiometry, their identity."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pystac
+
+from pipeline.errors import SceneError
+from pipeline.geo.bands import BANDS
+from pipeline.geo.grid import SceneGrid
+from pipeline.store import SceneInfo
+
+CATALOG = "catalog.json"
+PIXEL_M = 10.0
+MASK = "mask"
+"""Key of the mask asset of an Item."""
+INVALID_VALUES = "lenscape:invalid_values"
+"""Field of the mask asset: the values that mark a pixel as invalid."""
+ETAG = "lenscape:etag"
+"""Field of a remote asset, which has no checksum: the ETag that its server states."""
+_BROKEN = (ValueError, KeyError, TypeError, AttributeError, OSError)
+"""What reading a file of another form than promised may end in."""
+
+
+@dataclass(frozen=True)
+class BandFile:
+    """One band of a scene: where its pixels lie and how they become reflectance."""
+
+    href: str
+    """Absolute path or URL."""
+    grid: SceneGrid
+    """Its own grid, at its native resolution."""
+    scale: float
+    offset: float
+
+
+@dataclass(frozen=True)
+class MaskFile:
+    """The raster that says which pixels of a scene are not to be used."""
+
+    href: str
+    grid: SceneGrid
+    invalid: tuple[int, ...]
+
+
+def band_files(item: pystac.Item, path: Path, epsg: int) -> dict[str, BandFile]:
+    """The bands of an Item that lies at `path`, by name, in the order of `BANDS`.
+
+    Raises:
+        SceneError: when there is none, or a file is missing or is not the one that was fetched.
+    """
+    files = {}
+    for name in BANDS:
+        if (asset := item.assets.get(name)) is not None:
+            fields = asset.extra_fields
+            files[name] = BandFile(
+                _present(asset, path),
+                _asset_grid(asset, epsg),
+                fields["raster:scale"],
+                fields["raster:offset"],
+            )
+    if not files:
+        raise SceneError(f"{path} has no band asset; run `fetch` again.")
+    return files
+
+
+def mask_file(item: pystac.Item, path: Path, epsg: int) -> MaskFile | None:
+    """The mask of an Item that lies at `path`, where it has one.
+
+    Raises:
+        SceneError: when its file is missing or is not the one that was fetched.
+    """
+    if (asset := item.assets.get(MASK)) is None:
+        return None
+    values = tuple(asset.extra_fields[INVALID_VALUES])
+    return MaskFile(_present(asset, path), _asset_grid(asset, epsg), values)
+
+
+def ten_metre_grid(files: Iterable[BandFile]) -> SceneGrid:
+    """The 10 m grid of a scene: the ground of its finest band."""
+    finest = min((file.grid for file in files), key=lambda grid: grid.pixel_m)
+    factor = round(finest.pixel_m / PIXEL_M)
+    return SceneGrid(
+        finest.epsg, finest.x0, finest.y0, finest.height * factor, finest.width * factor, PIXEL_M
+    )
+
+
+@contextmanager
+def described(path: Path, what: str) -> Iterator[None]:
+    """Say which file it was that is missing, or that is not what it should be."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise SceneError(f"{path} does not exist; run `fetch` first.") from None
+    except (*_BROKEN, pystac.STACError, pystac.STACTypeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise SceneError(f"{path} is no {what} ({reason}); run `fetch` again.") from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A STAC file, read here, because pystac takes a path for a URL and cuts it at a `#` or `?`."""
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
+
+
+def _present(asset: pystac.Asset, item: Path) -> str:
+    """The absolute href of an asset whose file, where it is local, is still the one fetched."""
+    if "://" in asset.href:
+        return asset.href
+    path = beside(item, asset.href)
+    if not path.is_file():
+        raise SceneError(f"{path} does not exist any more; run `fetch` again.")
+    if path.stat().st_size != asset.extra_fields["file:size"]:
+        raise SceneError(f"{path} has changed since it was fetched; run `fetch` again.")
+    return str(path)
+
+
+def beside(described: Path, href: str) -> Path:
+    """The path that a local href of a STAC file means."""
+    return Path(os.path.normpath(described.absolute().parent / href))
+
+
+def _asset_grid(asset: pystac.Asset, epsg: int) -> SceneGrid:
+    fields: dict[str, Any] = asset.extra_fields
+    pixel_m, _, x0, _, _, y0 = fields["proj:transform"][:6]
+    height, width = fields["proj:shape"]
+    return SceneGrid(epsg, x0, y0, height, width, pixel_m)
+
+
+def _identity(asset: pystac.Asset) -> str:
+    """What changes when the pixels do: the checksum, or of a remote file its URL, ETag and size."""
+    fields: dict[str, Any] = asset.extra_fields
+    if "file:checksum" in fields:
+        return str(fields["file:checksum"])
+    return f"{asset.href} {fields[ETAG]} {fields['file:size']}"
+
+
+def scene_info(item: pystac.Item, epsg: int) -> SceneInfo:
+    """What a store and a model remember of the scene of an Item."""
+    fields = item.properties
+    digest = hashlib.sha256()
+    for key in sorted({*BANDS, MASK} & item.assets.keys()):
+        digest.update(f"{key} {_identity(item.assets[key])}\n".encode())
+    return SceneInfo(
+        id=item.id,
+        epsg=epsg,
+        datetime=fields["datetime"],
+        platform=fields.get("platform"),
+        level=fields.get("processing:level"),
+        baseline=fields.get("s2:processing_baseline"),
+        checksum=digest.hexdigest(),
+    )
