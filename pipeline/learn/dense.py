@@ -27,9 +27,11 @@ from torch import Tensor, nn
 from pipeline.learn.levels import Dense, Normalisation, read_levels
 from pipeline.learn.strips import Lane, Stage, heights, stages
 
-WINDOW_PX = 1024
+WINDOW_PX = 1152
 """Width of a window without its context, about; a constant, so that it cannot change a result."""
-_STRIP_VALUES = 1_000_000
+_BLOCK_PX = 2048
+"""Height of a block that wastes little on its first rows, which no patch begins in."""
+_STRIP_VALUES = 1_100_000
 """Values of the largest level in a strip on the CPU, about: more do not stay in its cache."""
 _STRIP_VALUES_GPU = 64_000_000
 _CAST_ROWS = 16
@@ -105,9 +107,9 @@ class DenseForm:
 
     @property
     def rows(self) -> int:
-        """Cells from north to south of a block of about 2 x `WINDOW_PX` that wastes no strip."""
+        """Cells from north to south of a block of about `_BLOCK_PX` that wastes no strip."""
         tall = self._heights.strip // self.cell_px
-        strips = max(1, round(2 * WINDOW_PX / self._heights.strip), -(-(self._delay + 1) // tall))
+        strips = max(1, round(_BLOCK_PX / self._heights.strip), -(-(self._delay + 1) // tall))
         return strips * tall - self._delay
 
     @property
@@ -160,14 +162,14 @@ class DenseForm:
         rows, cols = result.shape[1:]
         for strip in range(-(-(rows + self._delay) // tall)):
             top = self._first_px + strip * self._heights.strip
-            logits = lane.advance(partial(self._load, pixels, top))
+            first = strip * tall - self._delay
+            logits = lane.advance(partial(self._load, pixels, top), min(max(-first, 0), tall - 1))
+            if first + tall <= 0:
+                continue
             logits = logits.to(torch.float32) if not self._folded else logits
             values = logits.softmax(dim=0) if probabilities else logits
-            first = strip * tall - self._delay
-            start, stop = max(first, 0), min(first + tall, rows)
-            if stop > start:
-                found = values.view(len(values), tall, self.cols)
-                result[:, start:stop] = found[:, start - first : stop - first, :cols].cpu().numpy()
+            found = values.view(len(values), -1, self.cols)[:, : rows - max(first, 0), :cols]
+            result[:, max(first, 0) : first + tall] = found.cpu().numpy()
 
     @property
     def _lane(self) -> Lane:

@@ -103,7 +103,10 @@ class Heights:
 
 
 def heights(stages: Sequence[Stage], cell_px: int, values: int) -> Heights:
-    """Parts and strips, multiples of a cell, in which no stage takes or gives more than `values`."""
+    """Parts and strips, multiples of a cell: a part takes or gives at most `values`, a strip thrice.
+
+    The first stage has the largest rows; the others have many weights, which tall strips share.
+    """
     rows, most = cell_px, []
     for stage in stages:
         taps, (bands, filters) = stage.level.taps, stage.channels
@@ -111,7 +114,7 @@ def heights(stages: Sequence[Stage], cell_px: int, values: int) -> Heights:
         most.append(max(rows * stage.inputs * bands, given))
         rows //= stage.level.stride
     part = max(1, values // most[0])
-    return Heights(part * cell_px, max(1, values // (part * max(most[1:], default=values))))
+    return Heights(part * cell_px, max(1, 3 * values // (part * max(most[1:]))))
 
 
 class Lane:
@@ -133,34 +136,32 @@ class Lane:
             self._buffers.append(stage.level.weight.new_zeros(size))
             rows = rows // stage.level.stride * (1 if self._buffers[1:] else heights.parts)
 
-    def advance(self, load: Callable[[int, Tensor], None]) -> Tensor:
+    def advance(self, load: Callable[[int, Tensor], None], skipped: int = 0) -> Tensor:
         """Logits (K, cells) of the cells whose patches end in the rows of the next strip.
 
         Args:
             load: Is given a place in the strip, px, and puts the rows from there on into (rows, W, C).
+            skipped: So many rows of cells, the first ones, are not wanted.
         """
         for part in range(self._heights.parts):
             load(part * self._heights.part, self._fresh(0))
-            found = self._step(0)
-            if len(self._stages) > 1:
-                into = self._fresh(1)
-                rows = len(into) // self._heights.parts
-                _finish(self._stages[0], found, into[part * rows : (part + 1) * rows])
-        for place in range(1, len(self._stages)):
-            found = self._step(place)
-            if place + 1 < len(self._stages):
-                _finish(self._stages[place], found, self._fresh(place + 1))
+            into = self._fresh(1)
+            rows = len(into) // self._heights.parts
+            _finish(self._stages[0], self._step(0), into[part * rows : (part + 1) * rows])
+        for place in range(1, len(self._stages) - 1):
+            _finish(self._stages[place], self._step(place), self._fresh(place + 1))
+        found = self._step(-1, skipped * self._stages[-1].level.stride)
         return self._logits(found[:, : self._stages[-1].outputs].flatten(0, 1))
 
     def _fresh(self, place: int) -> Tensor:
         """Where the next rows of input of a stage go."""
         return self._buffers[place][max(self._stages[place].kept, 0) :]
 
-    def _step(self, place: int) -> Tensor:
-        """The convolution of a stage over what lies in its buffer, of which the last rows are kept."""
+    def _step(self, place: int, skipped: int = 0) -> Tensor:
+        """The convolution of a stage over its buffer but for some rows; the last ones are kept."""
         stage, buffer = self._stages[place], self._buffers[place]
         kept = stage.kept
-        found = _convolved(stage, buffer[max(-kept, 0) :])
+        found = _convolved(stage, buffer[skipped + max(-kept, 0) :])
         if kept > 0:
             # a copy first: the rows may overlap
             buffer[:kept] = buffer[-kept:].clone()

@@ -168,7 +168,7 @@ def test_saturated_pixels_and_small_deviations_cost_no_digits() -> None:
 
 
 def test_neither_blocks_nor_threads_nor_neighbours_change_a_bit() -> None:
-    case = Case(FIVES, 3, 32, 8, 150, 130, 0.01, 0)
+    case = Case(FIVES, 3, 32, 8, 150, 160, 0.01, 0)
     pixels, whole_form = case.pixels, form(case)
     whole = whole_form.probabilities(pixels, case.rows, case.cols)
     tall, wide = whole_form.rows, whole_form.cols
@@ -207,7 +207,7 @@ def test_blocks_that_waste_nothing_are_whole_strips() -> None:
     for cell_px in (1, 3, 8, 16):
         made = form(Case(FIVES, 13, 64, cell_px, 1, 1, 0, 0))
         assert 1 <= made.cols * cell_px <= dense.WINDOW_PX
-        assert 0.5 * dense.WINDOW_PX <= made.rows * cell_px <= 3 * dense.WINDOW_PX
+        assert 0.5 * dense._BLOCK_PX <= made.rows * cell_px <= 1.5 * dense._BLOCK_PX
         assert made.lane_bytes < 60e6
 
 
