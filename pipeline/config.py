@@ -329,13 +329,13 @@ class ComputeConf(Conf):
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     devices: Literal["auto"] | Positive = "auto"
     precision: Literal["auto", "float32", "bf16"] = "auto"
-    """Arithmetic of training; `auto` is bf16 on CUDA and float32 elsewhere."""
+    """Of training, and on CUDA of predict; `auto` is bf16 on CUDA and float32 elsewhere."""
     workers: Positive | None = None
     """Pieces of work at a time; the number of cores where absent."""
     memory_mb: Annotated[int, Field(ge=128)] = 1024
     """Memory for pixels in flight."""
-    loaders: Annotated[int, Field(ge=0)] = 0
-    """Processes that read batches ahead in training, for a store larger than memory."""
+    loaders: Annotated[int, Field(ge=0)] = 2
+    """Threads that read batches ahead in training, each a batch; none ahead where 0."""
     scheduler: str | None = None
     """Address of a Dask scheduler (`tcp://host:8786`); this process where absent."""
 

@@ -84,10 +84,10 @@ def map_piece(
     """
     grid = mapper.grid(scene)
     window = grid.read_window(piece.rows, piece.cols)
-    shape = window.height, window.width, len(mapper.bands)
-    # the values of a pixel side by side, as networks want them, in memory that is used again
-    pixels = np.empty(shape, np.uint16) if cache is None else cache.scratch(shape, np.uint16)
-    pixels = scene.read(window, mapper.bands, cache, pixels.transpose(2, 0, 1))
+    shape = len(mapper.bands), window.height, window.width
+    # memory that is used again: fresh one costs as much as filling it
+    room = None if cache is None else cache.scratch(shape, np.uint16)
+    pixels = scene.read(window, mapper.bands, cache, room)
     mapped = valid_share(pixels, grid, piece) >= mapper.geometry.min_valid
     probabilities = mapper.classify(pixels, len(piece.rows), len(piece.cols))
     layers = list(classmap.decide(probabilities, mapped))
@@ -104,32 +104,23 @@ def valid_share(
         grid: The cells of the scene.
         piece: The cells of the piece.
     """
-    if pixels.min() > 0:
-        return np.ones((len(piece.rows), len(piece.cols)))
     rows_px, cols_px = inside_px(grid, piece)
-    window = grid.read_window(piece.rows, piece.cols, margin_px=0)
-    inside_rows = (window.rows >= 0) & (window.rows < grid.scene.height)
-    inside_cols = (window.cols >= 0) & (window.cols < grid.scene.width)
-    margin, side = grid.margin_px, grid.cell_px
-    holes = _holes(pixels)[margin : margin + window.height, margin : margin + window.width]
-    holes = holes * np.outer(inside_rows, inside_cols)
-    summed = holes.reshape(len(piece.rows), side, len(piece.cols), side).sum(axis=(1, 3), dtype=np.intp)
     total = len(pixels) * np.outer(rows_px, cols_px)
-    share: npt.NDArray[np.float64] = (total - summed) / total
+    holes = np.zeros(total.size, dtype=np.intp)
+    window = grid.read_window(piece.rows, piece.cols, margin_px=0)
+    # the part of the cells that lies inside the scene
+    top, left = max(0, -window.row), max(0, -window.col)
+    bottom = min(window.height, grid.scene.height - window.row)
+    right = min(window.width, grid.scene.width - window.col)
+    margin, side = grid.margin_px, grid.cell_px
+    inside = pixels[:, margin + top : margin + bottom, margin + left : margin + right]
+    for plane in inside:
+        if plane.min() == 0:
+            row, col = np.nonzero(plane == 0)
+            cells = (row + top) // side * len(piece.cols) + (col + left) // side
+            holes += np.bincount(cells, minlength=len(holes))
+    share: npt.NDArray[np.float64] = (total - holes.reshape(total.shape)) / total
     return share
-
-
-def _holes(pixels: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint8]:
-    """How many of the bands of each pixel, at most 13, are invalid, (H, W)."""
-    holes = np.zeros(pixels.shape[1:], dtype=np.uint8)
-    places = np.flatnonzero(pixels.transpose(1, 2, 0) == 0)
-    if len(places) * 16 > pixels.size:
-        for plane in pixels:
-            holes += plane == 0
-    else:
-        # few, as a rule: the dark pixels of some band
-        np.add.at(holes.reshape(-1), places // len(pixels), 1)
-    return holes
 
 
 def inside_px(grid: PatchGrid, piece: Piece) -> tuple[Indices, Indices]:

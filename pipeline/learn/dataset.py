@@ -1,22 +1,21 @@
-"""Patches of a store as batches: whole batches from the memory map, no work per patch in Python."""
+"""What a network learns from: the parts of a split, and their rows in batches for Lightning."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from lightning.pytorch import LightningDataModule
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Sampler
 
 from pipeline.errors import SplitError
+from pipeline.learn.feed import Batches, DeviceRows, StoredRows, open_rows
+from pipeline.learn.reader import Rows
 from pipeline.store import PatchStore, SplitFolder, Statistics
-
-Rows = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -90,21 +89,6 @@ class TrainingData:
         return [float(weight) for weight in weights]
 
 
-class PatchRows(Dataset[dict[str, Tensor]]):
-    """Rows of a store; an index is an array of rows, an item is a batch."""
-
-    def __init__(self, store: PatchStore, places: list[int]) -> None:
-        self.store = store
-        self.places = np.asarray(places)
-
-    def __getitem__(self, rows: Rows) -> dict[str, Tensor]:
-        """`image`: uint16 (n, C, P, P), raw; `label`: int64 (n,)."""
-        rows = np.sort(rows)  # in the order of the disk; the order within a batch means nothing
-        pixels = self.store.pixels[rows[:, None], self.places]
-        labels = self.store.patches["label"][rows].astype(np.int64)
-        return {"image": torch.from_numpy(pixels), "label": torch.from_numpy(labels)}
-
-
 class BatchRows(Sampler[Rows]):
     """Rows in batches of nearly equal size, shuffled anew and alike by every process each epoch."""
 
@@ -143,21 +127,29 @@ class PatchDataModule(LightningDataModule):
         super().__init__()
         self.data, self.batch_size, self.seed, self.loaders = data, batch_size, seed, loaders
 
-    def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
+    def train_dataloader(self) -> Batches:
         """Training batches, shuffled each epoch."""
-        return self._loader(self.data.train, self.batch_size, self.seed)
+        return self._batches(self.data.train, self.batch_size, self.seed)
 
-    def val_dataloader(self) -> DataLoader[dict[str, Tensor]]:
+    def val_dataloader(self) -> Batches:
         """Validation batches, in the order of the store."""
-        return self._loader(self.data.validation, 1024, None)
+        return self._batches(self.data.validation, 1024, None)
 
-    def _loader(self, rows: Rows, size: int, seed: int | None) -> DataLoader[dict[str, Tensor]]:
+    def teardown(self, stage: str) -> None:
+        """Give back the memory of the device."""
+        del stage
+        self.__dict__.pop("_source", None)
+
+    def _batches(self, rows: Rows, size: int, seed: int | None) -> Batches:
         trainer: Any = self.trainer
         share = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
-        return DataLoader(
-            PatchRows(self.data.store, self.data.places),
-            batch_size=None,  # the sampler gives whole batches
-            sampler=BatchRows(rows, size, seed, share),
-            num_workers=self.loaders,
-            persistent_workers=self.loaders > 0,
-        )
+        source = self._source
+        loaders = 0 if isinstance(source, DeviceRows) else self.loaders
+        return Batches(source, BatchRows(rows, size, seed, share), loaders)
+
+    @cached_property
+    def _source(self) -> StoredRows | DeviceRows:
+        trainer: Any = self.trainer
+        device = trainer.strategy.root_device if trainer else torch.device("cpu")
+        both = np.concatenate((self.data.train, self.data.validation))
+        return open_rows(self.data.store, self.data.places, both, device, self.loaders)

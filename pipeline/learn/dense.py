@@ -31,6 +31,8 @@ WINDOW_PX = 1152
 """Width of a window without its context, about; a constant, so that it cannot change a result."""
 _BLOCK_PX = 2048
 """Height of a block that wastes little on its first rows, which no patch begins in."""
+_BLOCK_VALUES = 10_000_000
+"""Logits of a block, about, at most."""
 _STRIP_VALUES = 1_100_000
 """Values of the largest level in a strip on the CPU, about: more do not stay in its cache."""
 _STRIP_VALUES_GPU = 64_000_000
@@ -83,9 +85,8 @@ class DenseForm:
         self._delay = -(-max(0, levels.extent_px - self.cell_px) // self.cell_px)
         self._first_px = levels.extent_px - (1 + self._delay) * self.cell_px
         self._normalisation = normalisation
-        hole = np.asarray(normalisation.hole).reshape(-1)
         kind = np.float64 if dtype == torch.float64 else np.float32
-        self._hole = np.tile(hole.astype(kind), (self._stages[0].inputs, 1))
+        self._hole = np.asarray(normalisation.hole, dtype=kind).reshape(-1, 1, 1)
         self._own = threading.local()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -109,8 +110,9 @@ class DenseForm:
     def rows(self) -> int:
         """Cells from north to south of a block of about `_BLOCK_PX` that wastes no strip."""
         tall = self._heights.strip // self.cell_px
-        strips = max(1, round(_BLOCK_PX / self._heights.strip), -(-(self._delay + 1) // tall))
-        return strips * tall - self._delay
+        most = max(1, _BLOCK_VALUES // (tall * self.cols * self.classes))
+        strips = max(1, min(round(_BLOCK_PX / self._heights.strip), most))
+        return max(strips, -(-(self._delay + 1) // tall)) * tall - self._delay
 
     @property
     def lane_bytes(self) -> int:
@@ -129,8 +131,7 @@ class DenseForm:
 
         Args:
             pixels: Harmonised DN, uint16 (C, H, W), 0 is a hole: the cells and the context around them,
-                so that H = rows x cell_px + patch_px - cell_px, and W likewise. Fastest where the
-                values of a pixel lie side by side in memory.
+                so that H = rows x cell_px + patch_px - cell_px, and W likewise.
             rows: Cells from north to south.
             cols: Cells from west to east.
 
@@ -152,12 +153,12 @@ class DenseForm:
         with torch.inference_mode(), one_thread(), _no_tf32():
             for col in range(0, cols, self.cols):
                 left = col * self.cell_px
-                window = pixels[:, :, left : left + self._stages[0].inputs].transpose(1, 2, 0)
+                window = pixels[:, :, left : left + self._stages[0].inputs]
                 self._window(window, result[:, :, col : col + self.cols], probabilities)
         return result
 
     def _window(self, pixels: Pixels, result: npt.NDArray[Any], probabilities: bool) -> None:
-        """Fill `result` (K, rows, at most `cols`) from pixels (H, W, C), strip by strip."""
+        """Fill `result` (K, rows, at most `cols`) from pixels (C, H, W), strip by strip."""
         lane, tall = self._lane, self._heights.strip // self.cell_px
         rows, cols = result.shape[1:]
         for strip in range(-(-(rows + self._delay) // tall)):
@@ -179,32 +180,42 @@ class DenseForm:
         lane: Lane = self._own.lane
         return lane
 
+    @property
+    def _room(self) -> npt.NDArray[Any]:
+        """Where DN become floats, band by band, in the calling thread: (C, rows, W)."""
+        if not hasattr(self._own, "room"):
+            shape = self.bands, _CAST_ROWS, self._stages[0].inputs
+            self._own.room = np.empty(shape, dtype=self._hole.dtype)
+        room: npt.NDArray[Any] = self._own.room
+        return room
+
     def _load(self, pixels: Pixels, strip: int, row: int, fresh: Tensor) -> None:
-        """Put the rows of pixels (H, W, C) from `strip` + `row` on, if there are any, into `fresh`."""
+        """Put the rows of pixels (C, H, W) from `strip` + `row` on, if there are any, into `fresh`."""
         top = strip + row
-        start, stop = max(top, 0), min(top + len(fresh), len(pixels))
+        start, stop = max(top, 0), min(top + len(fresh), pixels.shape[1])
         if stop <= start:
             return
-        rows, target = pixels[start:stop], fresh[start - top : stop - top, : pixels.shape[1]]
+        rows, target = pixels[:, start:stop], fresh[start - top : stop - top, : pixels.shape[2]]
         if self.device.type == "cpu" and self._folded:
-            self._subtract(rows, target.numpy())
+            self._subtract(rows, target)
         else:
-            target.copy_(self._normalised(rows))
+            target.copy_(self._normalised(rows).permute(1, 2, 0))
 
-    def _subtract(self, rows: Pixels, target: npt.NDArray[Any]) -> None:
+    def _subtract(self, rows: Pixels, target: Tensor) -> None:
         """DN less those of a hole; a few rows at a time, which stay in the processor's cache."""
-        hole = self._hole[: rows.shape[1]]
-        for start in range(0, len(rows), _CAST_ROWS):
-            raw, values = rows[start : start + _CAST_ROWS], target[start : start + _CAST_ROWS]
-            np.copyto(values, raw)
-            values -= hole
+        room = self._room[:, :, : rows.shape[2]]
+        for start in range(0, rows.shape[1], _CAST_ROWS):
+            raw = rows[:, start : start + _CAST_ROWS]
+            values = room[:, : raw.shape[1]]
+            np.subtract(raw, self._hole, out=values, dtype=values.dtype, casting="unsafe")
             if raw.min() == 0:
                 np.copyto(values, 0, where=raw == 0)
+            target[start : start + _CAST_ROWS].copy_(torch.from_numpy(values).permute(1, 2, 0))
 
     def _normalised(self, rows: Pixels) -> Tensor:
-        """What the first level takes, float32 (H, W, C)."""
+        """What the first level takes, float32 (C, H, W)."""
         mean, std, hole = (
-            torch.as_tensor(np.asarray(values, dtype=np.float32).reshape(-1), device=self.device)
+            torch.as_tensor(np.asarray(values, np.float32).reshape(-1, 1, 1), device=self.device)
             for values in (
                 self._normalisation.mean,
                 self._normalisation.std,

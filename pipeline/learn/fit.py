@@ -190,8 +190,6 @@ def _settled() -> Iterator[None]:
         logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
-            # batches come whole from a memory map: worker processes would only copy them
-            warnings.filterwarnings("ignore", ".*does not have many workers.*")
             # the scores are torchmetrics', which gather over processes themselves
             warnings.filterwarnings("ignore", ".*sync_dist=True.*")
             # Lightning 2.6 with torch 2.15: its own affair

@@ -1,15 +1,22 @@
 from __future__ import annotations
 
+import json
+import os
 import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lightning.pytorch import LightningModule, Trainer
 
 from pipeline.errors import SplitError
-from pipeline.learn.dataset import BatchRows, PatchDataModule, PatchRows, TrainingData
+from pipeline.learn.dataset import BatchRows, PatchDataModule, TrainingData
 from pipeline.store import PatchStore
 from tests.learners import BANDS
 from tests.stores import make_split, make_store
@@ -29,15 +36,7 @@ def data(tmp_path, store, bands=("B01", "B02", "B03", "B04"), parts=None):
     return TrainingData.of_split(store, make_split(tmp_path / "split", store, parts), bands)
 
 
-def test_a_batch_is_raw_pixels_of_the_chosen_bands_with_their_labels(store):
-    batch = PatchRows(store, [2, 0])[np.array([31, 4, 17])]
-    assert batch["image"].dtype == torch.uint16
-    assert batch["image"].shape == (3, 2, 8, 8)
-    assert batch["image"][:, :, 0, 0].tolist() == [[43, 41], [173, 171], [313, 311]]
-    assert batch["label"].tolist() == store.patches["label"][[4, 17, 31]].tolist()
-
-
-@pytest.mark.parametrize("loaders", [0, 1])
+@pytest.mark.parametrize("loaders", [0, 2])
 def test_each_part_gives_its_own_rows_once_an_epoch(tmp_path, store, loaders):
     module = PatchDataModule(data(tmp_path, store), batch_size=16, seed=3, loaders=loaders)
     for loader, turns in ((module.train_dataloader(), {0, 1, 2}), (module.val_dataloader(), {3})):
@@ -103,10 +102,94 @@ def test_a_class_without_training_patches_is_refused_by_name(tmp_path, store):
         data(tmp_path, store, parts=parts)
 
 
+class Rows(LightningModule):
+    """Notes which rows of the store each batch of each epoch holds, and learns nothing."""
+
+    def __init__(self, notes: Path) -> None:
+        super().__init__()
+        self.notes, self.epochs = notes, []
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+    def training_step(self, batch, batch_idx):
+        if batch_idx == 0:
+            self.epochs.append([])
+        self.epochs[-1].append(self.rows(batch))
+        return self.weight * 0
+
+    def validation_step(self, batch):
+        first, processes = 3 + 5 * self.global_rank, self.trainer.world_size
+        assert self.rows(batch) == list(range(first, 60, 5 * processes))
+
+    @staticmethod
+    def rows(batch):
+        return ((batch["image"][:, 0, 0, 0].long() - 1) // 10).tolist()
+
+    def on_train_end(self):
+        (self.notes / f"{self.global_rank}.json").write_text(json.dumps(self.epochs))
+
+
+def train(data: TrainingData, loaders: int, notes: Path, **trainer: Any) -> None:
+    """Two epochs in batches of 10."""
+    notes.mkdir(exist_ok=True)
+    module = PatchDataModule(data, batch_size=10, seed=3, loaders=loaders)
+    quiet = {"enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    Trainer(
+        accelerator="cpu", max_epochs=2, num_sanity_val_steps=0, logger=False,
+        use_distributed_sampler=False, **quiet, **trainer,
+    ).fit(Rows(notes), module)  # fmt: skip
+
+
+# of Lightning 2.6 with torch 2.15
+@pytest.mark.filterwarnings("ignore:.*LeafSpec.*is deprecated:FutureWarning")
+@pytest.mark.parametrize("loaders", [0, 2])
+def test_lightning_shuffles_anew_each_epoch(tmp_path, store, loaders):
+    chosen = data(tmp_path, store)
+    train(chosen, loaders, tmp_path / "notes", devices=1)
+    batches = BatchRows(chosen.train, 10, 3)
+    expected = []
+    for epoch in (0, 1):
+        batches.set_epoch(epoch)
+        expected.append([sorted(rows.tolist()) for rows in batches])
+    assert expected[0] != expected[1]
+    assert json.loads((tmp_path / "notes" / "0.json").read_text()) == expected
+
+
+@pytest.mark.parametrize("strategy", ["ddp_spawn", "ddp_fork"])
+def test_processes_read_their_shares_of_a_store(tmp_path, store, strategy):
+    data(tmp_path, store)
+    script = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from pipeline.store import SplitFolder\n"
+        "from tests.learn import test_dataset as here\n"
+        "if __name__ == '__main__':\n"
+        "    folder = Path(sys.argv[1])\n"
+        "    store = here.PatchStore.open(folder / 'store')\n"
+        "    split = SplitFolder.open(folder / 'split', store)\n"
+        "    data = here.TrainingData.of_split(store, split, ('B01', 'B02'))\n"
+        f"    here.train(data, 2, folder / 'notes', devices=2, strategy='{strategy}')\n"
+    )
+    (tmp_path / "script.py").write_text(script)
+    root = Path(__file__).parents[2]
+    subprocess.run(
+        [sys.executable, tmp_path / "script.py", str(tmp_path)], check=True, timeout=300,
+        env=os.environ | {"PYTHONPATH": str(root)}, capture_output=True, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    first, second = (json.loads((tmp_path / "notes" / f"{rank}.json").read_text()) for rank in (0, 1))
+    for one, other in zip(first, second, strict=True):
+        assert [len(batch) for batch in one] == [9, 9] == [len(batch) for batch in other]
+        rows = sorted(row for share in (one, other) for batch in share for row in batch)
+        assert rows == [row for row in range(60) if row % 5 < 3]
+
+
 def test_a_store_reaches_another_process_without_its_pixels(tmp_path):
     store = make_store(tmp_path / "store", count=500)
     assert store.pixels.nbytes > 500_000
-    sent = pickle.dumps(PatchRows(store, [0, 1]))
-    assert len(sent) < 10_000
-    received = pickle.loads(sent)[np.array([5])]["image"]
-    assert torch.equal(received, torch.from_numpy(store.pixels[5:6, :2].copy()))
+    chosen = data(tmp_path, store, bands=("B02", "B04"))
+    sent = pickle.dumps(PatchDataModule(chosen, batch_size=100, seed=0, loaders=1))
+    assert len(sent) < 20_000
+    received = next(iter(pickle.loads(sent).val_dataloader()))["image"]
+    assert np.array_equal(received.numpy(), store.pixels[chosen.validation][:, [0, 2]])

@@ -9,9 +9,9 @@ import torch
 
 from pipeline.config import ComputeConf, ConvolutionConf, DenseConf, NetworkConf, PoolConf, TrainConf
 from pipeline.errors import ConfigError, NetworkError
-from pipeline.learn.dense import batched_probabilities
 from pipeline.learn.fit import Choice, fit
 from pipeline.learn.history import Epoch
+from pipeline.learn.patchwise import batched_probabilities
 from tests.learners import training_data
 
 CPU = ComputeConf(accelerator="cpu")

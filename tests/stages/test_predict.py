@@ -153,6 +153,7 @@ def test_neither_workers_nor_memory_change_a_byte(model, scenes, conf, tmp_path,
     # many pieces, of which those at the edges are filled up
     monkeypatch.setattr(dense, "WINDOW_PX", 32)
     monkeypatch.setattr(dense, "_STRIP_VALUES", 2000)
+    monkeypatch.setattr(dense, "_BLOCK_PX", 64)
     conf.write_text("probabilities: true\n")
     found = []
     for number, how in enumerate(("workers: 1", "workers: 2\nmemory_mb: 128", "workers: 3")):

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from pipeline.learn.classifier import PatchClassifier
-from pipeline.learn.dense import batched_probabilities
+from pipeline.learn.patchwise import batched_probabilities
 from pipeline.learn.tracking import model
 from tests.learners import BANDS, model_meta
 from tests.tracked import make_models, mlflow_store, track
