@@ -176,7 +176,8 @@ def test_processes_read_their_shares_of_a_store(tmp_path, store, strategy):
     root = Path(__file__).parents[2]
     subprocess.run(
         [sys.executable, tmp_path / "script.py", str(tmp_path)], check=True, timeout=300,
-        env=os.environ | {"PYTHONPATH": str(root)}, capture_output=True, stdin=subprocess.DEVNULL,
+        env=os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
+        capture_output=True, stdin=subprocess.DEVNULL,
     )  # fmt: skip
     first, second = (json.loads((tmp_path / "notes" / f"{rank}.json").read_text()) for rank in (0, 1))
     for one, other in zip(first, second, strict=True):

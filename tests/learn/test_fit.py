@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,10 +10,13 @@ import pytest
 import torch
 
 from pipeline.config import ComputeConf, ConvolutionConf, DenseConf, NetworkConf, PoolConf, TrainConf
-from pipeline.errors import ConfigError, NetworkError
+from pipeline.errors import ConfigError, NetworkError, StoreError
+from pipeline.learn import dataset
+from pipeline.learn.feed import DeviceRows, StoredRows
 from pipeline.learn.fit import Choice, fit
 from pipeline.learn.history import Epoch
 from pipeline.learn.patchwise import batched_probabilities
+from pipeline.learn.task import PatchClassification
 from tests.learners import training_data
 
 CPU = ComputeConf(accelerator="cpu")
@@ -86,12 +91,61 @@ def test_the_seed_sets_the_first_weights(tmp_path):
     assert not torch.allclose(first, other, atol=1e-3)
 
 
-def test_loaders_change_nothing(tmp_path):
+def test_where_the_patches_come_from_changes_nothing(tmp_path, monkeypatch):
     data = training_data(tmp_path)
-    here, there = (
-        fit(data, conf(epochs=1), ComputeConf(accelerator="cpu", loaders=loaders)) for loaders in (0, 1)
+    here, ahead = (
+        fit(data, conf(epochs=2), ComputeConf(accelerator="cpu", loaders=loaders)) for loaders in (0, 3)
     )
+    with monkeypatch.context() as patch:
+        patch.setattr(dataset, "open_rows", on_the_device)
+        there = fit(data, conf(epochs=2), CPU)
+    assert here.history == ahead.history == there.history
+    assert same(weights(here), weights(ahead))
     assert same(weights(here), weights(there))
+
+
+def on_the_device(store, places, rows, device, loaders):
+    """As on CUDA: training and validation patches lie on the device, and the file is not read again."""
+    there = DeviceRows(StoredRows(store, places), rows, device, loaders)
+    assert len(there.rows) == len(rows) == 320
+    os.truncate(store.folder / "pixels.npy", 0)
+    return there
+
+
+@pytest.mark.parametrize("loaders", [0, 2])
+def test_a_store_cut_short_in_a_training_ends_it(tmp_path, loaders):
+    data = training_data(tmp_path)
+    rows = []
+
+    def cut(row):
+        rows.append(row)
+        path = data.store.folder / "pixels.npy"
+        os.truncate(path, path.stat().st_size // 2)
+
+    with pytest.raises(StoreError, match=r"pixels\.npy ends at byte \d+, .* run `tile` again"):
+        fit(data, conf(), ComputeConf(accelerator="cpu", loaders=loaders), cut)
+    assert len(rows) == 1
+    assert not readers()
+
+
+@pytest.mark.parametrize("error", [ConfigError, KeyboardInterrupt])
+def test_no_thread_is_left_by_a_training_that_fails(tmp_path, monkeypatch, error):
+    seen = []
+
+    def fail(task, batch, batch_idx):
+        del task, batch, batch_idx
+        seen.extend(readers())
+        raise error
+
+    monkeypatch.setattr(PatchClassification, "training_step", fail)
+    with pytest.raises((error, SystemExit)):
+        fit(training_data(tmp_path), conf(), ComputeConf(accelerator="cpu", loaders=2))
+    assert seen
+    assert not readers()
+
+
+def readers():
+    return [thread for thread in threading.enumerate() if thread.name.startswith("lenscape-reader")]
 
 
 def test_the_test_part_changes_nothing(tmp_path):
