@@ -29,9 +29,6 @@ from pipeline.geo.sceneitem import (
 )
 from pipeline.store import SceneInfo
 
-_ROWS = 32
-"""Rows that are put together at a time, so that they stay in the processor's cache."""
-
 
 @dataclass(frozen=True)
 class Scene:
@@ -112,14 +109,12 @@ class Scene:
         blocks = [next(values) if need else None for need, *_ in needs]
         shape = len(bands), window.height, window.width
         pixels = np.empty(shape, dtype=np.uint16) if out is None else out
-        for start in range(0, window.height, _ROWS):
-            rows = slice(start, start + _ROWS)
-            for (_, row, col), block, plane in zip(needs, blocks, pixels, strict=False):
-                plane[rows] = 0 if block is None else pick(block, row[rows], col, outside=0)
-            if self.mask is not None and blocks[-1] is not None:
-                # where there is no mask, a pixel stays as the bands have it
-                _, row, col = needs[-1]
-                pixels[:, rows][:, pick(blocks[-1], row[rows], col, outside=0)] = 0
+        for (_, row, col), block, plane in zip(needs, blocks, pixels, strict=False):
+            plane[:] = 0 if block is None else pick(block, row, col, outside=0)
+        if self.mask is not None and blocks[-1] is not None:
+            # where there is no mask, a pixel stays as the bands have it
+            _, row, col = needs[-1]
+            pixels[:, pick(blocks[-1], row, col, outside=0)] = 0
         return pixels
 
     def _needs(
@@ -132,7 +127,8 @@ class Scene:
         files: list[BandFile | MaskFile] = [self.files[band] for band in bands]
         if self.mask is not None:
             files.append(self.mask)
-        return [_need(file, *self._indices(file.grid, rows, cols)) for file in files]
+        places = {grid: self._indices(grid, rows, cols) for grid in {file.grid for file in files}}
+        return [_need(file, *places[file.grid]) for file in files]
 
     def _indices(
         self, source: SceneGrid, rows: npt.NDArray[np.floating], cols: npt.NDArray[np.floating]
