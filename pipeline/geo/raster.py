@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import rasterio
 from rasterio.enums import Resampling
@@ -17,7 +16,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window as RasterWindow
 
 from pipeline.errors import SceneError
-from pipeline.geo.grid import Indices, SceneGrid, Window
+from pipeline.geo.grid import SceneGrid, Window
 
 _DRIVERS = {"GTiff", "COG", "JP2OpenJPEG", "JP2ECW", "JP2KAK", "JP2MrSID"}
 _TYPES = {"uint8", "uint16", "int16"}
@@ -203,30 +202,3 @@ def read_decimated(dataset: Any, max_px: int) -> npt.NDArray[Any]:
     shape = (round(dataset.height / factor) or 1, round(dataset.width / factor) or 1)
     pixels: npt.NDArray[Any] = dataset.read(1, out_shape=shape, resampling=Resampling.nearest)
     return pixels
-
-
-def nearest_index(first: float, step_m: float, centers: npt.NDArray[np.floating]) -> Indices:
-    """Along one axis, the pixel of `step_m` metres that holds each coordinate; -1 or less before it."""
-    # the guard keeps float noise at an edge between two pixels from choosing the one before
-    return np.floor((centers - first) / step_m + 1e-9).astype(np.intp)
-
-
-def pick(block: npt.NDArray[Any], rows: Indices, cols: Indices, outside: int) -> npt.NDArray[Any]:
-    """The values of a block at some rows and columns, (rows, cols); beyond it, `outside`."""
-    inside_rows = (rows >= 0) & (rows < block.shape[0])
-    inside_cols = (cols >= 0) & (cols < block.shape[1])
-    if inside_rows.all() and inside_cols.all():
-        top = int(rows.min())
-        seen = block[top : int(rows.max()) + 1]  # each of its columns is picked once
-        return _along(_along(seen, cols, 1), rows - top, 0)
-    values = np.full((len(rows), len(cols)), outside, dtype=block.dtype)
-    values[np.ix_(inside_rows, inside_cols)] = block[np.ix_(rows[inside_rows], cols[inside_cols])]
-    return values
-
-
-def _along(block: npt.NDArray[Any], places: Indices, axis: int) -> npt.NDArray[Any]:
-    """The values at some places of an axis; a view where they follow on each other."""
-    first, count = int(places[0]), len(places)
-    if int(places[-1]) - first == count - 1 and (count == 1 or bool((np.diff(places) == 1).all())):
-        return block[first : first + count] if axis == 0 else block[:, first : first + count]
-    return block.take(places, axis=axis)

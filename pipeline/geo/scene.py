@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,8 @@ import pystac
 from pipeline.geo.bands import harmonise
 from pipeline.geo.blockcache import BlockCache, Decode, Need
 from pipeline.geo.grid import Indices, SceneGrid, Window, mirror_index
-from pipeline.geo.raster import nearest_index, opened, pick, read_decimated
+from pipeline.geo.places import Places, nearest_index, pick
+from pipeline.geo.raster import opened, read_decimated
 from pipeline.geo.sceneitem import (
     CATALOG,
     BandFile,
@@ -77,7 +78,8 @@ class Scene:
             decode[file.href] = partial(harmonise, scale=file.scale, offset=file.offset)
         if self.mask is not None:
             decode[self.mask.href] = partial(np.isin, test_elements=self.mask.invalid)
-        plan = ([need for need, *_ in self._needs(window, bands) if need] for window in windows)
+        files = self._files(bands)
+        plan = (_needs(files, self._places(window, files)) for window in windows)
         return BlockCache(decode, plan)
 
     def read(
@@ -104,31 +106,35 @@ class Scene:
         if cache is None:
             with self.cache(bands) as own:
                 return self.read(window, bands, own, out)
-        needs = self._needs(window, bands)
-        values = iter(cache.read([need for need, *_ in needs if need]))
-        blocks = [next(values) if need else None for need, *_ in needs]
+        files = self._files(bands)
+        places = self._places(window, files)
+        needs = _needs(files, places)
+        blocks = dict(zip((need.href for need in needs), cache.read(needs), strict=True))
         shape = len(bands), window.height, window.width
         pixels = np.empty(shape, dtype=np.uint16) if out is None else out
-        for (_, row, col), block, plane in zip(needs, blocks, pixels, strict=False):
-            plane[:] = 0 if block is None else pick(block, row, col, outside=0)
-        if self.mask is not None and blocks[-1] is not None:
+        for file, plane in zip(files, pixels, strict=False):
+            where = places[file.grid]
+            plane[:] = 0 if where is None else where.pick(blocks[file.href], outside=0)
+        if self.mask is not None and (where := places[self.mask.grid]) is not None:
             # where there is no mask, a pixel stays as the bands have it
-            _, row, col = needs[-1]
-            pixels[:, pick(blocks[-1], row, col, outside=0)] = 0
+            pixels[:, where.pick(blocks[self.mask.href], outside=0)] = 0
         return pixels
 
-    def _needs(
-        self, window: Window, bands: Sequence[str]
-    ) -> list[tuple[Need | None, Indices, Indices]]:
-        """Of each band, then of the mask: what to read of its file, and the places in it."""
-        # centres of the pixels, in pixels of the scene
+    def _files(self, bands: Sequence[str]) -> list[BandFile | MaskFile]:
+        """The file of each band, then that of the mask."""
+        files: list[BandFile | MaskFile] = [self.files[band] for band in bands]
+        return files if self.mask is None else [*files, self.mask]
+
+    def _places(
+        self, window: Window, files: Sequence[BandFile | MaskFile]
+    ) -> dict[SceneGrid, Places | None]:
+        """By grid, which pixels of a file hold the centres of the pixels of a window."""
         rows = mirror_index(window.rows, self.grid.height) + 0.5
         cols = mirror_index(window.cols, self.grid.width) + 0.5
-        files: list[BandFile | MaskFile] = [self.files[band] for band in bands]
-        if self.mask is not None:
-            files.append(self.mask)
-        places = {grid: self._indices(grid, rows, cols) for grid in {file.grid for file in files}}
-        return [_need(file, *places[file.grid]) for file in files]
+        return {
+            grid: Places.of(*self._indices(grid, rows, cols), (grid.height, grid.width))
+            for grid in {file.grid for file in files}
+        }
 
     def _indices(
         self, source: SceneGrid, rows: npt.NDArray[np.floating], cols: npt.NDArray[np.floating]
@@ -163,17 +169,12 @@ class Scene:
         return small
 
 
-def _need(
-    file: BandFile | MaskFile, rows: Indices, cols: Indices
-) -> tuple[Need | None, Indices, Indices]:
-    """The smallest window of a file that holds some rows and columns, and their places in it."""
-    inside_rows = rows[(rows >= 0) & (rows < file.grid.height)]
-    inside_cols = cols[(cols >= 0) & (cols < file.grid.width)]
-    if not len(inside_rows) or not len(inside_cols):
-        return None, rows, cols
-    top, left = int(inside_rows.min()), int(inside_cols.min())
-    height, width = int(inside_rows.max()) - top + 1, int(inside_cols.max()) - left + 1
-    return Need(file.href, Window(top, left, height, width)), rows - top, cols - left
+def _needs(
+    files: Sequence[BandFile | MaskFile], places: Mapping[SceneGrid, Places | None]
+) -> list[Need]:
+    """What to read of the files that have pixels at some places."""
+    found = ((file.href, places[file.grid]) for file in files)
+    return [Need(href, where.window) for href, where in found if where is not None]
 
 
 def open_catalog(folder: Path) -> list[Scene]:

@@ -11,7 +11,7 @@ from rasterio.crs import CRS
 
 from pipeline.errors import SceneError
 from pipeline.geo.grid import SceneGrid, Window
-from pipeline.geo.raster import OpenFile, inspect, nearest_index, opened, pick, read_decimated
+from pipeline.geo.raster import OpenFile, inspect, opened, read_decimated
 from tests.worlds import native_grid, positions, write_raster
 
 GRID = SceneGrid(32633, 300_000, 5_800_000, height=120, width=90)
@@ -164,30 +164,6 @@ def test_an_open_file_gives_windows(tmp_path: Path) -> None:
     assert (file.height, file.width, file.block_px) == (GRID.height, GRID.width, (7, GRID.width))
     assert np.array_equal(file.read(Window(3, 5, 40, 20)), PIXELS[3:43, 5:25])
     file.close()
-
-
-@pytest.mark.parametrize(
-    ("rows", "cols"),
-    [
-        ([5, 3, 3, -1, 119, 120], [89, 0, 90, -2]),  # beyond all edges, in no order
-        ([2, 3, 4], [7, 8]),  # a window
-        ([2, 2, 3, 3], [6, 7, 7, 8, 8]),  # larger pixels
-        ([4, 3, 3], [1, 0, 0, 1]),  # mirrored
-        ([7], [7]),
-    ],
-)
-def test_values_come_from_where_they_are_asked_for(rows: list[int], cols: list[int]) -> None:
-    expected = [
-        [PIXELS[row, col] if 0 <= row < GRID.height and 0 <= col < GRID.width else 7 for col in cols]
-        for row in rows
-    ]
-    picked = pick(PIXELS, np.array(rows), np.array(cols), outside=7)
-    assert (picked.dtype, picked.tolist()) == (PIXELS.dtype, expected)
-
-
-def test_the_pixel_that_holds_a_coordinate() -> None:
-    found = nearest_index(100.0, 20.0, np.array([99.9, 100.0, 119.9, 120.0, 120.0 - 1e-9, 80.0, 79.9]))
-    assert found.tolist() == [-1, 0, 0, 1, 1, -1, -2]
 
 
 def test_decimated_pixels_are_spread_over_the_whole(tmp_path: Path) -> None:
