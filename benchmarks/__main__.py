@@ -16,7 +16,7 @@ from benchmarks.errors import BenchmarkError
 from benchmarks.report import Section
 from benchmarks.scene import require_size
 from pipeline.errors import LenscapeError
-from pipeline.geo.catalog import band_files
+from pipeline.geo.sources.folder import band_files
 
 DEFAULT_PX = 2196
 """A fifth of the side of a tile."""

@@ -10,7 +10,9 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from pipeline.config import Conf, NetworkConf, load
+from pipeline.config.reading import load
+from pipeline.config.record import Conf
+from pipeline.config.train import NetworkConf
 from pipeline.files import publish
 from pipeline.geo.scene import Scene
 from pipeline.learn import tracking

@@ -17,9 +17,9 @@ from rasterio.windows import Window
 from benchmarks.errors import BenchmarkError
 from pipeline.files import publish, write_json
 from pipeline.geo.bands import BANDS
-from pipeline.geo.catalog import band_files
 from pipeline.geo.grid import mirror_index
 from pipeline.geo.scene import Scene, open_catalog
+from pipeline.geo.sources.folder import band_files
 from pipeline.stages import fetch
 
 BLOCK_PX = 512

@@ -11,7 +11,7 @@ from importlib import import_module
 from itertools import islice
 from typing import Any, Protocol
 
-from pipeline.config import ComputeConf
+from pipeline.config.compute import ComputeConf
 from pipeline.errors import ConfigError
 
 AHEAD = 2

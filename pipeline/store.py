@@ -24,7 +24,7 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from pipeline.config import Conf
+from pipeline.config.record import Conf
 from pipeline.errors import StoreError
 from pipeline.files import sha256_of
 

@@ -10,7 +10,8 @@ import geopandas as gpd
 import numpy as np
 import shapely
 
-from pipeline.config import ClassesConf, LabelConf, TileConf
+from pipeline.config.classes import ClassesConf
+from pipeline.config.tile import LabelConf, TileConf
 from pipeline.geo.cutting import Cut
 from pipeline.geo.grid import SceneGrid
 from pipeline.geo.labels import Labels

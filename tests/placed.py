@@ -10,9 +10,10 @@ import rasterio
 from affine import Affine
 from rasterio.crs import CRS
 
-from pipeline.config import SceneConf
+from pipeline.config.sources.folder import SceneConf
 from pipeline.geo.catalog import scene_item, write_catalog
 from pipeline.geo.scene import Scene, open_catalog
+from pipeline.geo.sources.folder import scene_files
 
 # neither edge is a multiple of 80 m, the usual cell, and the far edges cut cells too
 X0, Y0, HEIGHT, WIDTH = 300_030.0, 5_800_050.0, 203, 171
@@ -52,7 +53,7 @@ def make_catalog(folder: Path, bands: dict[str, Path], level: str = "L1C") -> li
             "offset": 0.0,
             "level": level,
         }
-        items.append(scene_item(SceneConf.model_validate(conf), folder / scene))
+        items.append(scene_item(scene_files(SceneConf.model_validate(conf)), folder / scene))
     write_catalog(folder, items, "map")
     return open_catalog(folder)
 

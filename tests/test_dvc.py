@@ -92,7 +92,7 @@ def test_every_watched_path_reaches_the_command(stage: str) -> None:
 
 
 def test_where_and_how_fast_is_no_dependency() -> None:
-    assert "compute" not in (ROOT / "dvc.yaml").read_text().split("stages:", 1)[1]
+    assert "conf/compute" not in (ROOT / "dvc.yaml").read_text().split("stages:", 1)[1]
 
 
 def test_figures_for_git_stay_out_of_the_cache() -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
-from pipeline.config import ComputeConf
+from pipeline.config.compute import ComputeConf
 from tests.projects import ROOT, Project, make_project, stages_run
 
 PAGE = ROOT / "docs" / "howto" / "gpu.md"

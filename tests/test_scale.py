@@ -8,7 +8,7 @@ import pytest
 from distributed import LocalCluster
 
 from pipeline import scale
-from pipeline.config import ComputeConf
+from pipeline.config.compute import ComputeConf
 from pipeline.errors import ConfigError, SceneError
 from pipeline.scale import AHEAD, run_pieces, worker_count
 

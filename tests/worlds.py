@@ -16,11 +16,12 @@ import shapely
 from rasterio.crs import CRS
 from rasterio.errors import NotGeoreferencedWarning
 
-from pipeline.config import SceneConf
+from pipeline.config.sources.folder import SceneConf
 from pipeline.geo.bands import BANDS
 from pipeline.geo.catalog import scene_item, write_catalog
 from pipeline.geo.grid import SceneGrid
 from pipeline.geo.scene import Scene, open_catalog
+from pipeline.geo.sources.folder import scene_files
 
 type Pixels = npt.NDArray[Any]
 
@@ -87,7 +88,7 @@ def scene_conf(path: Path | str, **keys: Any) -> SceneConf:
 def fetched(folder: Path, path: Path, **keys: Any) -> Scene:
     """The scene of a folder of bands, through the checks of `fetch`; its catalog is in `folder`."""
     conf = scene_conf(path, **keys)
-    write_catalog(folder, [scene_item(conf, folder / conf.id)], "train")
+    write_catalog(folder, [scene_item(scene_files(conf), folder / conf.id)], "train")
     return open_catalog(folder)[0]
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipeline.config import TrainConf, load
+from pipeline.config.reading import load
+from pipeline.config.train import TrainConf
 from pipeline.errors import ConfigError
 from pipeline.geo.bands import BANDS, select
 from pipeline.learn.layers import PRESETS, plan, resolve

@@ -21,7 +21,10 @@ import pyarrow.parquet as pq
 import torch
 from tqdm import tqdm
 
-from pipeline.config import ComputeConf, SplitConf, TrainConf, load, load_compute
+from pipeline.config.compute import ComputeConf, load_compute
+from pipeline.config.reading import load
+from pipeline.config.split import SplitConf
+from pipeline.config.train import TrainConf
 from pipeline.files import publish, write_json
 from pipeline.geo.bands import select
 from pipeline.geo.blocks import part_patches

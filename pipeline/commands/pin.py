@@ -7,7 +7,8 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from pipeline.config import PredictConf, load
+from pipeline.config.predict import PredictConf
+from pipeline.config.reading import load
 from pipeline.files import publish
 from pipeline.learn.tracking import find_version
 

@@ -17,14 +17,18 @@ import numpy.typing as npt
 import shapely
 from ruamel.yaml import YAML
 
-from pipeline.config import ClassesConf, LabelConf, SceneConf, TileConf, load, parse
+from pipeline.config.classes import ClassesConf
+from pipeline.config.reading import load, parse
+from pipeline.config.sources.folder import SceneConf
+from pipeline.config.tile import LabelConf, TileConf
 from pipeline.errors import LabelError, RadiometryError, SceneError
 from pipeline.files import publish
-from pipeline.geo.catalog import band_files, scene_item, write_catalog
+from pipeline.geo.catalog import scene_item, write_catalog
 from pipeline.geo.colors import distinct_colors
 from pipeline.geo.labels import Labels, read_labels
 from pipeline.geo.polygons import read_frame
 from pipeline.geo.scene import Scene, open_catalog
+from pipeline.geo.sources.folder import band_files, scene_files
 
 _LARGEST = 254
 _TIME = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)")
@@ -112,7 +116,7 @@ def _opened(conf: SceneConf) -> Scene:
     """The scene, through all checks of `fetch`, and what there is to say of it."""
     with TemporaryDirectory() as name:
         folder = Path(name)
-        write_catalog(folder, [scene_item(conf, folder / conf.id)], "start")
+        write_catalog(folder, [scene_item(scene_files(conf), folder / conf.id)], "start")
         scene = open_catalog(folder)[0]
     size = f"{scene.grid.height} x {scene.grid.width} px of 10 m, EPSG:{scene.grid.epsg}"
     print(f"scene {scene.id}: {size}, {conf.datetime:%Y-%m-%d %H:%M}")

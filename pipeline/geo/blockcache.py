@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.geo.grid import Window
-from pipeline.geo.raster import OpenFile
+from pipeline.geo.raster import Layer, OpenFile
 
 CHUNK_PX = (512, 1024)
 """Height and width of a chunk in pixels of its file, about: whole blocks, one at least."""
@@ -29,15 +29,15 @@ Decode = Callable[[Values], Values]
 
 @dataclass(frozen=True)
 class Need:
-    """A window of a file, inside of it."""
+    """A window of a layer, inside of it."""
 
-    href: str
+    layer: Layer
     window: Window
 
 
 @dataclass(frozen=True)
 class _Chunk:
-    href: str
+    layer: Layer
     window: Window
 
 
@@ -56,11 +56,11 @@ class _Slot:
 class BlockCache:
     """Decoded chunks of some files, shared by the threads of this process."""
 
-    def __init__(self, decode: Mapping[str, Decode], plan: Iterable[Sequence[Need]] = ()) -> None:
+    def __init__(self, decode: Mapping[Layer, Decode], plan: Iterable[Sequence[Need]] = ()) -> None:
         """Plan what will be read.
 
         Args:
-            decode: By href, what becomes of the pixels of a file when they are read.
+            decode: What becomes of the pixels of a layer when they are read.
             plan: The calls of `read` to come, in any order; others are served too, but not kept for.
         """
         self._decode = decode
@@ -109,13 +109,13 @@ class BlockCache:
 
     def _chunks(self, need: Need) -> list[_Chunk]:
         """The chunks that a window touches."""
-        file, window = self._file(need.href), need.window
+        file, window = self._file(need.layer.href), need.window
         height, width = (
             block * max(1, side // block) for block, side in zip(file.block_px, CHUNK_PX, strict=True)
         )
         return [
             _Chunk(
-                need.href,
+                need.layer,
                 Window(row, col, min(height, file.height - row), min(width, file.width - col)),
             )
             for row in range(window.row // height * height, window.row + window.height, height)
@@ -144,7 +144,9 @@ class BlockCache:
     def _fill(self, chunk: _Chunk, slot: _Slot) -> None:
         values, problem = None, None
         try:
-            values = self._decode[chunk.href](self._file(chunk.href).read(chunk.window))
+            values = self._decode[chunk.layer](
+                self._file(chunk.layer.href).read(chunk.window, chunk.layer.number)
+            )
         except BaseException as error:
             problem = error
             raise

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.config import SplitConf
+from pipeline.config.split import SplitConf
 from pipeline.errors import SplitError
 from pipeline.geo.grid import block_of
 from pipeline.geo.ground import Ground

@@ -17,12 +17,9 @@ import pystac
 from pyproj import Transformer
 from shapely.geometry import Polygon, mapping
 
-from pipeline.config import SceneConf
-from pipeline.errors import SceneError
 from pipeline.files import canonical_json, relative_href, sha256_of
 from pipeline.geo.bands import BANDS
 from pipeline.geo.checks import (
-    radiometry,
     require_band,
     require_cover,
     require_positive,
@@ -30,7 +27,8 @@ from pipeline.geo.checks import (
 )
 from pipeline.geo.grid import SceneGrid
 from pipeline.geo.raster import RasterFile, inspect
-from pipeline.geo.sceneitem import CATALOG, INVALID_VALUES, MASK, BandFile, ten_metre_grid
+from pipeline.geo.sceneitem import CATALOG, INVALID_VALUES, LAYER, MASK, ten_metre_grid
+from pipeline.geo.sources.scenefiles import BandSource, SceneFiles
 
 EXTENSIONS = [
     "https://stac-extensions.github.io/eo/v2.0.0/schema.json",
@@ -44,69 +42,30 @@ OPTIONAL_EXTENSIONS = {
     "s2:processing_baseline": "https://stac-extensions.github.io/sentinel-2/v1.0.0/schema.json",
 }
 """Named only by an Item with the property: the one of `grid` requires it."""
-_SUFFIXES = {".jp2", ".tif", ".tiff"}
 _MEDIA = {".jp2": pystac.MediaType.JPEG2000}
-_BAND = re.compile(r"(?:^|[^A-Za-z0-9])(B\d\d|B8A)(?:_[126]0m)?$", re.IGNORECASE)
 _MGRS = re.compile(r"(?:^|_)T?((?:0[1-9]|[1-5]\d|60)[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V])(?:_|$)")
 
 
-def band_files(folder: Path) -> dict[str, Path]:
-    """The band files of a folder by band name, in the order of `BANDS`.
-
-    A file belongs to the band that its name ends with, such as `T33UUU_20170216T102101_B02.jp2`,
-    `B8A.tif` or `x_B05_20m.jp2`; others are passed over.
-
-    Raises:
-        SceneError: when the folder is missing, or has no band or two files of one.
-    """
-    if not folder.is_dir():
-        what = "is a file" if folder.exists() else "does not exist"
-        raise SceneError(f"{folder} {what}; name a folder that holds one file per band.")
-    found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        match = _BAND.search(path.stem)
-        if path.suffix.lower() not in _SUFFIXES or match is None:
-            continue
-        name = match[1].upper()
-        if name not in BANDS:
-            continue
-        if name in found:
-            raise SceneError(
-                f"{folder} has two files of band {name}, {found[name].name} and {path.name}; "
-                "leave one of them there."
-            )
-        found[name] = path
-    if not found:
-        raise SceneError(
-            f"{folder} holds no file that is named after a Sentinel-2 band (..._B02.jp2, B8A.tif); "
-            "name the folder with the band files."
-        )
-    return {name: found[name] for name in BANDS if name in found}
-
-
-def scene_item(conf: SceneConf, folder: Path) -> pystac.Item:
+def scene_item(files: SceneFiles, folder: Path) -> pystac.Item:
     """The checked Item of a scene, its hrefs relative to the folder that it will lie in.
 
     Raises:
         SceneError: when a file is missing, damaged, or not on the ground of the others.
-        RadiometryError: when scale or offset is unknown or contradicted by the pixels.
+        RadiometryError: when scale or offset is contradicted by the pixels.
     """
-    paths = band_files(Path(conf.path))
-    files = {name: inspect(str(path)) for name, path in paths.items()}
-    scale, offset = radiometry(conf)
-    bands = {name: BandFile(file.href, file.grid, scale, offset) for name, file in files.items()}
-    grid = ten_metre_grid(bands.values())
-    for file in files.values():
+    layers = {name: inspect(*band.layer) for name, band in files.bands.items()}
+    grid = ten_metre_grid(file.grid for file in layers.values())
+    item = _bare_item(files, grid)
+    for name, file in layers.items():
+        band = files.bands[name]
         require_band(file)
         require_same_ground(file, grid)
-        require_positive(file, scale, offset)
-    item = _bare_item(conf, grid)
-    for name, file in files.items():
-        item.add_asset(name, _asset(file, folder, _band_fields(name, file, scale, offset)))
-    if conf.mask is not None:
-        mask = inspect(conf.mask.path)
+        require_positive(file, band.scale, band.offset)
+        item.add_asset(name, _asset(file, folder, _band_fields(name, file, band)))
+    if files.mask is not None:
+        mask = inspect(*files.mask.layer)
         require_cover(mask, grid)
-        fields = {"data_type": mask.dtype, INVALID_VALUES: conf.mask.invalid}
+        fields = {"data_type": mask.dtype, INVALID_VALUES: list(files.mask.invalid)}
         item.add_asset(MASK, _asset(mask, folder, fields, role="data-mask"))
     return item
 
@@ -142,7 +101,7 @@ def _write(path: Path, content: pystac.STACObject) -> None:
     path.write_text(canonical_json(fields), encoding="utf-8")
 
 
-def _bare_item(conf: SceneConf, grid: SceneGrid) -> pystac.Item:
+def _bare_item(scene: SceneFiles, grid: SceneGrid) -> pystac.Item:
     left, bottom, right, top = grid.bounds
     to_degrees = Transformer.from_crs(grid.epsg, "OGC:CRS84", always_xy=True)
     corners = [(left, bottom), (right, bottom), (right, top), (left, top)]
@@ -154,19 +113,20 @@ def _bare_item(conf: SceneConf, grid: SceneGrid) -> pystac.Item:
         "proj:transform": list(grid.transform)[:6],
     }
     optional = {
-        "platform": conf.platform,
+        "platform": scene.platform,
         "instruments": ["msi"],
-        "processing:level": conf.level,
-        "s2:processing_baseline": conf.baseline,
-        "grid:code": f"MGRS-{match[1]}" if (match := _MGRS.search(conf.id)) else None,
+        "processing:level": scene.level,
+        "s2:processing_baseline": scene.baseline,
+        "grid:code": f"MGRS-{match[1]}" if (match := _MGRS.search(scene.id)) else None,
     }
     properties |= {key: value for key, value in optional.items() if value is not None}
+    properties |= scene.properties
     stated = sorted(properties.keys() & OPTIONAL_EXTENSIONS)
     return pystac.Item(
-        conf.id,
+        scene.id,
         mapping(footprint),
         list(footprint.bounds),
-        conf.datetime.astimezone(UTC),
+        scene.datetime.astimezone(UTC),
         properties,
         stac_extensions=EXTENSIONS + [OPTIONAL_EXTENSIONS[key] for key in stated],
     )
@@ -177,7 +137,7 @@ def _rounded(point: tuple[float, float]) -> tuple[float, float]:
     return round(point[0], 7), round(point[1], 7)
 
 
-def _band_fields(name: str, file: RasterFile, scale: float, offset: float) -> dict[str, Any]:
+def _band_fields(name: str, file: RasterFile, source: BandSource) -> dict[str, Any]:
     band = BANDS[name]
     described: dict[str, Any] = {"name": name, "eo:center_wavelength": band.center_wavelength_um}
     if band.common_name is not None:
@@ -186,8 +146,8 @@ def _band_fields(name: str, file: RasterFile, scale: float, offset: float) -> di
         "bands": [described],
         "data_type": file.dtype,
         "nodata": 0,
-        "raster:scale": scale,
-        "raster:offset": offset,
+        "raster:scale": source.scale,
+        "raster:offset": source.offset,
     }
 
 
@@ -201,6 +161,8 @@ def _asset(file: RasterFile, folder: Path, fields: dict[str, Any], role: str = "
         "file:checksum": f"1220{sha256_of(path)}",
         "file:size": path.stat().st_size,
     }
+    if file.layer.number is not None:
+        fields[LAYER] = file.layer.number
     media = _MEDIA.get(path.suffix.lower(), pystac.MediaType.GEOTIFF)
     href = relative_href(path, folder)
     return pystac.Asset(href, media_type=media, roles=[role], extra_fields=fields)

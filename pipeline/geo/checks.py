@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pipeline.config import SceneConf
 from pipeline.errors import RadiometryError, SceneError
 from pipeline.geo.grid import SceneGrid
 from pipeline.geo.raster import RasterFile, opened, read_decimated
@@ -13,21 +12,6 @@ _BAND_M = (10.0, 20.0, 60.0)
 _NO_VALUE = (None, 0.0, 65_535.0)
 _CHECK_PX = 1024
 _EDGE_TOLERANCE_M = 60.0
-
-
-def radiometry(conf: SceneConf) -> tuple[float, float]:
-    """Scale and offset of a scene: reflectance = DN * scale + offset.
-
-    Raises:
-        RadiometryError: when one of them is unknown; it is never guessed.
-    """
-    missing = [key for key in ("scale", "offset") if getattr(conf, key) is None]
-    if missing or conf.scale is None or conf.offset is None:
-        raise RadiometryError(
-            f"scene {conf.id} ({conf.path}): its radiometry is unknown; add {' and '.join(missing)} to "
-            "it in the conf (scale: 0.0001; offset: 0 before baseline 04.00, -0.1 from then on)."
-        )
-    return conf.scale, conf.offset
 
 
 def require_band(file: RasterFile) -> None:
@@ -89,7 +73,7 @@ def require_positive(file: RasterFile, scale: float, offset: float) -> None:
         RadiometryError: when more than `MAX_NONPOSITIVE` of the valid pixels have no reflectance.
     """
     with opened(file.href) as dataset:
-        dn = read_decimated(dataset, _CHECK_PX)
+        dn = read_decimated(dataset, _CHECK_PX, file.layer.number)
     valid = dn[(dn != 0) & (dn != 65_535)]
     if not len(valid):
         return

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
-from pipeline.config import ComputeConf
+from pipeline.config.compute import ComputeConf
 from pipeline.geo.blockcache import BlockCache
 from pipeline.geo.grid import Window
 from pipeline.geo.positions import Positions, runs, square_sums

@@ -18,7 +18,8 @@ import numpy.typing as npt
 import shapely
 from rasterio.features import rasterize
 
-from pipeline.config import ClassesConf, LabelConf
+from pipeline.config.classes import ClassesConf
+from pipeline.config.tile import LabelConf
 from pipeline.errors import LabelError
 from pipeline.geo.grid import SceneGrid, Window
 from pipeline.geo.polygons import Polygons, read_sources

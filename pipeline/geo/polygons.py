@@ -20,7 +20,8 @@ from pyogrio.errors import DataLayerError, DataSourceError
 from pyproj import CRS, Transformer
 from pyproj.exceptions import ProjError
 
-from pipeline.config import ClassesConf, LabelConf
+from pipeline.config.classes import ClassesConf
+from pipeline.config.tile import LabelConf
 from pipeline.errors import LabelError
 from pipeline.geo.grid import SceneGrid
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.config import TileConf
+from pipeline.config.tile import TileConf
 from pipeline.geo.grid import Indices, PatchGrid, Window
 from pipeline.geo.labels import UNLABELLED, Labels, classify_cells
 from pipeline.geo.scene import Scene

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy.typing as npt
 import rasterio
@@ -24,16 +24,29 @@ _CACHE_BYTES = 64_000_000
 _JP2 = b"\x00\x00\x00\x0cjP  "
 
 
-@dataclass(frozen=True)
-class RasterFile:
-    """What one raster file of one layer says of itself."""
+class Layer(NamedTuple):
+    """One layer of a raster file."""
 
     href: str
     """Path or URL."""
+    number: int | None = None
+    """Its place in the file, from 1; none for the only layer of a file that must have no other."""
+
+
+@dataclass(frozen=True)
+class RasterFile:
+    """What a raster file says of itself and of one of its layers."""
+
+    layer: Layer
     grid: SceneGrid
     dtype: str
     nodata: float | None
     """The value that the file itself declares to be none."""
+
+    @property
+    def href(self) -> str:
+        """Path or URL."""
+        return self.layer.href
 
 
 @contextmanager
@@ -48,7 +61,7 @@ def opened(href: str) -> Iterator[Any]:
 
 
 class OpenFile:
-    """A raster file of one layer that stays open; for one thread."""
+    """A raster file that stays open; for one thread."""
 
     def __init__(self, href: str) -> None:
         """Open it.
@@ -64,14 +77,14 @@ class OpenFile:
         self.block_px: tuple[int, int] = self._dataset.block_shapes[0]
         """Height and width of what is decoded at a time."""
 
-    def read(self, window: Window) -> npt.NDArray[Any]:
-        """The pixels (H, W) of a window inside the file.
+    def read(self, window: Window, layer: int | None = None) -> npt.NDArray[Any]:
+        """The pixels (H, W) of a window inside the file, of one of its layers.
 
         Raises:
             SceneError: when they are damaged.
         """
         with _speaking_of(self.href):
-            return read(self._dataset, window)
+            return read(self._dataset, window, layer)
 
     def close(self) -> None:
         """Close it."""
@@ -100,12 +113,17 @@ def _speaking_of(href: str) -> Iterator[None]:
         ) from error
 
 
-def inspect(href: str) -> RasterFile:
-    """Open a raster file of one layer and check that it lies on a grid that lenscape can use.
+def inspect(href: str, layer: int | None = None) -> RasterFile:
+    """Open a raster file and check that it lies on a grid that lenscape can use.
+
+    Args:
+        href: Path or URL.
+        layer: The layer that is meant, from 1; without it, the file must have just one.
 
     Raises:
-        SceneError: when it is no GeoTIFF or JPEG 2000, was cut off, has several layers, no CRS, a CRS
-            in degrees or without EPSG code, a rotated or south-up grid, or values that are no DN.
+        SceneError: when it is no GeoTIFF or JPEG 2000, was cut off, lacks the layer or has several
+            where one was expected, has no CRS, a CRS in degrees or without EPSG code, a rotated or
+            south-up grid, or values that are no DN.
     """
     require_whole(Path(href))
     # what the warning is about is refused below, in a sentence
@@ -116,18 +134,23 @@ def inspect(href: str) -> RasterFile:
                 f"{href} is a {dataset.driver} file whatever its name says; "
                 "give a GeoTIFF or JPEG 2000 file."
             )
-        if dataset.count != 1:
+        if layer is None and dataset.count != 1:
             raise SceneError(
                 f"{href} has {dataset.count} layers; give a file of one (gdal_translate -b)."
             )
-        if dataset.dtypes[0] not in _TYPES:
+        number = layer or 1
+        if number > dataset.count:
+            raise SceneError(f"{href} has {dataset.count} layers, none of them is number {number}.")
+        dtype = dataset.dtypes[number - 1]
+        if dtype not in _TYPES:
             raise SceneError(
-                f"{href} holds {dataset.dtypes[0]} values; give digital numbers (uint16) with their "
+                f"{href} holds {dtype} values; give digital numbers (uint16) with their "
                 "scale and offset in the conf."
             )
-        file = RasterFile(href, _grid(dataset, href), dataset.dtypes[0], dataset.nodata)
+        nodata = dataset.nodatavals[number - 1]
+        file = RasterFile(Layer(href, layer), _grid(dataset, href), dtype, nodata)
         # of a file that was cut off, the last pixel is missing whatever else can still be read
-        read(dataset, Window(dataset.height - 1, dataset.width - 1, 1, 1))
+        read(dataset, Window(dataset.height - 1, dataset.width - 1, 1, 1), number)
         return file
 
 
@@ -189,16 +212,16 @@ def _grid(dataset: Any, href: str) -> SceneGrid:
     return SceneGrid(epsg, transform.c, transform.f, dataset.height, dataset.width, pixel_m)
 
 
-def read(dataset: Any, window: Window) -> npt.NDArray[Any]:
-    """The pixels (H, W) of a window that lies inside a dataset of one band."""
+def read(dataset: Any, window: Window, layer: int | None = None) -> npt.NDArray[Any]:
+    """The pixels (H, W) of a window that lies inside a dataset, of one of its layers."""
     view = RasterWindow(window.col, window.row, window.width, window.height)
-    pixels: npt.NDArray[Any] = dataset.read(1, window=view)
+    pixels: npt.NDArray[Any] = dataset.read(layer or 1, window=view)
     return pixels
 
 
-def read_decimated(dataset: Any, max_px: int) -> npt.NDArray[Any]:
-    """The whole dataset by nearest neighbour at `max_px` on its longer side or less, (h, w)."""
+def read_decimated(dataset: Any, max_px: int, layer: int | None = None) -> npt.NDArray[Any]:
+    """One layer of a dataset by nearest neighbour at `max_px` on its longer side or less, (h, w)."""
     factor = max(1.0, max(dataset.height, dataset.width) / max_px)
     shape = (round(dataset.height / factor) or 1, round(dataset.width / factor) or 1)
-    pixels: npt.NDArray[Any] = dataset.read(1, out_shape=shape, resampling=Resampling.nearest)
+    pixels: npt.NDArray[Any] = dataset.read(layer or 1, out_shape=shape, resampling=Resampling.nearest)
     return pixels

@@ -15,7 +15,7 @@ from pipeline.geo.bands import harmonise
 from pipeline.geo.blockcache import BlockCache, Decode, Need
 from pipeline.geo.grid import Indices, SceneGrid, Window, mirror_index
 from pipeline.geo.places import Places, nearest_index, pick
-from pipeline.geo.raster import opened, read_decimated
+from pipeline.geo.raster import Layer, opened, read_decimated
 from pipeline.geo.sceneitem import (
     CATALOG,
     BandFile,
@@ -58,7 +58,7 @@ class Scene:
             epsg = int(item.properties["proj:code"].removeprefix("EPSG:"))
             files = band_files(item, path, epsg)
             mask = mask_file(item, path, epsg)
-            grid = ten_metre_grid(files.values())
+            grid = ten_metre_grid(file.grid for file in files.values())
             return cls(item.id, path, grid, files, mask, scene_info(item, epsg))
 
     @property
@@ -73,11 +73,11 @@ class Scene:
 
     def cache(self, bands: Sequence[str], windows: Iterable[Window] = ()) -> BlockCache:
         """Source blocks of some bands, of which `read` decodes each once for all of the windows."""
-        decode: dict[str, Decode] = {}
+        decode: dict[Layer, Decode] = {}
         for file in (self.files[band] for band in bands):
-            decode[file.href] = partial(harmonise, scale=file.scale, offset=file.offset)
+            decode[file.layer] = partial(harmonise, scale=file.scale, offset=file.offset)
         if self.mask is not None:
-            decode[self.mask.href] = partial(np.isin, test_elements=self.mask.invalid)
+            decode[self.mask.layer] = partial(np.isin, test_elements=self.mask.invalid)
         files = self._files(bands)
         plan = (_needs(files, self._places(window, files)) for window in windows)
         return BlockCache(decode, plan)
@@ -109,15 +109,15 @@ class Scene:
         files = self._files(bands)
         places = self._places(window, files)
         needs = _needs(files, places)
-        blocks = dict(zip((need.href for need in needs), cache.read(needs), strict=True))
+        blocks = dict(zip((need.layer for need in needs), cache.read(needs), strict=True))
         shape = len(bands), window.height, window.width
         pixels = np.empty(shape, dtype=np.uint16) if out is None else out
         for file, plane in zip(files, pixels, strict=False):
             where = places[file.grid]
-            plane[:] = 0 if where is None else where.pick(blocks[file.href], outside=0)
+            plane[:] = 0 if where is None else where.pick(blocks[file.layer], outside=0)
         if self.mask is not None and (where := places[self.mask.grid]) is not None:
             # where there is no mask, a pixel stays as the bands have it
-            pixels[:, where.pick(blocks[self.mask.href], outside=0)] = 0
+            pixels[:, where.pick(blocks[self.mask.layer], outside=0)] = 0
         return pixels
 
     def _files(self, bands: Sequence[str]) -> list[BandFile | MaskFile]:
@@ -157,8 +157,8 @@ class Scene:
         small = np.empty((len(bands), height, width), dtype=np.uint16)
         for band, plane in zip(bands, small, strict=True):
             file = self.files[band]
-            with opened(file.href) as dataset:
-                dn = read_decimated(dataset, max(height, width))
+            with opened(file.layer.href) as dataset:
+                dn = read_decimated(dataset, max(height, width), file.layer.number)
             source_rows, source_cols = self._indices(file.grid, rows, cols)
             # floor division keeps -1, before the edge, before the edge
             places = (
@@ -173,8 +173,8 @@ def _needs(
     files: Sequence[BandFile | MaskFile], places: Mapping[SceneGrid, Places | None]
 ) -> list[Need]:
     """What to read of the files that have pixels at some places."""
-    found = ((file.href, places[file.grid]) for file in files)
-    return [Need(href, where.window) for href, where in found if where is not None]
+    found = ((file.layer, places[file.grid]) for file in files)
+    return [Need(layer, where.window) for layer, where in found if where is not None]
 
 
 def open_catalog(folder: Path) -> list[Scene]:

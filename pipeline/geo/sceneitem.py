@@ -16,6 +16,7 @@ import pystac
 from pipeline.errors import SceneError
 from pipeline.geo.bands import BANDS
 from pipeline.geo.grid import SceneGrid
+from pipeline.geo.raster import Layer
 from pipeline.store import SceneInfo
 
 CATALOG = "catalog.json"
@@ -24,6 +25,8 @@ MASK = "mask"
 """Key of the mask asset of an Item."""
 INVALID_VALUES = "lenscape:invalid_values"
 """Field of the mask asset: the values that mark a pixel as invalid."""
+LAYER = "lenscape:layer"
+"""Field of an asset whose file has several layers: the number of its own, from 1."""
 ETAG = "lenscape:etag"
 """Field of a remote asset, which has no checksum: the ETag that its server states."""
 _BROKEN = (ValueError, KeyError, TypeError, AttributeError, OSError)
@@ -34,8 +37,8 @@ _BROKEN = (ValueError, KeyError, TypeError, AttributeError, OSError)
 class BandFile:
     """One band of a scene: where its pixels lie and how they become reflectance."""
 
-    href: str
-    """Absolute path or URL."""
+    layer: Layer
+    """Of a file with an absolute path, or of a URL."""
     grid: SceneGrid
     """Its own grid, at its native resolution."""
     scale: float
@@ -46,7 +49,7 @@ class BandFile:
 class MaskFile:
     """The raster that says which pixels of a scene are not to be used."""
 
-    href: str
+    layer: Layer
     grid: SceneGrid
     invalid: tuple[int, ...]
 
@@ -62,7 +65,7 @@ def band_files(item: pystac.Item, path: Path, epsg: int) -> dict[str, BandFile]:
         if (asset := item.assets.get(name)) is not None:
             fields = asset.extra_fields
             files[name] = BandFile(
-                _present(asset, path),
+                _layer(asset, path),
                 _asset_grid(asset, epsg),
                 fields["raster:scale"],
                 fields["raster:offset"],
@@ -81,12 +84,12 @@ def mask_file(item: pystac.Item, path: Path, epsg: int) -> MaskFile | None:
     if (asset := item.assets.get(MASK)) is None:
         return None
     values = tuple(asset.extra_fields[INVALID_VALUES])
-    return MaskFile(_present(asset, path), _asset_grid(asset, epsg), values)
+    return MaskFile(_layer(asset, path), _asset_grid(asset, epsg), values)
 
 
-def ten_metre_grid(files: Iterable[BandFile]) -> SceneGrid:
-    """The 10 m grid of a scene: the ground of its finest band."""
-    finest = min((file.grid for file in files), key=lambda grid: grid.pixel_m)
+def ten_metre_grid(grids: Iterable[SceneGrid]) -> SceneGrid:
+    """The 10 m grid of a scene: the ground of the finest of its bands' grids."""
+    finest = min(grids, key=lambda grid: grid.pixel_m)
     factor = round(finest.pixel_m / PIXEL_M)
     return SceneGrid(
         finest.epsg, finest.x0, finest.y0, finest.height * factor, finest.width * factor, PIXEL_M
@@ -109,6 +112,10 @@ def read_json(path: Path) -> dict[str, Any]:
     """A STAC file, read here, because pystac takes a path for a URL and cuts it at a `#` or `?`."""
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return content
+
+
+def _layer(asset: pystac.Asset, item: Path) -> Layer:
+    return Layer(_present(asset, item), asset.extra_fields.get(LAYER))
 
 
 def _present(asset: pystac.Asset, item: Path) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pipeline.config import AugmentConf
+from pipeline.config.train import AugmentConf
 
 
 def augment(values: Tensor, conf: AugmentConf) -> Tensor:

@@ -19,7 +19,8 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from pipeline import __version__
-from pipeline.config import Conf, NetworkConf
+from pipeline.config.record import Conf
+from pipeline.config.train import NetworkConf
 from pipeline.errors import MismatchError, StoreError
 from pipeline.files import publish, sha256_of, write_json
 from pipeline.learn.lenet import build

@@ -17,7 +17,8 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Callback, Trainer, seed_everything
 from tqdm import tqdm
 
-from pipeline.config import ComputeConf, TrainConf
+from pipeline.config.compute import ComputeConf
+from pipeline.config.train import TrainConf
 from pipeline.errors import ConfigError
 from pipeline.files import sha256_of_value
 from pipeline.learn.classifier import Hashes, ModelMeta, PatchClassifier

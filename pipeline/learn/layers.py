@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from pipeline.config import ConvolutionConf, DenseConf, NetworkConf, PoolConf
+from pipeline.config.train import ConvolutionConf, DenseConf, NetworkConf, PoolConf
 from pipeline.errors import NetworkError
 
 PRESETS: dict[str, NetworkConf] = {

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.config import TrainConf
+from pipeline.config.train import TrainConf
 from pipeline.files import sha256_of_value
 from pipeline.learn.dataset import TrainingData
 from pipeline.learn.layers import resolve

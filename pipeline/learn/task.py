@@ -15,7 +15,7 @@ from torchgeo.tasks import Classification
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassConfusionMatrix
 
-from pipeline.config import TrainConf
+from pipeline.config.train import TrainConf
 from pipeline.learn.augment import augment
 from pipeline.learn.classifier import ModelMeta, PatchClassifier
 from pipeline.learn.history import Epoch

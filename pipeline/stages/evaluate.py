@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from pipeline.config import EvaluateConf, load
+from pipeline.config.evaluate import EvaluateConf
+from pipeline.config.reading import load
 from pipeline.errors import MismatchError, SplitError
 from pipeline.files import publish, write_json
 from pipeline.geo.grid import block_of

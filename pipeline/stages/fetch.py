@@ -1,4 +1,4 @@
-"""Stage fetch: local scenes become checked STAC Items, those to train on and those to map."""
+"""Stage fetch: the scenes that the conf names become checked STAC Items, to train on and to map."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pystac
 
-from pipeline.config import FetchConf, SceneConf, load
-from pipeline.errors import SceneError
+from pipeline.config.fetch import FetchConf, SourceConf
+from pipeline.config.reading import load
+from pipeline.errors import ConfigError, SceneError
 from pipeline.files import publish, unwatched
 from pipeline.geo.catalog import moved_item, scene_item, write_catalog
+from pipeline.geo.sources.find import find_scenes, named_files
+from pipeline.geo.sources.scenefiles import SceneFiles
 
 
 def run(conf: Path, train: Path, to_map: Path, sources: Sequence[Path] = ()) -> None:
@@ -26,36 +29,49 @@ def run(conf: Path, train: Path, to_map: Path, sources: Sequence[Path] = ()) -> 
         ConfigError: when the conf is wrong.
         SceneError: when a scene lies elsewhere, is missing, damaged or not usable.
     """
-    scenes = load(conf, FetchConf)
-    for scene in [*scenes.train, *scenes.map_scenes]:
-        _require_inside(scene, sources, conf)
+    stated = load(conf, FetchConf)
+    for source in [*stated.train, *stated.map_scenes]:
+        _require_inside(source, sources, conf)
     with publish(train) as train_partial, publish(to_map) as map_partial:
-        trained = [_described(scene, train, "train") for scene in scenes.train]
-        mapped = []
-        for scene in scenes.map_scenes:
-            if scene in scenes.train:
+        known: dict[int, list[pystac.Item]] = {}
+        trained, mapped = [], []
+        for place, source in enumerate(stated.train):
+            known[place] = _described(source, train, "train")
+            trained += known[place]
+        for source in stated.map_scenes:
+            if source in stated.train:
                 # checked and hashed already, which for a whole MGRS tile takes a while
-                known = trained[scenes.train.index(scene)]
-                mapped.append(moved_item(known, train / scene.id, to_map / scene.id))
+                items = known[stated.train.index(source)]
+                mapped += [moved_item(item, train / item.id, to_map / item.id) for item in items]
             else:
-                mapped.append(_described(scene, to_map, "map"))
+                mapped += _described(source, to_map, "map")
+        _require_own_ids(trained, conf)
+        _require_own_ids(mapped, conf)
         write_catalog(train_partial, trained, "train")
         write_catalog(map_partial, mapped, "map")
-    print(f"scenes to map: {', '.join(scene.id for scene in scenes.map_scenes)}")
+    print(f"scenes to map: {', '.join(item.id for item in mapped)}")
 
 
-def _described(scene: SceneConf, folder: Path, what: str) -> pystac.Item:
-    item = scene_item(scene, folder / scene.id)
+def _described(source: SourceConf, folder: Path, what: str) -> list[pystac.Item]:
+    """The checked Items of the scenes of a source."""
+    return [_item(files, folder, what) for files in find_scenes(source)]
+
+
+def _item(files: SceneFiles, folder: Path, what: str) -> pystac.Item:
+    item = scene_item(files, folder / files.id)
     assets = ", ".join(item.assets)
-    print(f"{what}: {scene.id}  {scene.datetime:%Y-%m-%d}  {assets}  ({scene.path})", flush=True)
+    print(f"{what}: {files.id}  {files.datetime:%Y-%m-%d}  {assets}  ({files.origin})", flush=True)
     return item
 
 
-def _require_inside(scene: SceneConf, sources: Sequence[Path], conf: Path) -> None:
+def _require_own_ids(items: Sequence[pystac.Item], conf: Path) -> None:
+    ids = [item.id for item in items]
+    if twice := sorted({i for i in ids if ids.count(i) > 1}):
+        raise ConfigError(f"{conf}: scene id {twice[0]!r} stands twice; give each scene its own id.")
+
+
+def _require_inside(source: SourceConf, sources: Sequence[Path], conf: Path) -> None:
     """Refuse pixels that DVC does not watch."""
-    named = {scene.path: Path(scene.path)}
-    if scene.mask is not None:
-        named[scene.mask.path] = Path(scene.mask.path).parent
-    for path, folder in named.items():
+    for named, folder in named_files(source).items():
         if reason := unwatched(folder, sources):
-            raise SceneError(f"{conf}: the path {path!r} of scene {scene.id} {reason}.")
+            raise SceneError(f"{conf}: the path {named!r} {reason}.")

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipeline.config import ComputeConf, PredictConf, load, load_compute
+from pipeline.config.compute import ComputeConf, load_compute
+from pipeline.config.predict import PredictConf
+from pipeline.config.reading import load
 from pipeline.errors import ConfigError, MismatchError
 from pipeline.files import publish, remove
 from pipeline.geo.areas import Tally

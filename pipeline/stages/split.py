@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.config import SplitConf, load
+from pipeline.config.reading import load
+from pipeline.config.split import SplitConf
 from pipeline.errors import SplitError
 from pipeline.files import publish, require_space, sha256_of, write_json
 from pipeline.geo.audit import audit, table

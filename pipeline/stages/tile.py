@@ -10,7 +10,10 @@ from typing import Any
 
 from tqdm import tqdm
 
-from pipeline.config import ClassesConf, LabelConf, TileConf, load, load_compute
+from pipeline.config.classes import ClassesConf
+from pipeline.config.compute import load_compute
+from pipeline.config.reading import load
+from pipeline.config.tile import LabelConf, TileConf
 from pipeline.errors import ConfigError, LabelError, SceneError
 from pipeline.files import publish, require_space, sha256_of, unwatched, write_json
 from pipeline.geo.bands import BANDS, select

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.config import TrainConf, load, load_compute
+from pipeline.config.compute import load_compute
+from pipeline.config.reading import load
+from pipeline.config.train import TrainConf
 from pipeline.files import publish
 from pipeline.geo.bands import select
 from pipeline.learn import figures, lineage, tracking

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from pipeline.commands.pin import run
-from pipeline.config import PredictConf, load
+from pipeline.config.predict import PredictConf
+from pipeline.config.reading import load
 from pipeline.errors import ConfigError, TrackingError
 from pipeline.learn.classifier import read_meta
 from tests.tracked import make_models, mlflow_store, track

@@ -14,7 +14,10 @@ from ruamel.yaml import YAML
 
 from pipeline.cli import cli
 from pipeline.commands.start import Details, run
-from pipeline.config import ClassesConf, FetchConf, TileConf, load
+from pipeline.config.classes import ClassesConf
+from pipeline.config.fetch import FetchConf
+from pipeline.config.reading import load
+from pipeline.config.tile import TileConf
 from pipeline.errors import ConfigError, LabelError, RadiometryError, SceneError
 
 DEMO = Path(__file__).parents[2] / "data" / "demo"

@@ -16,7 +16,7 @@ from pipeline.errors import SceneError
 from pipeline.geo import blockcache
 from pipeline.geo.blockcache import BlockCache, Need
 from pipeline.geo.grid import SceneGrid, Window
-from pipeline.geo.raster import OpenFile
+from pipeline.geo.raster import Layer, OpenFile
 from tests.worlds import write_raster
 
 GRID = SceneGrid(32633, 300_000.0, 5_800_000.0, height=150, width=130)
@@ -41,17 +41,17 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Counter[Any]:
     counted: Counter[Any] = Counter()
     lock, read = threading.Lock(), OpenFile.read
 
-    def spied(self: OpenFile, window: Window) -> Any:
+    def spied(self: OpenFile, window: Window, layer: int | None = None) -> Any:
         with lock:
             counted[self.href, window] += 1
-        return read(self, window)
+        return read(self, window, layer)
 
     monkeypatch.setattr(OpenFile, "read", spied)
     return counted
 
 
 def needs(files: list[str], window: Window) -> list[Need]:
-    return [Need(href, window) for href in files]
+    return [Need(Layer(href), window) for href in files]
 
 
 def twice(values: Any) -> Any:
@@ -63,7 +63,7 @@ def test_every_block_is_decoded_once_for_all_windows(
     files: list[str], reads: Counter[Any], workers: int
 ) -> None:
     plan = [needs(files, window) for window in PLAN]
-    with BlockCache(dict.fromkeys(files, twice), plan) as cache:
+    with BlockCache(dict.fromkeys(map(Layer, files), twice), plan) as cache:
         with ThreadPoolExecutor(workers) as pool:
             found = list(pool.map(cache.read, plan))
         assert not cache._slots  # nothing is kept once all have been served
@@ -81,16 +81,16 @@ def test_every_block_is_decoded_once_for_all_windows(
 
 def test_blocks_go_as_soon_as_nobody_needs_them(files: list[str]) -> None:
     plan = [needs(files[:1], Window(row, 0, 32, 130)) for row in range(0, 128, 16)]
-    with BlockCache({files[0]: twice}, plan) as cache:
+    with BlockCache({Layer(files[0]): twice}, plan) as cache:
         for planned in plan:
             cache.read(planned)
             assert len(cache._slots) <= 3  # a row of chunks that the next window sees again
 
 
 def test_what_was_not_planned_is_served_too(files: list[str], reads: Counter[Any]) -> None:
-    with BlockCache({files[0]: twice}) as cache:
+    with BlockCache({Layer(files[0]): twice}) as cache:
         for _ in range(2):
-            (found,) = cache.read([Need(files[0], Window(3, 4, 5, 6))])
+            (found,) = cache.read([Need(Layer(files[0]), Window(3, 4, 5, 6))])
             assert np.array_equal(found, 2 * PIXELS[3:8, 4:10])
         assert not cache._slots
     assert set(reads.values()) == {2}
@@ -100,7 +100,8 @@ def test_damage_reaches_everybody_who_waits(files: list[str]) -> None:
     path = Path(files[1])
     path.write_bytes(path.read_bytes()[:9000])
     plan = [needs(files, window) for window in PLAN]
-    with BlockCache(dict.fromkeys(files, twice), plan) as cache, ThreadPoolExecutor(4) as pool:
+    decode = dict.fromkeys(map(Layer, files), twice)
+    with BlockCache(decode, plan) as cache, ThreadPoolExecutor(4) as pool:
         futures = [pool.submit(cache.read, planned) for planned in plan]
         errors = [future.exception(timeout=30) for future in futures]
     assert any(isinstance(error, SceneError) for error in errors)
@@ -117,8 +118,8 @@ def test_scratch_is_used_again_by_its_own_thread_only() -> None:
 
 
 def test_files_are_closed(files: list[str]) -> None:
-    with BlockCache({files[0]: twice}) as cache:
-        cache.read([Need(files[0], Window(0, 0, 1, 1))])
+    with BlockCache({Layer(files[0]): twice}) as cache:
+        cache.read([Need(Layer(files[0]), Window(0, 0, 1, 1))])
         opened = cache._open
         assert len(opened) == 1
     assert all(file._dataset.closed for file in opened)

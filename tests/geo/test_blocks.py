@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pyproj import Transformer
 
-from pipeline.config import SplitConf
+from pipeline.config.split import SplitConf
 from pipeline.errors import SplitError
 from pipeline.geo import blocks as blocks_module
 from pipeline.geo.audit import audit

@@ -14,8 +14,9 @@ from pystac.validation.local_validator import get_local_schema_cache
 
 from pipeline.errors import RadiometryError, SceneError
 from pipeline.files import sha256_of
-from pipeline.geo.catalog import band_files, scene_item, write_catalog
+from pipeline.geo.catalog import scene_item, write_catalog
 from pipeline.geo.grid import SceneGrid
+from pipeline.geo.sources.folder import scene_files
 from tests.worlds import (
     GRID,
     position_bands,
@@ -28,56 +29,6 @@ from tests.worlds import (
 CORE = "https://schemas.stacspec.org/v1.1.0"
 
 
-def touch(folder: Path, *names: str) -> Path:
-    folder.mkdir(exist_ok=True)
-    for name in names:
-        (folder / name).touch()
-    return folder
-
-
-def test_bands_are_found_by_the_end_of_their_names(tmp_path: Path) -> None:
-    named = {
-        "B01": "B01.tif",
-        "B02": "T33UUU_20170216T102101_B02.jp2",
-        "B03": "b03.TIF",
-        "B05": "T33UUU_20170216T102101_B05_20m.jp2",
-        "B8A": "x-b8a.tiff",
-        "B09": "L2A B09_60m.JP2",
-        "B12": "scene.B12.tif",
-    }
-    others = (
-        "notes.txt", "T33UUU_TCI.jp2", "B02.tif.aux.xml", "B04.png", "B04", "SUB04.tif", "B04_30m.tif",
-        "B13.tif", "x_B13.tif", "B04_clouds.tif", "CLD.tif", "B8.tif",
-    )  # fmt: skip
-    touch(tmp_path, *named.values(), *others)
-    found = band_files(tmp_path)
-    assert {band: path.name for band, path in found.items()} == named
-    assert list(found) == list(named)  # in the order of all bands
-
-
-@pytest.mark.parametrize(
-    ("names", "problem"),
-    [
-        (["x_B02.tif", "y_b02.jp2"], "has two files of band B02, x_B02.tif and y_b02.jp2"),
-        (["B05_20m.jp2", "B05_60m.jp2"], "has two files of band B05"),
-        (["TCI.jp2", "B99.tif"], "holds no file that is named after a Sentinel-2 band"),
-        ([], "holds no file that is named after a Sentinel-2 band"),
-    ],
-)
-def test_a_folder_that_is_no_scene(tmp_path: Path, names: list[str], problem: str) -> None:
-    folder = touch(tmp_path / "bands", *names)
-    with pytest.raises(SceneError, match=f"^{re.escape(str(folder))} {problem}"):
-        band_files(folder)
-
-
-def test_a_path_that_is_no_folder(tmp_path: Path) -> None:
-    touch(tmp_path, "B02.tif")
-    with pytest.raises(SceneError, match=r"nowhere does not exist; name a folder"):
-        band_files(tmp_path / "nowhere")
-    with pytest.raises(SceneError, match=r"B02\.tif is a file; name a folder"):
-        band_files(tmp_path / "B02.tif")
-
-
 @pytest.fixture
 def bands(tmp_path: Path) -> Path:
     return position_bands(tmp_path / "bands")
@@ -85,7 +36,7 @@ def bands(tmp_path: Path) -> Path:
 
 def item_of(path: Path, **keys: Any) -> dict[str, Any]:
     """The Item of a scene as it will be written to `out/s1/` beside its bands."""
-    item = scene_item(scene_conf(path, **keys), path.parent / "out" / "s1")
+    item = scene_item(scene_files(scene_conf(path, **keys)), path.parent / "out" / "s1")
     fields: dict[str, Any] = item.to_dict(include_self_link=False, transform_hrefs=False)
     return fields
 
@@ -200,9 +151,13 @@ def schemas() -> JsonSchemaSTACValidator:
 def test_items_and_catalogs_are_valid_stac(bands: Path, tmp_path: Path) -> None:
     mask = write_raster(tmp_path / "m.tif", np.zeros((132, 120), dtype=np.uint8), GRID)
     keys = {"level": "L1C", "platform": "sentinel-2a", "baseline": "05.09"}
+    masked = scene_conf(bands, id="b", mask={"path": str(mask)}, **keys)
     items = [
-        scene_item(scene_conf(bands, id="a.1"), tmp_path / "out" / "a.1"),
-        scene_item(scene_conf(bands, id="b", mask={"path": str(mask)}, **keys), tmp_path / "out" / "b"),
+        scene_item(scene_files(scene_conf(bands, id="a.1")), tmp_path / "out" / "a.1"),
+        scene_item(
+            scene_files(masked),
+            tmp_path / "out" / "b",
+        ),
     ]
     write_catalog(tmp_path / "out", items, "train")
     validator = schemas()
@@ -221,7 +176,7 @@ def test_items_and_catalogs_are_valid_stac(bands: Path, tmp_path: Path) -> None:
 def test_a_catalog_leads_to_its_items_and_their_pixels(bands: Path, tmp_path: Path) -> None:
     folder = tmp_path / "out.d"  # a dot, which is no file extension
     confs = [scene_conf(bands, id=name) for name in ("z", "a.1")]
-    write_catalog(folder, [scene_item(conf, folder / conf.id) for conf in confs], "map")
+    write_catalog(folder, [scene_item(scene_files(conf), folder / conf.id) for conf in confs], "map")
     catalog = pystac.Catalog.from_file(str(folder / "catalog.json"))
     items = list(catalog.get_items())
     assert (catalog.id, [item.id for item in items]) == ("map", ["z", "a.1"])
@@ -233,7 +188,9 @@ def test_a_catalog_leads_to_its_items_and_their_pixels(bands: Path, tmp_path: Pa
 
 
 def test_nothing_in_an_item_is_absolute_or_of_now(bands: Path, tmp_path: Path) -> None:
-    write_catalog(tmp_path / "out", [scene_item(scene_conf(bands), tmp_path / "out" / "s1")], "train")
+    write_catalog(
+        tmp_path / "out", [scene_item(scene_files(scene_conf(bands)), tmp_path / "out" / "s1")], "train"
+    )
     for path in (tmp_path / "out").rglob("*.json"):
         text = path.read_text()
         assert str(tmp_path) not in text

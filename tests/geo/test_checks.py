@@ -2,46 +2,27 @@
 
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from pipeline.errors import RadiometryError, SceneError
 from pipeline.geo.checks import (
-    radiometry,
     require_band,
     require_cover,
     require_positive,
     require_same_ground,
 )
 from pipeline.geo.grid import SceneGrid
-from pipeline.geo.raster import RasterFile, inspect
-from tests.worlds import GRID, scene_conf, write_raster
+from pipeline.geo.raster import Layer, RasterFile, inspect
+from tests.worlds import GRID, write_raster
 
 HUNDRED = SceneGrid(32633, 300_000, 5_800_000, 100, 100)
 
 
 def band(grid: SceneGrid, nodata: float | None = None) -> RasterFile:
     """What `inspect` would say of a file that is not there."""
-    return RasterFile("x_B11.tif", grid, "uint16", nodata)
-
-
-def test_known_radiometry() -> None:
-    assert radiometry(scene_conf("bands", scale=0.0002, offset=-0.1)) == (0.0002, -0.1)
-
-
-@pytest.mark.parametrize(
-    ("keys", "missing"),
-    [
-        ({"scale": None}, "add scale to"),
-        ({"offset": None}, "add offset to"),
-        ({"scale": None, "offset": None}, "add scale and offset to"),
-    ],
-)
-def test_unknown_radiometry_is_refused(keys: dict[str, Any], missing: str) -> None:
-    with pytest.raises(RadiometryError, match=rf"scene s1 \(bands\): its radiometry .* {missing} it"):
-        radiometry(scene_conf("bands", **keys))
+    return RasterFile(Layer("x_B11.tif"), grid, "uint16", nodata)
 
 
 def dark(share: float) -> np.ndarray:
@@ -150,7 +131,7 @@ def test_another_value_for_nodata() -> None:
     ],
 )
 def test_a_mask_covers_its_scene(grid: SceneGrid, *, covers: bool) -> None:
-    mask = RasterFile("m.tif", grid, "uint8", None)
+    mask = RasterFile(Layer("m.tif"), grid, "uint8", None)
     if covers:
         require_cover(mask, GRID)
     else:

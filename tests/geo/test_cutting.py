@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.config import ComputeConf
+from pipeline.config.compute import ComputeConf
 from pipeline.errors import SceneError
 from pipeline.geo import cutting as module
 from pipeline.geo.cutting import read_patches
@@ -148,7 +148,7 @@ def test_nothing_stays_open_when_the_rest_is_not_wanted(scene: Scene) -> None:
 
 def test_a_damaged_file_ends_in_an_error(tmp_path: Path) -> None:
     scene = make_scene(tmp_path, size=(64, 64))
-    path = Path(scene.files["B03"].href)
+    path = Path(scene.files["B03"].layer.href)
     path.write_bytes(path.read_bytes()[:-3000])
     with pytest.raises(SceneError, match=r"B03\.tif cannot be read"):
         list(read_patches(positions_of(scene), BANDS, 0.75, ComputeConf()))

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import shapely
 
-from pipeline.config import ComputeConf
+from pipeline.config.compute import ComputeConf
 from pipeline.geo import patches as module
 from pipeline.geo.cutting import Cut, read_patches
 from pipeline.geo.patches import PatchWriter, outlines, store_bytes

@@ -11,7 +11,7 @@ import pytest
 import shapely
 from shapely import Point, Polygon, box
 
-from pipeline.config import LabelConf
+from pipeline.config.tile import LabelConf
 from pipeline.errors import LabelError
 from pipeline.geo.grid import SceneGrid
 from pipeline.geo.polygons import read_frame, read_sources

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.config import LabelConf, TileConf
+from pipeline.config.tile import LabelConf, TileConf
 from pipeline.geo import positions as module
 from pipeline.geo.grid import SceneGrid
 from pipeline.geo.labels import Labels

@@ -235,13 +235,13 @@ class TestBroken:
     def test_a_band_that_is_gone_or_changed(
         self, own: Scene, change: Callable[[Path], object], problem: str
     ) -> None:
-        path = Path(own.files["B05"].href)
+        path = Path(own.files["B05"].layer.href)
         change(path)
         with pytest.raises(SceneError, match=f"{re.escape(str(path))} {problem}"):
             open_catalog(own.path.parent.parent)
 
     def test_a_band_that_goes_while_the_scene_is_open(self, own: Scene) -> None:
-        Path(own.files["B05"].href).unlink()
+        Path(own.files["B05"].layer.href).unlink()
         with pytest.raises(SceneError, match=r"x_B05\.tif does not exist"):
             own.read(Window(0, 0, 4, 4), BANDS)
 

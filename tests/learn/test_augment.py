@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pipeline.config import AugmentConf
+from pipeline.config.train import AugmentConf
 from pipeline.learn.augment import augment
 
 PATCH = torch.arange(2 * 3 * 3, dtype=torch.float32).reshape(2, 3, 3) + 100

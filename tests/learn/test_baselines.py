@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.config import EvaluateConf
+from pipeline.config.evaluate import EvaluateConf
 from pipeline.learn.baselines import BASELINES, band_statistics, logistic_regression, majority
 
 RANDOM = np.random.default_rng(0)

@@ -14,7 +14,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from pipeline.config import ConvolutionConf, DenseConf, NetworkConf, PoolConf
+from pipeline.config.train import ConvolutionConf, DenseConf, NetworkConf, PoolConf
 from pipeline.learn import dense
 from pipeline.learn.dense import DenseForm
 from pipeline.learn.layers import PRESETS, fits

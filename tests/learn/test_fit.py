@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.config import ComputeConf, ConvolutionConf, DenseConf, NetworkConf, PoolConf, TrainConf
+from pipeline.config.compute import ComputeConf
+from pipeline.config.train import ConvolutionConf, DenseConf, NetworkConf, PoolConf, TrainConf
 from pipeline.errors import ConfigError, NetworkError, StoreError
 from pipeline.learn import dataset
 from pipeline.learn.feed import DeviceRows, StoredRows

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from pipeline.config import ConvolutionConf, DenseConf, NetworkConf, PoolConf
+from pipeline.config.train import ConvolutionConf, DenseConf, NetworkConf, PoolConf
 from pipeline.errors import NetworkError
 from pipeline.learn.layers import (
     PRESETS,

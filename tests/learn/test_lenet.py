@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.config import ConvolutionConf, DenseConf, NetworkConf, PoolConf
+from pipeline.config.train import ConvolutionConf, DenseConf, NetworkConf, PoolConf
 from pipeline.errors import NetworkError
 from pipeline.learn.layers import PRESETS
 from pipeline.learn.lenet import build

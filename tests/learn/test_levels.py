@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.config import ConvolutionConf, DenseConf, NetworkConf, PoolConf
+from pipeline.config.train import ConvolutionConf, DenseConf, NetworkConf, PoolConf
 from pipeline.learn.layers import PRESETS, plan
 from pipeline.learn.lenet import build
 from pipeline.learn.levels import Taps, read_levels, unsupported

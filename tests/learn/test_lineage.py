@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.config import TrainConf
+from pipeline.config.train import TrainConf
 from pipeline.learn.dataset import TrainingData
 from pipeline.learn.lineage import flattened, parameters, part_digest, run_name, tags
 from tests.stores import join, make_split, make_store, make_table

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.config import ConvolutionConf, NetworkConf
+from pipeline.config.train import ConvolutionConf, NetworkConf
 from pipeline.learn.classifier import PatchClassifier
 from pipeline.learn.patchwise import class_probabilities
 from pipeline.learn.predictor import Predictor

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.config import AugmentConf, TrainConf
+from pipeline.config.train import AugmentConf, TrainConf
 from pipeline.learn.task import BalancedAccuracy, PatchClassification
 from tests.learners import model_meta
 

@@ -8,7 +8,9 @@ import mlflow
 import numpy as np
 import pytest
 
-from pipeline.config import ComputeConf, EvaluateConf, TrainConf
+from pipeline.config.compute import ComputeConf
+from pipeline.config.evaluate import EvaluateConf
+from pipeline.config.train import TrainConf
 from pipeline.errors import MismatchError, SplitError
 from pipeline.learn import tracking
 from pipeline.learn.accuracy import Scores

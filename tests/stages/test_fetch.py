@@ -107,14 +107,14 @@ def test_the_same_input_gives_the_same_bytes_wherever_it_lies(conf: Write, root:
     os.chdir(other)
     run(path, TRAIN, MAP)
     assert bytes_below(other / "out") == first
-    assert Path(open_catalog(MAP)[0].files["B02"].href).is_relative_to(other)
+    assert Path(open_catalog(MAP)[0].files["B02"].layer.href).is_relative_to(other)
 
 
 def test_a_catalog_moves_with_its_repository(conf: Write, root: Path) -> None:
     run(conf(f"train: [{SCENE}]"), TRAIN, MAP)
     moved = root.rename(root.with_name("moved"))
     (scene,) = open_catalog(moved / TRAIN)
-    assert scene.files["B02"].href == str(moved / "own" / "one" / "x_B02.tif")
+    assert scene.files["B02"].layer.href == str(moved / "own" / "one" / "x_B02.tif")
     assert scene.read(Window(0, 0, 1, 3), ["B02"]).tolist() == [[[1, 2, 3]]]
 
 
@@ -151,7 +151,7 @@ class TestSources:
         with pytest.raises(SceneError) as caught:
             run(conf(f"train: [{scene}]"), TRAIN, MAP, [Path("demo/scenes"), Path("own")])
         assert str(caught.value) == (
-            f"fetch.yaml: the path '{path}' of scene one lies outside of demo/scenes or own, where DVC "
+            f"fetch.yaml: the path '{path}' lies outside of demo/scenes or own, where DVC "
             "would not notice that it changes; put or link it under own."
         )
         assert not Path("out").exists()
@@ -188,7 +188,7 @@ class TestSources:
         run(conf(f"train: [{scene}]"), TRAIN, MAP, [Path("own")])
         assert open_catalog(TRAIN)[0].mask is not None
         text = f"train: [{SCENE}]\nmap: [{scene.replace('own/clouds', 'clouds')}]"
-        with pytest.raises(SceneError, match=r"the path 'clouds\.tif' of scene one lies outside"):
+        with pytest.raises(SceneError, match=r"the path 'clouds\.tif' lies outside"):
             run(conf(text), TRAIN, MAP, [Path("own")])
 
 

@@ -8,7 +8,8 @@ import pytest
 import rasterio
 import torch
 
-from pipeline.config import ConvolutionConf, NetworkConf, RegisteredModelConf
+from pipeline.config.predict import RegisteredModelConf
+from pipeline.config.train import ConvolutionConf, NetworkConf
 from pipeline.errors import MismatchError, OutputError, SceneError, StoreError
 from pipeline.files import sha256_of, write_json
 from pipeline.geo.grid import PatchGrid

@@ -24,6 +24,7 @@ from pipeline.files import sha256_of
 from pipeline.geo.catalog import scene_item, write_catalog
 from pipeline.geo.grid import SceneGrid
 from pipeline.geo.patches import PatchWriter
+from pipeline.geo.sources.folder import scene_files
 from pipeline.stages import tile
 from pipeline.store import PatchStore
 from tests.labelled import make_labels, px_box
@@ -64,7 +65,7 @@ class Place:
             scene_conf(**({"id": name} | ({"path": keys} if isinstance(keys, Path) else keys)))
             for name, keys in bands.items()
         ]
-        items = [scene_item(conf, self.folder / "train" / conf.id) for conf in confs]
+        items = [scene_item(scene_files(conf), self.folder / "train" / conf.id) for conf in confs]
         write_catalog(self.folder / "train", items, "train")
         return self
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.config import TrainConf
+from pipeline.config.train import TrainConf
 from pipeline.errors import ConfigError, NetworkError, SplitError, StoreError
 from pipeline.files import sha256_of_value
 from pipeline.learn.classifier import PatchClassifier

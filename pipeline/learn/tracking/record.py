@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.config import Conf
+from pipeline.config.record import Conf
 from pipeline.errors import StoreError
 from pipeline.files import write_json
 

@@ -12,7 +12,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.models.model import ModelInfo
 
-from pipeline.config import RegisteredModelConf
+from pipeline.config.predict import RegisteredModelConf
 from pipeline.errors import MismatchError, TrackingError
 from pipeline.learn.classifier import ModelMeta
 from pipeline.learn.tracking import where

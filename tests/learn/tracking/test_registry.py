@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import mlflow
 import pytest
 
-from pipeline.config import RegisteredModelConf
+from pipeline.config.predict import RegisteredModelConf
 from pipeline.errors import MismatchError, TrackingError
 from pipeline.files import sha256_of
 from pipeline.learn import tracking

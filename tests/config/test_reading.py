@@ -6,19 +6,17 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from pipeline.config import (
-    ClassesConf,
-    ComputeConf,
-    Conf,
-    EvaluateConf,
-    FetchConf,
-    PredictConf,
-    SceneConf,
-    SplitConf,
-    TileConf,
-    TrainConf,
-    load,
-)
+from pipeline.config.classes import ClassesConf
+from pipeline.config.compute import ComputeConf
+from pipeline.config.evaluate import EvaluateConf
+from pipeline.config.fetch import FetchConf
+from pipeline.config.predict import PredictConf
+from pipeline.config.reading import load
+from pipeline.config.record import Conf
+from pipeline.config.sources.folder import SceneConf
+from pipeline.config.split import SplitConf
+from pipeline.config.tile import TileConf
+from pipeline.config.train import TrainConf
 from pipeline.errors import ConfigError
 
 FILES: dict[str, type[Conf]] = {
@@ -31,7 +29,7 @@ FILES: dict[str, type[Conf]] = {
     "predict": PredictConf,
     "compute": ComputeConf,
 }
-CONF = Path(__file__).parent.parent / "conf"
+CONF = Path(__file__).parents[2] / "conf"
 SCENE = "{id: a, path: p, datetime: '2017-02-16T10:21:01Z'}"
 
 

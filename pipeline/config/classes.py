@@ -1,0 +1,47 @@
+"""`conf/classes.yaml`: the classes, and whom to thank for the labels."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from pipeline.config.record import Color, Conf, Name
+
+
+class ClassConf(Conf):
+    """One class of the class map; its value there is its place in the list, from 1."""
+
+    name: Name
+    """Machine name."""
+    title: str | None = None
+    """The name that people read, in any script; the machine name where absent."""
+    color: Color
+    """Colour in the class map, `#rrggbb`."""
+    description: str = ""
+    values: list[str | int] | None = None
+    """The attribute values that mean this class; the machine name where absent."""
+
+    @property
+    def label_values(self) -> list[str | int]:
+        """The attribute values that mean this class."""
+        return [self.name] if self.values is None else self.values
+
+
+class ClassesConf(Conf):
+    """`conf/classes.yaml`: the classes, and whom to thank for the labels."""
+
+    classes: Annotated[list[ClassConf], Field(min_length=2, max_length=254)]
+    ignore: list[str | int] = []
+    """Attribute values that are passed over; any other unlisted value is an error."""
+    credit: str
+    """The credit of the labels, written into every map made with them."""
+
+    @model_validator(mode="after")
+    def _names_and_values_are_unique(self) -> ClassesConf:
+        names: list[str | int] = [c.name for c in self.classes]
+        values = [v for c in self.classes for v in c.label_values] + list(self.ignore)
+        for what, items in (("class name", names), ("label value", values)):
+            if twice := sorted({str(i) for i in items if items.count(i) > 1}):
+                raise ValueError(f"{what} {twice[0]!r} stands twice; each may stand once")
+        return self

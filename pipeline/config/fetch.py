@@ -1,0 +1,50 @@
+"""`conf/fetch.yaml`: the scenes to train on and the scenes to map."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from pipeline.config.record import Conf
+from pipeline.config.sources.folder import SceneConf
+from pipeline.config.sources.safe import SafeConf
+
+
+def _form(raw: Any) -> str:
+    """The name of the record that an entry is meant to be: that of the key that says so."""
+    if isinstance(raw, Conf):
+        return type(raw).__name__
+    keys = raw if isinstance(raw, dict) else ()
+    return next((name for key, name in _BY_KEY.items() if key in keys), "SceneConf")
+
+
+_BY_KEY = {"safe": "SafeConf"}
+"""The name of a record by the key that every entry of its form has; any other is a `SceneConf`."""
+SourceConf = Annotated[
+    Annotated[SceneConf, Tag("SceneConf")] | Annotated[SafeConf, Tag("SafeConf")],
+    Discriminator(_form),
+]
+"""One entry: a scene, or where to find scenes."""
+
+
+class FetchConf(Conf):
+    """`conf/fetch.yaml`: the scenes to train on and the scenes to map."""
+
+    train: Annotated[list[SourceConf], Field(min_length=1)]
+    """Scenes with labels."""
+    map: Literal["train"] | list[SourceConf] = "train"
+    """Scenes to be mapped: a list of its own, or `train` for the same ones."""
+
+    @model_validator(mode="after")
+    def _ids_are_unique(self) -> FetchConf:
+        for scenes in (self.train, self.map_scenes):
+            ids = [scene.id for scene in scenes if scene.id is not None]
+            if twice := sorted({i for i in ids if ids.count(i) > 1}):
+                raise ValueError(f"scene id {twice[0]!r} stands twice; give each scene its own id")
+        return self
+
+    @property
+    def map_scenes(self) -> list[SourceConf]:
+        """The scenes to be mapped, whichever way they are stated."""
+        return self.train if self.map == "train" else self.map

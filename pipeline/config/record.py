@@ -1,0 +1,40 @@
+"""What every conf is: a frozen, strict record; and the types of values that several share."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
+Color = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
+Share = Annotated[float, Field(ge=0, le=1)]
+PATTERNS = {
+    r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$": "letters, digits, '_', '.' and '-', a letter or digit first",
+    r"^#[0-9a-fA-F]{6}$": "a colour as '#rrggbb'",
+    r"^\d\d\.\d\d$": "four digits as '05.09'",
+    r"^models:/[^/@]+/\d+$": "'models:/<name>/<version>' (`lenscape pin` turns an alias into it)",
+    r"^[0-9a-f]{64}$": "64 hexadecimal digits",
+}
+Positive = Annotated[int, Field(gt=0)]
+
+
+def _moment(value: Any) -> Any:
+    """A moment from its text."""
+    try:
+        moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{value!r} is no time; write it as '2017-02-16T10:21:01Z'") from None
+    if moment.tzinfo is None:
+        raise ValueError(f"{value!r} has no time zone; write a Z behind it for UTC")
+    return moment
+
+
+Moment = Annotated[datetime, BeforeValidator(_moment)]
+
+
+class Conf(BaseModel):
+    """A frozen record without unknown keys and without silent conversion of types."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)

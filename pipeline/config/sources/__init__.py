@@ -1,0 +1,1 @@
+"""The forms that an entry of `conf/fetch.yaml` may have: a module a kind of source."""

@@ -1,0 +1,34 @@
+"""From an entry of the conf of `fetch` to its scenes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.config.fetch import SourceConf
+from pipeline.config.sources.folder import SceneConf
+from pipeline.errors import ConfigError
+from pipeline.geo.sources import folder
+from pipeline.geo.sources.scenefiles import SceneFiles
+
+
+def find_scenes(source: SourceConf) -> list[SceneFiles]:
+    """The scenes of one source, in a stable order.
+
+    Raises:
+        SceneError: when there is none, or one cannot be used.
+    """
+    match source:
+        case SceneConf():
+            return [folder.scene_files(source)]
+        case _:
+            raise ConfigError(f"{type(source).__name__} is a source that cannot be read yet.")
+
+
+def named_files(source: SourceConf) -> dict[str, Path]:
+    """The paths that a source names, each with the folder that DVC must watch."""
+    match source:
+        case SceneConf():
+            mask = {} if source.mask is None else {source.mask.path: Path(source.mask.path).parent}
+            return {source.path: Path(source.path)} | mask
+        case _:
+            return {}
