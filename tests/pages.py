@@ -1,7 +1,7 @@
-"""A how-to page as a person follows it: its conf is put in place and its commands are run, in order.
+"""A how-to page as a person follows it: its conf is put in place and its commands are run in order.
 
-A block ```` ```yaml conf/tile.yaml ```` replaces the keys that it shows in that file; ```` ```sh ```` is
-run in the project; ```` ```sh shown ```` is for people alone and must say on the page why.
+A block that opens as "yaml conf/tile.yaml" replaces the keys that it shows in that file, one of "sh" is
+run in the project, and one of "sh shown" is for people alone; the page says there why.
 """
 
 from __future__ import annotations
