@@ -28,7 +28,8 @@ from pipeline.config.record import Conf
 from pipeline.errors import StoreError
 from pipeline.files import sha256_of
 
-FORMAT = 1
+FORMAT = 2
+"""Of stores and splits: raised when a field changes, or when the same scenes give other pixels."""
 PARTS = ("train", "validation", "test", "unused")
 PATCH_COLUMNS = {
     "scene": "id of the scene",
@@ -64,7 +65,7 @@ class SceneInfo(Conf):
     level: str | None
     baseline: str | None
     checksum: str
-    """SHA-256 over the checksums of its assets."""
+    """SHA-256 over the checksums of its assets and what says how their bytes are read."""
 
 
 class Geometry(Conf):
@@ -97,8 +98,6 @@ class StoreMeta(Conf):
     """Credit of the labels."""
     counts: dict[str, Any]
     """Patches per class, and what was left out and why."""
-    pixels_sha256: str
-    """Of the values of `pixels.npy`, behind its header."""
     patches_sha256: str
 
 

@@ -12,7 +12,7 @@ import shapely
 
 from pipeline.config.classes import ClassesConf
 from pipeline.config.tile import LabelConf, TileConf
-from pipeline.geo.cutting import Cut
+from pipeline.geo.cutting import StripPatches
 from pipeline.geo.grid import SceneGrid
 from pipeline.geo.labels import Labels
 from pipeline.geo.positions import Positions, labelled_positions
@@ -78,7 +78,7 @@ def positions_of(scene: Scene, **keys: int) -> Positions:
     return labelled_positions(scene, labels, conf, 2)
 
 
-def all_of(cuts: list[Cut]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int]:
+def all_of(cuts: list[StripPatches]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int]:
     """Row, col, pixels and valid shares of some cuts, and how many more were invalid."""
     return (
         np.concatenate([cut.positions.row for cut in cuts]),

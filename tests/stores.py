@@ -125,16 +125,16 @@ def make_store(
     folder.mkdir(parents=True)
     np.save(folder / "pixels.npy", pixels)
     write_table(folder / "patches.parquet", table, cell_px)
+    hashed = sha256_of(folder / "pixels.npy")
     meta = StoreMeta(
         bands=list(bands),
         geometry=Geometry(patch_px=patch_px, cell_px=cell_px, min_valid=0.75),
         stride_px=cell_px if table["on_grid"].all() else cell_px // 2,
         min_purity=0.6,
         classes=[_class(index) for index in range(classes)],
-        scenes=[_scene(table, name) for name in dict.fromkeys(table["scene"].tolist())],
+        scenes=[_scene(table, name, hashed) for name in dict.fromkeys(table["scene"].tolist())],
         credit="Labels made up for tests",
         counts=_counts(table, classes),
-        pixels_sha256=sha256_of(folder / "pixels.npy"),
         patches_sha256=sha256_of(folder / "patches.parquet"),
     )
     (folder / "meta.json").write_text(canonical_json(meta.model_dump(mode="json")))
@@ -195,7 +195,7 @@ def _class(index: int) -> ClassInfo:
     )
 
 
-def _scene(table: dict[str, np.ndarray], name: str) -> SceneInfo:
+def _scene(table: dict[str, np.ndarray], name: str, hashed: str) -> SceneInfo:
     return SceneInfo(
         id=name,
         epsg=int(table["epsg"][table["scene"] == name][0]),
@@ -203,7 +203,7 @@ def _scene(table: dict[str, np.ndarray], name: str) -> SceneInfo:
         platform="sentinel-2a",
         level="L1C",
         baseline=None,
-        checksum="0" * 64,
+        checksum=hashed,
     )
 
 

@@ -119,7 +119,7 @@ def test_no_store_at_all(tmp_path: Path) -> None:
 
 def test_a_store_of_another_version(store: PatchStore) -> None:
     change(store.folder / "meta.json", format=99)
-    with pytest.raises(StoreError, match=r"meta\.json has format 99, .* reads 1; run `tile` again"):
+    with pytest.raises(StoreError, match=r"meta\.json has format 99, .* reads 2; run `tile` again"):
         PatchStore.open(store.folder)
 
 

@@ -11,6 +11,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from types import TracebackType
 from typing import Any, Self
 
@@ -109,18 +110,9 @@ class BlockCache:
 
     def _chunks(self, need: Need) -> list[_Chunk]:
         """The chunks that a window touches."""
-        file, window = self._file(need.layer.href), need.window
-        height, width = (
-            block * max(1, side // block) for block, side in zip(file.block_px, CHUNK_PX, strict=True)
-        )
-        return [
-            _Chunk(
-                need.layer,
-                Window(row, col, min(height, file.height - row), min(width, file.width - col)),
-            )
-            for row in range(window.row // height * height, window.row + window.height, height)
-            for col in range(window.col // width * width, window.col + window.width, width)
-        ]
+        file = self._file(need.layer.href)
+        shape, chunk = (file.height, file.width), _chunk_shape(file.block_px, CHUNK_PX)
+        return [_Chunk(need.layer, part) for part in _parts(need.window, shape, chunk)]
 
     def _decoded(self, chunks: Sequence[_Chunk]) -> dict[_Chunk, Values]:
         """Decode what nobody has begun, then wait for what others have."""
@@ -133,9 +125,9 @@ class BlockCache:
                 self._fill(chunk, slots[chunk])
         values = {}
         for chunk, slot in slots.items():
-            with self._changed:
-                while not slot.done:
-                    self._changed.wait()
+            if not slot.done:
+                with self._changed:
+                    self._changed.wait_for(lambda slot=slot: slot.done)  # type: ignore[misc]
             if slot.values is None:
                 raise slot.error or RuntimeError(chunk)
             values[chunk] = slot.values
@@ -174,6 +166,23 @@ class BlockCache:
             with self._changed:
                 self._open.append(files[href])
         return files[href]
+
+
+def _chunk_shape(block: tuple[int, int], about: tuple[int, int]) -> tuple[int, int]:
+    height, width = (side * max(1, wanted // side) for side, wanted in zip(block, about, strict=True))
+    return height, width
+
+
+# Bands of one resolution are cut up alike.
+@lru_cache(maxsize=1024)
+def _parts(window: Window, shape: tuple[int, int], chunk: tuple[int, int]) -> tuple[Window, ...]:
+    """The chunks of a file of (height, width) that a window touches."""
+    (height, width), (high, wide) = shape, chunk
+    return tuple(
+        Window(row, col, min(high, height - row), min(wide, width - col))
+        for row in range(window.row // high * high, window.row + window.height, high)
+        for col in range(window.col // wide * wide, window.col + window.width, wide)
+    )
 
 
 def _common(one: Window, other: Window) -> Window:

@@ -5,14 +5,13 @@ Memory is bounded by a group of rows of the table, whatever the size of the stor
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -21,9 +20,7 @@ import pyarrow.parquet as pq
 import shapely
 from pyproj import Transformer
 
-from pipeline.geo.cutting import Cut
 from pipeline.geo.positions import Positions
-from pipeline.scale import AHEAD
 
 _ROW_GROUP = 65_536
 
@@ -54,8 +51,30 @@ SCHEMA = pa.schema(
 """Columns of `patches.parquet` (`store.PATCH_COLUMNS`)."""
 
 
+class Patches(Protocol):
+    """Some patches of a scene, in the order of their positions."""
+
+    @property
+    def positions(self) -> Positions:
+        """Where they are."""
+
+    @property
+    def valid(self) -> npt.NDArray[np.float32]:
+        """Share of each cell's band pixels that is valid."""
+
+    @property
+    def invalid(self) -> int:
+        """How many more there would be, had their cells enough valid band pixels."""
+
+    def pieces(self) -> Iterator[npt.NDArray[np.uint16]]:
+        """Their pixels, (n, C, P, P), a few at a time; each is done with before the next one."""
+
+
 class PatchWriter:
-    """Writes `pixels.npy` and `patches.parquet` of a store, patch by patch, in order."""
+    """Writes `pixels.npy` and `patches.parquet` of a store, patch by patch, in order.
+
+    Pixels are written by a thread of its own, which is at most one call of `write` behind.
+    """
 
     def __init__(self, folder: Path, shape: tuple[int, int, int], classes: int) -> None:
         """Begin a store of patches of the shape (C, P, P) in a folder that is there."""
@@ -65,9 +84,8 @@ class PatchWriter:
         self.invalid = 0
         """Patches passed over because of their pixels."""
         self._shape = shape
-        self._hash = hashlib.sha256()
-        self._hashing: list[Future[None]] = []
-        self._hasher = ThreadPoolExecutor(1)
+        self._filler = ThreadPoolExecutor(1)
+        self._filling: Future[None] | None = None
         self._rows = SCHEMA.empty_table()
         # a full disk is an error of write(); of a memory map it would kill the process
         self._pixels = (folder / "pixels.npy").open("wb")
@@ -85,38 +103,42 @@ class PatchWriter:
     ) -> None:
         try:
             if error is None:
+                self._wait()
                 self._flush(1)
                 start = self._pixels.tell()
                 self._pixels.seek(0)
                 self._write_header()
                 self._pixels.seek(start)
         finally:
-            self._hasher.shutdown()
+            self._filler.shutdown(cancel_futures=True)
             self._table.close()
             self._pixels.close()
 
-    @property
-    def pixels_sha256(self) -> str:
-        """SHA-256 of the values of `pixels.npy`, behind its header."""
-        for future in self._hashing:
-            future.result()
-        return self._hash.hexdigest()
+    def write(self, patches: Patches) -> None:
+        """Add some patches.
 
-    def write(self, cut: Cut) -> None:
-        """Add some patches."""
-        self.invalid += cut.invalid
-        classes, positions = len(self.kept), cut.positions
+        Raises:
+            OSError: when they, or those of the call before, cannot be written.
+        """
+        self.invalid += patches.invalid
+        classes, positions = len(self.kept), patches.positions
+        self._wait()
         if not len(positions):
             return
-        values = cut.pixels.astype("<u2", copy=False).data
-        if len(self._hashing) == AHEAD:
-            self._hashing.pop(0).result()
-        self._hashing.append(self._hasher.submit(self._hash.update, values))
-        self._pixels.write(values)
+        self._filling = self._filler.submit(self._fill, patches)
         self.kept += np.bincount(positions.label, minlength=classes)
         self.kept_on_grid += np.bincount(positions.label[positions.on_grid], minlength=classes)
-        self._rows = pa.concat_tables([self._rows, _table(positions, cut.valid)])
+        self._rows = pa.concat_tables([self._rows, _table(positions, patches.valid)])
         self._flush(_ROW_GROUP)
+
+    def _fill(self, patches: Patches) -> None:
+        for piece in patches.pieces():
+            self._pixels.write(piece.astype("<u2", copy=False).data)
+
+    def _wait(self) -> None:
+        """Until the pixels of the last call are written."""
+        if self._filling is not None:
+            self._filling.result()
 
     def _flush(self, least: int) -> None:
         """Write the rows that wait in groups of `_ROW_GROUP`, unless they are fewer than `least`."""

@@ -22,17 +22,15 @@ class Places:
     """Some rows and columns of a file, and the smallest window that holds those inside of it."""
 
     window: Window
-    rows: _Axis
-    cols: _Axis
+    rows: Axis
+    cols: Axis
 
     @classmethod
-    def of(cls, rows: Indices, cols: Indices, shape: tuple[int, int]) -> Places | None:
-        """The places at some rows and columns of a file of (height, width); None if all are outside."""
-        both = [_Axis.of(places, size) for places, size in zip((rows, cols), shape, strict=True)]
-        if None in both:
+    def of(cls, rows: Axis | None, cols: Axis | None) -> Places | None:
+        """The places at some rows and columns; None where all of an axis are outside."""
+        if rows is None or cols is None:
             return None
-        (top, height, row), (left, width, col) = (found for found in both if found is not None)
-        return cls(Window(top, left, height, width), row, col)
+        return cls(Window(rows.first, cols.first, rows.length, cols.length), rows, cols)
 
     def pick(self, block: npt.NDArray[Any], outside: int) -> npt.NDArray[Any]:
         """The values of the window's pixels (H, W) at the places, (rows, cols); `outside` beyond."""
@@ -50,18 +48,23 @@ class Places:
 
 
 @dataclass(frozen=True)
-class _Axis:
-    """Places along one axis."""
+class Axis:
+    """Places along one axis of a file."""
 
+    first: int
+    """The first pixel of the window."""
+    length: int
+    """Of the window."""
     count: int
+    """Number of places."""
     source: slice | Indices
     """Where they lie in the window; a slice where they follow on each other."""
     target: Indices | None
     """Which of them lie inside of the file; None if all do."""
 
     @classmethod
-    def of(cls, places: Indices, size: int) -> tuple[int, int, _Axis] | None:
-        """The first pixel and the length of the window, and the places in it."""
+    def of(cls, places: Indices, size: int) -> Axis | None:
+        """Some pixels along a file of `size`; None if all are outside."""
         target = np.flatnonzero((places >= 0) & (places < size))
         if not len(target):
             return None
@@ -71,13 +74,13 @@ class _Axis:
         source: slice | Indices = inside - first
         if length == len(inside) and bool((np.diff(inside) == 1).all()):
             source = slice(None)
-        return first, length, cls(len(places), source, target if len(target) < len(places) else None)
+        return cls(first, length, len(places), source, target if len(target) < len(places) else None)
 
 
 def pick(block: npt.NDArray[Any], rows: Indices, cols: Indices, outside: int) -> npt.NDArray[Any]:
     """The values of a block at some rows and columns, (rows, cols); beyond it, `outside`."""
     height, width = block.shape
-    places = Places.of(rows, cols, (height, width))
+    places = Places.of(Axis.of(rows, height), Axis.of(cols, width))
     if places is None:
         return np.full((len(rows), len(cols)), outside, dtype=block.dtype)
     window = places.window

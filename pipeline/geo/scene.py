@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ import pystac
 from pipeline.geo.bands import harmonise
 from pipeline.geo.blockcache import BlockCache, Decode, Need
 from pipeline.geo.grid import Indices, SceneGrid, Window, mirror_index
-from pipeline.geo.places import Places, nearest_index, pick
+from pipeline.geo.places import Axis, Places, nearest_index, pick
 from pipeline.geo.raster import Layer, opened, read_decimated
 from pipeline.geo.sceneitem import (
     CATALOG,
@@ -129,21 +129,13 @@ class Scene:
         self, window: Window, files: Sequence[BandFile | MaskFile]
     ) -> dict[SceneGrid, Places | None]:
         """By grid, which pixels of a file hold the centres of the pixels of a window."""
-        rows = mirror_index(window.rows, self.grid.height) + 0.5
-        cols = mirror_index(window.cols, self.grid.width) + 0.5
         return {
-            grid: Places.of(*self._indices(grid, rows, cols), (grid.height, grid.width))
-            for grid in {file.grid for file in files}
+            grid: Places.of(
+                _rows_in(grid, self.grid, window.row, window.height),
+                _cols_in(grid, self.grid, window.col, window.width),
+            )
+            for grid in dict.fromkeys(file.grid for file in files)
         }
-
-    def _indices(
-        self, source: SceneGrid, rows: npt.NDArray[np.floating], cols: npt.NDArray[np.floating]
-    ) -> tuple[Indices, Indices]:
-        """The pixels of another grid that hold some places, given in pixels of the scene."""
-        x = self.grid.x0 + cols * self.grid.pixel_m
-        # northings grow upwards, rows downwards: both are measured from the top
-        below = source.y0 - (self.grid.y0 - rows * self.grid.pixel_m)
-        return nearest_index(0.0, source.pixel_m, below), nearest_index(source.x0, source.pixel_m, x)
 
     def read_decimated(self, bands: Sequence[str], max_px: int) -> npt.NDArray[np.uint16]:
         """The whole scene, small, for pictures: harmonised DN, uint16 (C, h, w) with h, w <= max_px.
@@ -159,7 +151,8 @@ class Scene:
             file = self.files[band]
             with opened(file.layer.href) as dataset:
                 dn = read_decimated(dataset, max(height, width), file.layer.number)
-            source_rows, source_cols = self._indices(file.grid, rows, cols)
+            source_rows = _row_index(file.grid, self.grid, rows)
+            source_cols = _col_index(file.grid, self.grid, cols)
             # floor division keeps -1, before the edge, before the edge
             places = (
                 source_rows * dn.shape[0] // file.grid.height,
@@ -167,6 +160,33 @@ class Scene:
             )
             plane[:] = harmonise(pick(dn, *places, outside=0), file.scale, file.offset)
         return small
+
+
+# Windows beside and below each other share their rows and columns.
+@lru_cache(maxsize=1024)
+def _rows_in(source: SceneGrid, scene: SceneGrid, first: int, count: int) -> Axis | None:
+    """Some rows of a scene, which may lie outside of it, as places along the rows of a file."""
+    rows = mirror_index(np.arange(first, first + count), scene.height) + 0.5
+    return Axis.of(_row_index(source, scene, rows), source.height)
+
+
+@lru_cache(maxsize=1024)
+def _cols_in(source: SceneGrid, scene: SceneGrid, first: int, count: int) -> Axis | None:
+    """Some columns of a scene, which may lie outside of it, as places along the columns of a file."""
+    cols = mirror_index(np.arange(first, first + count), scene.width) + 0.5
+    return Axis.of(_col_index(source, scene, cols), source.width)
+
+
+def _row_index(source: SceneGrid, scene: SceneGrid, rows: npt.NDArray[np.floating]) -> Indices:
+    """The rows of a file that hold some places, given in pixels of the scene."""
+    # northings grow upwards, rows downwards: both are measured from the top
+    below = source.y0 - (scene.y0 - rows * scene.pixel_m)
+    return nearest_index(0.0, source.pixel_m, below)
+
+
+def _col_index(source: SceneGrid, scene: SceneGrid, cols: npt.NDArray[np.floating]) -> Indices:
+    """The columns of a file that hold some places, given in pixels of the scene."""
+    return nearest_index(source.x0, source.pixel_m, scene.x0 + cols * scene.pixel_m)
 
 
 def _needs(

@@ -29,6 +29,8 @@ LAYER = "lenscape:layer"
 """Field of an asset whose file has several layers: the number of its own, from 1."""
 ETAG = "lenscape:etag"
 """Field of a remote asset, which has no checksum: the ETag that its server states."""
+_READ_AS = (LAYER, "raster:scale", "raster:offset", INVALID_VALUES)
+"""Fields of an asset that say what its bytes mean."""
 _BROKEN = (ValueError, KeyError, TypeError, AttributeError, OSError)
 """What reading a file of another form than promised may end in."""
 
@@ -155,7 +157,9 @@ def scene_info(item: pystac.Item, epsg: int) -> SceneInfo:
     fields = item.properties
     digest = hashlib.sha256()
     for key in sorted({*BANDS, MASK} & item.assets.keys()):
-        digest.update(f"{key} {_identity(item.assets[key])}\n".encode())
+        asset = item.assets[key]
+        read_as = [asset.extra_fields.get(field) for field in _READ_AS]
+        digest.update(f"{key} {_identity(asset)} {json.dumps(read_as)}\n".encode())
     return SceneInfo(
         id=item.id,
         epsg=epsg,

@@ -77,9 +77,9 @@ def run(
         writer = PatchWriter(folder, (len(inputs.bands), side, side), len(inputs.classes.classes))
         with writer, bar:
             for positions in chosen:
-                for cut in read_patches(positions, inputs.bands, inputs.tile.min_valid, machine):
-                    writer.write(cut)
-                    bar.update(len(cut.positions) + cut.invalid)
+                for some in read_patches(positions, inputs.bands, inputs.tile.min_valid, machine):
+                    writer.write(some)
+                    bar.update(len(some.positions) + some.invalid)
         left_out["invalid"] = writer.invalid
         _require_some(int(writer.kept.sum()), left_out, inputs)
         counts = _counts(writer, left_out, inputs)
@@ -197,7 +197,6 @@ def _meta(writer: PatchWriter, folder: Path, inputs: _Inputs, counts: dict[str, 
         scenes=[scene.info for scene in inputs.scenes],
         credit=inputs.classes.credit,
         counts=counts,
-        pixels_sha256=writer.pixels_sha256,
         patches_sha256=sha256_of(folder / "patches.parquet"),
     )
 

@@ -79,13 +79,13 @@ def test_a_share_of_exactly_min_valid_is_enough(tmp_path: Path, min_valid: float
     assert sum(len(cut.positions) for cut in cuts) == count
 
 
-def test_neither_strips_nor_chunks_nor_workers_change_a_patch(
+def test_neither_strips_nor_pieces_nor_workers_change_a_patch(
     holed: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     positions = positions_of(holed)
     whole = all_of(list(read_patches(positions, BANDS, 0.75, ComputeConf(workers=1))))
     monkeypatch.setattr(module, "_STRIP_ROWS", 9)
-    monkeypatch.setattr(module, "_CHUNK_BYTES", 5 * 2 * len(BANDS) * positions.grid.patch_px**2)
+    monkeypatch.setattr(module, "_PIECE_BYTES", 5 * 2 * len(BANDS) * positions.grid.patch_px**2)
     pieces = all_of(list(read_patches(positions, BANDS, 0.75, ComputeConf(workers=4))))
     for one, other in zip(whole, pieces, strict=True):
         np.testing.assert_array_equal(one, other)
@@ -111,10 +111,11 @@ def test_memory_bounds_the_pixels_read_at_a_time(scene: Scene, monkeypatch: pyte
     for _ in read_patches(positions_of(scene), BANDS, 0.75, ComputeConf(workers=100)):
         pass
     assert max(sizes) <= (20 + 16) * (WIDTH + 16)
-    monkeypatch.setattr(module, "_WORK_BYTES", 300_000_000 // (36 * WIDTH))
+    # of the default of 1,024 MB, three times 300 MB
+    monkeypatch.setattr(module, "_WORK_BYTES", 300_000_000 // max(sizes))
     for _ in read_patches(positions_of(scene), BANDS, 0.75, ComputeConf(workers=100)):
         pass
-    assert crews == [100, 1, 3, 1]  # readers and the one that cuts, twice
+    assert crews == [100, 3]
 
 
 def test_columns_that_no_patch_sees_are_not_read(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import shapely
 
 from pipeline.config.compute import ComputeConf
 from pipeline.geo import patches as module
-from pipeline.geo.cutting import Cut, read_patches
+from pipeline.geo.cutting import StripPatches, read_patches
 from pipeline.geo.patches import PatchWriter, outlines, store_bytes
 from pipeline.geo.positions import Positions
 from pipeline.geo.scene import Scene
@@ -111,7 +111,7 @@ def test_two_runs_write_the_same_bytes(holed: Scene, tmp_path: Path) -> None:
 def test_a_store_without_patches_can_be_read(scene: Scene, tmp_path: Path) -> None:
     with PatchWriter(tmp_path, (2, 16, 16), 3) as writer:
         nothing = positions_of(scene)[:0]
-        writer.write(Cut(nothing, np.empty((0, 2, 16, 16), np.uint16), np.empty(0, np.float32), 4))
+        writer.write(StripPatches(nothing, np.empty(0, np.float32), 4, [], []))
     assert np.load(tmp_path / "pixels.npy").shape == (0, 2, 16, 16)
     assert len(gpd.read_parquet(tmp_path / "patches.parquet")) == 0
     assert writer.invalid == 4
@@ -121,6 +121,21 @@ def test_the_size_stated_before_is_enough_and_no_fantasy(scene: Scene, tmp_path:
     positions = write(tmp_path / "store", scene)
     size = sum(path.stat().st_size for path in (tmp_path / "store").iterdir())
     assert size <= store_bytes([positions], 2) < 1.3 * size
+
+
+def test_a_full_disk_is_an_error_and_the_next_call_has_it_at_the_latest(
+    scene: Scene, tmp_path: Path
+) -> None:
+    (tmp_path / "pixels.npy").symlink_to("/dev/full")
+    (whole,) = read_patches(positions_of(scene), BANDS, 0.75, ComputeConf())
+
+    def twice() -> None:
+        with PatchWriter(tmp_path, (2, 16, 16), 2) as writer:
+            writer.write(whole)
+            writer.write(whole)
+
+    with pytest.raises(OSError, match="No space left"):
+        twice()
 
 
 def test_outlines_of_nothing() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline.geo.grid import SceneGrid, Window
-from pipeline.geo.places import Places, nearest_index, pick
+from pipeline.geo.places import Axis, Places, nearest_index, pick
 
 GRID = SceneGrid(32633, 300_000.0, 5_800_000.0, height=120, width=90)
 PIXELS = (1 + np.arange(GRID.height)[:, None] * 100 + np.arange(GRID.width)).astype(np.uint16)
@@ -35,7 +35,8 @@ def test_the_pixel_that_holds_a_coordinate() -> None:
 
 
 def test_only_the_smallest_window_is_needed() -> None:
-    places = Places.of(np.array([-2, 5, 5, 7]), np.array([3, 4, 200]), (20, 10))
+    rows, cols = Axis.of(np.array([-2, 5, 5, 7]), 20), Axis.of(np.array([3, 4, 200]), 10)
+    places = Places.of(rows, cols)
     assert places is not None
     assert places.window == Window(5, 3, 3, 2)
-    assert Places.of(np.array([-2, -1]), np.array([3]), (20, 10)) is None
+    assert Places.of(Axis.of(np.array([-2, -1]), 20), cols) is None
