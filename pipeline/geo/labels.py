@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from threading import Lock
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +27,8 @@ from pipeline.geo.grid import SceneGrid, Window
 from pipeline.geo.polygons import Polygons, read_sources
 
 UNLABELLED = -1
+_RASTERIZING = Lock()
+"""rasterio silences a warning of its own while it paints, which threads cannot do side by side."""
 
 
 @dataclass(frozen=True)
@@ -85,13 +89,16 @@ def _grid_of(window: Window, grid: SceneGrid) -> SceneGrid:
 
 def _painted(
     shapes: npt.NDArray[np.object_], values: npt.NDArray[np.int64], here: SceneGrid
-) -> npt.NDArray[np.int32]:
-    """The values of polygons at the pixels whose centres they hold, (H, W); the last one wins."""
+) -> npt.NDArray[Any]:
+    """The values of polygons, from 1, at the pixels whose centres they hold, (H, W); the last wins."""
     shape = (here.height, here.width)
     if not len(shapes):
         return np.zeros(shape, dtype=np.int32)
     pairs = list(zip(shapes, values.tolist(), strict=True))
-    painted: npt.NDArray[np.int32] = rasterize(pairs, shape, transform=here.transform, dtype="int32")
+    # half the bytes are painted in half the time
+    dtype = "uint16" if values.max() < 2**16 else "int32"
+    with _RASTERIZING:
+        painted: npt.NDArray[Any] = rasterize(pairs, shape, transform=here.transform, dtype=dtype)
     return painted
 
 

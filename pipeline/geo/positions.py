@@ -19,6 +19,7 @@ from pipeline.config.tile import TileConf
 from pipeline.geo.grid import Indices, PatchGrid, Window
 from pipeline.geo.labels import UNLABELLED, Labels, classify_cells
 from pipeline.geo.scene import Scene
+from pipeline.scale import run_pieces
 
 _SPAN_PX = 512
 """Rows of pixels whose labels are painted at a time."""
@@ -77,7 +78,9 @@ class Positions:
         return on_both
 
 
-def labelled_positions(scene: Scene, labels: Labels, conf: TileConf, classes: int) -> Positions:
+def labelled_positions(
+    scene: Scene, labels: Labels, conf: TileConf, classes: int, workers: int = 1
+) -> Positions:
     """The positions of a scene, at the stride of the conf, whose cell has a class.
 
     `left_out` counts the others: `edge` (the cell reaches past the scene), `unlabelled` (no pixel of it
@@ -90,8 +93,8 @@ def labelled_positions(scene: Scene, labels: Labels, conf: TileConf, classes: in
     )
     left_out = {"edge": everywhere - len(rows) * len(cols), "unlabelled": 0, "impure": 0}
     found = [_unlabelled(scene, grid, rows[:0], cols[:0])]
-    for run in runs(rows, _SPAN_PX) if len(cols) else []:
-        cells = _classified(_unlabelled(scene, grid, rows[run], cols), labels, classes)
+    spans = (_unlabelled(scene, grid, rows[run], cols) for run in runs(rows, _SPAN_PX) if len(cols))
+    for cells in run_pieces(partial(_classified, labels=labels, classes=classes), spans, workers):
         labelled = cells.label != UNLABELLED
         # a share is a quotient of whole numbers, here in 32 bits: leave room for its last ones
         pure = cells.purity >= conf.min_purity - 1e-6

@@ -23,6 +23,7 @@ from pipeline.geo.patches import PatchWriter, store_bytes
 from pipeline.geo.polygons import PolygonCounts, Polygons, read_sources
 from pipeline.geo.positions import Positions, draw, labelled_positions
 from pipeline.geo.scene import Scene, open_catalog
+from pipeline.scale import worker_count
 from pipeline.store import ClassInfo, Geometry, StoreMeta
 
 
@@ -63,7 +64,7 @@ def run(
     """
     machine = load_compute(compute)
     inputs = _inputs(conf, classes, scenes, sources)
-    chosen = draw(_positions(inputs), inputs.tile)
+    chosen = draw(_positions(inputs, worker_count(machine)), inputs.tile)
     left_out = _summed(positions.left_out for positions in chosen)
     count, side = sum(map(len, chosen)), inputs.tile.patch_px
     _require_some(count, left_out, inputs)
@@ -83,7 +84,7 @@ def run(
         left_out["invalid"] = writer.invalid
         _require_some(int(writer.kept.sum()), left_out, inputs)
         counts = _counts(writer, left_out, inputs)
-        write_json(folder / "meta.json", _meta(writer, folder, inputs, counts).model_dump(mode="json"))
+        write_json(folder / "meta.json", _meta(folder, inputs, counts).model_dump(mode="json"))
     _report(counts, inputs, out)
 
 
@@ -141,13 +142,14 @@ def _require_known_scenes(labels: Sequence[LabelConf], scenes: list[Scene], conf
             )
 
 
-def _positions(inputs: _Inputs) -> list[Positions]:
+def _positions(inputs: _Inputs, workers: int) -> list[Positions]:
     """The positions of each scene whose cell has a class."""
     tile, positions = inputs.tile, []
     for scene in tqdm(inputs.scenes, desc="labels", unit="scene", file=sys.stderr, disable=None):
         mine = [p for p in inputs.polygons if p.conf.scenes is None or scene.id in p.conf.scenes]
         labels = labels_on(scene.grid, mine, tile.overlap, scene.id)
-        positions.append(labelled_positions(scene, labels, tile, len(inputs.classes.classes)))
+        count = len(inputs.classes.classes)
+        positions.append(labelled_positions(scene, labels, tile, count, workers))
     return positions
 
 
@@ -183,7 +185,7 @@ def _counts(writer: PatchWriter, left_out: dict[str, int], inputs: _Inputs) -> d
     }
 
 
-def _meta(writer: PatchWriter, folder: Path, inputs: _Inputs, counts: dict[str, Any]) -> StoreMeta:
+def _meta(folder: Path, inputs: _Inputs, counts: dict[str, Any]) -> StoreMeta:
     tile = inputs.tile
     return StoreMeta(
         bands=list(inputs.bands),

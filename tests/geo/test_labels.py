@@ -11,7 +11,14 @@ from hypothesis.extra.numpy import arrays
 
 from pipeline.errors import LabelError
 from pipeline.geo.grid import SceneGrid, Window
-from pipeline.geo.labels import UNLABELLED, Labels, classify_cells, labels_on, read_labels
+from pipeline.geo.labels import (
+    UNLABELLED,
+    Labels,
+    _painted,
+    classify_cells,
+    labels_on,
+    read_labels,
+)
 from tests.labelled import EPSG, make_classes, make_labels, px_box
 
 GRID = SceneGrid(EPSG, 300_030.0, 5_800_050.0, 40, 30)
@@ -157,3 +164,9 @@ def test_of_equal_shares_the_class_that_stands_first() -> None:
     classes = np.array([[[2, 2], [1, 1]]], dtype=np.int16)
     label, purity, _ = classify_cells(classes, np.zeros((1, 2, 2), dtype=np.int32), 3)
     assert (label.tolist(), purity.tolist()) == ([1], [0.5])
+
+
+def test_polygons_beyond_two_bytes_are_painted() -> None:
+    boxes = np.array([shapely.box(*GRID.bounds)], dtype=object)
+    for number in (65_535, 65_536, 70_000):
+        assert (_painted(boxes, np.array([number]), GRID) == number).all()

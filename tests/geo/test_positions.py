@@ -208,3 +208,16 @@ def test_sums_of_squares() -> None:
     row, col = (axis.ravel() for axis in np.mgrid[:3, :4])
     expected = [plane[r : r + 3, c : c + 3].sum() for r, c in zip(row, col, strict=True)]
     assert square_sums(plane, row, col, 3).tolist() == expected
+
+
+def test_neither_spans_nor_workers_change_a_position(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = labels_of(GRID, (0, 0, 0, 45, 33), (1, 45, 10, 30, 50), (2, 20, 20, 9, 9))
+    both = []
+    for span, workers in ((512, 1), (9, 4)):
+        monkeypatch.setattr(module, "_SPAN_PX", span)
+        both.append(labelled_positions(bare_scene(GRID), labels, conf(), 3, workers))
+    one, other = both
+    assert len(one) > 50
+    assert one.left_out == other.left_out
+    for name in ("row", "col", "label", "purity", "polygon"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
