@@ -49,11 +49,18 @@ def doctor() -> None:
 @click.option("--train", type=EXISTING, default="data/scenes/train", show_default=True)
 @click.option("--map", "to_map", type=EXISTING, default="data/scenes/map", show_default=True)
 @click.option("--sources", type=EXISTING, multiple=True, help="Folders that scenes must lie in.")
-def fetch(conf: Path, train: Path, to_map: Path, sources: tuple[Path, ...]) -> None:
+@click.option(
+    "--downloads",
+    type=EXISTING,
+    default="data/downloads",
+    show_default=True,
+    help="What was fetched from the web, for the next run.",
+)
+def fetch(**arguments: Any) -> None:
     """Check scenes and describe them as STAC Items."""
     from pipeline.stages.fetch import run
 
-    run(conf, train, to_map, sources)
+    run(**arguments)
 
 
 @cli.command()

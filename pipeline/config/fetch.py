@@ -9,6 +9,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from pipeline.config.record import Conf
 from pipeline.config.sources.folder import SceneConf
 from pipeline.config.sources.safe import SafeConf
+from pipeline.config.sources.stac import StacConf
 
 
 def _form(raw: Any) -> str:
@@ -19,10 +20,12 @@ def _form(raw: Any) -> str:
     return next((name for key, name in _BY_KEY.items() if key in keys), "SceneConf")
 
 
-_BY_KEY = {"safe": "SafeConf"}
+_BY_KEY = {"safe": "SafeConf", "stac": "StacConf"}
 """The name of a record by the key that every entry of its form has; any other is a `SceneConf`."""
 SourceConf = Annotated[
-    Annotated[SceneConf, Tag("SceneConf")] | Annotated[SafeConf, Tag("SafeConf")],
+    Annotated[SceneConf, Tag("SceneConf")]
+    | Annotated[SafeConf, Tag("SafeConf")]
+    | Annotated[StacConf, Tag("StacConf")],
     Discriminator(_form),
 ]
 """One entry: a scene, or where to find scenes."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from types import TracebackType
@@ -20,9 +21,12 @@ import numpy.typing as npt
 
 from pipeline.geo.grid import Window
 from pipeline.geo.raster import Layer, OpenFile
+from pipeline.geo.remote import AT_ONCE, is_remote
 
 CHUNK_PX = (512, 1024)
 """Height and width of a chunk in pixels of its file, about: whole blocks, one at least."""
+REMOTE_PX = (256, 256)
+"""The same of a file behind HTTP: what is not needed costs time on the line."""
 
 Values = npt.NDArray[Any]
 Decode = Callable[[Values], Values]
@@ -67,6 +71,7 @@ class BlockCache:
         self._decode = decode
         self._own = threading.local()
         self._open: list[OpenFile] = []
+        self._waiting: ThreadPoolExecutor | None = None
         self._changed = threading.Condition()
         self._slots: dict[_Chunk, _Slot] = {}
         self._due = Counter(
@@ -82,6 +87,8 @@ class BlockCache:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if self._waiting is not None:
+            self._waiting.shutdown(cancel_futures=True)
         for file in self._open:
             file.close()
 
@@ -111,18 +118,26 @@ class BlockCache:
     def _chunks(self, need: Need) -> list[_Chunk]:
         """The chunks that a window touches."""
         file = self._file(need.layer.href)
-        shape, chunk = (file.height, file.width), _chunk_shape(file.block_px, CHUNK_PX)
+        about = REMOTE_PX if is_remote(file.href) else CHUNK_PX
+        shape, chunk = (file.height, file.width), _chunk_shape(file.block_px, about)
         return [_Chunk(need.layer, part) for part in _parts(need.window, shape, chunk)]
 
     def _decoded(self, chunks: Sequence[_Chunk]) -> dict[_Chunk, Values]:
         """Decode what nobody has begun, then wait for what others have."""
         slots = {}
+        remote: list[Future[None]] = []
         for chunk in chunks:
             with self._changed:
                 begun = chunk in self._slots
                 slots[chunk] = self._slots.setdefault(chunk, _Slot())
-            if not begun:
+            if begun:
+                continue
+            if is_remote(chunk.layer.href):
+                remote.append(self._line().submit(self._fill, chunk, slots[chunk]))
+            else:
                 self._fill(chunk, slots[chunk])
+        for arriving in remote:
+            arriving.result()
         values = {}
         for chunk, slot in slots.items():
             if not slot.done:
@@ -132,6 +147,13 @@ class BlockCache:
                 raise slot.error or RuntimeError(chunk)
             values[chunk] = slot.values
         return values
+
+    def _line(self) -> ThreadPoolExecutor:
+        """Who waits for servers: more at a time than this machine has cores to decode."""
+        with self._changed:
+            if self._waiting is None:
+                self._waiting = ThreadPoolExecutor(AT_ONCE)
+            return self._waiting
 
     def _fill(self, chunk: _Chunk, slot: _Slot) -> None:
         values, problem = None, None

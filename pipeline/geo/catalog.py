@@ -7,7 +7,9 @@ no wall clock, and their hrefs are relative, so that the same pixels give the sa
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 from collections.abc import Iterable
 from datetime import UTC
 from pathlib import Path
@@ -18,6 +20,7 @@ from pyproj import Transformer
 from shapely.geometry import Polygon, mapping
 
 from pipeline.files import canonical_json, relative_href, sha256_of
+from pipeline.geo.area import part_of
 from pipeline.geo.bands import BANDS
 from pipeline.geo.checks import (
     require_band,
@@ -27,7 +30,16 @@ from pipeline.geo.checks import (
 )
 from pipeline.geo.grid import SceneGrid
 from pipeline.geo.raster import RasterFile, inspect
-from pipeline.geo.sceneitem import CATALOG, INVALID_VALUES, LAYER, MASK, ten_metre_grid
+from pipeline.geo.remote import is_remote, look_up
+from pipeline.geo.sceneitem import (
+    CATALOG,
+    ETAG,
+    INVALID_VALUES,
+    LAYER,
+    MASK,
+    beside,
+    ten_metre_grid,
+)
 from pipeline.geo.sources.scenefiles import BandSource, SceneFiles
 
 EXTENSIONS = [
@@ -55,7 +67,8 @@ def scene_item(files: SceneFiles, folder: Path) -> pystac.Item:
     """
     layers = {name: inspect(*band.layer) for name, band in files.bands.items()}
     grid = ten_metre_grid(file.grid for file in layers.values())
-    item = _bare_item(files, grid)
+    part = grid if files.area is None else part_of(grid, files.area, files.id)
+    item = _bare_item(files, part)
     for name, file in layers.items():
         band = files.bands[name]
         require_band(file)
@@ -64,7 +77,7 @@ def scene_item(files: SceneFiles, folder: Path) -> pystac.Item:
         item.add_asset(name, _asset(file, folder, _band_fields(name, file, band)))
     if files.mask is not None:
         mask = inspect(*files.mask.layer)
-        require_cover(mask, grid)
+        require_cover(mask, part)
         fields = {"data_type": mask.dtype, INVALID_VALUES: list(files.mask.invalid)}
         item.add_asset(MASK, _asset(mask, folder, fields, role="data-mask"))
     return item
@@ -74,7 +87,8 @@ def moved_item(item: pystac.Item, folder: Path, target: Path) -> pystac.Item:
     """A copy of a scene's Item that will lie in another folder."""
     moved = item.clone()
     for asset in moved.assets.values():
-        asset.href = relative_href(folder / asset.href, target)
+        if not is_remote(asset.href):
+            asset.href = relative_href(folder / asset.href, target)
     return moved
 
 
@@ -157,12 +171,40 @@ def _asset(file: RasterFile, folder: Path, fields: dict[str, Any], role: str = "
         "gsd": grid.pixel_m,
         "proj:shape": [grid.height, grid.width],
         "proj:transform": list(grid.transform)[:6],
-        # multihash: 12 is SHA-256, 20 its length in bytes, both hexadecimal
-        "file:checksum": f"1220{sha256_of(path)}",
-        "file:size": path.stat().st_size,
-    }
+    } | _identity(file.href)
     if file.layer.number is not None:
         fields[LAYER] = file.layer.number
     media = _MEDIA.get(path.suffix.lower(), pystac.MediaType.GEOTIFF)
-    href = relative_href(path, folder)
+    href = file.href if is_remote(file.href) else relative_href(path, folder)
     return pystac.Asset(href, media_type=media, roles=[role], extra_fields=fields)
+
+
+def _identity(href: str) -> dict[str, Any]:
+    """What changes when a file does: its checksum and size, or what its server says in their place."""
+    if is_remote(href):
+        remote, _ = look_up(href)
+        return {ETAG: remote.etag, "file:size": remote.size}
+    path = Path(href)
+    # multihash: 12 is SHA-256, 20 its length in bytes, both hexadecimal
+    return {"file:checksum": f"1220{sha256_of(path)}", "file:size": path.stat().st_size}
+
+
+def take_over(item: pystac.Item, folder: Path, kept_in: Path, target: Path) -> None:
+    """Put files of an Item beside it, so that they are part of its catalog: those below `kept_in`.
+
+    Args:
+        item: Its hrefs are relative to `folder`; they become those of the new places.
+        folder: The folder that the Item will lie in.
+        kept_in: The folder of files that nobody else keeps.
+        target: The folder that the Item and its files are written to now.
+    """
+    for key, asset in item.assets.items():
+        path = beside(folder / item.id / f"{item.id}.json", asset.href)
+        if is_remote(asset.href) or not path.is_relative_to(kept_in.absolute()):
+            continue
+        target.mkdir(parents=True, exist_ok=True)
+        asset.href = f"{key}{path.suffix}"
+        try:
+            os.link(path, target / asset.href)
+        except OSError:  # another disk, or a file system without links
+            shutil.copyfile(path, target / asset.href)

@@ -17,6 +17,8 @@ from rasterio.windows import Window as RasterWindow
 
 from pipeline.errors import SceneError
 from pipeline.geo.grid import SceneGrid, Window
+from pipeline.geo.remote import gdal_options, is_remote
+from pipeline.geo.signing import signed
 
 _DRIVERS = {"GTiff", "COG", "JP2OpenJPEG", "JP2ECW", "JP2KAK", "JP2MrSID"}
 _TYPES = {"uint8", "uint16", "int16"}
@@ -56,7 +58,7 @@ def opened(href: str) -> Iterator[Any]:
     Raises:
         SceneError: when it is missing, unreadable or broken; also for what fails while it is open.
     """
-    with _speaking_of(href), rasterio.open(href) as dataset:
+    with _speaking_of(href), rasterio.open(signed(href)) as dataset:
         yield dataset
 
 
@@ -69,9 +71,9 @@ class OpenFile:
         Raises:
             SceneError: when it is missing, unreadable or broken.
         """
-        self.href = href
+        self.href, self._signed = href, signed(href)
         with _speaking_of(href):
-            self._dataset = rasterio.open(href)
+            self._dataset = rasterio.open(self._signed)
         self.height: int = self._dataset.height
         self.width: int = self._dataset.width
         self.block_px: tuple[int, int] = self._dataset.block_shapes[0]
@@ -84,6 +86,9 @@ class OpenFile:
             SceneError: when they are damaged.
         """
         with _speaking_of(self.href):
+            if (address := signed(self.href)) != self._signed:
+                self._dataset.close()
+                self._dataset, self._signed = rasterio.open(address), address
             return read(self._dataset, window, layer)
 
     def close(self) -> None:
@@ -94,8 +99,8 @@ class OpenFile:
 @contextmanager
 def _speaking_of(href: str) -> Iterator[None]:
     """GDAL set up as we need it; what fails is an error about `href`."""
-    path = Path(href)
-    if "://" not in href and not path.is_file():
+    path, remote = Path(href), is_remote(href)
+    if not remote and not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
         raise SceneError(f"{href} {what}; name a raster file.")
     try:
@@ -103,13 +108,17 @@ def _speaking_of(href: str) -> Iterator[None]:
         # error. Pieces of work run side by side instead. Its cache, by default a share of the memory
         # of the machine, need hold no more than what is decoded at a time.
         with rasterio.Env(
-            GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR", GDAL_NUM_THREADS="1", GDAL_CACHEMAX=_CACHE_BYTES
+            GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR",
+            GDAL_NUM_THREADS="1",
+            GDAL_CACHEMAX=_CACHE_BYTES,
+            **(gdal_options() if remote else {}),
         ):
             yield
     except (RasterioError, OSError, ValueError) as error:
         reason = str(error.__cause__ or error).split("\n")[0].rstrip(".")
+        remedy = "check the connection, or" if remote else "it is damaged or no raster:"
         raise SceneError(
-            f"{href} cannot be read ({reason}); it is damaged or no raster: fetch or export it again."
+            f"{href} cannot be read ({reason}); {remedy} fetch or export it again."
         ) from error
 
 
@@ -152,6 +161,17 @@ def inspect(href: str, layer: int | None = None) -> RasterFile:
         # of a file that was cut off, the last pixel is missing whatever else can still be read
         read(dataset, Window(dataset.height - 1, dataset.width - 1, 1, 1), number)
         return file
+
+
+def grid_of(href: str) -> SceneGrid:
+    """The grid of a raster file, whatever it holds.
+
+    Raises:
+        SceneError: when it cannot be read, or lies on no grid that lenscape can use.
+    """
+    no_warning = warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning)
+    with no_warning, opened(href) as dataset:
+        return _grid(dataset, href)
 
 
 def require_whole(path: Path) -> None:

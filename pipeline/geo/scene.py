@@ -25,8 +25,8 @@ from pipeline.geo.sceneitem import (
     described,
     mask_file,
     read_json,
+    scene_grid,
     scene_info,
-    ten_metre_grid,
 )
 from pipeline.store import SceneInfo
 
@@ -58,8 +58,7 @@ class Scene:
             epsg = int(item.properties["proj:code"].removeprefix("EPSG:"))
             files = band_files(item, path, epsg)
             mask = mask_file(item, path, epsg)
-            grid = ten_metre_grid(file.grid for file in files.values())
-            return cls(item.id, path, grid, files, mask, scene_info(item, epsg))
+            return cls(item.id, path, scene_grid(item, epsg), files, mask, scene_info(item, epsg))
 
     @property
     def item(self) -> pystac.Item:

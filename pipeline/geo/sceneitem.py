@@ -17,6 +17,7 @@ from pipeline.errors import SceneError
 from pipeline.geo.bands import BANDS
 from pipeline.geo.grid import SceneGrid
 from pipeline.geo.raster import Layer
+from pipeline.geo.remote import is_remote, require_unchanged
 from pipeline.store import SceneInfo
 
 CATALOG = "catalog.json"
@@ -98,6 +99,11 @@ def ten_metre_grid(grids: Iterable[SceneGrid]) -> SceneGrid:
     )
 
 
+def scene_grid(item: pystac.Item, epsg: int) -> SceneGrid:
+    """The 10 m grid of the scene of an Item, which may be a part of its files' ground."""
+    return _grid(item.properties, epsg)
+
+
 @contextmanager
 def described(path: Path, what: str) -> Iterator[None]:
     """Say which file it was that is missing, or that is not what it should be."""
@@ -121,8 +127,9 @@ def _layer(asset: pystac.Asset, item: Path) -> Layer:
 
 
 def _present(asset: pystac.Asset, item: Path) -> str:
-    """The absolute href of an asset whose file, where it is local, is still the one fetched."""
-    if "://" in asset.href:
+    """The absolute href of an asset whose file is still the one that was fetched."""
+    if is_remote(asset.href):
+        require_unchanged(asset.href, asset.extra_fields[ETAG], asset.extra_fields["file:size"])
         return asset.href
     path = beside(item, asset.href)
     if not path.is_file():
@@ -138,7 +145,11 @@ def beside(described: Path, href: str) -> Path:
 
 
 def _asset_grid(asset: pystac.Asset, epsg: int) -> SceneGrid:
-    fields: dict[str, Any] = asset.extra_fields
+    return _grid(asset.extra_fields, epsg)
+
+
+def _grid(fields: dict[str, Any], epsg: int) -> SceneGrid:
+    """The grid that fields of the extension `projection` describe."""
     pixel_m, _, x0, _, _, y0 = fields["proj:transform"][:6]
     height, width = fields["proj:shape"]
     return SceneGrid(epsg, x0, y0, height, width, pixel_m)
@@ -160,6 +171,9 @@ def scene_info(item: pystac.Item, epsg: int) -> SceneInfo:
         asset = item.assets[key]
         read_as = [asset.extra_fields.get(field) for field in _READ_AS]
         digest.update(f"{key} {_identity(asset)} {json.dumps(read_as)}\n".encode())
+    if any(is_remote(asset.href) for asset in item.assets.values()):
+        # of a remote file the scene may be a part
+        digest.update(json.dumps([fields["proj:shape"], fields["proj:transform"]]).encode())
     return SceneInfo(
         id=item.id,
         epsg=epsg,

@@ -11,12 +11,19 @@ from pipeline.config.fetch import FetchConf, SourceConf
 from pipeline.config.reading import load
 from pipeline.errors import ConfigError, SceneError
 from pipeline.files import publish, unwatched
-from pipeline.geo.catalog import moved_item, scene_item, write_catalog
+from pipeline.geo.catalog import moved_item, scene_item, take_over, write_catalog
+from pipeline.geo.sources.download import Downloads
 from pipeline.geo.sources.find import find_scenes, named_files
 from pipeline.geo.sources.scenefiles import SceneFiles
 
 
-def run(conf: Path, train: Path, to_map: Path, sources: Sequence[Path] = ()) -> None:
+def run(
+    conf: Path,
+    train: Path,
+    to_map: Path,
+    sources: Sequence[Path] = (),
+    downloads: Path = Path("data/downloads"),
+) -> None:
     """Write two static catalogs of the scenes that `conf` names.
 
     Args:
@@ -24,6 +31,8 @@ def run(conf: Path, train: Path, to_map: Path, sources: Sequence[Path] = ()) -> 
         train: The folder of the catalog of scenes with labels.
         to_map: The folder of the catalog of scenes to be mapped.
         sources: The folders that scenes must lie in; anywhere where there are none.
+        downloads: The folder of what was fetched from the web; what a run that failed had got is used
+            by the next one.
 
     Raises:
         ConfigError: when the conf is wrong.
@@ -33,10 +42,11 @@ def run(conf: Path, train: Path, to_map: Path, sources: Sequence[Path] = ()) -> 
     for source in [*stated.train, *stated.map_scenes]:
         _require_inside(source, sources, conf)
     with publish(train) as train_partial, publish(to_map) as map_partial:
+        fetched = Downloads(downloads)
         known: dict[int, list[pystac.Item]] = {}
         trained, mapped = [], []
         for place, source in enumerate(stated.train):
-            known[place] = _described(source, train, "train")
+            known[place] = _described(source, train, "train", fetched)
             trained += known[place]
         for source in stated.map_scenes:
             if source in stated.train:
@@ -44,17 +54,24 @@ def run(conf: Path, train: Path, to_map: Path, sources: Sequence[Path] = ()) -> 
                 items = known[stated.train.index(source)]
                 mapped += [moved_item(item, train / item.id, to_map / item.id) for item in items]
             else:
-                mapped += _described(source, to_map, "map")
+                mapped += _described(source, to_map, "map", fetched)
         _require_own_ids(trained, conf)
         _require_own_ids(mapped, conf)
+        for items, folder, partial in ((trained, train, train_partial), (mapped, to_map, map_partial)):
+            for item in items:
+                take_over(item, folder, downloads, partial / item.id)
         write_catalog(train_partial, trained, "train")
         write_catalog(map_partial, mapped, "map")
+    if summary := fetched.summary():
+        print(summary)
     print(f"scenes to map: {', '.join(item.id for item in mapped)}")
 
 
-def _described(source: SourceConf, folder: Path, what: str) -> list[pystac.Item]:
+def _described(
+    source: SourceConf, folder: Path, what: str, downloads: Downloads
+) -> list[pystac.Item]:
     """The checked Items of the scenes of a source."""
-    return [_item(files, folder, what) for files in find_scenes(source)]
+    return [_item(files, folder, what) for files in find_scenes(source, downloads)]
 
 
 def _item(files: SceneFiles, folder: Path, what: str) -> pystac.Item:

@@ -3,14 +3,10 @@
 import json
 import pickle
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from functools import cache, partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from functools import cache
 from pathlib import Path
-from threading import Thread
-from typing import Any
 
 import numpy as np
 import pytest
@@ -288,63 +284,6 @@ class TestBroken:
         own.path.unlink()
         with pytest.raises(SceneError, match=r"s1\.json does not exist; run `fetch` first"):
             open_catalog(own.path.parent.parent)
-
-
-class _Ranges(SimpleHTTPRequestHandler):
-    """Answers requests for a part of a file, as the servers of COGs do."""
-
-    def do_GET(self) -> None:
-        path = Path(self.translate_path(self.path))
-        wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
-        if wanted is None or not path.is_file():
-            super().do_GET()
-            return
-        content = path.read_bytes()
-        start, end = int(wanted[1]), min(int(wanted[2]), len(content) - 1)
-        self.send_response(206)
-        self.send_header("Content-Range", f"bytes {start}-{end}/{len(content)}")
-        self.send_header("Content-Length", str(end - start + 1))
-        self.end_headers()
-        self.wfile.write(content[start : end + 1])
-
-    def log_message(self, *words: Any) -> None:
-        del words
-
-
-@contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """The URL of a folder."""
-    handler = partial(_Ranges, directory=str(folder))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}"
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-def test_pixels_may_be_remote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    own = fetched(tmp_path / "catalog", position_bands(tmp_path / "bands"))
-    content = json.loads(own.path.read_text())
-    with served(tmp_path / "bands") as url:
-        for band in BANDS:
-            asset = content["assets"][band]
-            asset |= {"href": f"{url}/x_{band}.tif", "lenscape:etag": "1"}
-            del asset["file:checksum"]
-        own.path.write_text(json.dumps(content))
-        remote = Scene.open(own.path)
-        window = Window(-3, 5, 30, 40)
-        assert np.array_equal(remote.read(window, BANDS), own.read(window, BANDS))
-        content["assets"]["B05"]["lenscape:etag"] = "2"
-        own.path.write_text(json.dumps(content))
-        assert Scene.open(own.path).info.checksum != remote.info.checksum
-        content["assets"]["B02"]["href"] = f"{url}/gone_B02.tif"
-        own.path.write_text(json.dumps(content))
-    with pytest.raises(SceneError, match=r"http.*gone_B02\.tif cannot be read"):
-        Scene.open(own.path).read(window, ("B02",))
 
 
 def test_classes_of_a_separable_world_differ_in_their_pixels(tmp_path: Path) -> None:

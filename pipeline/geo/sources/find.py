@@ -6,13 +6,15 @@ from pathlib import Path
 
 from pipeline.config.fetch import SourceConf
 from pipeline.config.sources.folder import SceneConf
+from pipeline.config.sources.stac import StacConf
 from pipeline.errors import ConfigError
-from pipeline.geo.sources import folder
+from pipeline.geo.sources import folder, stac
+from pipeline.geo.sources.download import Downloads
 from pipeline.geo.sources.scenefiles import SceneFiles
 
 
-def find_scenes(source: SourceConf) -> list[SceneFiles]:
-    """The scenes of one source, in a stable order.
+def find_scenes(source: SourceConf, downloads: Downloads) -> list[SceneFiles]:
+    """The scenes of one source, in a stable order; what it has to fetch goes to `downloads`.
 
     Raises:
         SceneError: when there is none, or one cannot be used.
@@ -20,6 +22,8 @@ def find_scenes(source: SourceConf) -> list[SceneFiles]:
     match source:
         case SceneConf():
             return [folder.scene_files(source)]
+        case StacConf():
+            return stac.scene_files(source, downloads)
         case _:
             raise ConfigError(f"{type(source).__name__} is a source that cannot be read yet.")
 
@@ -30,5 +34,7 @@ def named_files(source: SourceConf) -> dict[str, Path]:
         case SceneConf():
             mask = {} if source.mask is None else {source.mask.path: Path(source.mask.path).parent}
             return {source.path: Path(source.path)} | mask
+        case StacConf():
+            return stac.watched(source)
         case _:
             return {}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from pipeline.geo.area import Area
 from pipeline.geo.raster import Layer
 
 
@@ -48,3 +49,5 @@ class SceneFiles:
     """Processing baseline, such as `05.09`."""
     properties: Mapping[str, Any] = field(default_factory=dict)
     """Further properties of its Item."""
+    area: Area | None = None
+    """The part of its files that is the scene; all of them where there is none."""

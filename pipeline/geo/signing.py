@@ -1,0 +1,104 @@
+"""Addresses that a server answers only for a while: signed anew whenever they are read.
+
+What is stored is the address without a signature.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import warnings
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from urllib.parse import quote, urlencode, urlsplit
+
+from pipeline.errors import SceneError
+
+_AZURE = ".blob.core.windows.net"
+_COPERNICUS = ("eodata.dataspace.copernicus.eu", "eodata.cloudferro.com")
+_PAYING = ("sentinel-s2-l1c", "sentinel-s2-l2a")
+"""Buckets of AWS, in eu-central-1, whose readers pay for what they read."""
+_VALID_S = 3600
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Who reads from an object store that speaks S3."""
+
+    access: str
+    secret: str
+    region: str
+
+
+def signed(href: str) -> str:
+    """The address under which a file can be read now.
+
+    Files of the Planetary Computer get its token, those of the Copernicus Data Space and of buckets
+    whose readers pay a signature by the keys in `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`; any
+    other address stays as it is.
+
+    Raises:
+        SceneError: when there are no keys, or the Planetary Computer gives no token.
+    """
+    host = urlsplit(href).hostname or ""
+    if host.endswith(_AZURE):
+        return _with_token(href)
+    if host in _COPERNICUS:
+        return presigned(href, _keys(href, "default"), datetime.now(UTC))
+    if host.endswith(".amazonaws.com") and host.split(".")[0] in _PAYING:
+        pays = {"x-amz-request-payer": "requester"}
+        return presigned(href, _keys(href, "eu-central-1"), datetime.now(UTC), pays)
+    return href
+
+
+def presigned(href: str, keys: Keys, now: datetime, extra: dict[str, str] | None = None) -> str:
+    """An address of an object store, signed in its query for an hour (AWS Signature Version 4).
+
+    Args:
+        href: The address of an object, without a query.
+        keys: Who reads.
+        now: Time of the signature, UTC.
+        extra: Further parameters of the query.
+    """
+    parts = urlsplit(href)
+    moment, day = f"{now:%Y%m%dT%H%M%SZ}", f"{now:%Y%m%d}"
+    scope = f"{day}/{keys.region}/s3/aws4_request"
+    query = {
+        "X-Amz-Algorithm": "AWS4-HMAC-SHA256",
+        "X-Amz-Credential": f"{keys.access}/{scope}",
+        "X-Amz-Date": moment,
+        "X-Amz-Expires": str(_VALID_S),
+        "X-Amz-SignedHeaders": "host",
+    } | (extra or {})
+    text = urlencode(sorted(query.items()), quote_via=quote, safe="")
+    request = f"GET\n{parts.path}\n{text}\nhost:{parts.netloc}\n\nhost\nUNSIGNED-PAYLOAD"
+    digest = hashlib.sha256(request.encode()).hexdigest()
+    key = f"AWS4{keys.secret}".encode()
+    for part in (day, keys.region, "s3", "aws4_request"):
+        key = hmac.digest(key, part.encode(), "sha256")
+    to_sign = f"AWS4-HMAC-SHA256\n{moment}\n{scope}\n{digest}"
+    signature = hmac.digest(key, to_sign.encode(), "sha256").hex()
+    return f"{href}?{text}&X-Amz-Signature={signature}"
+
+
+def _keys(href: str, region: str) -> Keys:
+    access, secret = (os.environ.get(f"AWS_{name}") for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY"))
+    if not access or not secret:
+        raise SceneError(
+            f"{href} needs the keys of an account; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+        )
+    return Keys(access, secret, region)
+
+
+def _with_token(href: str) -> str:
+    # heavy, and it warns of pydantic's changes when it is imported
+    with warnings.catch_warnings(action="ignore"):
+        import planetary_computer  # noqa: PLC0415
+    try:
+        return str(planetary_computer.sign(href))
+    except (OSError, ValueError, KeyError) as error:  # what requests raises is an OSError
+        raise SceneError(
+            f"{href} cannot be signed by the Planetary Computer ({type(error).__name__}); check the "
+            "connection and run it again."
+        ) from error
