@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import importlib
 import os
 import warnings
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
+from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from pipeline.errors import SceneError
@@ -92,13 +95,17 @@ def _keys(href: str, region: str) -> Keys:
 
 
 def _with_token(href: str) -> str:
-    # heavy, and it warns of pydantic's changes when it is imported
-    with warnings.catch_warnings(action="ignore"):
-        import planetary_computer  # noqa: PLC0415
     try:
-        return str(planetary_computer.sign(href))
+        return str(_planetary_computer().sign(href))
     except (OSError, ValueError, KeyError) as error:  # what requests raises is an OSError
         raise SceneError(
             f"{href} cannot be signed by the Planetary Computer ({type(error).__name__}); check the "
             "connection and run it again."
         ) from error
+
+
+@cache
+def _planetary_computer() -> Any:
+    # slow to import, and it warns of what pydantic will change
+    with warnings.catch_warnings(action="ignore"):
+        return importlib.import_module("planetary_computer")

@@ -1,0 +1,268 @@
+"""The area's pixels as local COGs, whatever the server does meanwhile; bytes are counted there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from rio_cogeo.cogeo import cog_validate
+
+from pipeline.errors import OutputError, SceneError
+from pipeline.geo import remote
+from pipeline.geo.area import window_of
+from pipeline.geo.grid import SceneGrid, Window
+from pipeline.geo.raster import inspect
+from pipeline.geo.sources import download, sparse
+from pipeline.geo.sources.download import Downloads
+from tests.catalogs import degrees, write_cog
+from tests.servers import Fault, FileServer, faults_of, serving
+from tests.worlds import write_raster
+
+GRID = SceneGrid(32633, 300_000.0, 5_800_020.0, 3072, 3072)
+PATH = "tile/B02.tif"
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "WAIT_S", 0.01)
+    monkeypatch.setattr(remote, "TIMEOUT_S", 1.0)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
+@pytest.fixture(scope="module")
+def pixels() -> np.ndarray:
+    return np.random.default_rng(0).integers(1, 4000, (GRID.height, GRID.width), dtype=np.uint16)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, pixels: np.ndarray) -> Path:
+    """A COG of 20 MB whose pixels are hard to compress."""
+    folder = tmp_path_factory.mktemp("files")
+    write_cog(folder / PATH, pixels, GRID, block=512)
+    return folder
+
+
+@pytest.fixture
+def server(folder: Path) -> Iterator[FileServer]:
+    with serving(folder) as server:
+        yield server
+
+
+AREA = tuple(degrees(SceneGrid(32633, GRID.x0 + 4_000, GRID.y0 - 5_000, 2100, 2000)))
+"""An area whose pixels are over 8 MB."""
+
+
+def fetched(server: FileServer, to: Path, area: Sequence[float] = AREA) -> tuple[Path, Downloads]:
+    downloads = Downloads(to)
+    west, south, east, north = area
+    return downloads.band(server.url(PATH), (west, south, east, north), "s/B02"), downloads
+
+
+def test_the_pixels_of_the_area_as_a_cog(
+    server: FileServer, tmp_path: Path, pixels: np.ndarray, folder: Path
+) -> None:
+    path, downloads = fetched(server, tmp_path)
+    window = window_of(GRID, AREA, "")
+    assert window.height * window.width * 2 >= 8_000_000
+    with rasterio.open(path) as dataset:
+        found = dataset.read(1)
+        assert dataset.nodata == 0
+        assert dataset.profile["blockxsize"] == 512
+        assert dataset.profile["compress"] == "deflate"
+        assert dataset.overviews(1)
+    rows = slice(window.row, window.row + window.height)
+    assert np.array_equal(found, pixels[rows, window.col : window.col + window.width])
+    assert inspect(str(path)).grid.bounds[3] == GRID.y0 - 10 * window.row
+    assert cog_validate(path, quiet=True)[0]
+    # Must show: what was transferred, seen at the server and printed
+    tiles = _tile_bytes(folder / PATH, window)
+    assert tiles == downloads.traffic.needed
+    assert tiles <= server.sent[f"/{PATH}"] <= 1.3 * tiles
+    assert server.sent[f"/{PATH}"] == downloads.traffic.fetched
+    assert server.most_at_once > 1
+    count = len(server.requests)
+    assert downloads.summary() == (
+        f"downloaded {server.sent[f'/{PATH}'] / 1e6:.2f} MB in {count} requests, 1.00 times the "
+        f"{tiles / 1e6:.2f} MB of the tiles that the areas touch"
+    )
+    assert {one.name for one in path.parent.iterdir()} == {path.name}, "nothing half-finished"
+
+
+def _tile_bytes(path: Path, window: Window) -> int:
+    with rasterio.open(path) as dataset:
+        return sum(
+            int(dataset.get_tag_item(f"BLOCK_SIZE_{col}_{row}", "TIFF", bidx=1))
+            for row in range(window.row // 512, (window.row + window.height - 1) // 512 + 1)
+            for col in range(window.col // 512, (window.col + window.width - 1) // 512 + 1)
+        )
+
+
+def test_a_finished_file_is_not_fetched_again(server: FileServer, tmp_path: Path) -> None:
+    first, _ = fetched(server, tmp_path)
+    server.forget()
+    again, downloads = fetched(server, tmp_path)
+    assert again == first
+    assert server.sent[f"/{PATH}"] == download._HEAD
+    assert downloads.summary() is None
+
+
+FAULTS: list[list[Fault | None]] = [
+    [None, 500, 503, 429],
+    [None, "cut", "cut"],
+    [None, "stall"],
+    ["stall", 500, None, None, "cut", None, 503],
+]
+
+
+@pytest.mark.parametrize("faults", FAULTS)
+def test_a_server_that_fails_for_a_while_gives_the_same_bytes(
+    server: FileServer, tmp_path: Path, faults: list[Fault | None]
+) -> None:
+    expected = fetched(server, tmp_path / "one")[0].read_bytes()
+    server.fault = faults_of(PATH, faults)
+    assert fetched(server, tmp_path / "two")[0].read_bytes() == expected
+
+
+@pytest.mark.parametrize("fault", [500, "cut", "stall"])
+def test_a_run_that_failed_goes_on_where_it_stopped(
+    server: FileServer, tmp_path: Path, fault: Fault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Must show: identical bytes or a clear error, and no byte twice; seen at the server."""
+    monkeypatch.setattr(remote, "TIMEOUT_S", 0.3)
+    expected, whole = fetched(server, tmp_path / "one")
+    answered = iter(range(10_000))
+    server.forget()
+    server.fault = lambda _: None if next(answered) < 6 else fault
+    with pytest.raises(SceneError, match=r"B02\.tif cannot be fetched: .*, 6 times in a row; check"):
+        fetched(server, tmp_path / "two")
+    kept = _held(tmp_path / "two")
+    assert 1_000_000 < kept < whole.traffic.needed
+    assert not list((tmp_path / "two").rglob("*.tif"))
+    server.fault = lambda _: None
+    server.forget()
+    path, rest = fetched(server, tmp_path / "two")
+    assert path.read_bytes() == expected.read_bytes()
+    head = download._HEAD  # the beginning says whether it is the same file
+    assert server.sent[f"/{PATH}"] == rest.traffic.fetched
+    assert rest.traffic.fetched - head == whole.traffic.fetched - kept
+
+
+def _held(folder: Path) -> int:
+    """The bytes that the journal of a begun download lists."""
+    (journal,) = folder.rglob("*.journal")
+    return sum(size for _, size in sparse._merged(sparse._noted(journal), 0))
+
+
+def test_what_was_begun_of_a_file_that_has_changed_is_not_used(
+    tmp_path: Path, pixels: np.ndarray
+) -> None:
+    write_cog(tmp_path / PATH, pixels, GRID, block=512)
+    with serving(tmp_path) as server:
+        answered = iter(range(10_000))
+        server.fault = lambda _: None if next(answered) < 6 else 500
+        with pytest.raises(SceneError):
+            fetched(server, tmp_path / "to")
+        server.fault = lambda _: None
+        write_cog(tmp_path / PATH, pixels[::-1], GRID, block=512)
+        path, _ = fetched(server, tmp_path / "to")
+    window = window_of(GRID, AREA, "")
+    with rasterio.open(path) as dataset:
+        found = dataset.read(1)
+    rows = slice(window.row, window.row + window.height)
+    assert np.array_equal(found, pixels[::-1][rows, window.col : window.col + window.width])
+
+
+def test_a_journal_that_was_cut(server: FileServer, tmp_path: Path) -> None:
+    expected = fetched(server, tmp_path / "one")[0].read_bytes()
+    answered = iter(range(10_000))
+    server.fault = lambda _: None if next(answered) < 6 else 500
+    with pytest.raises(SceneError):
+        fetched(server, tmp_path / "two")
+    server.fault = lambda _: None
+    (journal,) = (tmp_path / "two").rglob("*.journal")
+    journal.write_text(journal.read_text() + "3276")
+    assert fetched(server, tmp_path / "two")[0].read_bytes() == expected
+
+
+def test_a_server_that_sends_no_parts(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], server: FileServer
+) -> None:
+    """The whole file is fetched, with a warning."""
+    expected = fetched(server, tmp_path / "one")[0].read_bytes()
+    with serving(folder, ranges=False) as plain:
+        plain.fault = faults_of(PATH, [None, "cut"])
+        path, _ = fetched(plain, tmp_path / "two")
+        size = (folder / PATH).stat().st_size
+        assert path.read_bytes() == expected
+        assert capsys.readouterr().err == (
+            f"lenscape: the server of {plain.url(PATH)} sends no parts of files: it is fetched whole, "
+            f"{size / 1e6:.1f} MB.\n"
+        )
+
+
+def test_a_file_that_is_no_tiff_is_fetched_whole(tmp_path: Path) -> None:
+    grid = SceneGrid(32633, 300_000.0, 5_800_020.0, 240, 240)
+    values = np.arange(1, 240 * 240 + 1, dtype=np.uint16).reshape(240, 240)
+    write_raster(tmp_path / "files" / PATH.replace("tif", "jp2"), values, grid)
+    with serving(tmp_path / "files") as server:
+        area = degrees(SceneGrid(32633, grid.x0 + 600, grid.y0 - 600, 60, 60))
+        downloads = Downloads(tmp_path / "to")
+        path = downloads.band(server.url(PATH.replace("tif", "jp2")), tuple(area), "s/B02")
+        (size,) = {one.stat().st_size for one in (tmp_path / "files").rglob("*.jp2")}
+        assert server.sent[f"/{PATH.replace('tif', 'jp2')}"] == size
+    window = window_of(grid, tuple(area), "")
+    with rasterio.open(path) as dataset:
+        assert dataset.read(1)[0, 0] == values[window.row, window.col]
+
+
+def test_an_area_elsewhere(server: FileServer, tmp_path: Path) -> None:
+    with pytest.raises(SceneError, match=r"B02\.tif has no pixel in the area; correct the area"):
+        fetched(server, tmp_path, (0.0, 10.0, 1.0, 11.0))
+
+
+def test_a_file_with_damaged_tiles(folder: Path, tmp_path: Path) -> None:
+    content = bytearray((folder / PATH).read_bytes())
+    content[4_000_000:9_000_000] = bytes(5_000_000)
+    (tmp_path / "tile").mkdir()
+    (tmp_path / PATH).write_bytes(content)
+    with serving(tmp_path) as server:
+        with pytest.raises(SceneError, match=r"^http://.*tile/B02\.tif cannot be read \("):
+            fetched(server, tmp_path / "to")
+        assert not [one for one in (tmp_path / "to").rglob("*") if one.is_file()]
+
+
+def test_a_page_in_place_of_a_file(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        server.answers[f"/{PATH}"] = (200, "text/html", b"<html>Please log in</html>")
+        with pytest.raises(SceneError, match=r"^http://.*tile/B02\.tif cannot be read \("):
+            fetched(server, tmp_path / "to")
+
+
+def test_no_room(server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.files.free_bytes", lambda _: 1000)
+    with pytest.raises(
+        OutputError, match=r"the download at .* needs 0\.01 GB but only 0\.00 GB are free"
+    ):
+        fetched(server, tmp_path)
+
+
+@pytest.mark.parametrize("inset", [0, 7, 100])
+def test_windows_of_all_resolutions_cover_the_same_ground(inset: int) -> None:
+    grid = SceneGrid(32633, 399_960.0, 5_800_020.0, 1098, 1098)
+    area = degrees(grid, inset)
+    bounds = set()
+    for pixel_m in (10.0, 20.0, 60.0):
+        side = int(10_980 / pixel_m)
+        native = SceneGrid(32633, grid.x0, grid.y0, side, side, pixel_m)
+        window = window_of(native, tuple(area), "")
+        x0, y0 = native.transform @ (window.col, window.row)
+        bounds.add((x0, y0, window.height * pixel_m, window.width * pixel_m))
+    ((x0, y0, height, width),) = bounds
+    assert (x0 - grid.x0) % 60 == 0
+    assert x0 <= grid.x0 + 10 * inset
+    assert y0 >= grid.y0 - 10 * inset
+    assert min(height, width) >= 10_980 - 20 * inset
+    assert max(height, width) <= 10_980 - 20 * inset + 600
