@@ -51,13 +51,14 @@ class Network:
         return DenseForm(self.network, self.normalisation, sides_px, dtype, device)
 
     def block(self, rows: int, cols: int) -> npt.NDArray[np.uint16]:
-        """Pixels of a block of cells made of numbers, interleaved as `predict` reads them."""
+        """Pixels of a block of cells made of numbers, band after band as `predict` reads them."""
         context = self.patch_px - self.cell_px
         shape = rows * self.cell_px + context, cols * self.cell_px + context, self.bands
         generator = np.random.default_rng(0)
         mean, std = self.normalisation.mean, self.normalisation.std
         values = mean + std * generator.standard_normal(shape, dtype=np.float32)
-        return np.clip(values, 1, 65_534).astype(np.uint16).transpose(2, 0, 1)
+        interleaved = np.clip(values, 1, 65_534).astype(np.uint16)
+        return np.ascontiguousarray(interleaved.transpose(2, 0, 1))
 
 
 def product(

@@ -116,18 +116,18 @@ def _computing(bench: Bench, classifier: PatchClassifier, grid: PatchGrid) -> Ca
 
 
 def whole_scene(made: Made, grid: PatchGrid) -> npt.NDArray[np.uint16]:
-    """The pixels of all cells with their context, mirrored at the edges, interleaved: (C, H, W)."""
+    """The pixels of all cells with their context, mirrored at the edges: (C, H, W)."""
     window = grid.read_window(range(grid.rows), range(grid.cols))
     rows = mirror_index(window.rows, grid.scene.height)
     cols = mirror_index(window.cols, grid.scene.width)
     with rasterio.open(made.stack) as dataset:
-        pixels = np.empty((len(rows), len(cols), dataset.count), dtype=np.uint16)
+        pixels = np.empty((dataset.count, len(rows), len(cols)), dtype=np.uint16)
         for start in range(0, len(rows), 512):
             some = rows[start : start + 512]
             top = int(some.min())
             strip = dataset.read(window=((top, int(some.max()) + 1), (0, dataset.width)))
-            pixels[start : start + 512] = strip[:, some - top].transpose(1, 2, 0)[:, cols]
-    return pixels.transpose(2, 0, 1)
+            pixels[:, start : start + 512] = strip[:, some - top][:, :, cols]
+    return pixels
 
 
 def _best_way(bench: Bench, classifier: PatchClassifier, grid: PatchGrid) -> Way:

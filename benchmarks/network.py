@@ -15,6 +15,7 @@ from pipeline.config.record import Conf
 from pipeline.config.train import NetworkConf
 from pipeline.files import publish
 from pipeline.geo.scene import Scene
+from pipeline.geo.thumbnail import Thumbnail
 from pipeline.learn import tracking
 from pipeline.learn.classifier import Hashes, ModelMeta, PatchClassifier
 from pipeline.learn.layers import resolve
@@ -47,7 +48,7 @@ def lenet_64() -> NetworkFile:
 
 def random_model(network: NetworkFile, scene: Scene) -> PatchClassifier:
     """A classifier of random weights, normalised for a scene, all of whose classes occur there."""
-    small = scene.read_decimated(scene.bands, _SMALL_PX)
+    small = Thumbnail(scene, scene.bands, _SMALL_PX).pixels()
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(_SEED)
         classifier = PatchClassifier(_meta(network, scene, small)).eval()

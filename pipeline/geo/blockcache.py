@@ -30,6 +30,7 @@ REMOTE_PX = (256, 256)
 
 Values = npt.NDArray[Any]
 Decode = Callable[[Values], Values]
+Shown = Callable[[Layer, Window, Values], None]
 
 
 @dataclass(frozen=True)
@@ -61,14 +62,20 @@ class _Slot:
 class BlockCache:
     """Decoded chunks of some files, shared by the threads of this process."""
 
-    def __init__(self, decode: Mapping[Layer, Decode], plan: Iterable[Sequence[Need]] = ()) -> None:
+    def __init__(
+        self,
+        decode: Mapping[Layer, Decode],
+        plan: Iterable[Sequence[Need]] = (),
+        shown: Shown | None = None,
+    ) -> None:
         """Plan what will be read.
 
         Args:
             decode: What becomes of the pixels of a layer when they are read.
             plan: The calls of `read` to come, in any order; others are served too, but not kept for.
+            shown: Gets to see the values of each chunk, with its layer and window, by any thread.
         """
-        self._decode = decode
+        self._decode, self._shown = decode, shown
         self._own = threading.local()
         self._open: list[OpenFile] = []
         self._waiting: ThreadPoolExecutor | None = None
@@ -161,6 +168,8 @@ class BlockCache:
             values = self._decode[chunk.layer](
                 self._file(chunk.layer.href).read(chunk.window, chunk.layer.number)
             )
+            if self._shown is not None:
+                self._shown(chunk.layer, chunk.window, values)
         except BaseException as error:
             problem = error
             raise

@@ -23,6 +23,7 @@ from pipeline.geo.cog import read_small
 from pipeline.geo.mapitem import MapFolder, MapRecord, write_item
 from pipeline.geo.pieces import Mapper, column_bytes, inside_px, map_piece, piece_bytes, pieces
 from pipeline.geo.scene import Scene
+from pipeline.geo.thumbnail import Thumbnail
 from pipeline.scale import run_pieces
 
 _PREVIEW_PX = 1024
@@ -65,19 +66,22 @@ def map_scene(
             stack.enter_context(canvas(folder / f"{name}.partial", cells, nodata, count))
             for name, nodata, count in zip(_LAYERS, _NODATA, bands, strict=False)
         ]
-        tally = _paint(scene, mapper, crew, layers)
+        photo = Thumbnail(scene, preview.photo_bands(scene.bands), _PREVIEW_PX)
+        tally = _paint(scene, mapper, crew, layers, photo)
         classmap.write_class_map(layers[0], files.class_map, mapper.classes, provenance)
         classmap.write_confidence(layers[1], files.confidence, provenance)
         if mapper.probabilities:
             classmap.write_probabilities(layers[2], files.probabilities, mapper.classes, provenance)
     files.areas.write_text(areas_csv(tally, mapper.classes, scene.grid.pixel_m), encoding="utf-8")
-    _draw(scene, mapper, provenance, files, tally)
     record = MapRecord(provenance, cells, mapper.classes, tally, scene.path)
+    _draw(preview.Photo(photo.pixels(), photo.bands, scene.grid.bounds), record, files)
     write_item(files, record, place)
     return tally
 
 
-def _paint(scene: Scene, mapper: Mapper, crew: Crew, layers: Sequence[Canvas]) -> Tally:
+def _paint(
+    scene: Scene, mapper: Mapper, crew: Crew, layers: Sequence[Canvas], photo: Thumbnail
+) -> Tally:
     grid, budget = mapper.grid(scene), crew.memory_mb * 1_000_000
     # half of the memory for source blocks, half for pieces in flight
     workers = max(1, min(crew.workers, budget // 2 // piece_bytes(mapper)))
@@ -87,8 +91,9 @@ def _paint(scene: Scene, mapper: Mapper, crew: Crew, layers: Sequence[Canvas]) -
     tally = Tally.empty()
     total = scene.grid.height * scene.grid.width / 1e6
     bar = tqdm(total=total, desc=scene.id, unit="Mpx", file=sys.stderr, disable=None)
-    with bar, scene.cache(mapper.bands, windows if crew.scheduler is None else ()) as cache:
-        work = partial(map_piece, scene, mapper, cache=cache if crew.scheduler is None else None)
+    here = crew.scheduler is None
+    with bar, scene.cache(mapper.bands, windows if here else (), photo.show) as cache:
+        work = partial(map_piece, scene, mapper, cache=cache if here else None)
         # closed before the cache is, also when something fails
         with closing(run_pieces(work, parts, workers, crew.scheduler)) as results:
             for piece, values in zip(parts, results, strict=True):
@@ -100,19 +105,19 @@ def _paint(scene: Scene, mapper: Mapper, crew: Crew, layers: Sequence[Canvas]) -
     return tally
 
 
-def _draw(scene: Scene, mapper: Mapper, provenance: Provenance, files: MapFolder, tally: Tally) -> None:
-    bands = preview.photo_bands(scene.bands)
-    photo = preview.Photo(scene.read_decimated(bands, _PREVIEW_PX), bands, scene.grid.bounds)
+def _draw(photo: preview.Photo, record: MapRecord, files: MapFolder) -> None:
+    origin = record.provenance
     cells, bounds = read_small(files.class_map, _PREVIEW_PX)
-    picture = preview.MapPicture(cells, bounds, mapper.classes, tally.shares())
+    picture = preview.MapPicture(cells, bounds, record.classes, record.tally.shares())
     facts = [
-        f"{provenance.datetime[:10]} {provenance.datetime[11:16]} UTC",
-        provenance.platform,
-        provenance.level,
-        f"EPSG:{scene.grid.epsg}",
-        f"cells of {mapper.grid(scene).cell_m:g} m",
-        provenance.note,
+        f"{origin.datetime[:10]} {origin.datetime[11:16]} UTC",
+        origin.platform,
+        origin.level,
+        f"EPSG:{record.grid.epsg}",
+        f"cells of {record.grid.transform.a:g} m",
+        origin.note,
     ]
     subtitle = " · ".join(fact for fact in facts if fact)
-    caption = preview.Caption(scene.id, subtitle, provenance.attribution)
-    preview.draw(files.preview, photo, picture, caption)
+    preview.draw(
+        files.preview, photo, picture, preview.Caption(files.scene, subtitle, origin.attribution)
+    )

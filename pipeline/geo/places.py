@@ -75,14 +75,3 @@ class Axis:
         if length == len(inside) and bool((np.diff(inside) == 1).all()):
             source = slice(None)
         return cls(first, length, len(places), source, target if len(target) < len(places) else None)
-
-
-def pick(block: npt.NDArray[Any], rows: Indices, cols: Indices, outside: int) -> npt.NDArray[Any]:
-    """The values of a block at some rows and columns, (rows, cols); beyond it, `outside`."""
-    height, width = block.shape
-    places = Places.of(Axis.of(rows, height), Axis.of(cols, width))
-    if places is None:
-        return np.full((len(rows), len(cols)), outside, dtype=block.dtype)
-    window = places.window
-    part = block[window.row : window.row + window.height, window.col : window.col + window.width]
-    return places.pick(part, outside)

@@ -12,10 +12,10 @@ import numpy.typing as npt
 import pystac
 
 from pipeline.geo.bands import harmonise
-from pipeline.geo.blockcache import BlockCache, Decode, Need
+from pipeline.geo.blockcache import BlockCache, Decode, Need, Shown
 from pipeline.geo.grid import Indices, SceneGrid, Window, mirror_index
-from pipeline.geo.places import Axis, Places, nearest_index, pick
-from pipeline.geo.raster import Layer, opened, read_decimated
+from pipeline.geo.places import Axis, Places, nearest_index
+from pipeline.geo.raster import Layer
 from pipeline.geo.sceneitem import (
     CATALOG,
     BandFile,
@@ -70,8 +70,13 @@ class Scene:
         """Names of its bands, in the order of `BANDS`."""
         return tuple(self.files)
 
-    def cache(self, bands: Sequence[str], windows: Iterable[Window] = ()) -> BlockCache:
-        """Source blocks of some bands, of which `read` decodes each once for all of the windows."""
+    def cache(
+        self, bands: Sequence[str], windows: Iterable[Window] = (), shown: Shown | None = None
+    ) -> BlockCache:
+        """Source blocks of some bands, of which `read` decodes each once for all of the windows.
+
+        `shown` gets to see each.
+        """
         decode: dict[Layer, Decode] = {}
         for file in (self.files[band] for band in bands):
             decode[file.layer] = partial(harmonise, scale=file.scale, offset=file.offset)
@@ -79,7 +84,7 @@ class Scene:
             decode[self.mask.layer] = partial(np.isin, test_elements=self.mask.invalid)
         files = self._files(bands)
         plan = (_needs(files, self._places(window, files)) for window in windows)
-        return BlockCache(decode, plan)
+        return BlockCache(decode, plan, shown)
 
     def read(
         self,
@@ -136,29 +141,14 @@ class Scene:
             for grid in dict.fromkeys(file.grid for file in files)
         }
 
-    def read_decimated(self, bands: Sequence[str], max_px: int) -> npt.NDArray[np.uint16]:
-        """The whole scene, small, for pictures: harmonised DN, uint16 (C, h, w) with h, w <= max_px.
-
-        By nearest neighbour; masked pixels, such as clouds, are shown.
-        """
+    def sampled_places(self, band: str, max_px: int) -> tuple[Indices, Indices]:
+        """The rows and columns of a band's file that a picture of at most `max_px` shows, ascending."""
         factor = max(1.0, max(self.grid.height, self.grid.width) / max_px)
         height, width = (round(side / factor) or 1 for side in (self.grid.height, self.grid.width))
         rows = (np.arange(height) + 0.5) * (self.grid.height / height)
         cols = (np.arange(width) + 0.5) * (self.grid.width / width)
-        small = np.empty((len(bands), height, width), dtype=np.uint16)
-        for band, plane in zip(bands, small, strict=True):
-            file = self.files[band]
-            with opened(file.layer.href) as dataset:
-                dn = read_decimated(dataset, max(height, width), file.layer.number)
-            source_rows = _row_index(file.grid, self.grid, rows)
-            source_cols = _col_index(file.grid, self.grid, cols)
-            # floor division keeps -1, before the edge, before the edge
-            places = (
-                source_rows * dn.shape[0] // file.grid.height,
-                source_cols * dn.shape[1] // file.grid.width,
-            )
-            plane[:] = harmonise(pick(dn, *places, outside=0), file.scale, file.offset)
-        return small
+        source = self.files[band].grid
+        return _row_index(source, self.grid, rows), _col_index(source, self.grid, cols)
 
 
 # Windows beside and below each other share their rows and columns.

@@ -2,8 +2,8 @@
 
 What neighbouring patches share is computed once (see `levels`). A picture is read in strips: each
 level keeps the last rows of its input, which the next strip needs, so no row is computed twice and
-memory depends on the width of a window alone. Every strip has the same shape, the last ones filled up,
-and one thread: neither the number of workers nor the size of a piece changes a bit.
+memory depends on the width of a window alone. Every strip has the same height, the last ones filled
+up, and one thread: neither the number of workers nor the memory changes a bit.
 
 In float32 and float64 normalisation is folded into the first convolution, which takes the DN less the
 whole DN of a hole: exact in float32, and nothing cancels. In bfloat16 and half the DN are normalised
@@ -24,18 +24,20 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from pipeline.learn.levels import Dense, Normalisation, read_levels
+from pipeline.learn.levels import Dense, Level, Normalisation, read_levels
 from pipeline.learn.strips import Lane, Stage, heights, stages
 
 WINDOW_PX = 1152
 """Width of a window without its context, about; a constant, so that it cannot change a result."""
-_BLOCK_PX = 2048
+_BLOCK_PX = 2688
 """Height of a block that wastes little on its first rows, which no patch begins in."""
 _BLOCK_VALUES = 10_000_000
 """Logits of a block, about, at most."""
 _STRIP_VALUES = 1_100_000
 """Values of the largest level in a strip on the CPU, about: more do not stay in its cache."""
 _STRIP_VALUES_GPU = 64_000_000
+_COLS_STEP = 16
+"""Windows at the end of a row are narrower by multiples of so many cells."""
 _CAST_ROWS = 16
 """Rows that become floats at a time."""
 
@@ -76,17 +78,16 @@ class DenseForm:
         """Needed per cell, what neighbouring patches share counted once."""
         self.cols = max(1, WINDOW_PX // self.cell_px)
         """Cells of a window from west to east."""
-        self._stages: list[Stage] = [
-            self._placed(stage) for stage in stages(levels, self.cols, self._vector)
-        ]
+        self._levels: list[Level] = [self._placed(level) for level in levels.convolutions]
+        self._stages = self._stages_of(self.cols)
         self._dense: list[Dense] = [self._placed(layer) for layer in levels.dense]
         self._heights = heights(self._stages, self.cell_px, self._most_values)
         # so many rows of cells go by before the first patch is complete
         self._delay = -(-max(0, levels.extent_px - self.cell_px) // self.cell_px)
         self._first_px = levels.extent_px - (1 + self._delay) * self.cell_px
         self._normalisation = normalisation
-        kind = np.float64 if dtype == torch.float64 else np.float32
-        self._hole = np.asarray(normalisation.hole, dtype=kind).reshape(-1, 1, 1)
+        hole = torch.as_tensor(np.asarray(normalisation.hole), dtype=self._found)
+        self._hole = hole.reshape(-1, 1)
         self._own = threading.local()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -95,6 +96,11 @@ class DenseForm:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _own=threading.local())
+
+    @property
+    def _found(self) -> torch.dtype:
+        """Of the logits."""
+        return torch.float64 if self.dtype == torch.float64 else torch.float32
 
     @property
     def bands(self) -> int:
@@ -149,68 +155,72 @@ class DenseForm:
         expected = (self.bands, rows * self.cell_px + context, cols * self.cell_px + context)
         if pixels.shape != expected:
             raise ValueError(f"{rows} x {cols} cells need pixels of {expected}, got {pixels.shape}")
-        result = np.empty((self.classes, rows, cols), dtype=self._hole.dtype)
+        holed = bool(pixels.size) and int(pixels.min()) == 0
+        result = np.empty((self.classes, rows, cols), dtype=self._hole.numpy().dtype)
         with torch.inference_mode(), one_thread(), _no_tf32():
             for col in range(0, cols, self.cols):
                 left = col * self.cell_px
-                window = pixels[:, :, left : left + self._stages[0].inputs]
-                self._window(window, result[:, :, col : col + self.cols], probabilities)
+                window = result[:, :, col : col + self.cols]
+                self._window(pixels[:, :, left:], holed, window, probabilities)
         return result
 
-    def _window(self, pixels: Pixels, result: npt.NDArray[Any], probabilities: bool) -> None:
-        """Fill `result` (K, rows, at most `cols`) from pixels (C, H, W), strip by strip."""
-        lane, tall = self._lane, self._heights.strip // self.cell_px
+    def _window(
+        self, pixels: Pixels, holed: bool, result: npt.NDArray[Any], probabilities: bool
+    ) -> None:
+        """Fill `result` (K, rows, at most `cols`) from pixels (C, H, W or more), strip by strip."""
         rows, cols = result.shape[1:]
+        wide = min(self.cols, -(-cols // _COLS_STEP) * _COLS_STEP)
+        lane, tall = self._lane(wide), self._heights.strip // self.cell_px
+        load = partial(self._load, pixels[:, :, : lane.inputs], holed)
         for strip in range(-(-(rows + self._delay) // tall)):
             top = self._first_px + strip * self._heights.strip
             first = strip * tall - self._delay
-            logits = lane.advance(partial(self._load, pixels, top), min(max(-first, 0), tall - 1))
+            logits = lane.advance(partial(load, top), min(max(-first, 0), tall - 1))
             if first + tall <= 0:
                 continue
             logits = logits.to(torch.float32) if not self._folded else logits
             values = logits.softmax(dim=0) if probabilities else logits
-            found = values.view(len(values), -1, self.cols)[:, : rows - max(first, 0), :cols]
+            found = values.view(len(values), -1, wide)[:, : rows - max(first, 0), :cols]
             result[:, max(first, 0) : first + tall] = found.cpu().numpy()
 
-    @property
-    def _lane(self) -> Lane:
-        """The buffers of the calling thread."""
-        if not hasattr(self._own, "lane"):
-            self._own.lane = Lane(self._stages, self._dense, self._heights)
-        lane: Lane = self._own.lane
-        return lane
+    def _lane(self, cols: int) -> Lane:
+        """The buffers of the calling thread for windows of `cols` cells."""
+        lanes: dict[int, Lane] = self._own.__dict__.setdefault("lanes", {})
+        if cols not in lanes:
+            lanes.clear()  # those of one width at a time
+            lanes[cols] = Lane(self._stages_of(cols), self._dense, self._heights)
+        return lanes[cols]
 
-    @property
-    def _room(self) -> npt.NDArray[Any]:
-        """Where DN become floats, band by band, in the calling thread: (C, rows, W)."""
-        if not hasattr(self._own, "room"):
-            shape = self.bands, _CAST_ROWS, self._stages[0].inputs
-            self._own.room = np.empty(shape, dtype=self._hole.dtype)
-        room: npt.NDArray[Any] = self._own.room
-        return room
-
-    def _load(self, pixels: Pixels, strip: int, row: int, fresh: Tensor) -> None:
+    def _load(self, pixels: Pixels, holed: bool, strip: int, row: int, fresh: Tensor) -> None:
         """Put the rows of pixels (C, H, W) from `strip` + `row` on, if there are any, into `fresh`."""
         top = strip + row
         start, stop = max(top, 0), min(top + len(fresh), pixels.shape[1])
         if stop <= start:
             return
-        rows, target = pixels[:, start:stop], fresh[start - top : stop - top, : pixels.shape[2]]
-        if self.device.type == "cpu" and self._folded:
-            self._subtract(rows, target)
+        planar, rows = self._stages[0].planar, pixels[:, start:stop]
+        # axis order (rows, C, W), whichever the first stage takes
+        target = fresh if planar else fresh.permute(0, 2, 1)
+        if target.shape != (stop - start, len(pixels), pixels.shape[2]):
+            target = target[start - top : stop - top, :, : pixels.shape[2]]
+        if self.device.type != "cpu" or not self._folded:
+            target.copy_(self._normalised(rows).permute(1, 0, 2))
+        elif planar:
+            self._subtract(rows.transpose(1, 0, 2), holed, target)
         else:
-            target.copy_(self._normalised(rows).permute(1, 2, 0))
+            # a few rows at a time, which stay in the processor's cache
+            for some in range(0, len(target), _CAST_ROWS):
+                into = target[some : some + _CAST_ROWS]
+                values = into.new_empty(into.shape)
+                self._subtract(rows[:, some : some + _CAST_ROWS].transpose(1, 0, 2), holed, values)
+                into.copy_(values)
 
-    def _subtract(self, rows: Pixels, target: Tensor) -> None:
-        """DN less those of a hole; a few rows at a time, which stay in the processor's cache."""
-        room = self._room[:, :, : rows.shape[2]]
-        for start in range(0, rows.shape[1], _CAST_ROWS):
-            raw = rows[:, start : start + _CAST_ROWS]
-            values = room[:, : raw.shape[1]]
-            np.subtract(raw, self._hole, out=values, dtype=values.dtype, casting="unsafe")
-            if raw.min() == 0:
-                np.copyto(values, 0, where=raw == 0)
-            target[start : start + _CAST_ROWS].copy_(torch.from_numpy(values).permute(1, 2, 0))
+    def _subtract(self, rows: Pixels, holed: bool, target: Tensor) -> None:
+        """DN less those of a hole, (rows, C, W); 0 in holes, if there may be any."""
+        # in two steps: numpy converts fast, and torch subtracts fast
+        np.copyto(target.numpy(), rows)
+        target -= self._hole
+        if holed:
+            np.copyto(target.numpy(), 0, where=rows == 0)
 
     def _normalised(self, rows: Pixels) -> Tensor:
         """What the first level takes, float32 (C, H, W)."""
@@ -228,21 +238,16 @@ class DenseForm:
         dn = torch.where(dn == 0, hole, dn)
         return dn - hole if self._folded else (dn - mean) / std
 
-    def _placed[L: (Stage, Any)](self, layer: L) -> L:
+    def _placed[L: (Level, Dense)](self, layer: L) -> L:
         """A layer with its weights in our type, on our device, channels last."""
-        if isinstance(layer, Stage):
-            return replace(layer, level=self._placed(layer.level))
         weight, bias = (values.to(self.device, self.dtype) for values in (layer.weight, layer.bias))
         if weight.ndim == 4:
             weight = weight.contiguous(memory_format=torch.channels_last)
         return replace(layer, weight=weight, bias=bias)
 
-    @property
-    def _vector(self) -> int:
-        """Numbers that the processor multiplies at a time; 1 where that is not our affair."""
-        if self.device.type != "cpu" or self.dtype != torch.float32:
-            return 1
-        return 16 if "AVX512" in torch.backends.cpu.get_cpu_capability() else 8
+    def _stages_of(self, cols: int) -> list[Stage]:
+        """The stages of a window of `cols` cells."""
+        return stages(self._levels, cols, planar=self.device.type == "cpu" and self._folded)
 
     @property
     def _most_values(self) -> int:

@@ -12,26 +12,37 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipeline.learn.levels import Dense, Level, Levels, Pooling
+from pipeline.learn.levels import Dense, Level
+from pipeline.learn.planes import Planes, Pool, suits
+
+_HEAD_VALUES = 250_000
+"""Values of the first dense layer that go through the others at a time, about."""
+_PLANAR_SHARE = 0.25
+"""Of the values of other stages, what a planar one takes at a time: it reads them more than once."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A level with the columns that a window of fixed width needs of it."""
+    """A level with the columns that a window of some width needs of it."""
 
     level: Level
-    """With the weights of `packed` neighbouring columns side by side."""
-    packed: int
-    """Columns that one step of the convolution gives."""
     inputs: int
     """Columns of its input."""
     outputs: int
     """Columns of what it gives, after pooling."""
+    planar: bool = False
+    """Whether it takes (rows, C, cols), see `planes`."""
 
     @property
     def channels(self) -> tuple[int, int]:
         """Channels of its input and of what it gives."""
-        return int(self.level.weight.shape[1]), len(self.level.bias) // self.packed
+        return int(self.level.weight.shape[1]), len(self.level.bias)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Of a row of its input."""
+        bands = self.channels[0]
+        return (bands, self.inputs) if self.planar else (self.inputs, bands)
 
     @property
     def kept(self) -> int:
@@ -42,49 +53,21 @@ class Stage:
         return extent - level.stride
 
 
-def stages(levels: Levels, cols: int, vector: int) -> list[Stage]:
+def stages(levels: Sequence[Level], cols: int, planar: bool) -> list[Stage]:
     """The stages of a network for a window of `cols` cells.
 
     Args:
-        levels: The network.
+        levels: Convolutions, the last one the first dense layer.
         cols: Cells from west to east.
-        vector: Numbers that the processor multiplies at a time.
+        planar: Whether the first stage may be, where that is faster.
     """
     made: list[Stage] = []
-    for level in reversed(levels.convolutions):
+    for level in reversed(levels):
         outputs = made[0].inputs if made else cols
-        packed = _pack(level, vector)
         before_pooling = level.pooling.taps.inputs(outputs) if level.pooling else outputs
-        steps = -(-before_pooling // packed)
-        inputs = level.taps.inputs(steps * packed)
-        made.insert(0, Stage(_widened(level, packed), packed, inputs, outputs))
+        made.insert(0, Stage(level, level.taps.inputs(before_pooling), outputs))
+    made[0] = replace(made[0], planar=planar and len(made) > 1 and suits(made[0].level))
     return made
-
-
-def _pack(level: Level, vector: int) -> int:
-    """How many neighbouring columns to compute as if they were filters of one wider kernel.
-
-    A processor multiplies `vector` filters at a time: 6 filters of 5 x 5 leave 10 of 16 idle, 12 of
-    5 x 6, of which each half gives another column, leave 4.
-    """
-    filters, kernel = len(level.bias), level.taps.count
-    if level.taps.stride > 1 or level.taps.spacing > 1:
-        return 1
-
-    def work(packed: int) -> float:
-        return -(-filters * packed // vector) * (kernel + packed - 1) / packed
-
-    best = min(range(1, max(1, vector // filters) + 1), key=work)
-    return best if work(best) < 0.9 * work(1) else 1
-
-
-def _widened(level: Level, packed: int) -> Level:
-    """A level whose kernel gives `packed` neighbouring columns, side by side."""
-    filters, bands, kernel, _ = level.weight.shape
-    weight = level.weight.new_zeros(packed, filters, bands, kernel, kernel + packed - 1)
-    for column in range(packed):
-        weight[column, ..., column : column + kernel] = level.weight
-    return replace(level, weight=weight.flatten(0, 1), bias=level.bias.repeat(packed))
 
 
 @dataclass(frozen=True)
@@ -113,7 +96,8 @@ def heights(stages: Sequence[Stage], cell_px: int, values: int) -> Heights:
         given = rows * stage.inputs * filters // taps.stride**2
         most.append(max(rows * stage.inputs * bands, given))
         rows //= stage.level.stride
-    part = max(1, values // most[0])
+    share = _PLANAR_SHARE if stages[0].planar else 1.0
+    part = max(1, int(share * values) // most[0])
     return Heights(part * cell_px, max(1, 3 * values // (part * max(most[1:]))))
 
 
@@ -132,22 +116,39 @@ class Lane:
         self._buffers: list[Tensor] = []
         rows = heights.part
         for stage in stages:
-            size = max(stage.kept, 0) + rows, stage.inputs, stage.channels[0]
+            size = max(stage.kept, 0) + rows, *stage.shape
             self._buffers.append(stage.level.weight.new_zeros(size))
             rows = rows // stage.level.stride * (1 if self._buffers[1:] else heights.parts)
+        # views are made once: each takes the lock that the threads of Python share
+        self._ends = [
+            (buffer[: stage.kept], buffer[-stage.kept :]) if stage.kept > 0 else None
+            for stage, buffer in zip(stages, self._buffers, strict=True)
+        ]
+        self._input = self._fresh(0)
+        parts = self._fresh(1).chunk(heights.parts) if len(stages) > 1 else ()
+        self._parts: Sequence[Tensor] = parts
+        self._planes = Planes(stages[0].level, self._buffers[0], parts) if stages[0].planar else None
+
+    @property
+    def inputs(self) -> int:
+        """Columns of the picture that a window takes."""
+        return self._stages[0].inputs
 
     def advance(self, load: Callable[[int, Tensor], None], skipped: int = 0) -> Tensor:
         """Logits (K, cells) of the cells whose patches end in the rows of the next strip.
 
         Args:
-            load: Is given a place in the strip, px, and puts the rows from there on into (rows, W, C).
+            load: Is given a place in the strip, px, and puts the rows from there on into
+                (rows, *shape of the first stage).
             skipped: So many rows of cells, the first ones, are not wanted.
         """
         for part in range(self._heights.parts):
-            load(part * self._heights.part, self._fresh(0))
-            into = self._fresh(1)
-            rows = len(into) // self._heights.parts
-            _finish(self._stages[0], self._step(0), into[part * rows : (part + 1) * rows])
+            load(part * self._heights.part, self._input)
+            if self._planes is not None:
+                self._planes.step(part)
+                self._keep(0)
+            elif self._parts:
+                _finish(self._stages[0], self._step(0), self._parts[part])
         for place in range(1, len(self._stages) - 1):
             _finish(self._stages[place], self._step(place), self._fresh(place + 1))
         found = self._step(-1, skipped * self._stages[-1].level.stride)
@@ -159,16 +160,25 @@ class Lane:
 
     def _step(self, place: int, skipped: int = 0) -> Tensor:
         """The convolution of a stage over its buffer but for some rows; the last ones are kept."""
-        stage, buffer = self._stages[place], self._buffers[place]
-        kept = stage.kept
-        found = _convolved(stage, buffer[skipped + max(-kept, 0) :])
-        if kept > 0:
-            # a copy first: the rows may overlap
-            buffer[:kept] = buffer[-kept:].clone()
+        stage = self._stages[place]
+        found = _convolved(stage, self._buffers[place][skipped + max(-stage.kept, 0) :])
+        self._keep(place)
         return found
+
+    def _keep(self, place: int) -> None:
+        """Make the last rows of a buffer its first ones."""
+        if (ends := self._ends[place]) is not None:
+            first, last = ends
+            overlap = 2 * len(first) > len(self._buffers[place])
+            first.copy_(last.clone() if overlap else last)
 
     def _logits(self, values: Tensor) -> Tensor:
         """Logits (K, cells) of what the first dense layer gives, (cells, units), not yet activated."""
+        # few at a time, which stay in the processor's cache from layer to layer
+        some = torch.split(values, max(1, _HEAD_VALUES // values.shape[1]))
+        return torch.cat([self._head(part) for part in some], dim=1)
+
+    def _head(self, values: Tensor) -> Tensor:
         if (activation := self._stages[-1].level.activation) is not None:
             activation(values)
         if not self._dense:
@@ -185,9 +195,8 @@ def _convolved(stage: Stage, source: Tensor) -> Tensor:
     """The convolution of (rows, cols, C), without activation and pooling: (rows', cols', filters)."""
     level, taps = stage.level, stage.level.taps
     image = source.permute(2, 0, 1)[None]
-    stride = (taps.stride, taps.stride * stage.packed)
-    found = F.conv2d(image, level.weight, level.bias, stride, dilation=taps.spacing)
-    return found[0].permute(1, 2, 0).contiguous().view(found.shape[2], -1, stage.channels[1])
+    found = F.conv2d(image, level.weight, level.bias, taps.stride, dilation=taps.spacing)
+    return found[0].permute(1, 2, 0)
 
 
 def _finish(stage: Stage, found: Tensor, target: Tensor) -> None:
@@ -195,41 +204,12 @@ def _finish(stage: Stage, found: Tensor, target: Tensor) -> None:
     level = stage.level
     if level.pooling is None:
         target.copy_(found[:, : target.shape[1]])
-    elif level.pooling.maximum or level.activation is None:
-        _pool(found, level.pooling, target)
     else:
-        _pool(level.activation(found), level.pooling, target)
-        return
+        late = level.pooling.maximum or level.activation is None
+        values = found if late or level.activation is None else level.activation(found)
+        Pool(values, level.pooling, (target.shape[0], target.shape[1]), 1).into(target)
+        if not late:
+            return
     # activations never fall: that of a maximum is the maximum of activations, and less work
     if level.activation is not None:
         level.activation(target)
-
-
-def _pool(source: Tensor, pooling: Pooling, target: Tensor) -> None:
-    """Maximum or mean along the rows, then along the columns."""
-    taps = pooling.taps
-    rows = source.new_empty(len(target), *source.shape[1:])
-    for axis, (values, into) in enumerate(((source, rows), (rows, target))):
-        count = into.shape[axis]
-        parts = [
-            _every(values, axis, taps.spacing * tap, taps.stride, count) for tap in range(taps.count)
-        ]
-        _reduce(parts, pooling.maximum, into)
-    if not pooling.maximum:
-        target /= taps.count**2
-
-
-def _every(source: Tensor, axis: int, first: int, step: int, count: int) -> Tensor:
-    """`count` values along an axis, `step` apart."""
-    along = slice(first, first + (count - 1) * step + 1, step)
-    return source[along] if axis == 0 else source[:, along]
-
-
-def _reduce(parts: Sequence[Tensor], maximum: bool, target: Tensor) -> None:
-    combine = torch.maximum if maximum else torch.add
-    if len(parts) == 1:
-        target.copy_(parts[0])
-        return
-    combine(parts[0], parts[1], out=target)
-    for part in parts[2:]:
-        combine(target, part, out=target)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline.geo.grid import SceneGrid, Window
-from pipeline.geo.places import Axis, Places, nearest_index, pick
+from pipeline.geo.places import Axis, Places, nearest_index
 
 GRID = SceneGrid(32633, 300_000.0, 5_800_000.0, height=120, width=90)
 PIXELS = (1 + np.arange(GRID.height)[:, None] * 100 + np.arange(GRID.width)).astype(np.uint16)
@@ -25,7 +25,11 @@ def test_values_come_from_where_they_are_asked_for(rows: list[int], cols: list[i
         [PIXELS[row, col] if 0 <= row < GRID.height and 0 <= col < GRID.width else 7 for col in cols]
         for row in rows
     ]
-    picked = pick(PIXELS, np.array(rows), np.array(cols), outside=7)
+    places = Places.of(Axis.of(np.array(rows), GRID.height), Axis.of(np.array(cols), GRID.width))
+    assert places is not None
+    window = places.window
+    part = PIXELS[window.row : window.row + window.height, window.col : window.col + window.width]
+    picked = places.pick(part, outside=7)
     assert (picked.dtype, picked.tolist()) == (PIXELS.dtype, expected)
 
 

@@ -163,28 +163,6 @@ def test_scenes_are_read_from_many_threads_and_other_processes(scene: Scene) -> 
             assert np.array_equal(pixels, scene.read(window, BANDS))
 
 
-def test_a_small_scene_is_decimated_to_itself(scene: Scene) -> None:
-    """Coarser bands lie in the picture where they lie in the scene."""
-    assert np.array_equal(scene.read_decimated(BANDS, 500), scene.read(GRID.window, BANDS))
-
-
-def test_a_decimated_scene_is_spread_over_the_whole(scene: Scene) -> None:
-    small = scene.read_decimated(("B02",), 33)[0]
-    assert small.shape == (33, 30)
-    rows, cols = np.divmod(small.astype(int) - 1, GRID.width)
-    assert np.array_equal(rows // 4, np.indices(small.shape)[0])
-    assert np.array_equal(cols // 4, np.indices(small.shape)[1])
-    assert scene.read_decimated(BANDS, 1).shape == (3, 1, 1)
-
-
-def test_a_decimated_coarse_band_lies_where_the_fine_one_does(scene: Scene) -> None:
-    fine, coarse = (scene.read_decimated((band,), 66)[0].astype(int) for band in ("B02", "B05"))
-    native = native_grid(GRID, "B05", *EDGE["B05"])
-    (rows, cols), (down, right) = np.divmod(fine - 1, GRID.width), np.divmod(coarse - 1, native.width)
-    assert np.abs(down - rows / 2).max() <= 1
-    assert np.abs(right - (cols + 1) / 2).max() <= 1
-
-
 def test_what_a_scene_remembers(tmp_path: Path) -> None:
     bands = position_bands(tmp_path / "bands")
     stated = {
