@@ -16,10 +16,11 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 import numpy as np
-from rasterio.warp import transform_bounds
+from rasterio.warp import transform, transform_bounds
+from shapely.geometry import shape
 
 from pipeline.geo.grid import SceneGrid
-from pipeline.geo.sources.stacnames import band_assets
+from pipeline.geo.sources.stacnames import band_assets, classification
 from tests.projects import ROOT
 from tests.worlds import Pixels, native_grid, positions, write_raster
 
@@ -37,12 +38,16 @@ def published(name: str) -> dict[str, Any]:
 
 
 def corner(item: dict[str, Any], side: int = SIDE) -> SceneGrid:
-    """A 10 m grid in the middle of the tile of an Item."""
+    """A 10 m grid inside of the footprint of an Item, on the 60 m grid of its tile."""
     asset = next(iter(band_assets(item, ["B02"]).values()))
     fields = item["properties"]
     epsg = fields.get("proj:epsg") or int(asset["proj:code"].removeprefix("EPSG:"))
     x0, y0 = asset["proj:transform"][2], asset["proj:transform"][5]
-    return SceneGrid(epsg, x0 + 48_000.0, y0 - 48_000.0, side, side)
+    inside = shape(item["geometry"]).representative_point()
+    (x,), (y,) = transform("OGC:CRS84", f"EPSG:{epsg}", [inside.x], [inside.y])
+    half = side * 5
+    east, south = (round((distance - half) / 60) * 60 for distance in (x - x0, y0 - y))
+    return SceneGrid(epsg, x0 + east, y0 - south, side, side)
 
 
 def ground(grid: SceneGrid, band: str, added: int) -> Pixels:
@@ -61,7 +66,20 @@ def with_pixels(
         native = native_grid(grid, band)
         write_cog(folder / name, ground(grid, band, added), native)
         asset["href"] = f"{url}{name}"
+    asset = classification(item)
+    if asset is not None:
+        name = f"{item['id']}/SCL.tif"
+        native = native_grid(grid, "B05")
+        write_cog(folder / name, scl(native), native)
+        asset["href"] = f"{url}{name}"
     return item
+
+
+def scl(grid: SceneGrid) -> Pixels:
+    """Vegetation, with a cloud of high probability over a tenth of the rows in the middle."""
+    values = np.full((grid.height, grid.width), 4, dtype=np.uint8)
+    values[grid.height // 2 : grid.height * 6 // 10] = 9
+    return values
 
 
 def write_cog(path: Path, pixels: Pixels, grid: SceneGrid, block: int = 128) -> Path:

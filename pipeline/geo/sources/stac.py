@@ -30,13 +30,21 @@ from pipeline.geo.area import Area
 from pipeline.geo.bands import BANDS
 from pipeline.geo.raster import Layer
 from pipeline.geo.sources.download import Downloads
-from pipeline.geo.sources.scenefiles import BandSource, SceneFiles
-from pipeline.geo.sources.stacnames import band_assets, level, processing_baseline, radiometry
+from pipeline.geo.sources.scenefiles import BandSource, MaskSource, SceneFiles
+from pipeline.geo.sources.stacnames import (
+    band_assets,
+    classification,
+    level,
+    processing_baseline,
+    radiometry,
+)
 
 MOST_FOUND = 2000
 """Of more Items than that nobody can say that the least cloudy are the right ones."""
 _PAGE = 100
 _CLOUD = "eo:cloud_cover"
+_CLOUDED = (0, 1, 3, 8, 9, 10)
+"""Of a scene classification: no data, saturated, cloud shadow, medium and high cloud, cirrus."""
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}"
 _BROKEN = (ValueError, KeyError, TypeError, AttributeError, IndexError)
 """What reading an answer of another form than promised may end in."""
@@ -127,20 +135,30 @@ def _files(item: Mapping[str, Any], conf: StacConf, area: Area, to: Downloads) -
             if conf.scale is not None and conf.offset is not None
             else radiometry(item, asset)
         )
-        if conf.keep == "download" or not remote.look_up(href)[0].ranges:
-            href = str(to.band(href, area, f"{name}/{band}"))
-        bands[band] = BandSource(Layer(href), scale, offset)
+        bands[band] = BandSource(_layer(href, f"{name}/{band}", conf, area, to), scale, offset)
+    mask = None
+    if (asset := classification(item)) is not None:
+        layer = _layer(_address(item, asset), f"{name}/SCL", conf, area, to)
+        mask = MaskSource(layer, _CLOUDED)
     platform = fields.get("platform")
     return SceneFiles(
         name,
         conf.stac,
         _moment(item),
         bands,
+        mask,
         platform=None if platform is None else str(platform).lower(),
         level=level(item),
         baseline=processing_baseline(item),
         area=area,
     )
+
+
+def _layer(href: str, name: str, conf: StacConf, area: Area, to: Downloads) -> Layer:
+    """Where a file is read: on the web, or a local COG of it."""
+    if conf.keep == "download" or not remote.look_up(href)[0].ranges:
+        href = str(to.band(href, area, name))
+    return Layer(href)
 
 
 def _known(names: Sequence[str] | None) -> Sequence[str] | None:

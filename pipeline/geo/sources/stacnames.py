@@ -69,6 +69,12 @@ def band_assets(item: Mapping[str, Any], wanted: Sequence[str] | None) -> dict[s
     return {name: asset for name, asset in found.items() if wanted is None or name in wanted}
 
 
+def classification(item: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The asset of the scene classification (SCL) of an L2A Item, at its own 20 m."""
+    keys = ("scl", "SCL", "SCL_20m")
+    return next((item["assets"][key] for key in keys if key in item["assets"]), None)
+
+
 def radiometry(item: Mapping[str, Any], asset: Mapping[str, Any]) -> tuple[float, float]:
     """Scale and offset of an asset as its Item states them: reflectance = DN * scale + offset.
 
