@@ -31,6 +31,7 @@ REMOTE_PX = (256, 256)
 Values = npt.NDArray[Any]
 Decode = Callable[[Values], Values]
 Shown = Callable[[Layer, Window, Values], None]
+Mark = Callable[[Values], bool]
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class BlockCache:
         decode: Mapping[Layer, Decode],
         plan: Iterable[Sequence[Need]] = (),
         shown: Shown | None = None,
+        mark: Mark | None = None,
     ) -> None:
         """Plan what will be read.
 
@@ -74,8 +76,10 @@ class BlockCache:
             decode: What becomes of the pixels of a layer when they are read.
             plan: The calls of `read` to come, in any order; others are served too, but not kept for.
             shown: Gets to see the values of each chunk, with its layer and window, by any thread.
+            mark: Says by its values whether to remember a chunk for `marked`.
         """
-        self._decode, self._shown = decode, shown
+        self._decode, self._shown, self._mark = decode, shown, mark
+        self._marked: set[_Chunk] = set()
         self._own = threading.local()
         self._open: list[OpenFile] = []
         self._waiting: ThreadPoolExecutor | None = None
@@ -99,21 +103,29 @@ class BlockCache:
         for file in self._open:
             file.close()
 
-    def read(self, needs: Sequence[Need]) -> list[Values]:
+    def read(self, needs: Sequence[Need], into: Mapping[Layer, Values] | None = None) -> list[Values]:
         """The decoded values (H, W) of each window.
+
+        Args:
+            needs: What to read.
+            into: Where those of some layers go; new arrays, or views, for the others.
 
         Raises:
             SceneError: when a file is missing or damaged.
         """
         chunks = list(dict.fromkeys(chunk for need in needs for chunk in self._chunks(need)))
         values = self._decoded(chunks)
-        found = [self._joined(need, values) for need in needs]
+        found = [self._joined(need, values, (into or {}).get(need.layer)) for need in needs]
         with self._changed:
             for chunk in chunks:
                 self._due[chunk] -= 1
                 if self._due[chunk] <= 0:
                     self._slots.pop(chunk, None)
         return found
+
+    def marked(self, needs: Sequence[Need]) -> bool:
+        """Whether a chunk that some windows touch, which were read before, was to be remembered."""
+        return any(chunk in self._marked for need in needs for chunk in self._chunks(need))
 
     def scratch(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Values:
         """An array of this thread with anything in it, the same one at each call for this shape."""
@@ -170,6 +182,8 @@ class BlockCache:
             )
             if self._shown is not None:
                 self._shown(chunk.layer, chunk.window, values)
+            if self._mark is not None and self._mark(values):
+                self._marked.add(chunk)
         except BaseException as error:
             problem = error
             raise
@@ -178,12 +192,13 @@ class BlockCache:
                 slot.values, slot.error = values, problem
                 self._changed.notify_all()
 
-    def _joined(self, need: Need, values: Mapping[_Chunk, Values]) -> Values:
+    def _joined(self, need: Need, values: Mapping[_Chunk, Values], into: Values | None) -> Values:
         """A window, put together from its chunks; a view where one holds it all."""
         chunks, window = self._chunks(need), need.window
-        if len(chunks) == 1:
+        if len(chunks) == 1 and into is None:
             return values[chunks[0]][_inside(window, chunks[0].window)]
-        found = np.empty((window.height, window.width), dtype=values[chunks[0]].dtype)
+        size = window.height, window.width
+        found = np.empty(size, dtype=values[chunks[0]].dtype) if into is None else into
         for chunk in chunks:
             part = _common(window, chunk.window)
             found[_inside(part, window)] = values[chunk][_inside(part, chunk.window)]

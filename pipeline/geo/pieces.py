@@ -19,8 +19,9 @@ from pipeline.geo.grid import Indices, PatchGrid
 from pipeline.geo.scene import Scene
 from pipeline.store import ClassInfo, Geometry
 
-Classify = Callable[[npt.NDArray[np.uint16], int, int], npt.NDArray[np.float32]]
-"""Pixels (C, H, W) of a piece with its context, rows, cols -> probabilities (K, rows, cols)."""
+Classify = Callable[[npt.NDArray[np.uint16], int, int, Sequence[int] | None], npt.NDArray[np.float32]]
+"""Pixels (C, H, W) of a piece with its context, rows, cols, and the places of the bands that may have
+holes (0), None for any -> probabilities (K, rows, cols)."""
 
 
 @dataclass(frozen=True)
@@ -88,14 +89,19 @@ def map_piece(
     # memory that is used again: fresh one costs as much as filling it
     room = None if cache is None else cache.scratch(shape, np.uint16)
     pixels = scene.read(window, mapper.bands, cache, room)
-    mapped = valid_share(pixels, grid, piece) >= mapper.geometry.min_valid
-    probabilities = mapper.classify(pixels, len(piece.rows), len(piece.cols))
+    size = len(piece.rows), len(piece.cols)
+    holes = None if cache is None else scene.holed(window, mapper.bands, cache)
+    mapped = valid_share(pixels, grid, piece, holes) >= mapper.geometry.min_valid
+    probabilities = mapper.classify(pixels, *size, holes)
     layers = list(classmap.decide(probabilities, mapped))
     return [*layers, classmap.per_cent(probabilities, mapped)] if mapper.probabilities else layers
 
 
 def valid_share(
-    pixels: npt.NDArray[np.uint16], grid: PatchGrid, piece: Piece
+    pixels: npt.NDArray[np.uint16],
+    grid: PatchGrid,
+    piece: Piece,
+    holes: Sequence[int] | None = None,
 ) -> npt.NDArray[np.float64]:
     """The share of each cell's band pixels that are valid, of those inside the scene, (rows, cols).
 
@@ -103,10 +109,11 @@ def valid_share(
         pixels: Harmonised DN (C, H, W) of the piece with its context, 0 is invalid.
         grid: The cells of the scene.
         piece: The cells of the piece.
+        holes: Places of the bands that may have invalid pixels; any by default.
     """
     rows_px, cols_px = inside_px(grid, piece)
     total = len(pixels) * np.outer(rows_px, cols_px)
-    holes = np.zeros(total.size, dtype=np.intp)
+    missing = np.zeros(total.size, dtype=np.intp)
     window = grid.read_window(piece.rows, piece.cols, margin_px=0)
     # the part of the cells that lies inside the scene
     top, left = max(0, -window.row), max(0, -window.col)
@@ -114,12 +121,13 @@ def valid_share(
     right = min(window.width, grid.scene.width - window.col)
     margin, side = grid.margin_px, grid.cell_px
     inside = pixels[:, margin + top : margin + bottom, margin + left : margin + right]
-    for plane in inside:
+    for band in range(len(inside)) if holes is None else holes:
+        plane = inside[band]
         if plane.min() == 0:
             row, col = np.nonzero(plane == 0)
             cells = (row + top) // side * len(piece.cols) + (col + left) // side
-            holes += np.bincount(cells, minlength=len(holes))
-    share: npt.NDArray[np.float64] = (total - holes.reshape(total.shape)) / total
+            missing += np.bincount(cells, minlength=len(missing))
+    share: npt.NDArray[np.float64] = (total - missing.reshape(total.shape)) / total
     return share
 
 

@@ -32,10 +32,30 @@ class Places:
             return None
         return cls(Window(rows.first, cols.first, rows.length, cols.length), rows, cols)
 
+    @property
+    def inside(self) -> bool:
+        """Whether all of them lie inside of the file."""
+        return self.rows.target is None and self.cols.target is None
+
+    @property
+    def plain(self) -> bool:
+        """Whether they are the window as it is."""
+        both = isinstance(self.rows.source, slice) and isinstance(self.cols.source, slice)
+        return self.inside and both
+
+    def put(self, block: npt.NDArray[Any], into: npt.NDArray[Any], outside: int) -> None:
+        """Write what `pick` gives."""
+        rows, cols = self.rows.source, self.cols.source
+        if not self.inside or isinstance(rows, slice) or isinstance(cols, slice):
+            into[:] = self.pick(block, outside)
+            return
+        # `clip` lets take write where it is told to; no place is outside
+        np.take(np.take(block, cols, axis=1), rows, axis=0, out=into, mode="clip")
+
     def pick(self, block: npt.NDArray[Any], outside: int) -> npt.NDArray[Any]:
         """The values of the window's pixels (H, W) at the places, (rows, cols); `outside` beyond."""
         columns = block[:, self.cols.source]
-        if self.rows.target is None and self.cols.target is None:
+        if self.inside:
             return columns[self.rows.source]
         values = np.full((self.rows.count, self.cols.count), outside, dtype=block.dtype)
         every = np.arange(self.rows.count), np.arange(self.cols.count)

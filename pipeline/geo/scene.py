@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -84,7 +85,7 @@ class Scene:
             decode[self.mask.layer] = partial(np.isin, test_elements=self.mask.invalid)
         files = self._files(bands)
         plan = (_needs(files, self._places(window, files)) for window in windows)
-        return BlockCache(decode, plan, shown)
+        return BlockCache(decode, plan, shown, _has_holes)
 
     def read(
         self,
@@ -113,16 +114,38 @@ class Scene:
         files = self._files(bands)
         places = self._places(window, files)
         needs = _needs(files, places)
-        blocks = dict(zip((need.layer for need in needs), cache.read(needs), strict=True))
         shape = len(bands), window.height, window.width
         pixels = np.empty(shape, dtype=np.uint16) if out is None else out
+        # what lies in its file as it is wanted goes there at once
+        there = {
+            file.layer: plane
+            for file, plane in zip(files, pixels, strict=False)
+            if (where := places[file.grid]) is not None and where.plain
+        }
+        blocks = dict(zip((need.layer for need in needs), cache.read(needs, there), strict=True))
         for file, plane in zip(files, pixels, strict=False):
             where = places[file.grid]
-            plane[:] = 0 if where is None else where.pick(blocks[file.layer], outside=0)
+            if where is None:
+                plane[:] = 0
+            elif not where.plain:
+                where.put(blocks[file.layer], plane, outside=0)
         if self.mask is not None and (where := places[self.mask.grid]) is not None:
             # where there is no mask, a pixel stays as the bands have it
             pixels[:, where.pick(blocks[self.mask.layer], outside=0)] = 0
         return pixels
+
+    def holed(self, window: Window, bands: Sequence[str], cache: BlockCache) -> list[int]:
+        """The places of those bands that may have invalid pixels in a window that a cache gave."""
+        files = self._files(bands)
+        places = self._places(window, files)
+        if self.mask is not None and cache.marked(_needs([self.mask], places)):
+            return list(range(len(bands)))
+        found = []
+        for place, file in enumerate(files[: len(bands)]):
+            where = places[file.grid]
+            if where is None or not where.inside or cache.marked(_needs([file], places)):
+                found.append(place)
+        return found
 
     def _files(self, bands: Sequence[str]) -> list[BandFile | MaskFile]:
         """The file of each band, then that of the mask."""
@@ -149,6 +172,11 @@ class Scene:
         cols = (np.arange(width) + 0.5) * (self.grid.width / width)
         source = self.files[band].grid
         return _row_index(source, self.grid, rows), _col_index(source, self.grid, cols)
+
+
+def _has_holes(values: npt.NDArray[Any]) -> bool:
+    """Whether there are invalid pixels among the harmonised DN of a band, or those of a mask."""
+    return bool(values.any() if values.dtype == bool else values.min() == 0)
 
 
 # Windows beside and below each other share their rows and columns.

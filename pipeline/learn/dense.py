@@ -13,7 +13,7 @@ in float32 before the cast: 65535 is infinite in half.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -132,7 +132,9 @@ class DenseForm:
             rows = rows // stage.level.stride * (1 if place else self._heights.parts)
         return size * values
 
-    def logits(self, pixels: Pixels, rows: int, cols: int) -> npt.NDArray[Any]:
+    def logits(
+        self, pixels: Pixels, rows: int, cols: int, holes: Sequence[int] | None = None
+    ) -> npt.NDArray[Any]:
         """Logits of a block of cells, (K, rows, cols).
 
         Args:
@@ -140,38 +142,48 @@ class DenseForm:
                 so that H = rows x cell_px + patch_px - cell_px, and W likewise.
             rows: Cells from north to south.
             cols: Cells from west to east.
+            holes: Places of the bands that may have some; any by default.
 
         Raises:
             ValueError: when `pixels` does not have the size that rows and cols ask for.
         """
-        return self._run(pixels, rows, cols, probabilities=False)
+        return self._run(pixels, (rows, cols), holes, probabilities=False)
 
-    def probabilities(self, pixels: Pixels, rows: int, cols: int) -> npt.NDArray[Any]:
+    def probabilities(
+        self, pixels: Pixels, rows: int, cols: int, holes: Sequence[int] | None = None
+    ) -> npt.NDArray[Any]:
         """Probabilities of the classes of a block of cells, (K, rows, cols); see `logits`."""
-        return self._run(pixels, rows, cols, probabilities=True)
+        return self._run(pixels, (rows, cols), holes, probabilities=True)
 
-    def _run(self, pixels: Pixels, rows: int, cols: int, probabilities: bool) -> npt.NDArray[Any]:
+    def _run(
+        self,
+        pixels: Pixels,
+        size: tuple[int, int],
+        holes: Sequence[int] | None,
+        probabilities: bool,
+    ) -> npt.NDArray[Any]:
+        rows, cols = size
         context = self.patch_px - self.cell_px
         expected = (self.bands, rows * self.cell_px + context, cols * self.cell_px + context)
         if pixels.shape != expected:
             raise ValueError(f"{rows} x {cols} cells need pixels of {expected}, got {pixels.shape}")
-        holed = bool(pixels.size) and int(pixels.min()) == 0
+        holes = range(self.bands) if holes is None else holes
         result = np.empty((self.classes, rows, cols), dtype=self._hole.numpy().dtype)
         with torch.inference_mode(), one_thread(), _no_tf32():
             for col in range(0, cols, self.cols):
                 left = col * self.cell_px
                 window = result[:, :, col : col + self.cols]
-                self._window(pixels[:, :, left:], holed, window, probabilities)
+                self._window(pixels[:, :, left:], holes, window, probabilities)
         return result
 
     def _window(
-        self, pixels: Pixels, holed: bool, result: npt.NDArray[Any], probabilities: bool
+        self, pixels: Pixels, holes: Sequence[int], result: npt.NDArray[Any], probabilities: bool
     ) -> None:
         """Fill `result` (K, rows, at most `cols`) from pixels (C, H, W or more), strip by strip."""
         rows, cols = result.shape[1:]
         wide = min(self.cols, -(-cols // _COLS_STEP) * _COLS_STEP)
         lane, tall = self._lane(wide), self._heights.strip // self.cell_px
-        load = partial(self._load, pixels[:, :, : lane.inputs], holed)
+        load = partial(self._load, pixels[:, :, : lane.inputs], holes)
         for strip in range(-(-(rows + self._delay) // tall)):
             top = self._first_px + strip * self._heights.strip
             first = strip * tall - self._delay
@@ -191,7 +203,7 @@ class DenseForm:
             lanes[cols] = Lane(self._stages_of(cols), self._dense, self._heights)
         return lanes[cols]
 
-    def _load(self, pixels: Pixels, holed: bool, strip: int, row: int, fresh: Tensor) -> None:
+    def _load(self, pixels: Pixels, holes: Sequence[int], strip: int, row: int, fresh: Tensor) -> None:
         """Put the rows of pixels (C, H, W) from `strip` + `row` on, if there are any, into `fresh`."""
         top = strip + row
         start, stop = max(top, 0), min(top + len(fresh), pixels.shape[1])
@@ -205,22 +217,24 @@ class DenseForm:
         if self.device.type != "cpu" or not self._folded:
             target.copy_(self._normalised(rows).permute(1, 0, 2))
         elif planar:
-            self._subtract(rows.transpose(1, 0, 2), holed, target)
+            self._subtract(rows.transpose(1, 0, 2), holes, target)
         else:
             # a few rows at a time, which stay in the processor's cache
             for some in range(0, len(target), _CAST_ROWS):
                 into = target[some : some + _CAST_ROWS]
                 values = into.new_empty(into.shape)
-                self._subtract(rows[:, some : some + _CAST_ROWS].transpose(1, 0, 2), holed, values)
+                self._subtract(rows[:, some : some + _CAST_ROWS].transpose(1, 0, 2), holes, values)
                 into.copy_(values)
 
-    def _subtract(self, rows: Pixels, holed: bool, target: Tensor) -> None:
-        """DN less those of a hole, (rows, C, W); 0 in holes, if there may be any."""
+    def _subtract(self, rows: Pixels, holes: Sequence[int], target: Tensor) -> None:
+        """DN less those of a hole, (rows, C, W); 0 in holes, which only some bands may have."""
         # in two steps: numpy converts fast, and torch subtracts fast
         np.copyto(target.numpy(), rows)
         target -= self._hole
-        if holed:
-            np.copyto(target.numpy(), 0, where=rows == 0)
+        for band in holes:
+            plane = rows[:, band]
+            if plane.min() == 0:
+                np.copyto(target.numpy()[:, band], 0, where=plane == 0)
 
     def _normalised(self, rows: Pixels) -> Tensor:
         """What the first level takes, float32 (C, H, W)."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -41,20 +43,27 @@ class Predictor:
             normalisation = normalisation_of(classifier)
             self.form = DenseForm(classifier.network, normalisation, sides_px, dtype, device)
 
-    def __call__(self, pixels: npt.NDArray[np.uint16], rows: int, cols: int) -> npt.NDArray[np.float32]:
+    def __call__(
+        self,
+        pixels: npt.NDArray[np.uint16],
+        rows: int,
+        cols: int,
+        holes: Sequence[int] | None = None,
+    ) -> npt.NDArray[np.float32]:
         """Probabilities of the classes, float32 (K, rows, cols), of a block of cells.
 
         Args:
             pixels: Harmonised DN, uint16 (C, H, W), 0 is a hole; the cells and the context around them.
             rows: Cells from north to south.
             cols: Cells from west to east.
+            holes: Places of the bands that may have some; any by default.
 
         Raises:
             ValueError: when `pixels` does not have the size that rows and cols ask for.
         """
         if self.form is None:
             return class_probabilities(self.classifier, pixels, rows, cols)
-        return self.form.probabilities(pixels, rows, cols)
+        return self.form.probabilities(pixels, rows, cols, holes)
 
     @property
     def block_cells(self) -> tuple[int, int]:

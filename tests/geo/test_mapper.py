@@ -35,7 +35,7 @@ def code(row, col):
     return (7 * row + 3 * col) % K
 
 
-def where_it_is(pixels, rows, cols):
+def where_it_is(pixels, rows, cols, _=True):
     """Probabilities (K, rows, cols) that name the top left pixel of each cell; holes are class 0."""
     cells = pixels[:, MARGIN::CELL, MARGIN::CELL][:, :rows, :cols].astype(int)
     best = np.where(cells[0] > 0, code(cells[0] - 1, cells[1] - 1), 0)
@@ -44,7 +44,7 @@ def where_it_is(pixels, rows, cols):
     return probabilities
 
 
-def whole_patch(pixels, rows, cols):
+def whole_patch(pixels, rows, cols, _=True):
     """Probabilities that depend on every pixel of the patch, the context included."""
     views = np.lib.stride_tricks.sliding_window_view(pixels, (PATCH, PATCH), axis=(1, 2))
     sums = views[:, ::CELL, ::CELL].sum(axis=(0, 3, 4), dtype=np.int64)
@@ -54,7 +54,7 @@ def whole_patch(pixels, rows, cols):
     return probabilities
 
 
-def patchwork(pixels, rows, cols):
+def patchwork(pixels, rows, cols, _=True):
     """Five classes in a patchwork with noise, by the place that the pixels (patch_px 1) name."""
     row, col = (pixels.astype(np.int64) - 1)[:, :rows, :cols]
     noise = (row * 7919 + col * 104729) % 7 == 0

@@ -272,3 +272,31 @@ def test_classes_of_a_separable_world_differ_in_their_pixels(tmp_path: Path) -> 
     distance = ((pixels[None] - means[:, :, None, None]) ** 2).sum(axis=1)
     assert (distance.argmin(axis=0) == world.truth).mean() > 0.99
     assert scene_conf(world.bands).path == str(world.bands)
+
+
+def test_bands_of_which_no_block_has_a_hole_have_none(tmp_path: Path) -> None:
+    bands = position_bands(tmp_path / "bands")
+    pixels = positions(GRID)
+    pixels[100, 90] = 0
+    write_raster(bands / "x_B02.tif", pixels, GRID, tiled=True, blockxsize=16, blockysize=16)
+    mask = np.zeros((GRID.height, GRID.width), dtype=np.uint8)
+    mask[50, 10] = 1
+    path = write_raster(tmp_path / "m.tif", mask, GRID, tiled=True, blockxsize=16, blockysize=16)
+    blockcache_px = (16, 16)
+    for masked, found in ((False, [False, False, True, True]), (True, [False, True, True, True])):
+        keys = {"mask": {"path": str(path)}} if masked else {}
+        scene = fetched(tmp_path / f"catalog{masked}", bands, **keys)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("pipeline.geo.blockcache.CHUNK_PX", blockcache_px)
+            with scene.cache(("B02",)) as cache:
+                holed = []
+                # plain; under the mask; with the hole; past an edge that B05 does not reach
+                for window, band in (
+                    (Window(0, 0, 20, 20), "B02"),
+                    (Window(45, 5, 10, 10), "B02"),
+                    (Window(90, 85, 20, 20), "B02"),
+                    (Window(85, 85, 16, 16), "B02"),
+                ):
+                    scene.read(window, (band,), cache)
+                    holed.append(scene.holed(window, (band,), cache) == [0])
+        assert holed == found
