@@ -74,8 +74,6 @@ class Downloads:
         if head:
             self.traffic.count(len(head))
             copy.put(0, head)
-        else:
-            _warn_of_whole(file)
         self._cut(copy, area, path)
         copy.discard()
         return path
@@ -91,9 +89,14 @@ class Downloads:
         with _speaking_of(copy):
             require_whole(copy.path)
             grid = grid_of(str(copy.path))
+        if not file.ranges:
+            _warn_of_whole(file)
         window = window_of(grid, area, file.href)
         if index is not None:
             needed = index.spans(window)
+            if max(map(sum, needed), default=0) > file.size:
+                copy.discard()
+                raise SceneError(f"{file.href} was cut off: it ends before its pixels do; use another.")
             require_space(copy.path, sum(count for _, count in needed), "the download")
             copy.ensure(with_margin(needed, file.size))
         self.traffic.need(sum(count for _, count in needed))
@@ -102,7 +105,7 @@ class Downloads:
 
 def _warn_of_whole(file: RemoteFile) -> None:
     print(
-        f"lenscape: the server of {file.href} sends no parts of files: it is fetched whole, "
+        f"lenscape: the server of {file.href} sends no parts of files: it was fetched whole, "
         f"{file.size / 1e6:.1f} MB.",
         file=sys.stderr,
     )

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from pipeline.config.fetch import SourceConf
 from pipeline.config.sources.folder import SceneConf
+from pipeline.config.sources.safe import SafeConf
 from pipeline.config.sources.stac import StacConf
-from pipeline.errors import ConfigError
-from pipeline.geo.sources import folder, stac
+from pipeline.geo.sources import folder, safe, stac
 from pipeline.geo.sources.download import Downloads
 from pipeline.geo.sources.scenefiles import SceneFiles
 
@@ -22,10 +22,10 @@ def find_scenes(source: SourceConf, downloads: Downloads) -> list[SceneFiles]:
     match source:
         case SceneConf():
             return [folder.scene_files(source)]
+        case SafeConf():
+            return safe.scene_files(source)
         case StacConf():
             return stac.scene_files(source, downloads)
-        case _:
-            raise ConfigError(f"{type(source).__name__} is a source that cannot be read yet.")
 
 
 def named_files(source: SourceConf) -> dict[str, Path]:
@@ -34,7 +34,7 @@ def named_files(source: SourceConf) -> dict[str, Path]:
         case SceneConf():
             mask = {} if source.mask is None else {source.mask.path: Path(source.mask.path).parent}
             return {source.path: Path(source.path)} | mask
+        case SafeConf():
+            return safe.watched(source)
         case StacConf():
             return stac.watched(source)
-        case _:
-            return {}

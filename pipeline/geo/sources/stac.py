@@ -19,6 +19,7 @@ from pyproj.exceptions import ProjError
 from pystac import STACError
 from pystac_client.exceptions import APIError
 from pystac_client.stac_api_io import StacApiIO
+from pystac_client.warnings import PystacClientWarning
 from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
 from urllib3 import Retry
@@ -137,8 +138,8 @@ def _files(item: Mapping[str, Any], conf: StacConf, area: Area, to: Downloads) -
         )
         bands[band] = BandSource(_layer(href, f"{name}/{band}", conf, area, to), scale, offset)
     mask = None
-    if (asset := classification(item)) is not None:
-        layer = _layer(_address(item, asset), f"{name}/SCL", conf, area, to)
+    if (classes := classification(item)) is not None:
+        layer = _layer(_address(item, classes), f"{name}/SCL", conf, area, to)
         mask = MaskSource(layer, _CLOUDED)
     platform = fields.get("platform")
     return SceneFiles(
@@ -207,7 +208,7 @@ def _described(url: str, what: str) -> Iterator[None]:
             f"{url} cannot be searched ({type(error).__name__}: {reason}); check the address, the "
             "collection and the connection."
         ) from error
-    except (STACError, NotImplementedError, *_BROKEN) as error:
+    except (STACError, NotImplementedError, PystacClientWarning, *_BROKEN) as error:
         raise SceneError(
             f"{what} is not what a STAC API sends ({type(error).__name__}); check the address in a "
             "browser: it must lead to JSON that lists `conformsTo`."

@@ -198,7 +198,7 @@ def test_a_server_that_sends_no_parts(
         size = (folder / PATH).stat().st_size
         assert path.read_bytes() == expected
         assert capsys.readouterr().err == (
-            f"lenscape: the server of {plain.url(PATH)} sends no parts of files: it is fetched whole, "
+            f"lenscape: the server of {plain.url(PATH)} sends no parts of files: it was fetched whole, "
             f"{size / 1e6:.1f} MB.\n"
         )
 

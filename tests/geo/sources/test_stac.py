@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import shapely
 
+from pipeline import cli
 from pipeline.config.sources.stac import StacConf
 from pipeline.errors import ConfigError, RadiometryError, SceneError
 from pipeline.geo import remote
@@ -22,6 +24,8 @@ from pipeline.stages import fetch, tile
 from pipeline.store import PatchStore
 from tests.catalogs import SIDE, corner, degrees, ground, published, scl, serving_api, with_pixels
 from tests.labelled import make_labels, px_box
+from tests.malformed.case import Case
+from tests.malformed.stac import CASES
 from tests.servers import FileServer, serving
 from tests.worlds import native_grid
 
@@ -275,7 +279,7 @@ def test_a_server_of_files_that_sends_no_parts(
     with place(tmp_path, published("earth-search-v1"), 0) as there:
         there.files.ranges = False
         scene = there.fetch(keep="remote")
-        assert capsys.readouterr().err.count("sends no parts of files: it is fetched whole") == 4
+        assert capsys.readouterr().err.count("sends no parts of files: it was fetched whole") == 4
         assert np.array_equal(
             scene.read(scene.grid.window, ["B02"])[0], expected(scene, there.item, "B02")
         )
@@ -335,3 +339,21 @@ def test_an_id_that_is_a_path(tmp_path: Path) -> None:
         there.folder.mkdir(parents=True)
         with pytest.raises(SceneError, match=r"a scene '\.\./\.\./over', which cannot name a folder"):
             there.fetch()
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_what_is_malformed_is_refused_in_one_sentence(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    conf = case.make(tmp_path / "in")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "fetch.yaml").write_text(json.dumps(conf["fetch.yaml"]))
+    words = ["lenscape", "fetch", "--conf", "fetch.yaml", "--train", "out/train", "--map", "out/map"]
+    monkeypatch.setattr("sys.argv", words)
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert re.search(case.says, said), said
+    assert not list((tmp_path / "out").rglob("*"))

@@ -1,0 +1,161 @@
+"""SAFE products of ESA: files, radiometry and identity as their own metadata state them.
+
+Quantification and the offset of each band are read from the product's XML (Sentinel-2 Products
+Specification Document, S2-PDGS-TAS-DI-PSD): reflectance = (DN + offset) / quantification. An offset
+that is not there is 0, which it was before processing baseline 04.00; nothing follows from a date.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+from pipeline.config.sources.safe import SafeConf
+from pipeline.errors import RadiometryError, SceneError
+from pipeline.geo.bands import BANDS
+from pipeline.geo.raster import Layer
+from pipeline.geo.sources.product import Product
+from pipeline.geo.sources.scenefiles import BandSource, MaskSource, SceneFiles
+
+_LEVELS = {"Level-1C_User_Product": "L1C", "Level-2A_User_Product": "L2A"}
+_QUANTIFICATION = {
+    "L1C": ("QUANTIFICATION_VALUE",),
+    "L2A": ("BOA_QUANTIFICATION_VALUE", "L2A_BOA_QUANTIFICATION_VALUE"),
+}
+_OFFSET = {"L1C": "RADIO_ADD_OFFSET", "L2A": "BOA_ADD_OFFSET"}
+_IMAGE = re.compile(r"_(?:(B\d\d|B8A|SCL)(?:_(\d\d)m)?)$")
+_TILE = re.compile(r"_(T\d\d[A-Z]{3})_")
+_SUFFIXES = (".jp2", ".tif")
+_SCL_M = 20
+
+
+def scene_files(conf: SafeConf) -> list[SceneFiles]:
+    """The scenes of a product: one, or of the products of before December 2016 one a granule.
+
+    Raises:
+        SceneError: when it is no such product, or a file that its metadata name is missing.
+        RadiometryError: when its metadata do not state the quantification.
+    """
+    product = Product.open(Path(conf.safe))
+    root = product.xml(product.metadata)
+    if (level := _LEVELS.get(_local(root))) is None:
+        raise SceneError(
+            f"{product.href(product.metadata)} describes a {_local(root)}, which is no Sentinel-2 "
+            "product of level 1C or 2A; name one of these."
+        )
+    granules = list(_granules(root, product))
+    if not granules:
+        raise SceneError(f"{product.href(product.metadata)} names no granule; download it again.")
+    name = conf.id or _text(root, "PRODUCT_URI").removesuffix(".SAFE") or product.name
+    radiometry = _radiometry(root, level, product)
+    return [
+        SceneFiles(
+            name if len(granules) == 1 else f"{name}_{tile}",
+            conf.safe,
+            _moment(root, product),
+            {
+                band: BandSource(Layer(product.href(images[band])), *radiometry[band])
+                for band in BANDS
+                if band in images
+            },
+            _mask(conf, images, product),
+            _text(root, "SPACECRAFT_NAME").lower() or None,
+            level,
+            _text(root, "PROCESSING_BASELINE") or None,
+        )
+        for tile, images in granules
+    ]
+
+
+def watched(conf: SafeConf) -> dict[str, Path]:
+    """The paths that an entry names, each with the folder that DVC must watch."""
+    path = Path(conf.safe)
+    mask = {} if conf.mask is None else {conf.mask.path: Path(conf.mask.path).parent}
+    return {conf.safe: path if path.is_dir() else path.parent} | mask
+
+
+def _granules(root: ET.Element, product: Product) -> Iterator[tuple[str, dict[str, str]]]:
+    """Of each granule the MGRS tile, and the image files by band, each at its native resolution."""
+    stems = {name.rsplit(".", 1)[0]: name for name in product.names if name.endswith(_SUFFIXES)}
+    by_name = {stem.rsplit("/", 1)[-1]: name for stem, name in stems.items()}
+    for granule in _all(root, "Granule", "Granules"):
+        images: dict[str, str] = {}
+        for image in _all(granule, "IMAGE_FILE", "IMAGE_ID"):
+            stem = (image.text or "").strip()
+            if (match := _IMAGE.search(stem)) is None:
+                continue
+            band, side = match[1], match[2]
+            native = _SCL_M if band == "SCL" else BANDS[band].native_m
+            if side is not None and int(side) != native:
+                continue
+            # before December 2016, the metadata name images without their folders
+            found = stems.get(stem) or by_name.get(stem.rsplit("/", 1)[-1])
+            if found is None:
+                raise SceneError(
+                    f"{product.path} lacks {stem}, which its metadata name; unpack or download the "
+                    "product again."
+                )
+            images[band] = found
+        identity = granule.get("granuleIdentifier", "")
+        tile = _TILE.search(identity)
+        if any(band in BANDS for band in images):
+            yield (tile[1] if tile else identity), images
+
+
+def _radiometry(root: ET.Element, level: str, product: Product) -> dict[str, tuple[float, float]]:
+    """Scale and offset of each band: reflectance = DN * scale + offset."""
+    stated = [_text(root, name) for name in _QUANTIFICATION[level]]
+    offsets = {
+        element.get("band_id"): float(element.text or "nan") for element in _all(root, _OFFSET[level])
+    }
+    try:
+        scale = 1 / float(next(filter(None, stated)))
+        # the number of a band in the metadata is its place among all 13
+        found = {
+            band: (scale, offsets.get(str(place), 0.0) * scale) for place, band in enumerate(BANDS)
+        }
+    except (StopIteration, ValueError, ZeroDivisionError):
+        found = {}
+    if not found or any(math.isnan(offset) for _, offset in found.values()):
+        raise RadiometryError(
+            f"{product.href(product.metadata)} does not state a quantification and offsets that are "
+            "numbers; download the product again."
+        )
+    return found
+
+
+def _mask(conf: SafeConf, images: dict[str, str], product: Product) -> MaskSource | None:
+    if conf.mask is not None:
+        return MaskSource(Layer(conf.mask.path), tuple(conf.mask.invalid))
+    if "SCL" in images and conf.scl_invalid:
+        return MaskSource(Layer(product.href(images["SCL"])), tuple(conf.scl_invalid))
+    return None
+
+
+def _moment(root: ET.Element, product: Product) -> datetime:
+    stated = _text(root, "PRODUCT_START_TIME")
+    try:
+        return datetime.fromisoformat(stated)
+    except ValueError:
+        raise SceneError(
+            f"{product.href(product.metadata)} states the time {stated!r}, which is none; download the "
+            "product again."
+        ) from None
+
+
+def _local(element: ET.Element) -> str:
+    """The name of an element without its namespace."""
+    return element.tag.rsplit("}", 1)[-1]
+
+
+def _all(root: ET.Element, *names: str) -> Iterator[ET.Element]:
+    return (element for element in root.iter() if _local(element) in names)
+
+
+def _text(root: ET.Element, name: str) -> str:
+    """The text of the first element of a name, empty where there is none."""
+    return next(((element.text or "").strip() for element in _all(root, name)), "")
