@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,9 @@ def _findings(folder: Path) -> Iterator[Finding]:
     yield Finding("disk", text if gigabytes > 1 else f"{text}; free some space", ok=gigabytes > 1)
     yield from _checked("rasters", "rasterio", _rasters)
     yield from _checked("vectors", "pyogrio", _vectors)
+    yield from _checked("STAC", "pystac_client", _catalogs)
+    yield from _checked("web pixels", "rasterio", _web)
+    yield _signing()
     yield from _checked("accelerator", "torch", _accelerator)
     yield from _checked("MLflow", "pipeline.learn.tracking", _runs)
     yield _program("DVC", Path(sys.executable).parent / "dvc", "runs the stages; pip install dvc")
@@ -98,6 +102,31 @@ def _vectors(pyogrio: Any) -> Iterator[Finding]:
     ok = "w" in modes.get("GPKG", "")
     remedy = "" if ok else "; it writes no GPKG: pip install --force-reinstall --no-cache-dir pyogrio"
     yield Finding("vectors", f"pyogrio {pyogrio.__version__}, {len(modes)} formats{remedy}", ok=ok)
+
+
+def _catalogs(pystac_client: Any) -> Iterator[Finding]:
+    yield Finding("STAC", f"searches of STAC APIs by pystac-client {pystac_client.__version__}")
+
+
+def _web(rasterio: Any) -> Iterator[Finding]:
+    with rasterio.Env() as environment:
+        ok = "HTTP" in environment.drivers()  # GDAL has it where it was built with curl
+    lacks = "; this GDAL reads no pixels where they lie: `keep: download` in conf/fetch.yaml"
+    text = f"downloads by parts{' and pixels read where they lie' if ok else lacks}"
+    yield Finding("web pixels", text, ok=ok, needed=False)
+
+
+def _signing() -> Finding:
+    try:
+        text = f"Planetary Computer by planetary-computer {version('planetary-computer')}"
+    except PackageNotFoundError:
+        remedy = "without planetary-computer no files of the Planetary Computer; run make again"
+        return Finding("signing", remedy, ok=False, needed=False)
+    names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+    store = "Copernicus Data Space and stores whose readers pay"
+    if all(map(os.environ.get, names)):
+        return Finding("signing", f"{text}, {store} by your keys", needed=False)
+    return Finding("signing", f"{text}; for {store} set {' and '.join(names)}", needed=False)
 
 
 def _accelerator(torch: Any) -> Iterator[Finding]:

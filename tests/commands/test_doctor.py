@@ -4,6 +4,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import pystac_client
 import pytest
 import rasterio
 import torch
@@ -69,3 +70,33 @@ def test_a_package_that_cannot_be_imported_is_named(
 def test_programs_are_found_on_the_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     doctor.run(tmp_path)
     assert shutil.which("git") in lines(capsys.readouterr().out)["git"]
+
+
+def test_what_is_read_from_the_web(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    doctor.run(tmp_path)
+    found = lines(capsys.readouterr().out)
+    assert f"pystac-client {pystac_client.__version__}" in found["STAC"]
+    assert found["web pixels"].startswith("ok")
+    assert found["signing"].endswith("set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "who")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hidden")
+    doctor.run(tmp_path)
+    said = capsys.readouterr().out
+    assert lines(said)["signing"].endswith("by your keys")
+    assert "hidden" not in said
+
+
+def test_a_gdal_without_http_is_no_obstacle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with rasterio.Env() as environment:
+        without = {name: what for name, what in environment.drivers().items() if name != "HTTP"}
+    monkeypatch.setattr(rasterio.Env, "drivers", lambda _: without)
+    doctor.run(tmp_path)
+    found = lines(capsys.readouterr().out)["web pixels"]
+    assert found.startswith("-")
+    assert "`keep: download` in conf/fetch.yaml" in found
