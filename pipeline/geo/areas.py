@@ -13,7 +13,7 @@ import numpy.typing as npt
 from pipeline.store import ClassInfo
 
 HEADER = (
-    "# Ground that the class map gives to each class, inside the scene; each piece counts once.",
+    "# Ground that the class map gives to each class, inside {}; each piece counts once.",
     "# These are pixel counts and no area estimates: the errors of the map are in them. For areas",
     "# with confidence intervals, adjust them by the confusion matrix of a random sample.",
 )
@@ -45,9 +45,15 @@ class Tally:
         `rows_px` (h) and `cols_px` (w) are how many rows and columns of pixels of each row and
         column of cells lie inside the scene.
         """
+        return self.plus_ground(cells, np.outer(rows_px, cols_px))
+
+    def plus_ground(
+        self, cells: npt.NDArray[np.uint8], ground_px: npt.NDArray[np.integer]
+    ) -> Tally:
+        """This tally and a block of uint8 (h, w) cells with the pixels of each that count, (h, w)."""
         flat = cells.ravel()
         # sums of whole numbers below 2**53 are exact in float64
-        ground = np.bincount(flat, np.outer(rows_px, cols_px).ravel(), minlength=256)
+        ground = np.bincount(flat, ground_px.ravel(), minlength=256)
         return Tally(
             self.cells + np.bincount(flat, minlength=256),
             self.ground_px + np.rint(ground).astype(np.int64),
@@ -59,10 +65,12 @@ class Tally:
         return shares
 
 
-def areas_csv(tally: Tally, classes: Sequence[ClassInfo], pixel_m: float) -> str:
-    """The table as text: a row a class, then nodata and the total, which is the scene's area."""
+def areas_csv(
+    tally: Tally, classes: Sequence[ClassInfo], pixel_m: float, inside: str = "the scene"
+) -> str:
+    """The table as text: a row a class, then nodata and the total, the area that lies `inside`."""
     text = io.StringIO()
-    text.write("\n".join(HEADER) + "\n")
+    text.write("\n".join(HEADER).format(inside) + "\n")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     values = [*range(1, len(classes) + 1), 0]

@@ -17,6 +17,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 from xml.sax.saxutils import escape
 
 import numpy as np
@@ -80,6 +81,13 @@ class Provenance:
         return {key: tags[key] for key in sorted(tags) if tags[key]}
 
 
+class Origin(Protocol):
+    """What a map comes from."""
+
+    def tags(self) -> dict[str, str]:
+        """The tags of the TIFF that say so."""
+
+
 def class_map_kind(classes: Sequence[ClassInfo]) -> MapKind:
     """Class maps of these classes: their palette, overviews by mode."""
     colors = {value: style.rgb(info.color) for value, info in enumerate(classes, start=1)}
@@ -129,7 +137,7 @@ def per_cent(probabilities: npt.NDArray[np.float32], mapped: npt.NDArray[np.bool
 
 
 def write_class_map(
-    painted: Canvas, path: Path, classes: Sequence[ClassInfo], provenance: Provenance
+    painted: Canvas, path: Path, classes: Sequence[ClassInfo], provenance: Origin
 ) -> None:
     """Write a class map at `path` with its style (`.qml`) and its category names beside it.
 
@@ -143,7 +151,7 @@ def write_class_map(
     path.with_suffix(".qml").write_text(style.class_map_qml(classes), encoding="utf-8")
 
 
-def write_confidence(painted: Canvas, path: Path, provenance: Provenance) -> None:
+def write_confidence(painted: Canvas, path: Path, provenance: Origin) -> None:
     """Write a confidence map at `path` with its style (`.qml`) beside it.
 
     Raises:

@@ -15,7 +15,8 @@ from pipeline.errors import ConfigError, MismatchError
 from pipeline.files import publish, remove
 from pipeline.geo.areas import Tally
 from pipeline.geo.classmap import Provenance
-from pipeline.geo.mapitem import MapFolder, catalogued, write_catalog
+from pipeline.geo.mapcatalog import catalogued, write_catalog
+from pipeline.geo.mapitem import MapFolder
 from pipeline.geo.mapper import Crew, map_scene
 from pipeline.geo.pieces import Mapper
 from pipeline.geo.scene import Scene, open_catalog

@@ -16,7 +16,7 @@ from rio_cogeo import cog_validate
 from pipeline.geo import blockcache
 from pipeline.geo import mapper as mapper_module
 from pipeline.geo.classmap import Provenance
-from pipeline.geo.mapitem import catalogued, write_catalog
+from pipeline.geo.mapcatalog import catalogued, write_catalog
 from pipeline.geo.mapper import Crew, map_scene
 from pipeline.geo.pieces import Mapper, map_piece, pieces, valid_share
 from pipeline.geo.raster import OpenFile
