@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
@@ -26,7 +27,8 @@ from pipeline.geo.scene import Scene
 from pipeline.geo.thumbnail import Thumbnail
 from pipeline.scale import run_pieces
 
-_PREVIEW_PX = 1024
+_PREVIEW_PX = 640
+"""Of a picture on its longer side; a panel of the preview has about 560."""
 _LAYERS = ("classes", "confidence", "probabilities")
 _NODATA = (classmap.NODATA, classmap.CONFIDENCE_NODATA, classmap.CONFIDENCE_NODATA)
 
@@ -68,8 +70,12 @@ def map_scene(
         ]
         photo = Thumbnail(scene, preview.photo_bands(scene.bands), _PREVIEW_PX)
         tally = _paint(scene, mapper, crew, layers, photo)
-        classmap.write_class_map(layers[0], files.class_map, mapper.classes, provenance)
-        classmap.write_confidence(layers[1], files.confidence, provenance)
+        with ThreadPoolExecutor(1) as beside:
+            confidence = beside.submit(
+                classmap.write_confidence, layers[1], files.confidence, provenance
+            )
+            classmap.write_class_map(layers[0], files.class_map, mapper.classes, provenance)
+            confidence.result()
         if mapper.probabilities:
             classmap.write_probabilities(layers[2], files.probabilities, mapper.classes, provenance)
     files.areas.write_text(areas_csv(tally, mapper.classes, scene.grid.pixel_m), encoding="utf-8")
