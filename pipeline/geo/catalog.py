@@ -19,7 +19,8 @@ import pystac
 from pyproj import Transformer
 from shapely.geometry import Polygon, mapping
 
-from pipeline.files import canonical_json, relative_href, sha256_of
+from pipeline.files import canonical_json, relative_href
+from pipeline.geo.archive import checksum_of, size_of
 from pipeline.geo.area import part_of
 from pipeline.geo.bands import BANDS
 from pipeline.geo.checks import (
@@ -184,9 +185,8 @@ def _identity(href: str) -> dict[str, Any]:
     if is_remote(href):
         remote, _ = look_up(href)
         return {ETAG: remote.etag, "file:size": remote.size}
-    path = Path(href)
     # multihash: 12 is SHA-256, 20 its length in bytes, both hexadecimal
-    return {"file:checksum": f"1220{sha256_of(path)}", "file:size": path.stat().st_size}
+    return {"file:checksum": f"1220{checksum_of(href)}", "file:size": size_of(href)}
 
 
 def take_over(item: pystac.Item, folder: Path, kept_in: Path, target: Path) -> None:

@@ -16,6 +16,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window as RasterWindow
 
 from pipeline.errors import SceneError
+from pipeline.geo import archive
 from pipeline.geo.grid import SceneGrid, Window
 from pipeline.geo.remote import gdal_options, is_remote
 from pipeline.geo.signing import signed
@@ -58,7 +59,7 @@ def opened(href: str) -> Iterator[Any]:
     Raises:
         SceneError: when it is missing, unreadable or broken; also for what fails while it is open.
     """
-    with _speaking_of(href), rasterio.open(signed(href)) as dataset:
+    with _speaking_of(href), rasterio.open(_address(href)) as dataset:
         yield dataset
 
 
@@ -71,9 +72,9 @@ class OpenFile:
         Raises:
             SceneError: when it is missing, unreadable or broken.
         """
-        self.href, self._signed = href, signed(href)
+        self.href, self._address = href, _address(href)
         with _speaking_of(href):
-            self._dataset = rasterio.open(self._signed)
+            self._dataset = rasterio.open(self._address)
         self.height: int = self._dataset.height
         self.width: int = self._dataset.width
         self.block_px: tuple[int, int] = self._dataset.block_shapes[0]
@@ -86,9 +87,9 @@ class OpenFile:
             SceneError: when they are damaged.
         """
         with _speaking_of(self.href):
-            if (address := signed(self.href)) != self._signed:
+            if (address := _address(self.href)) != self._address:
                 self._dataset.close()
-                self._dataset, self._signed = rasterio.open(address), address
+                self._dataset, self._address = rasterio.open(address), address
             return read(self._dataset, window, layer)
 
     def close(self) -> None:
@@ -96,12 +97,17 @@ class OpenFile:
         self._dataset.close()
 
 
+def _address(href: str) -> str:
+    """What GDAL calls a path or URL."""
+    return signed(href) if is_remote(href) else archive.for_gdal(href)
+
+
 @contextmanager
 def _speaking_of(href: str) -> Iterator[None]:
     """GDAL set up as we need it; what fails is an error about `href`."""
-    path, remote = Path(href), is_remote(href)
-    if not remote and not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
+    remote = is_remote(href)
+    if not remote and not archive.is_file(href):
+        what = "is a folder" if Path(href).is_dir() else "does not exist"
         raise SceneError(f"{href} {what}; name a raster file.")
     try:
         # One thread inside GDAL: with more, a damaged JPEG 2000 file comes back as zeros without an
@@ -134,7 +140,7 @@ def inspect(href: str, layer: int | None = None) -> RasterFile:
             where one was expected, has no CRS, a CRS in degrees or without EPSG code, a rotated or
             south-up grid, or values that are no DN.
     """
-    require_whole(Path(href))
+    require_whole(href)
     # what the warning is about is refused below, in a sentence
     no_warning = warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning)
     with no_warning, opened(href) as dataset:
@@ -174,7 +180,7 @@ def grid_of(href: str) -> SceneGrid:
         return _grid(dataset, href)
 
 
-def require_whole(path: Path) -> None:
+def require_whole(path: Path | str) -> None:
     """Refuse a JPEG 2000 file that was cut off.
 
     Its boxes state their length (ISO/IEC 15444-1, annex I.4), so a missing end shows without decoding.
@@ -182,10 +188,10 @@ def require_whole(path: Path) -> None:
     Raises:
         SceneError: when the file ends before its last box does.
     """
-    if not path.is_file():
+    if is_remote(str(path)) or not archive.is_file(path):
         return
-    size, start = path.stat().st_size, 0
-    with path.open("rb") as stream:
+    size, start = archive.size_of(path), 0
+    with archive.stream_of(path) as stream:
         if stream.read(len(_JP2)) != _JP2:
             return
         while start < size:

@@ -14,6 +14,7 @@ from typing import Any
 import pystac
 
 from pipeline.errors import SceneError
+from pipeline.geo.archive import is_file, size_of
 from pipeline.geo.bands import BANDS
 from pipeline.geo.grid import SceneGrid
 from pipeline.geo.raster import Layer
@@ -132,9 +133,9 @@ def _present(asset: pystac.Asset, item: Path) -> str:
         require_unchanged(asset.href, asset.extra_fields[ETAG], asset.extra_fields["file:size"])
         return asset.href
     path = beside(item, asset.href)
-    if not path.is_file():
+    if not is_file(path):
         raise SceneError(f"{path} does not exist any more; run `fetch` again.")
-    if path.stat().st_size != asset.extra_fields["file:size"]:
+    if size_of(path) != asset.extra_fields["file:size"]:
         raise SceneError(f"{path} has changed since it was fetched; run `fetch` again.")
     return str(path)
 

@@ -1,0 +1,89 @@
+"""Files that may lie in a zip: `/data/product.zip!/folder/file.jp2` names one that is not unpacked.
+
+Such a name is a path as any other to what joins or compares paths; what opens files asks here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from pipeline.errors import SceneError
+from pipeline.files import sha256_of
+
+INSIDE = ".zip!/"
+"""What stands in the name of a file in a zip, behind that of the zip."""
+_CHUNK = 1 << 20
+
+
+def split(path: Path | str) -> tuple[Path, str | None]:
+    """The zip and the name of the file in it; the path itself and None of a file on disk."""
+    outer, mark, inner = str(path).partition(INSIDE)
+    return (Path(f"{outer}.zip"), inner) if mark else (Path(path), None)
+
+
+def is_file(path: Path | str) -> bool:
+    """Whether there is such a file."""
+    outer, inner = split(path)
+    if inner is None or not outer.is_file():
+        return inner is None and outer.is_file()
+    with opened_zip(outer) as archive:
+        return inner in archive.NameToInfo
+
+
+def size_of(path: Path | str) -> int:
+    """Bytes of a file that is there, unpacked."""
+    outer, inner = split(path)
+    if inner is None:
+        return outer.stat().st_size
+    with opened_zip(outer) as archive:
+        return archive.getinfo(inner).file_size
+
+
+@contextmanager
+def stream_of(path: Path | str) -> Iterator[IO[bytes]]:
+    """The bytes of a file that is there."""
+    outer, inner = split(path)
+    if inner is None:
+        with outer.open("rb") as stream:
+            yield stream
+        return
+    with opened_zip(outer) as archive, archive.open(inner) as stream:
+        yield stream
+
+
+def checksum_of(path: Path | str) -> str:
+    """The SHA-256 of the bytes of a file, unpacked, as 64 hexadecimal digits."""
+    if split(path)[1] is None:
+        return sha256_of(Path(path))
+    digest = hashlib.sha256()
+    with stream_of(path) as stream:
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def for_gdal(href: str) -> str:
+    """What GDAL calls a file; URLs and files on disk as they are."""
+    outer, inner = split(href)
+    return href if inner is None else f"/vsizip/{{{outer}}}/{inner}"
+
+
+@contextmanager
+def opened_zip(path: Path) -> Iterator[zipfile.ZipFile]:
+    """A zip, open for reading.
+
+    Raises:
+        SceneError: when it is none, or damaged, also by what is read of it.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+    except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+        raise SceneError(
+            f"{path} is no whole zip ({str(error).rstrip('.')}); download it again."
+        ) from error
