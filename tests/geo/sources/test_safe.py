@@ -16,7 +16,7 @@ from pipeline.geo.catalog import scene_item, write_catalog
 from pipeline.geo.grid import SceneGrid
 from pipeline.geo.scene import Scene, open_catalog
 from pipeline.geo.sources.safe import scene_files
-from tests.products import L1C, L2A, OLD_L2A, clear, make_product, zipped
+from tests.products import L1C, L2A, OLD_L2A, Values, clear, make_product, zipped
 from tests.worlds import GRID
 
 
@@ -27,7 +27,7 @@ def fetched(folder: Path, path: Path, **keys: object) -> Scene:
     return open_catalog(folder)[0]
 
 
-def steep(offset: int) -> object:
+def steep(offset: int) -> Values:
     """The same ground at any offset: brighter by it, and never dark."""
 
     def values(band: str, native: SceneGrid) -> np.ndarray:
@@ -39,19 +39,19 @@ def steep(offset: int) -> object:
     return values
 
 
+PRODUCTS = {
+    L1C: ("L1C", "03.01", 13, 0.0),
+    OLD_L2A: ("L2A", "02.12", 12, 0.0),
+    L2A: ("L2A", "05.09", 12, -0.1),
+}
+"""Level, baseline, number of bands and offset of each."""
+
+
 @pytest.mark.parametrize("packed", [False, True])
-@pytest.mark.parametrize(
-    ("name", "bands", "level", "baseline", "offset"),
-    [
-        (L1C, 13, "L1C", "03.01", 0.0),
-        (OLD_L2A, 12, "L2A", "02.12", 0.0),
-        (L2A, 12, "L2A", "05.09", -0.1),
-    ],
-)
-def test_a_product_says_all_itself(
-    tmp_path: Path, packed: bool, name: str, bands: int, level: str, baseline: str, offset: float
-) -> None:
-    root = make_product(tmp_path, name, steep(-1000 if offset else 0))  # type: ignore[arg-type]
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_a_product_says_all_itself(tmp_path: Path, packed: bool, name: str) -> None:
+    level, baseline, bands, offset = PRODUCTS[name]
+    root = make_product(tmp_path, name, steep(-1000 if offset else 0))
     unpacked = fetched(tmp_path / "catalog", root)
     if packed:
         path = zipped(root)
@@ -74,7 +74,7 @@ def test_a_product_says_all_itself(
 def test_the_same_ground_at_two_baselines_has_the_same_pixels(tmp_path: Path) -> None:
     """02.12 has no offset, 05.09 has -1000."""
     scenes = [
-        fetched(tmp_path / f"c{offset}", make_product(tmp_path / str(offset), name, steep(offset)))  # type: ignore[arg-type]
+        fetched(tmp_path / f"c{offset}", make_product(tmp_path / str(offset), name, steep(offset)))
         for name, offset in ((OLD_L2A, 0), (L2A, -1000))
     ]
     assert {file.offset for scene in scenes for file in scene.files.values()} == {0.0, -0.1}
@@ -84,8 +84,13 @@ def test_the_same_ground_at_two_baselines_has_the_same_pixels(tmp_path: Path) ->
 
 def test_offsets_belong_to_their_bands(tmp_path: Path) -> None:
     """The eighth in the metadata is that of B8A."""
-    change = {'band_id="8">-1000<': 'band_id="8">-500<', "<BOA_QUANTIFICATION_VALUE unit=\"none\">10000<": "<BOA_QUANTIFICATION_VALUE unit=\"none\">5000<"}  # fmt: skip
-    (files,) = scene_files(SafeConf(safe=str(make_product(tmp_path, L2A, steep(-1000), change=change))))  # type: ignore[arg-type]
+    quantification = '<BOA_QUANTIFICATION_VALUE unit="none">'
+    change = {
+        'band_id="8">-1000<': 'band_id="8">-500<',
+        f"{quantification}10000<": f"{quantification}5000<",
+    }
+    root = make_product(tmp_path, L2A, steep(-1000), change=change)
+    (files,) = scene_files(SafeConf(safe=str(root)))
     assert {band: source.offset for band, source in files.bands.items()} == {
         band: -0.1 if band == "B8A" else -0.2 for band in files.bands
     }
@@ -108,7 +113,7 @@ def test_the_scene_classification_masks_what_the_conf_says(tmp_path: Path) -> No
 
 
 def test_an_own_mask_and_id_go_first(tmp_path: Path) -> None:
-    root = make_product(tmp_path, L2A, steep(-1000))  # type: ignore[arg-type]
+    root = make_product(tmp_path, L2A, steep(-1000))
     mask = next(root.rglob("*SCL_20m.jp2"))
     scene = fetched(tmp_path / "c", root, id="mine", mask={"path": str(mask), "invalid": [4]})
     assert scene.id == "mine"
@@ -180,14 +185,14 @@ def test_what_is_no_whole_product_is_refused(tmp_path: Path, spoil: object, says
 
 
 def test_an_offset_that_was_applied_already_is_refused(tmp_path: Path) -> None:
-    root = make_product(tmp_path, L2A, steep(0))  # type: ignore[arg-type]
+    root = make_product(tmp_path, L2A, steep(0))
     with pytest.raises(RadiometryError, match=r"have a reflectance of 0 or less; correct"):
         fetched(tmp_path / "catalog", root)
 
 
 def test_without_quantification_nothing_is_guessed(tmp_path: Path) -> None:
     change = {'<BOA_QUANTIFICATION_VALUE unit="none">10000</BOA_QUANTIFICATION_VALUE>': ""}
-    root = make_product(tmp_path, L2A, steep(-1000), change=change)  # type: ignore[arg-type]
+    root = make_product(tmp_path, L2A, steep(-1000), change=change)
     with pytest.raises(RadiometryError, match="does not state a quantification"):
         fetched(tmp_path / "catalog", root)
 
