@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from pipeline.geo.raster import OpenFile, opened
 from pipeline.geo.remote import look_up, read_range, read_whole
 from pipeline.geo.scene import Scene
 from tests.catalogs import write_cog
+from tests.projects import ROOT
 from tests.servers import FileServer, Request, faults_of, serving
 from tests.worlds import EDGE, fetched, position_bands
 
@@ -194,6 +197,22 @@ def test_remote_pixels_that_cannot_be_had(cog: Path) -> None:
         with pytest.raises(SceneError, match=r"http.*B02\.tif cannot be read \(.*check the connection"):
             file.read(Window(1000, 1000, 1000, 1000))
         file.close()
+
+
+def test_nothing_is_said_of_tries_that_failed(cog: Path) -> None:
+    """GDAL's warnings would stand on stderr beside our one sentence."""
+    code = (
+        "import sys; from pipeline.geo import remote; remote.WAIT_S = 0.01; "
+        "from pipeline.geo.raster import OpenFile; from pipeline.geo.grid import Window; "
+        "print(OpenFile(sys.argv[1]).read(Window(0, 0, 1024, 1024)).shape)"
+    )
+    with serving(cog.parent, fault=faults_of("B02.tif", [None, 503, 500, "cut"])) as server:
+        done = subprocess.run(
+            [sys.executable, "-c", code, server.url("B02.tif")],
+            capture_output=True, text=True, check=False, cwd=ROOT,
+        )  # fmt: skip
+        assert len(server.requests) > 4
+    assert (done.stdout, done.stderr) == ("(1024, 1024)\n", "")
 
 
 def test_a_scene_may_be_remote(tmp_path: Path) -> None:
