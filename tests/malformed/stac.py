@@ -71,6 +71,10 @@ def _without_assets(folder: Path) -> dict[str, Any]:
     return _made(folder, lambda item: item.pop("assets"))
 
 
+def _without_id(folder: Path) -> dict[str, Any]:
+    return _made(folder, lambda item: item.pop("id"))
+
+
 def _wrong_offset(folder: Path) -> dict[str, Any]:
     return _made(folder, lambda item: item["properties"].update({_APPLIED: False}))
 

@@ -19,7 +19,8 @@ from pipeline.config.sources.stac import StacConf
 from pipeline.errors import ConfigError, RadiometryError, SceneError
 from pipeline.geo import remote
 from pipeline.geo.scene import Scene, open_catalog
-from pipeline.geo.sources.stac import area_of, search, watched
+from pipeline.geo.sources.stac import watched
+from pipeline.geo.sources.stacsearch import area_of, search
 from pipeline.stages import fetch, tile
 from pipeline.store import PatchStore
 from tests.catalogs import SIDE, corner, degrees, ground, published, scl, serving_api, with_pixels
@@ -162,6 +163,29 @@ def _bytes_below(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
+def test_the_files_of_a_catalog_lie_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is to be mapped is whole without the other catalog, for DVC keeps each as an output."""
+    with place(tmp_path, published("earth-search-v1"), 0) as there:
+        scene = there.fetch()
+        for folder in ("train", "map"):
+            names = {path.name for path in (tmp_path / folder / scene.id).iterdir()}
+            assert names == {"B02.tif", "B05.tif", "B09.tif", "mask.tif", f"{scene.id}.json"}
+            (found,) = open_catalog(tmp_path / folder)
+            assert {Path(file.layer.href).parent for file in found.files.values()} == {
+                tmp_path / folder / scene.id
+            }
+        inode = (tmp_path / "map" / scene.id / "B02.tif").stat().st_ino
+        assert inode == (tmp_path / "train" / scene.id / "B02.tif").stat().st_ino, "once on the disk"
+        first = _bytes_below(tmp_path / "map")
+
+        def no_links(*_: object) -> None:
+            raise OSError("no links here")
+
+        monkeypatch.setattr("os.link", no_links)
+        there.fetch()
+        assert _bytes_below(tmp_path / "map") == first
+
+
 def test_the_area_as_a_file(tmp_path: Path) -> None:
     item = published("earth-search-v1")
     grid = corner(item)
@@ -262,12 +286,26 @@ def test_the_least_cloudy_in_the_order_of_their_time(tmp_path: Path) -> None:
                 days(area=[10.0, 50.0, 11.0, 51.0])
 
 
+def test_of_an_acquisition_processed_twice_the_later_baseline(tmp_path: Path) -> None:
+    first, again = published("earth-search-v1"), published("earth-search-v1")
+    again["id"] = "S2A_39QTA_20230628_1_L2A"
+    first["properties"]["s2:processing_baseline"] = "05.10"
+    other = json.loads(json.dumps(first)) | {"id": "other"}
+    other["properties"]["grid:code"] = "MGRS-39QUA"
+    with serving_api([again, first, other], tmp_path) as api:
+        area = degrees(corner(first))
+        stated = {"stac": api, "collection": first["collection"], "area": area, "datetime": "2023"}
+        conf = StacConf(**stated, max_scenes=9)
+        assert [item["id"] for item in search(conf, area_of(conf))] == [first["id"], "other"]
+
+
 def test_too_many_scenes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.geo.sources.stac.MOST_FOUND", 3)
+    monkeypatch.setattr("pipeline.geo.sources.stacsearch.MOST_FOUND", 3)
     item = published("earth-search-v1")
     with serving_api(_variants(item), tmp_path) as api:
         area = degrees(corner(item))
-        conf = StacConf(stac=api, collection=item["collection"], area=area, datetime="2023")
+        stated = {"stac": api, "collection": item["collection"], "area": area, "datetime": "2023"}
+        conf = StacConf(**stated, cloud_cover=5.0)
         with pytest.raises(SceneError, match="there are over 3 scenes; narrow the time or the area"):
             search(conf, area_of(conf))
 
