@@ -20,7 +20,7 @@ from pipeline.store import PatchStore
 
 _WRITE_BYTES = 16_000_000
 _NOTES = (
-    "`tile` is the whole stage: labels read, patches cut, the store written and hashed. Decoding: "
+    "`tile` is the whole stage: labels read, patches cut, the store written. Decoding: "
     "every block of every band once by rasterio, on all cores. Writing: so many bytes to a new file; "
     "as in `tile`, nothing waits for the disk (no fsync), and before each run the system is told to "
     "write out what is pending.",
