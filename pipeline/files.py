@@ -79,6 +79,29 @@ def remove(path: Path) -> None:
         path.unlink()
 
 
+@contextmanager
+def workbench(path: Path) -> Iterator[Path]:
+    """A place beside `path` for files on their way there, which is removed at the end.
+
+    Raises:
+        OutputError: when it cannot be written.
+    """
+    bench = path.with_name(f".{path.name}.work")
+    remove(bench)
+    try:
+        yield bench
+    finally:
+        remove(bench)
+
+
+def linked(path: Path, place: Path) -> None:
+    """Make a file appear at another place too: by a link, or a copy where there can be none."""
+    try:
+        os.link(path, place)
+    except OSError:  # another disk, or a file system without links
+        shutil.copyfile(path, place)
+
+
 def free_bytes(path: Path) -> int:
     """Free bytes of the disk that holds `path`, which need not exist yet."""
     while not path.exists():

@@ -8,8 +8,10 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from pipeline.config.record import Conf
 from pipeline.config.sources.folder import SceneConf
+from pipeline.config.sources.masking import USUAL, MaskClass, Masking, MaskingConf, Metres
 from pipeline.config.sources.safe import SafeConf
 from pipeline.config.sources.stac import StacConf
+from pipeline.config.sources.stack import StackConf
 
 
 def _form(raw: Any) -> str:
@@ -20,12 +22,13 @@ def _form(raw: Any) -> str:
     return next((name for key, name in _BY_KEY.items() if key in keys), "SceneConf")
 
 
-_BY_KEY = {"safe": "SafeConf", "stac": "StacConf"}
+_BY_KEY = {"safe": "SafeConf", "stac": "StacConf", "stack": "StackConf"}
 """The name of a record by the key that every entry of its form has; any other is a `SceneConf`."""
 SourceConf = Annotated[
     Annotated[SceneConf, Tag("SceneConf")]
     | Annotated[SafeConf, Tag("SafeConf")]
-    | Annotated[StacConf, Tag("StacConf")],
+    | Annotated[StacConf, Tag("StacConf")]
+    | Annotated[StackConf, Tag("StackConf")],
     Discriminator(_form),
 ]
 """One entry: a scene, or where to find scenes."""
@@ -38,6 +41,10 @@ class FetchConf(Conf):
     """Scenes with labels."""
     map: Literal["train"] | list[SourceConf] = "train"
     """Scenes to be mapped: a list of its own, or `train` for the same ones."""
+    mask_classes: list[MaskClass] = list(USUAL)
+    """What of the masks that scenes bring along is left out; an entry may say otherwise."""
+    mask_grow_m: Metres = 100.0
+    """Cloud, shadow and cirrus of these masks are widened by so many metres."""
 
     @model_validator(mode="after")
     def _ids_are_unique(self) -> FetchConf:
@@ -46,6 +53,14 @@ class FetchConf(Conf):
             if twice := sorted({i for i in ids if ids.count(i) > 1}):
                 raise ValueError(f"scene id {twice[0]!r} stands twice; give each scene its own id")
         return self
+
+    def masking(self, source: SourceConf) -> Masking:
+        """What becomes of the masks that the scenes of a source bring along."""
+        classes, grow_m = self.mask_classes, self.mask_grow_m
+        if isinstance(source, MaskingConf):
+            classes = classes if source.mask_classes is None else source.mask_classes
+            grow_m = grow_m if source.mask_grow_m is None else source.mask_grow_m
+        return Masking(tuple(classes), grow_m)
 
     @property
     def map_scenes(self) -> list[SourceConf]:

@@ -24,7 +24,15 @@ def window_of(grid: SceneGrid, area: Area, what: str) -> Window:
     Raises:
         SceneError: when there are none; `what` has none.
     """
-    left, bottom, right, top = _ground(grid.epsg, area)
+    window = covering(grid, _ground(grid.epsg, area))
+    if window is None:
+        raise SceneError(f"{what} has no pixel in the area; correct the area or narrow the search.")
+    return window
+
+
+def covering(grid: SceneGrid, bounds: Area) -> Window | None:
+    """The pixels of a grid that have ground between some bounds in its CRS, m; None where none has."""
+    left, bottom, right, top = bounds
     col, row = (
         max(0, math.floor(distance / grid.pixel_m + _NOTHING))
         for distance in (left - grid.x0, grid.y0 - top)
@@ -34,8 +42,14 @@ def window_of(grid: SceneGrid, area: Area, what: str) -> Window:
         for side, distance in ((grid.width, right - grid.x0), (grid.height, grid.y0 - bottom))
     )
     if last_col <= col or last_row <= row:
-        raise SceneError(f"{what} has no pixel in the area; correct the area or narrow the search.")
+        return None
     return Window(row, col, last_row - row, last_col - col)
+
+
+def cut(grid: SceneGrid, window: Window) -> SceneGrid:
+    """The grid of the pixels of a window alone."""
+    x0, y0 = grid.transform @ (window.col, window.row)
+    return SceneGrid(grid.epsg, x0, y0, window.height, window.width, grid.pixel_m)
 
 
 def part_of(grid: SceneGrid, area: Area, what: str) -> SceneGrid:
@@ -44,9 +58,7 @@ def part_of(grid: SceneGrid, area: Area, what: str) -> SceneGrid:
     Raises:
         SceneError: as `window_of`.
     """
-    window = window_of(grid, area, what)
-    x0, y0 = grid.transform @ (window.col, window.row)
-    return SceneGrid(grid.epsg, x0, y0, window.height, window.width, grid.pixel_m)
+    return cut(grid, window_of(grid, area, what))
 
 
 def _ground(epsg: int, area: Area) -> Area:

@@ -81,16 +81,45 @@ def select(spec: str | Sequence[str], available: Sequence[str], where: str) -> t
     return names
 
 
-def harmonise(dn: npt.NDArray[np.integer], scale: float, offset: float) -> npt.NDArray[np.uint16]:
-    """Harmonised DN (reflectance x 10000) from a product's DN of 8 or 16 bits, in any shape.
+def valid_of(dn: npt.NDArray[Any], nodata: float | None = None) -> npt.NDArray[np.bool_]:
+    """Which values of a band are some: of DN those but 0 and 65535, of floats the finite ones.
+
+    `nodata` is a value of floats that stands for none.
+    """
+    if dn.dtype.kind != "f":
+        valid: npt.NDArray[np.bool_] = (dn != 0) & (dn != 65_535)
+        return valid
+    finite: npt.NDArray[np.bool_] = np.isfinite(dn)
+    return finite if nodata is None else finite & (dn != nodata)
+
+
+def harmonise(
+    dn: npt.NDArray[Any], scale: float, offset: float, nodata: float | None = None
+) -> npt.NDArray[np.uint16]:
+    """Harmonised DN (reflectance x 10000) from DN of 8 or 16 bits or from floats, in any shape.
 
     Reflectance = DN * scale + offset, in one rounding. DN 0 stays 0, nodata, whatever the offset;
-    65535 is saturated and becomes nodata; what is at or below 0 after the offset is darkest, 1.
+    65535 is saturated and becomes nodata; what is at or below 0 after the offset is darkest, 1. Of
+    floats NaN, infinity and `nodata` become 0; a zero among them is as dark as any.
     """
+    if dn.dtype.kind == "f":
+        return _of_floats(dn, scale, offset, nodata)
     table, same = _harmonised(dn.dtype, scale, offset)
     if same and (dn.size == 0 or dn.max() < 65_535):
-        return dn  # type: ignore[return-value]
+        return dn
     return table.take(dn.view(f"u{dn.itemsize}"))
+
+
+def _of_floats(
+    values: npt.NDArray[np.floating], scale: float, offset: float, nodata: float | None
+) -> npt.NDArray[np.uint16]:
+    # what overflows is not finite, or clipped
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = np.rint(values.astype(np.float64) * (scale * QUANTIFICATION) + offset * QUANTIFICATION)
+    valid = valid_of(values, nodata)
+    harmonised = np.clip(np.where(valid, found, 0), 1, LARGEST_DN).astype(np.uint16)
+    harmonised[~valid] = 0
+    return harmonised
 
 
 @cache

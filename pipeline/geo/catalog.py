@@ -7,26 +7,25 @@ no wall clock, and their hrefs are relative, so that the same pixels give the sa
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pystac
 from pyproj import Transformer
 from shapely.geometry import Polygon, mapping
 
-from pipeline.files import canonical_json, relative_href
+from pipeline.files import canonical_json, linked, relative_href
 from pipeline.geo.archive import checksum_of, size_of
 from pipeline.geo.area import part_of
 from pipeline.geo.bands import BANDS
 from pipeline.geo.checks import (
     require_band,
     require_cover,
-    require_positive,
+    require_pixels,
     require_same_ground,
 )
 from pipeline.geo.grid import SceneGrid
@@ -38,10 +37,11 @@ from pipeline.geo.sceneitem import (
     INVALID_VALUES,
     LAYER,
     MASK,
+    NAN,
     beside,
     ten_metre_grid,
 )
-from pipeline.geo.sources.scenefiles import BandSource, SceneFiles
+from pipeline.geo.sources.scenefiles import BandSource, MaskSource, SceneFiles
 
 EXTENSIONS = [
     "https://stac-extensions.github.io/eo/v2.0.0/schema.json",
@@ -66,7 +66,7 @@ def scene_item(files: SceneFiles, folder: Path) -> pystac.Item:
         SceneError: when a file is missing, damaged, or not on the ground of the others.
         RadiometryError: when scale or offset is contradicted by the pixels.
     """
-    layers = {name: inspect(*band.layer) for name, band in files.bands.items()}
+    layers = {name: inspect(*band.layer, floats=band.floats) for name, band in files.bands.items()}
     grid = ten_metre_grid(file.grid for file in layers.values())
     part = grid if files.area is None else part_of(grid, files.area, files.id)
     item = _bare_item(files, part)
@@ -74,14 +74,34 @@ def scene_item(files: SceneFiles, folder: Path) -> pystac.Item:
         band = files.bands[name]
         require_band(file)
         require_same_ground(file, grid)
-        require_positive(file, band.scale, band.offset)
-        item.add_asset(name, _asset(file, folder, _band_fields(name, file, band)))
+        require_pixels(file, band, part)
+    # all layers of a stack are of one file, which is read through for its checksum
+    identities = {href: _identity(href) for href in {file.href for file in layers.values()}}
+    for name, file in layers.items():
+        fields = _band_fields(name, file, files.bands[name]) | identities[file.href]
+        item.add_asset(name, _asset(file, folder, fields))
     if files.mask is not None:
-        mask = inspect(*files.mask.layer)
-        require_cover(mask, part)
-        fields = {"data_type": mask.dtype, INVALID_VALUES: list(files.mask.invalid)}
-        item.add_asset(MASK, _asset(mask, folder, fields, role="data-mask"))
+        add_mask(item, files.mask, folder, part)
     return item
+
+
+def add_mask(
+    item: pystac.Item,
+    mask: MaskSource,
+    folder: Path,
+    grid: SceneGrid,
+    fields: Mapping[str, Any] = MappingProxyType({}),
+) -> None:
+    """Give the Item of a scene its mask, with some `fields` of it more.
+
+    Raises:
+        SceneError: when its file is missing or damaged, or leaves out a part of the scene.
+    """
+    file = inspect(*mask.layer)
+    require_cover(file, grid)
+    stated = {"data_type": file.dtype, INVALID_VALUES: list(mask.invalid), **fields}
+    stated |= _identity(file.href)
+    item.add_asset(MASK, _asset(file, folder, stated, role="data-mask"))
 
 
 def moved_item(item: pystac.Item, folder: Path, target: Path) -> pystac.Item:
@@ -160,10 +180,14 @@ def _band_fields(name: str, file: RasterFile, source: BandSource) -> dict[str, A
     return {
         "bands": [described],
         "data_type": file.dtype,
-        "nodata": 0,
+        "nodata": _nodata(source) if source.floats else 0,
         "raster:scale": source.scale,
         "raster:offset": source.offset,
     }
+
+
+def _nodata(source: BandSource) -> float | str:
+    return NAN if source.nodata is None else source.nodata
 
 
 def _asset(file: RasterFile, folder: Path, fields: dict[str, Any], role: str = "data") -> pystac.Asset:
@@ -172,7 +196,7 @@ def _asset(file: RasterFile, folder: Path, fields: dict[str, Any], role: str = "
         "gsd": grid.pixel_m,
         "proj:shape": [grid.height, grid.width],
         "proj:transform": list(grid.transform)[:6],
-    } | _identity(file.href)
+    }
     if file.layer.number is not None:
         fields[LAYER] = file.layer.number
     media = _MEDIA.get(path.suffix.lower(), pystac.MediaType.GEOTIFF)
@@ -204,7 +228,4 @@ def take_over(item: pystac.Item, folder: Path, kept_in: Path, target: Path) -> N
             continue
         target.mkdir(parents=True, exist_ok=True)
         asset.href = f"{key}{path.suffix}"
-        try:
-            os.link(path, target / asset.href)
-        except OSError:  # another disk, or a file system without links
-            shutil.copyfile(path, target / asset.href)
+        linked(path, target / asset.href)

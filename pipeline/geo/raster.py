@@ -22,7 +22,8 @@ from pipeline.geo.remote import gdal_options, is_remote
 from pipeline.geo.signing import signed
 
 _DRIVERS = {"GTiff", "COG", "JP2OpenJPEG", "JP2ECW", "JP2KAK", "JP2MrSID"}
-_TYPES = {"uint8", "uint16", "int16"}
+_DN = {"uint8", "uint16", "int16"}
+FLOATS = {"float32", "float64"}
 _CACHE_BYTES = 64_000_000
 _JP2 = b"\x00\x00\x00\x0cjP  "
 
@@ -128,27 +129,24 @@ def _speaking_of(href: str) -> Iterator[None]:
         ) from error
 
 
-def inspect(href: str, layer: int | None = None) -> RasterFile:
+def inspect(href: str, layer: int | None = None, *, floats: bool = False) -> RasterFile:
     """Open a raster file and check that it lies on a grid that lenscape can use.
 
     Args:
         href: Path or URL.
         layer: The layer that is meant, from 1; without it, the file must have just one.
+        floats: Whether its values are to be floats; they must be DN otherwise.
 
     Raises:
         SceneError: when it is no GeoTIFF or JPEG 2000, was cut off, lacks the layer or has several
             where one was expected, has no CRS, a CRS in degrees or without EPSG code, a rotated or
-            south-up grid, or values that are no DN.
+            south-up grid, or values of another type.
     """
     require_whole(href)
     # what the warning is about is refused below, in a sentence
     no_warning = warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning)
     with no_warning, opened(href) as dataset:
-        if dataset.driver not in _DRIVERS:
-            raise SceneError(
-                f"{href} is a {dataset.driver} file whatever its name says; "
-                "give a GeoTIFF or JPEG 2000 file."
-            )
+        require_driver(dataset, href)
         if layer is None and dataset.count != 1:
             raise SceneError(
                 f"{href} has {dataset.count} layers; give a file of one (gdal_translate -b)."
@@ -157,16 +155,40 @@ def inspect(href: str, layer: int | None = None) -> RasterFile:
         if number > dataset.count:
             raise SceneError(f"{href} has {dataset.count} layers, none of them is number {number}.")
         dtype = dataset.dtypes[number - 1]
-        if dtype not in _TYPES:
-            raise SceneError(
-                f"{href} holds {dtype} values; give digital numbers (uint16) with their "
-                "scale and offset in the conf."
-            )
+        _require_type(dtype, href, floats=floats)
         nodata = dataset.nodatavals[number - 1]
         file = RasterFile(Layer(href, layer), _grid(dataset, href), dtype, nodata)
         # of a file that was cut off, the last pixel is missing whatever else can still be read
         read(dataset, Window(dataset.height - 1, dataset.width - 1, 1, 1), number)
         return file
+
+
+def require_driver(dataset: Any, href: str) -> None:
+    """Refuse a file that is neither GeoTIFF nor JPEG 2000.
+
+    Raises:
+        SceneError: when it is another.
+    """
+    if dataset.driver not in _DRIVERS:
+        raise SceneError(
+            f"{href} is a {dataset.driver} file whatever its name says; "
+            "give a GeoTIFF or JPEG 2000 file."
+        )
+
+
+def _require_type(dtype: str, href: str, *, floats: bool) -> None:
+    if dtype in (FLOATS if floats else _DN):
+        return
+    if floats:
+        raise SceneError(
+            f"{href} holds {dtype} values, but the conf says `values: reflectance`, which means "
+            "floats; drop that and state scale and offset."
+        )
+    reflectance = "if they are reflectance, add `values: reflectance` in the conf, else "
+    raise SceneError(
+        f"{href} holds {dtype} values; {reflectance if dtype in FLOATS else ''}give digital numbers "
+        "(uint16) with their scale and offset in the conf."
+    )
 
 
 def grid_of(href: str) -> SceneGrid:
@@ -245,9 +267,18 @@ def read(dataset: Any, window: Window, layer: int | None = None) -> npt.NDArray[
     return pixels
 
 
-def read_decimated(dataset: Any, max_px: int, layer: int | None = None) -> npt.NDArray[Any]:
-    """One layer of a dataset by nearest neighbour at `max_px` on its longer side or less, (h, w)."""
-    factor = max(1.0, max(dataset.height, dataset.width) / max_px)
-    shape = (round(dataset.height / factor) or 1, round(dataset.width / factor) or 1)
-    pixels: npt.NDArray[Any] = dataset.read(layer or 1, out_shape=shape, resampling=Resampling.nearest)
+def read_decimated(
+    dataset: Any, max_px: int, layer: int | None = None, window: Window | None = None
+) -> npt.NDArray[Any]:
+    """One layer of a dataset, or a window of it, by nearest neighbour at `max_px` on its longer side
+    or less, (h, w).
+    """
+    part = window or Window(0, 0, dataset.height, dataset.width)
+    factor = max(1.0, max(part.height, part.width) / max_px)
+    pixels: npt.NDArray[Any] = dataset.read(
+        layer or 1,
+        window=RasterWindow(part.col, part.row, part.width, part.height),
+        out_shape=(round(part.height / factor) or 1, round(part.width / factor) or 1),
+        resampling=Resampling.nearest,
+    )
     return pixels

@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 import pystac
 
-from pipeline.geo.bands import harmonise
 from pipeline.geo.blockcache import BlockCache, Decode, Need, Shown
 from pipeline.geo.grid import Indices, SceneGrid, Window, mirror_index
 from pipeline.geo.places import Axis, Places, nearest_index
@@ -80,7 +79,7 @@ class Scene:
         """
         decode: dict[Layer, Decode] = {}
         for file in (self.files[band] for band in bands):
-            decode[file.layer] = partial(harmonise, scale=file.scale, offset=file.offset)
+            decode[file.layer] = file.harmonised
         if self.mask is not None:
             decode[self.mask.layer] = partial(np.isin, test_elements=self.mask.invalid)
         files = self._files(bands)

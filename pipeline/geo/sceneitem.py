@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pystac
 
 from pipeline.errors import SceneError
 from pipeline.geo.archive import is_file, size_of
-from pipeline.geo.bands import BANDS
+from pipeline.geo.bands import BANDS, harmonise
 from pipeline.geo.grid import SceneGrid
 from pipeline.geo.raster import Layer
 from pipeline.geo.remote import is_remote, require_unchanged
@@ -31,6 +33,8 @@ LAYER = "lenscape:layer"
 """Field of an asset whose file has several layers: the number of its own, from 1."""
 ETAG = "lenscape:etag"
 """Field of a remote asset, which has no checksum: the ETag that its server states."""
+NAN = "nan"
+"""The `nodata` of a band of floats without a number for it, as STAC writes it."""
 _READ_AS = (LAYER, "raster:scale", "raster:offset", INVALID_VALUES)
 """Fields of an asset that say what its bytes mean."""
 _BROKEN = (ValueError, KeyError, TypeError, AttributeError, OSError)
@@ -47,6 +51,12 @@ class BandFile:
     """Its own grid, at its native resolution."""
     scale: float
     offset: float
+    nodata: float | None = None
+    """Of floats: the value that stands for none, beside NaN and infinity."""
+
+    def harmonised(self, dn: npt.NDArray[Any]) -> npt.NDArray[np.uint16]:
+        """The harmonised DN of pixels of the file."""
+        return harmonise(dn, self.scale, self.offset, self.nodata)
 
 
 @dataclass(frozen=True)
@@ -73,10 +83,17 @@ def band_files(item: pystac.Item, path: Path, epsg: int) -> dict[str, BandFile]:
                 _asset_grid(asset, epsg),
                 fields["raster:scale"],
                 fields["raster:offset"],
+                _nodata(fields),
             )
     if not files:
         raise SceneError(f"{path} has no band asset; run `fetch` again.")
     return files
+
+
+def _nodata(fields: dict[str, Any]) -> float | None:
+    """The value for none of a band of floats, where it is a number."""
+    declared = fields.get("nodata")
+    return None if declared is None or declared == NAN else float(declared)
 
 
 def mask_file(item: pystac.Item, path: Path, epsg: int) -> MaskFile | None:
@@ -171,6 +188,8 @@ def scene_info(item: pystac.Item, epsg: int) -> SceneInfo:
     for key in sorted({*BANDS, MASK} & item.assets.keys()):
         asset = item.assets[key]
         read_as = [asset.extra_fields.get(field) for field in _READ_AS]
+        if (nodata := asset.extra_fields.get("nodata")) not in (None, 0):
+            read_as.append(nodata)
         digest.update(f"{key} {_identity(asset)} {json.dumps(read_as)}\n".encode())
     if any(is_remote(asset.href) for asset in item.assets.values()):
         # of a remote file the scene may be a part

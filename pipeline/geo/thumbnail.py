@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.geo.bands import harmonise
 from pipeline.geo.grid import Indices, Window
 from pipeline.geo.raster import Layer, OpenFile
 from pipeline.geo.scene import Scene
@@ -86,6 +85,6 @@ class Thumbnail:
             for row in range(0, source.height, source.block_px[0]):
                 window = Window(row, 0, min(source.block_px[0], source.height - row), source.width)
                 dn = source.read(window, file.layer.number)
-                self.show(file.layer, window, harmonise(dn, file.scale, file.offset))
+                self.show(file.layer, window, file.harmonised(dn))
         finally:
             source.close()

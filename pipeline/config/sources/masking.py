@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Literal, get_args
 
 from pydantic import Field
@@ -29,7 +30,7 @@ GROWN: frozenset[MaskClass] = frozenset(
 )
 """Those whose edges are not sharp."""
 
-Metres = Annotated[float, Field(ge=0, le=5000)]
+Metres = Annotated[float, Field(ge=0, le=1000)]
 
 
 class MaskingConf(Conf):
@@ -39,3 +40,13 @@ class MaskingConf(Conf):
     """The classes to leave out; an empty list leaves out none."""
     mask_grow_m: Metres | None = None
     """Cloud, shadow and cirrus are widened by so many metres."""
+
+
+@dataclass(frozen=True)
+class Masking:
+    """What becomes of the masks that a source has."""
+
+    classes: tuple[MaskClass, ...] = USUAL
+    """The classes to leave out."""
+    grow_m: float = 100.0
+    """By how much those of `GROWN` among them are widened."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.config.record import Conf, Name
-from pipeline.config.sources.folder import MaskConf
+from pipeline.config.sources.stated import MaskConf
 
 
 class SafeConf(Conf):

@@ -8,7 +8,8 @@ from pipeline.config.fetch import SourceConf
 from pipeline.config.sources.folder import SceneConf
 from pipeline.config.sources.safe import SafeConf
 from pipeline.config.sources.stac import StacConf
-from pipeline.geo.sources import folder, safe, stac
+from pipeline.config.sources.stack import StackConf
+from pipeline.geo.sources import folder, safe, stac, stack, stated
 from pipeline.geo.sources.download import Downloads
 from pipeline.geo.sources.scenefiles import SceneFiles
 
@@ -22,6 +23,8 @@ def find_scenes(source: SourceConf, downloads: Downloads) -> list[SceneFiles]:
     match source:
         case SceneConf():
             return [folder.scene_files(source)]
+        case StackConf():
+            return [stack.scene_files(source)]
         case SafeConf():
             return safe.scene_files(source)
         case StacConf():
@@ -32,8 +35,9 @@ def named_files(source: SourceConf) -> dict[str, Path]:
     """The paths that a source names, each with the folder that DVC must watch."""
     match source:
         case SceneConf():
-            mask = {} if source.mask is None else {source.mask.path: Path(source.mask.path).parent}
-            return {source.path: Path(source.path)} | mask
+            return stated.watched(source, source.path, Path(source.path))
+        case StackConf():
+            return stated.watched(source, source.stack, Path(source.stack).parent)
         case SafeConf():
             return safe.watched(source)
         case StacConf():

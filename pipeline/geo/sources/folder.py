@@ -1,4 +1,4 @@
-"""A folder of one file per band, with radiometry and time stated in the conf."""
+"""A folder of one file per band, with time stated in the conf, and radiometry there or in the files."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import re
 from pathlib import Path
 
 from pipeline.config.sources.folder import SceneConf
-from pipeline.errors import RadiometryError, SceneError
+from pipeline.errors import SceneError
 from pipeline.geo.bands import BANDS
+from pipeline.geo.layernotes import notes_of
 from pipeline.geo.raster import Layer
-from pipeline.geo.sources.scenefiles import BandSource, MaskSource, SceneFiles
+from pipeline.geo.sources.scenefiles import SceneFiles
+from pipeline.geo.sources.stated import CLASSIFICATION, stated_scene
 
+_KNOWN = (*BANDS, CLASSIFICATION)
 _SUFFIXES = {".jp2", ".tif", ".tiff"}
-_BAND = re.compile(r"(?:^|[^A-Za-z0-9])(B\d\d|B8A)(?:_[126]0m)?$", re.IGNORECASE)
+_BAND = re.compile(r"(?:^|[^A-Za-z0-9])(B\d\d|B8A|SCL)(?:_[126]0m)?$", re.IGNORECASE)
 
 
 def scene_files(conf: SceneConf) -> SceneFiles:
@@ -20,20 +23,11 @@ def scene_files(conf: SceneConf) -> SceneFiles:
 
     Raises:
         SceneError: when the folder is missing, or has no band or two files of one.
-        RadiometryError: when scale or offset is not stated.
+        RadiometryError: when scale or offset is unknown, or conf and file contradict each other.
     """
-    scale, offset = _radiometry(conf)
-    paths = band_files(Path(conf.path))
-    return SceneFiles(
-        conf.id,
-        conf.path,
-        conf.datetime,
-        {name: BandSource(Layer(str(path)), scale, offset) for name, path in paths.items()},
-        None if conf.mask is None else MaskSource(Layer(conf.mask.path), tuple(conf.mask.invalid)),
-        conf.platform,
-        conf.level,
-        conf.baseline,
-    )
+    paths = _named_files(Path(conf.path))
+    layers = {name: (Layer(str(path)), notes_of(str(path))[0]) for name, path in paths.items()}
+    return stated_scene(conf, conf.path, layers)
 
 
 def band_files(folder: Path) -> dict[str, Path]:
@@ -45,6 +39,11 @@ def band_files(folder: Path) -> dict[str, Path]:
     Raises:
         SceneError: when the folder is missing, or has no band or two files of one.
     """
+    return {name: path for name, path in _named_files(folder).items() if name in BANDS}
+
+
+def _named_files(folder: Path) -> dict[str, Path]:
+    """The files of bands, and that of the scene classification, which is named in the same way."""
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "does not exist"
         raise SceneError(f"{folder} {what}; name a folder that holds one file per band.")
@@ -54,7 +53,7 @@ def band_files(folder: Path) -> dict[str, Path]:
         if path.suffix.lower() not in _SUFFIXES or match is None:
             continue
         name = match[1].upper()
-        if name not in BANDS:
+        if name not in _KNOWN:
             continue
         if name in found:
             raise SceneError(
@@ -62,24 +61,9 @@ def band_files(folder: Path) -> dict[str, Path]:
                 "leave one of them there."
             )
         found[name] = path
-    if not found:
+    if not found.keys() & BANDS.keys():
         raise SceneError(
             f"{folder} holds no file that is named after a Sentinel-2 band (..._B02.jp2, B8A.tif); "
             "name the folder with the band files."
         )
-    return {name: found[name] for name in BANDS if name in found}
-
-
-def _radiometry(conf: SceneConf) -> tuple[float, float]:
-    """Scale and offset of a scene: reflectance = DN * scale + offset.
-
-    Raises:
-        RadiometryError: when one of them is unknown; it is never guessed.
-    """
-    missing = [key for key in ("scale", "offset") if getattr(conf, key) is None]
-    if missing or conf.scale is None or conf.offset is None:
-        raise RadiometryError(
-            f"scene {conf.id} ({conf.path}): its radiometry is unknown; add {' and '.join(missing)} to "
-            "it in the conf (scale: 0.0001; offset: 0 before baseline 04.00, -0.1 from then on)."
-        )
-    return conf.scale, conf.offset
+    return {name: found[name] for name in _KNOWN if name in found}

@@ -34,6 +34,10 @@ class BandSource:
     layer: Layer
     scale: float
     offset: float
+    floats: bool = False
+    """Whether its values are floats, reflectance as a rule, not DN."""
+    nodata: float | None = None
+    """Of floats: the value that stands for none, beside NaN and infinity."""
 
 
 @dataclass(frozen=True)

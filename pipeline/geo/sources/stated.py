@@ -1,0 +1,104 @@
+"""Scenes that the conf describes: what it says and what the files say, which must not differ."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from pipeline.config.sources.stated import StatedConf
+from pipeline.errors import RadiometryError
+from pipeline.geo.layernotes import LayerNotes
+from pipeline.geo.raster import Layer
+from pipeline.geo.sources.scenefiles import (
+    SCENE_CLASSIFICATION,
+    BandSource,
+    MaskSource,
+    RasterMask,
+    SceneFiles,
+)
+
+CLASSIFICATION = "SCL"
+"""What stands for the scene classification in place of a band's name."""
+
+
+def stated_scene(
+    conf: StatedConf, origin: str, layers: Mapping[str, tuple[Layer, LayerNotes]]
+) -> SceneFiles:
+    """The scene that a conf describes.
+
+    Args:
+        conf: What is stated.
+        origin: Path of its files, as the conf names it.
+        layers: By name of the band in the order of `BANDS`, or `CLASSIFICATION`, where the pixels are
+            and what their file says.
+
+    Raises:
+        RadiometryError: when scale or offset is unknown, or conf and file contradict each other.
+    """
+    bands = {
+        name: _band(conf, origin, layer, notes)
+        for name, (layer, notes) in layers.items()
+        if name != CLASSIFICATION
+    }
+    masks: tuple[RasterMask, ...] = ()
+    if CLASSIFICATION in layers:
+        masks = (RasterMask(layers[CLASSIFICATION][0], SCENE_CLASSIFICATION),)
+    mask = None
+    if conf.mask is not None:
+        mask = MaskSource(Layer(conf.mask.path), tuple(conf.mask.invalid))
+    return SceneFiles(
+        conf.id,
+        origin,
+        conf.datetime,
+        bands,
+        mask,
+        conf.platform,
+        conf.level,
+        conf.baseline,
+        masks=masks,
+    )
+
+
+def watched(conf: StatedConf, files: str, folder: Path) -> dict[str, Path]:
+    """The paths that an entry names, each with the folder that DVC must watch."""
+    mask = {} if conf.mask is None else {conf.mask.path: Path(conf.mask.path).parent}
+    return {files: folder} | mask
+
+
+def _band(conf: StatedConf, origin: str, layer: Layer, notes: LayerNotes) -> BandSource:
+    """A band with its scale and offset: reflectance = value * scale + offset."""
+    floats = conf.values == "reflectance"
+    scale = _agreed("scale", conf.scale, notes.scale, conf, layer)
+    offset = _agreed("offset", conf.offset, notes.offset, conf, layer)
+    if floats:
+        scale = 1.0 if scale is None else scale
+        nodata = _agreed("nodata", conf.nodata, notes.nodata, conf, layer)
+        return BandSource(layer, scale, offset or 0.0, floats=True, nodata=nodata)
+    if offset is None and notes.scale is not None:
+        offset = 0.0  # of a file that states the one, GDAL takes the other for 0
+    missing = [key for key, value in (("scale", scale), ("offset", offset)) if value is None]
+    if scale is None or offset is None:
+        raise RadiometryError(
+            f"scene {conf.id} ({origin}): its radiometry is unknown; add {' and '.join(missing)} to "
+            "it in the conf (scale: 0.0001; offset: 0 before baseline 04.00, -0.1 from then on)."
+        )
+    return BandSource(layer, scale, offset)
+
+
+def _agreed(
+    key: str, stated: float | None, said: float | None, conf: StatedConf, layer: Layer
+) -> float | None:
+    """What conf or file say, one of them or both alike.
+
+    Raises:
+        RadiometryError: when they differ.
+    """
+    if stated is None or said is None:
+        return said if stated is None else stated
+    # a file may keep it in a few digits
+    if abs(stated - said) > 1e-6 * max(abs(stated), abs(said)):
+        raise RadiometryError(
+            f"{layer.href} says that its {key} is {said:g}, but scene {conf.id} in the conf says "
+            f"{stated:g}; correct the one that is wrong."
+        )
+    return stated
