@@ -47,9 +47,7 @@ class Tally:
         """
         return self.plus_ground(cells, np.outer(rows_px, cols_px))
 
-    def plus_ground(
-        self, cells: npt.NDArray[np.uint8], ground_px: npt.NDArray[np.integer]
-    ) -> Tally:
+    def plus_ground(self, cells: npt.NDArray[np.uint8], ground_px: npt.NDArray[np.integer]) -> Tally:
         """This tally and a block of uint8 (h, w) cells with the pixels of each that count, (h, w)."""
         flat = cells.ravel()
         # sums of whole numbers below 2**53 are exact in float64
