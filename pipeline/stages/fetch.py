@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pystac
 
 from pipeline.config.fetch import FetchConf, SourceConf
 from pipeline.config.reading import load
+from pipeline.config.sources.masking import Masking
 from pipeline.errors import ConfigError, SceneError
-from pipeline.files import publish, unwatched
+from pipeline.files import publish, unwatched, workbench
 from pipeline.geo.catalog import moved_item, scene_item, take_over, write_catalog
+from pipeline.geo.maskitem import mask_scene
 from pipeline.geo.sources.download import Downloads
 from pipeline.geo.sources.find import find_scenes, named_files
 from pipeline.geo.sources.scenefiles import SceneFiles
@@ -41,12 +44,16 @@ def run(
     stated = load(conf, FetchConf)
     for source in [*stated.train, *stated.map_scenes]:
         _require_inside(source, sources, conf)
-    with publish(train) as train_partial, publish(to_map) as map_partial:
+    with (
+        publish(train) as train_partial,
+        publish(to_map) as map_partial,
+        workbench(train) as bench,
+    ):
         fetched = Downloads(downloads)
         known: dict[int, list[pystac.Item]] = {}
         trained, mapped = [], []
         for place, source in enumerate(stated.train):
-            known[place] = _described(source, train, "train", fetched)
+            known[place] = _described(source, stated, _Way("train", train, bench), fetched)
             trained += known[place]
         for source in stated.map_scenes:
             if source in stated.train:
@@ -54,12 +61,13 @@ def run(
                 items = known[stated.train.index(source)]
                 mapped += [moved_item(item, train / item.id, to_map / item.id) for item in items]
             else:
-                mapped += _described(source, to_map, "map", fetched)
+                mapped += _described(source, stated, _Way("map", to_map, bench), fetched)
         _require_own_ids(trained, conf)
         _require_own_ids(mapped, conf)
         for items, folder, partial in ((trained, train, train_partial), (mapped, to_map, map_partial)):
             for item in items:
-                take_over(item, folder, downloads, partial / item.id)
+                for made_in in (downloads, bench):
+                    take_over(item, folder, made_in, partial / item.id)
         write_catalog(train_partial, trained, "train")
         write_catalog(map_partial, mapped, "map")
     if summary := fetched.summary():
@@ -67,16 +75,42 @@ def run(
     print(f"scenes to map: {', '.join(item.id for item in mapped)}")
 
 
-def _described(source: SourceConf, folder: Path, what: str, downloads: Downloads) -> list[pystac.Item]:
-    """The checked Items of the scenes of a source."""
-    return [_item(files, folder, what) for files in find_scenes(source, downloads)]
+@dataclass(frozen=True)
+class _Way:
+    """Where the Items of a list of scenes go."""
+
+    what: str
+    """The list, for people."""
+    folder: Path
+    """Of their catalog."""
+    bench: Path
+    """Where masks are made; `take_over` brings them into the catalog."""
 
 
-def _item(files: SceneFiles, folder: Path, what: str) -> pystac.Item:
-    item = scene_item(files, folder / files.id)
+def _described(
+    source: SourceConf, conf: FetchConf, way: _Way, downloads: Downloads
+) -> list[pystac.Item]:
+    """The checked Items of the scenes of a source, with their masks."""
+    masking = conf.masking(source)
+    return [_item(files, masking, way) for files in find_scenes(source, downloads)]
+
+
+def _item(files: SceneFiles, masking: Masking, way: _Way) -> pystac.Item:
+    folder = way.folder / files.id
+    item = scene_item(files, folder)
+    mask = way.bench / way.what / files.id / "mask.tif"
+    shares = mask_scene(item, files, masking, folder, mask)
     assets = ", ".join(item.assets)
-    print(f"{what}: {files.id}  {files.datetime:%Y-%m-%d}  {assets}  ({files.origin})", flush=True)
+    print(f"{way.what}: {files.id}  {files.datetime:%Y-%m-%d}  {assets}  ({files.origin})", flush=True)
+    if shares:
+        print(f"{way.what}: {files.id}  masked {_shown(shares)}", flush=True)
     return item
+
+
+def _shown(shares: Mapping[str, float]) -> str:
+    """What is masked, for people: all of it, then each class that there is."""
+    listed = ", ".join(f"{name} {share:.1%}" for name, share in shares.items() if share)
+    return f"{sum(shares.values()):.1%}" + (f": {listed}" if listed else "")
 
 
 def _require_own_ids(items: Sequence[pystac.Item], conf: Path) -> None:
