@@ -4,7 +4,8 @@ A store is a folder of three files:
 
 - `pixels.npy`: uint16 (N, C, P, P), harmonised DN (reflectance x 10000, 0 is nodata), memory-mapped;
 - `patches.parquet`: GeoParquet, one row a patch in the same order (columns: `PATCH_COLUMNS`);
-- `meta.json`: `StoreMeta`, the bands, geometry, classes and scenes that a model inherits.
+- `meta.json`: `StoreMeta`, the bands, geometry, classes and scenes that a model inherits;
+- of labelled images, `lists.parquet`: their parts in published splits, a column a list.
 
 A split is a folder with `parts.parquet` (one row a patch of the store, column `part`) and
 `split.json` (`Split`); the other files in it are for people.
@@ -31,6 +32,7 @@ from pipeline.files import sha256_of
 FORMAT = 2
 """Of stores and splits: raised when a field changes, or when the same scenes give other pixels."""
 PARTS = ("train", "validation", "test", "unused")
+LISTS = "lists.parquet"
 PATCH_COLUMNS = {
     "scene": "id of the scene",
     "epsg": "EPSG code of the scene's CRS",
@@ -40,7 +42,7 @@ PATCH_COLUMNS = {
     "purity": "share of the cell that its class covers",
     "valid": "share of the cell's band pixels that are valid",
     "on_grid": "whether the cell lies on the cell grid; others only ever train",
-    "polygon": "row of the label polygon that covers most of the cell",
+    "polygon": "row of the label polygon or point that gives most of the cell its class, -1 for none",
     "geometry": "outline of the cell in OGC:CRS84",
 }
 
@@ -52,20 +54,37 @@ class ClassInfo(Conf):
     title: str
     color: str
     description: str = ""
+    code: str | None = None
+    """What another nomenclature calls it."""
 
 
 class SceneInfo(Conf):
     """What a store and a model remember of a scene that they were made from."""
 
     id: str
-    epsg: int
+    epsg: int | None
+    """None for a collection of images in several CRSs."""
     datetime: str
-    """RFC 3339, UTC."""
+    """RFC 3339, UTC; a range `from/to` where nobody published more."""
     platform: str | None
     level: str | None
     baseline: str | None
     checksum: str
     """SHA-256 over the checksums of its assets and what says how their bytes are read."""
+
+
+class ImagesInfo(Conf):
+    """What a store remembers of a published collection of labelled images that it was made from."""
+
+    name: str
+    whole: bool
+    """Whether all that was published is in the store, each image of its own class."""
+    lists: list[str]
+    """The lists that say which images train, validate and test: columns of `lists.parquet`."""
+    published_lists: list[str]
+    """Those of them that are the published ones, byte by byte."""
+    lists_sha256: str | None
+    """Of `lists.parquet`, where there are lists."""
 
 
 class Geometry(Conf):
@@ -99,6 +118,8 @@ class StoreMeta(Conf):
     counts: dict[str, Any]
     """Patches per class, and what was left out and why."""
     patches_sha256: str
+    images: ImagesInfo | None = None
+    """Of a store of labelled images, which is made without scenes and labels."""
 
 
 class Statistics(Conf):
@@ -117,6 +138,10 @@ class Split(Conf):
     block_m: float
     folds: int | None
     fold: int | None
+    lists: str | None = None
+    """The published list that the parts are taken from, in place of blocks."""
+    shared_ground_m2: float = 0.0
+    """Ground that parts share, which only a list allows."""
     statistics: Statistics
     class_counts: list[int]
     """Training patches per class."""
@@ -176,6 +201,11 @@ class PatchStore:
         return _columns(
             self.folder / "patches.parquet", [c for c in PATCH_COLUMNS if c != "geometry"], "tile"
         )
+
+    def listed(self, name: str) -> npt.NDArray[Any]:
+        """The part of each patch in a list of a collection of images; `unused` where it is in none."""
+        parts = _columns(self.folder / LISTS, [name], "tile")[name]
+        return np.array(["unused" if part is None else str(part) for part in parts])
 
     @property
     def sha256(self) -> str:

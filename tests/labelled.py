@@ -11,10 +11,11 @@ import numpy as np
 import shapely
 
 from pipeline.config.classes import ClassesConf
-from pipeline.config.tile import LabelConf, TileConf
+from pipeline.config.labels import VectorLabelConf
+from pipeline.config.tile import TileConf
 from pipeline.geo.cutting import StripPatches
 from pipeline.geo.grid import SceneGrid
-from pipeline.geo.labels import Labels
+from pipeline.geo.polygons import PolygonLabels
 from pipeline.geo.positions import Positions, labelled_positions
 from pipeline.geo.scene import Scene
 from pipeline.store import SceneInfo
@@ -25,13 +26,13 @@ COLORS = ("#1b9e77", "#d95f02", "#7570b3", "#e7298a")
 
 def make_labels(
     path: Path, features: Sequence[tuple[Any, Any]], attribute: str = "kind", crs: Any = EPSG
-) -> LabelConf:
+) -> VectorLabelConf:
     """Write a file of (value, geometry) pairs, coordinates in `crs`, and describe it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     values = [value for value, _ in features]
     frame = gpd.GeoDataFrame({attribute: values}, geometry=[g for _, g in features], crs=crs)
     frame.to_file(path)
-    return LabelConf(path=str(path), attribute=attribute)
+    return VectorLabelConf(path=str(path), attribute=attribute)
 
 
 def make_classes(*names: str, **more: Any) -> ClassesConf:
@@ -62,14 +63,14 @@ def bare_scene(grid: SceneGrid, name: str = "s1") -> Scene:
 
 def positions_of(scene: Scene, **keys: int) -> Positions:
     """All positions of a scene; its west is class 0, its east class 1."""
-    conf = TileConf(labels=[LabelConf(path="", attribute="")], **({"stride_px": 4} | keys))
+    conf = TileConf(labels=[VectorLabelConf(path="", attribute="")], **({"stride_px": 4} | keys))
     half = scene.grid.width // 2
     rest = scene.grid.width - half
     shapes = [
         px_box(scene.grid, 0, 0, scene.grid.height, half),
         px_box(scene.grid, 0, half, scene.grid.height, rest),
     ]
-    labels = Labels(
+    labels = PolygonLabels(
         scene.grid,
         np.array(shapes, dtype=object),
         np.arange(2, dtype=np.int16),

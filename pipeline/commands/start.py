@@ -18,17 +18,19 @@ import shapely
 from ruamel.yaml import YAML
 
 from pipeline.config.classes import ClassesConf
+from pipeline.config.labels import VectorLabelConf
 from pipeline.config.reading import load, parse
 from pipeline.config.sources.folder import SceneConf
-from pipeline.config.tile import LabelConf, TileConf
+from pipeline.config.tile import TileConf
 from pipeline.errors import LabelError, RadiometryError, SceneError
 from pipeline.files import publish
 from pipeline.geo.catalog import scene_item, write_catalog
 from pipeline.geo.colors import distinct_colors
-from pipeline.geo.labels import Labels, read_labels
-from pipeline.geo.polygons import read_frame
+from pipeline.geo.grid import SceneGrid
+from pipeline.geo.labelsources import read_features
 from pipeline.geo.scene import Scene, open_catalog
 from pipeline.geo.sources.folder import band_files, scene_files
+from pipeline.geo.vectorfiles import read_frame
 
 _LARGEST = 254
 _TIME = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)")
@@ -62,7 +64,7 @@ def run(scene: Path, labels: Path, attribute: str, details: Details, root: Path 
 
     Args:
         scene: A folder of one file per band.
-        labels: A vector file with polygons.
+        labels: A vector file with polygons or points.
         attribute: The attribute that holds the class.
         details: What the files do not say.
         root: The folder of `conf/` and `data/`.
@@ -126,13 +128,17 @@ def _opened(conf: SceneConf) -> Scene:
 
 def _classes(source: dict[str, Any], scene: Scene, credit: str) -> dict[str, Any]:
     """`classes.yaml`: a class for each value that touches the scene, the others ignored."""
-    conf = parse(source, LabelConf, "lenscape start")
+    conf = parse(source, VectorLabelConf, "lenscape start")
     frame = read_frame(conf)
     values = _values(frame[conf.attribute], conf)
     whole = {"classes": _entries(values), "credit": credit}
-    all_classes = parse(whole, ClassesConf, conf.path)
-    labels = read_labels([conf], all_classes, scene.grid, "smallest", scene.id)
-    there = [i for i in range(len(values)) if (labels.classes == i).any()]
+    features = read_features(conf, parse(whole, ClassesConf, conf.path))
+    shapes, places = features.touching(scene.grid)
+    if not len(shapes):
+        what = f"the labels ({conf.path}) do not overlap the scene {scene.id}"
+        raise LabelError(f"{what}; give labels of its ground, or correct their CRS.")
+    labels = features.classes[places]
+    there = [i for i in range(len(values)) if (labels == i).any()]
     if len(there) < 2:
         raise LabelError(
             f"{conf.path}: on the scene, {conf.attribute!r} is {values[there[0]]!r} everywhere; a "
@@ -140,25 +146,24 @@ def _classes(source: dict[str, Any], scene: Scene, credit: str) -> dict[str, Any
         )
     entries = _entries([values[i] for i in there])
     ignored = [value for i, value in enumerate(values) if i not in there]
-    print(f"labels {conf.path}: {len(labels.shapes)} of {len(frame)} features touch the scene")
-    hectares = _hectares(labels)
+    print(f"labels {conf.path}: {len(shapes)} of {len(frame)} features touch the scene")
+    hectares = _hectares(shapes, scene.grid)
     for entry, i in zip(entries, there, strict=True):
-        mine = labels.classes == i
-        size = f"{mine.sum():>6} polygons {hectares[mine].sum():>10.1f} ha"
+        mine = labels == i
+        size = f"{mine.sum():>6} features {hectares[mine].sum():>10.1f} ha"
         print(f"  {entry['name']:<24} {size}  {entry['color']}")
     if ignored:
         print(f"  ignored, because not on the scene: {', '.join(map(str, ignored))}")
     return {"classes": entries, "ignore": ignored, "credit": credit}
 
 
-def _hectares(labels: Labels) -> npt.NDArray[np.float64]:
-    """The area of each polygon inside the scene."""
-    inside = shapely.intersection(labels.shapes, shapely.box(*labels.grid.bounds))
-    area: npt.NDArray[np.float64] = shapely.area(inside) / 1e4
-    return area
+def _hectares(shapes: npt.NDArray[np.object_], grid: SceneGrid) -> npt.NDArray[np.float64]:
+    """The area of each polygon inside the scene; 0 of a point."""
+    inside = shapely.intersection(shapes, shapely.box(*grid.bounds))
+    return shapely.area(inside) / 1e4  # type: ignore[no-any-return]
 
 
-def _values(column: Any, source: LabelConf) -> list[str | int]:
+def _values(column: Any, source: VectorLabelConf) -> list[str | int]:
     """The values of the attribute, sorted; whole numbers as integers."""
     values = [value.item() if hasattr(value, "item") else value for value in column.dropna().unique()]
     values = [int(v) if isinstance(v, float) and v.is_integer() else v for v in values]

@@ -20,11 +20,13 @@ class ClassConf(Conf):
     """Colour in the class map, `#rrggbb`."""
     description: str = ""
     values: list[str | int] | None = None
-    """The attribute values that mean this class; the machine name where absent."""
+    """The attribute values or raster codes that mean this class; the machine name where absent."""
+    code: str | int | None = None
+    """What another nomenclature calls this class, such as CORINE's `311`; maps carry it."""
 
     @property
     def label_values(self) -> list[str | int]:
-        """The attribute values that mean this class."""
+        """The attribute values or raster codes that mean this class."""
         return [self.name] if self.values is None else self.values
 
 
@@ -33,7 +35,7 @@ class ClassesConf(Conf):
 
     classes: Annotated[list[ClassConf], Field(min_length=2, max_length=254)]
     ignore: list[str | int] = []
-    """Attribute values that are passed over; any other unlisted value is an error."""
+    """Values and codes that are passed over; any other unlisted one is an error."""
     credit: str
     """The credit of the labels, written into every map made with them."""
 

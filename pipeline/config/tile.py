@@ -6,26 +6,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.config.record import Conf, Name, Positive, Share
-
-
-class LabelConf(Conf):
-    """One source of labels."""
-
-    path: str
-    """A vector file that geopandas reads, with polygons."""
-    attribute: str
-    """The attribute that holds the class value."""
-    layer: str | None = None
-    """The layer, where the file has several."""
-    scenes: list[Name] | None = None
-    """The ids of the scenes that these labels describe; all of them where absent."""
+from pipeline.config.labels import LabelSourceConf
+from pipeline.config.record import Conf, Positive, Share
 
 
 class TileConf(Conf):
     """`conf/tile.yaml`: how scenes and labels become patches."""
 
-    labels: Annotated[list[LabelConf], Field(min_length=1)]
+    labels: list[LabelSourceConf]
+    """Where the class of the ground comes from; the first that has one for a pixel wins. Empty for a
+    collection of labelled images, whose class is their own."""
     bands: Literal["all", "rgb", "10m"] | Annotated[list[str], Field(min_length=1)] = "all"
     """The bands of the store; `all` are those that every scene has."""
     patch_px: Positive = 16
@@ -39,7 +29,7 @@ class TileConf(Conf):
     min_valid: Share = 0.75
     """A cell is used, and later mapped, when at least this share of its band pixels is valid."""
     overlap: Literal["smallest", "unlabelled"] = "smallest"
-    """Pixels under polygons of several classes: the smallest polygon wins, or they stay unlabelled."""
+    """Pixels under polygons of several classes in one file: the smallest polygon wins, or none."""
     max_per_class: Positive | None = None
     """At most this many patches a class, drawn by ground position."""
     max_per_scene: Positive | None = None

@@ -1,153 +1,76 @@
-"""Label polygons -> one class, or none, per cell.
+"""What labels say of a scene: a class, or none, per pixel; from them a class, or none, per cell.
 
-A pixel of 10 m has the class of the polygon that holds its centre. Where polygons of several classes
-hold it, the smallest of them wins (a pond in a park; of equal ones the first in the file), or the
-pixel stays unlabelled, as the conf says. A cell has the class that covers the largest share of it,
-if that is at least `min_purity`; of equal shares, the class that stands first in the conf.
-Unlabelled ground is unknown, never background.
+Of several sources the first one that has a class for a pixel wins. A cell has the class that covers
+the largest share of it, if that is at least `min_purity`; of equal shares, the class that stands
+first in the conf. Unlabelled ground is unknown, never background.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
-from threading import Lock
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-import shapely
-from rasterio.features import rasterize
 
-from pipeline.config.classes import ClassesConf
-from pipeline.config.tile import LabelConf
-from pipeline.errors import LabelError
-from pipeline.geo.grid import SceneGrid, Window
-from pipeline.geo.polygons import Polygons, read_sources
+from pipeline.geo.grid import Window
 
 UNLABELLED = -1
-_RASTERIZING = Lock()
-"""rasterio silences a warning of its own while it paints, which threads cannot do side by side."""
+NO_NUMBERS = np.empty(0, dtype=np.int32)
+"""Of labels that are no features."""
+
+
+class Labels(Protocol):
+    """What one or several sources say of one scene; threads may ask side by side."""
+
+    @property
+    def numbers(self) -> npt.NDArray[np.int32]:
+        """Numbers of the features that may label its ground."""
+
+    @property
+    def centred(self) -> npt.NDArray[np.int32]:
+        """Those of them that label cells of the cell grid alone."""
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What there was to count on this scene, by what it is."""
+
+    def pixels(self, window: Window) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.int32]]:
+        """Class and feature number of each pixel of a window, both (H, W), -1 where there is none."""
 
 
 @dataclass(frozen=True)
-class Labels:
-    """The polygons that label one scene, in its CRS, the largest first: what is painted later wins."""
+class LayeredLabels:
+    """Labels on top of each other: the first that has a class for a pixel wins."""
 
-    grid: SceneGrid
-    shapes: npt.NDArray[np.object_]
-    """Polygons, by decreasing area."""
-    classes: npt.NDArray[np.int16]
-    """Class of each, 0-based."""
-    numbers: npt.NDArray[np.int32]
-    """Number of each over all sources, as `Polygons.numbers`."""
-    overlap: str = "smallest"
-    """Whether the smallest polygon wins, or pixels of several classes are `unlabelled`."""
+    layers: Sequence[Labels]
+    counts: dict[str, int] = field(default_factory=dict)
 
-    @cached_property
-    def _bounds(self) -> npt.NDArray[np.float64]:
-        return shapely.bounds(self.shapes).reshape(-1, 4).T  # type: ignore[no-any-return]
+    @property
+    def numbers(self) -> npt.NDArray[np.int32]:
+        """Numbers of the features of all layers."""
+        return np.concatenate([NO_NUMBERS, *(layer.numbers for layer in self.layers)])
+
+    @property
+    def centred(self) -> npt.NDArray[np.int32]:
+        """Those of them that label cells of the cell grid alone."""
+        return np.concatenate([NO_NUMBERS, *(layer.centred for layer in self.layers)])
 
     def pixels(self, window: Window) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.int32]]:
-        """Class and polygon number of each pixel of a window, both (H, W), -1 where there is none."""
-        here = _grid_of(window, self.grid)
-        left, bottom, right, top = here.bounds
-        west, south, east, north = self._bounds
-        near = np.flatnonzero((west < right) & (east > left) & (south < top) & (north > bottom))
-        # places from 1, because 0 is what is not painted
-        places = _painted(self.shapes[near], np.arange(1, len(near) + 1), here)
-        hit = places > 0
-        if self.overlap == "unlabelled":
-            hit &= ~self._disputed(near, here)
-        chosen = near[places[hit] - 1]
-        classes = np.full(hit.shape, UNLABELLED, dtype=np.int16)
-        numbers = np.full(hit.shape, UNLABELLED, dtype=np.int32)
-        classes[hit], numbers[hit] = self.classes[chosen], self.numbers[chosen]
+        """Class and feature number of each pixel of a window, both (H, W), -1 where there is none."""
+        if not self.layers:
+            shape = (window.height, window.width)
+            return np.full(shape, UNLABELLED, np.int16), np.full(shape, UNLABELLED, np.int32)
+        classes, numbers = self.layers[0].pixels(window)
+        for layer in self.layers[1:]:
+            free = classes == UNLABELLED
+            if not free.any():
+                break
+            below, below_numbers = layer.pixels(window)
+            np.copyto(classes, below, where=free)
+            np.copyto(numbers, below_numbers, where=free)
         return classes, numbers
-
-    def _disputed(self, near: npt.NDArray[np.intp], here: SceneGrid) -> npt.NDArray[np.bool_]:
-        """Whether each pixel lies under polygons of several classes."""
-        claims = np.zeros((here.height, here.width), dtype=np.uint8)
-        for label in np.unique(self.classes[near]):
-            of_class = self.shapes[near[self.classes[near] == label]]
-            ones = np.ones(len(of_class), dtype=np.int64)
-            claims += (_painted(of_class, ones, here) > 0).astype(np.uint8)
-        return claims > 1
-
-
-def _grid_of(window: Window, grid: SceneGrid) -> SceneGrid:
-    """The grid of a window of a scene, which may reach outside of it."""
-    return replace(
-        grid,
-        x0=grid.x0 + window.col * grid.pixel_m,
-        y0=grid.y0 - window.row * grid.pixel_m,
-        height=window.height,
-        width=window.width,
-    )
-
-
-def _painted(
-    shapes: npt.NDArray[np.object_], values: npt.NDArray[np.int64], here: SceneGrid
-) -> npt.NDArray[Any]:
-    """The values of polygons, from 1, at the pixels whose centres they hold, (H, W); the last wins."""
-    shape = (here.height, here.width)
-    if not len(shapes):
-        return np.zeros(shape, dtype=np.int32)
-    pairs = list(zip(shapes, values.tolist(), strict=True))
-    # half the bytes are painted in half the time
-    dtype = "uint16" if values.max() < 2**16 else "int32"
-    with _RASTERIZING:
-        painted: npt.NDArray[Any] = rasterize(pairs, shape, transform=here.transform, dtype=dtype)
-    return painted
-
-
-def labels_on(grid: SceneGrid, sources: Sequence[Polygons], overlap: str, scene: str) -> Labels:
-    """The labels of a scene.
-
-    Args:
-        grid: The scene's.
-        sources: All that describe it.
-        overlap: `smallest` or `unlabelled`.
-        scene: Its id, for the message.
-
-    Raises:
-        LabelError: when no polygon touches the scene.
-    """
-    found = [(source, *source.on(grid)) for source in sources]
-    shapes = np.concatenate([np.empty(0, dtype=object), *(shapes for _, shapes, _ in found)])
-    if not len(shapes):
-        raise LabelError(_elsewhere(grid, sources, scene))
-    classes = np.concatenate([source.classes[places] for source, _, places in found])
-    numbers = np.concatenate([source.numbers[places] for source, _, places in found])
-    # the last key sorts first: decreasing area; of equal areas the first in the file is painted last
-    order = np.lexsort((-np.arange(len(shapes)), -shapely.area(shapes)))
-    return Labels(grid, shapes[order], classes[order], numbers[order], overlap)
-
-
-def _elsewhere(grid: SceneGrid, sources: Sequence[Polygons], scene: str) -> str:
-    if not sources:
-        return (
-            f"no labels describe the scene {scene}; add its id to the `scenes` of its labels, or take "
-            "it out of the scenes to train on."
-        )
-    left, bottom, right, top = grid.bounds
-    paths = ", ".join(source.conf.path for source in sources)
-    return (
-        f"the labels ({paths}) do not overlap the scene {scene} (EPSG:{grid.epsg}, x {left:.0f} to "
-        f"{right:.0f}, y {bottom:.0f} to {top:.0f}); give labels of its ground, or correct their CRS."
-    )
-
-
-def read_labels(
-    confs: Sequence[LabelConf], classes: ClassesConf, grid: SceneGrid, overlap: str, scene: str = ""
-) -> Labels:
-    """The labels of one scene from their files, as `read_sources` and `labels_on` give them.
-
-    Raises:
-        LabelError: when the files cannot be used or no polygon touches the scene.
-    """
-    return labels_on(grid, read_sources(confs, classes), overlap, scene)
 
 
 def classify_cells(

@@ -42,7 +42,7 @@ class Positions:
     purity: npt.NDArray[np.float32]
     """Share of the cell that its class covers."""
     polygon: npt.NDArray[np.int32]
-    """Number of the polygon of this class that covers most of the cell."""
+    """Number of the label of this class that most of the cell has it from, -1 for a raster."""
     left_out: dict[str, int] = field(default_factory=dict)
     """Positions that are not among them, by reason."""
 
@@ -69,6 +69,21 @@ class Positions:
         return np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
 
     @property
+    def scene_ids(self) -> list[str]:
+        """Of the scene, as often as there are positions."""
+        return [self.scene.id] * len(self)
+
+    @property
+    def epsg(self) -> npt.NDArray[np.int32]:
+        """Of the scene, as often as there are positions."""
+        return np.full(len(self), self.scene.grid.epsg, dtype=np.int32)
+
+    @property
+    def cell_m(self) -> float:
+        """Side of a cell, m."""
+        return self.grid.cell_m
+
+    @property
     def on_grid(self) -> npt.NDArray[np.bool_]:
         """Whether each cell lies on the cell grid."""
         size = self.grid.cell_px
@@ -84,7 +99,8 @@ def labelled_positions(
     """The positions of a scene, at the stride of the conf, whose cell has a class.
 
     `left_out` counts the others: `edge` (the cell reaches past the scene), `unlabelled` (no pixel of it
-    has a class) and `impure` (no class covers `min_purity` of it).
+    has a class; those of points have one for cells of the cell grid alone) and `impure` (no class
+    covers `min_purity` of it).
     """
     grid = PatchGrid(scene.grid, conf.patch_px, conf.cell_px)
     rows, cols = grid.positions(conf.stride_px)
@@ -150,16 +166,28 @@ def _classified(cells: Positions, labels: Labels, classes: int) -> Positions:
     top, left = int(row[0]), int(col[0])
     window = Window(top, left, int(row[-1]) - top + size, int(col[-1]) - left + size)
     pixels, numbers = labels.pixels(window)
+    between = _off_grid(pixels, numbers, labels)
     view = partial(np.lib.stride_tricks.sliding_window_view, window_shape=(size, size))
     label, purity, polygon = cells.label.copy(), cells.purity.copy(), cells.polygon.copy()
     some = np.flatnonzero(_seen(pixels != UNLABELLED, row - top, col - left, size))
     for start in range(0, len(some), _AT_A_TIME):
         part = some[start : start + _AT_A_TIME]
         at = (row[part] - top, col[part] - left)
-        label[part], purity[part], polygon[part] = classify_cells(
-            view(pixels)[at], view(numbers)[at], classes
-        )
+        squares = view(pixels)[at]
+        if between is not pixels:
+            on_grid = cells.on_grid[part, None, None]
+            squares = np.where(on_grid, squares, view(between)[at])
+        label[part], purity[part], polygon[part] = classify_cells(squares, view(numbers)[at], classes)
     return replace(cells, label=label, purity=purity, polygon=polygon)
+
+
+def _off_grid(
+    pixels: npt.NDArray[np.int16], numbers: npt.NDArray[np.int32], labels: Labels
+) -> npt.NDArray[np.int16]:
+    """The classes of pixels, as cells between those of the cell grid see them."""
+    if not len(labels.centred):
+        return pixels
+    return np.where(np.isin(numbers, labels.centred), np.int16(UNLABELLED), pixels)
 
 
 def _seen(mask: npt.NDArray[np.bool_], row: Indices, col: Indices, size: int) -> npt.NDArray[np.bool_]:
@@ -197,7 +225,7 @@ def draw(scenes: Sequence[Positions], conf: TileConf) -> list[Positions]:
     if not scenes:
         return []
     count = sum(len(positions) for positions in scenes)
-    ranks = np.concatenate([_ranks(positions, conf.seed) for positions in scenes])
+    ranks = np.concatenate([ground_ranks(*p.centers, p.epsg, conf.seed) for p in scenes])
     labels = np.concatenate([positions.label for positions in scenes])
     turns = {name: turn for turn, name in enumerate(sorted(p.scene.id for p in scenes))}
     scene = np.repeat([turns[p.scene.id] for p in scenes], [len(p) for p in scenes])
@@ -215,10 +243,11 @@ def draw(scenes: Sequence[Positions], conf: TileConf) -> list[Positions]:
     ]
 
 
-def _ranks(positions: Positions, seed: int) -> npt.NDArray[np.uint64]:
-    x, y = positions.centers
-    rank = np.full(len(positions), seed % 2**64, dtype=np.uint64)
-    epsg = np.full(len(positions), positions.scene.grid.epsg)
+def ground_ranks(
+    x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], epsg: npt.NDArray[Any], seed: int
+) -> npt.NDArray[np.uint64]:
+    """Where places (x, y), m in the CRS of each, stand in the draw of a seed: a hash of the ground."""
+    rank = np.full(len(x), seed % 2**64, dtype=np.uint64)
     # half metres as whole numbers, free of the noise of floats
     for values in (epsg, np.rint(2 * x), np.rint(2 * y)):
         rank = _mixed(rank ^ values.astype(np.int64).astype(np.uint64))

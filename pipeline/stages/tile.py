@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from pipeline.config.classes import ClassesConf
-from pipeline.config.compute import load_compute
+from pipeline.config.classes import ClassConf, ClassesConf
+from pipeline.config.compute import ComputeConf, load_compute
+from pipeline.config.labels import LabelSourceConf
 from pipeline.config.reading import load
-from pipeline.config.tile import LabelConf, TileConf
+from pipeline.config.tile import TileConf
 from pipeline.errors import ConfigError, LabelError, SceneError
 from pipeline.files import publish, require_space, sha256_of, unwatched, write_json
 from pipeline.geo.bands import BANDS, select
 from pipeline.geo.cutting import read_patches
-from pipeline.geo.labels import labels_on
+from pipeline.geo.grid import PatchGrid
+from pipeline.geo.images import holds_images
+from pipeline.geo.imagestore import ImageInputs, table, write_store
+from pipeline.geo.labelsources import read_sources
+from pipeline.geo.labeltally import LabelTally
 from pipeline.geo.patches import PatchWriter, store_bytes
-from pipeline.geo.polygons import PolygonCounts, Polygons, read_sources
 from pipeline.geo.positions import Positions, draw, labelled_positions
 from pipeline.geo.scene import Scene, open_catalog
 from pipeline.scale import worker_count
@@ -37,7 +41,7 @@ class _Inputs:
     classes: ClassesConf
     scenes: list[Scene]
     bands: tuple[str, ...]
-    polygons: list[Polygons]
+    labels: LabelTally
 
 
 def run(
@@ -63,6 +67,9 @@ def run(
             that was there before stays as it was.
     """
     machine = load_compute(compute)
+    if holds_images(scenes):
+        _tile_images(conf, classes, scenes, out, machine)
+        return
     inputs = _inputs(conf, classes, scenes, sources)
     chosen = draw(_positions(inputs, worker_count(machine)), inputs.tile)
     left_out = _summed(positions.left_out for positions in chosen)
@@ -88,16 +95,26 @@ def run(
     _report(counts, inputs, out)
 
 
+def _tile_images(
+    conf: Path, classes: Path, folder: Path, out: Path, machine: ComputeConf
+) -> None:
+    tile, meanings = load(conf, TileConf), load(classes, ClassesConf)
+    inputs = ImageInputs.read((conf, tile), (classes, meanings), folder)
+    counts = write_store(inputs, [_info(c) for c in meanings.classes], out, machine)
+    print(f"{table(counts)}\n{inputs}: {out}")
+
+
 def _inputs(conf: Path, classes: Path, scenes: Path, sources: Sequence[Path]) -> _Inputs:
     tile, meanings = load(conf, TileConf), load(classes, ClassesConf)
+    if not tile.labels:
+        raise ConfigError(f"{conf}: key 'labels' is empty; say where the classes come from.")
     _require_inside(tile.labels, sources, conf)
     opened = open_catalog(scenes)
     bands = _bands(tile, opened, conf)
     _require_one_level(opened)
     _require_known_scenes(tile.labels, opened, conf)
-    return _Inputs(
-        conf, tile, meanings, opened, bands, read_sources(tile.labels, meanings, str(classes))
-    )
+    labels = LabelTally(read_sources(tile.labels, meanings, str(classes), tile.overlap))
+    return _Inputs(conf, tile, meanings, opened, bands, labels)
 
 
 def _bands(tile: TileConf, scenes: list[Scene], conf: Path) -> tuple[str, ...]:
@@ -115,11 +132,11 @@ def _bands(tile: TileConf, scenes: list[Scene], conf: Path) -> tuple[str, ...]:
     return select(tile.bands, common, f"{conf}: key 'bands'")
 
 
-def _require_inside(labels: Sequence[LabelConf], sources: Sequence[Path], conf: Path) -> None:
+def _require_inside(labels: Sequence[LabelSourceConf], sources: Sequence[Path], conf: Path) -> None:
     for place, label in enumerate(labels):
-        path = Path(label.path)
+        path, key = Path(label.file), f"labels[{place}].{label.KEY}"
         if reason := unwatched(path if path.is_dir() else path.parent, sources):
-            raise LabelError(f"{conf}: key 'labels[{place}].path' is {label.path!r}, which {reason}.")
+            raise LabelError(f"{conf}: key '{key}' is {label.file!r}, which {reason}.")
 
 
 def _require_one_level(scenes: list[Scene]) -> None:
@@ -132,7 +149,7 @@ def _require_one_level(scenes: list[Scene]) -> None:
         )
 
 
-def _require_known_scenes(labels: Sequence[LabelConf], scenes: list[Scene], conf: Path) -> None:
+def _require_known_scenes(labels: Sequence[LabelSourceConf], scenes: list[Scene], conf: Path) -> None:
     known = [scene.id for scene in scenes]
     for place, label in enumerate(labels):
         if unknown := [name for name in label.scenes or [] if name not in known]:
@@ -143,13 +160,15 @@ def _require_known_scenes(labels: Sequence[LabelConf], scenes: list[Scene], conf
 
 
 def _positions(inputs: _Inputs, workers: int) -> list[Positions]:
-    """The positions of each scene whose cell has a class."""
+    """The positions whose cell has a class, of each scene that has labels."""
     tile, positions = inputs.tile, []
     for scene in tqdm(inputs.scenes, desc="labels", unit="scene", file=sys.stderr, disable=None):
-        mine = [p for p in inputs.polygons if p.conf.scenes is None or scene.id in p.conf.scenes]
-        labels = labels_on(scene.grid, mine, tile.overlap, scene.id)
-        count = len(inputs.classes.classes)
-        positions.append(labelled_positions(scene, labels, tile, count, workers))
+        cells = PatchGrid(scene.grid, tile.patch_px, tile.cell_px)
+        if (labels := inputs.labels.labels_on(cells, scene.info)) is not None:
+            count = len(inputs.classes.classes)
+            positions.append(labelled_positions(scene, labels, tile, count, workers))
+    if not positions:
+        raise LabelError(next(iter(inputs.labels.missing.values())))
     return positions
 
 
@@ -175,13 +194,12 @@ def _require_some(count: int, left_out: dict[str, int], inputs: _Inputs) -> None
 def _counts(writer: PatchWriter, left_out: dict[str, int], inputs: _Inputs) -> dict[str, Any]:
     """Patches per class and what was left out; together they are all positions."""
     names = [c.name for c in inputs.classes.classes]
-    found = sum((polygons.counts for polygons in inputs.polygons), PolygonCounts())
     return {
         "kept": dict(zip(names, writer.kept.tolist(), strict=True)),
         "kept_on_grid": dict(zip(names, writer.kept_on_grid.tolist(), strict=True)),
         "left_out": left_out,
         "positions": int(writer.kept.sum()) + sum(left_out.values()),
-        "labels": asdict(found),
+        "labels": inputs.labels.counts,
     }
 
 
@@ -192,14 +210,22 @@ def _meta(folder: Path, inputs: _Inputs, counts: dict[str, Any]) -> StoreMeta:
         geometry=Geometry(patch_px=tile.patch_px, cell_px=tile.cell_px, min_valid=tile.min_valid),
         stride_px=tile.stride_px,
         min_purity=tile.min_purity,
-        classes=[
-            ClassInfo(name=c.name, title=c.title or c.name, color=c.color, description=c.description)
-            for c in inputs.classes.classes
-        ],
-        scenes=[scene.info for scene in inputs.scenes],
-        credit=inputs.classes.credit,
+        classes=[_info(conf) for conf in inputs.classes.classes],
+        scenes=[scene.info for scene in inputs.scenes if scene.id not in inputs.labels.missing],
+        credit="; ".join([inputs.classes.credit, *inputs.labels.credits]),
         counts=counts,
         patches_sha256=sha256_of(folder / "patches.parquet"),
+    )
+
+
+def _info(conf: ClassConf) -> ClassInfo:
+    """A class as the store carries it."""
+    return ClassInfo(
+        name=conf.name,
+        title=conf.title or conf.name,
+        color=conf.color,
+        description=conf.description,
+        code=None if conf.code is None else str(conf.code),
     )
 
 
@@ -210,10 +236,16 @@ def _report(counts: dict[str, Any], inputs: _Inputs, out: Path) -> None:
     for name, count in kept.items():
         print(f"{name:<{width}}{count:>10}{on_grid[name]:>14}")
     print(f"{'all':<{width}}{sum(kept.values()):>10}{sum(on_grid.values()):>14}")
-    for what in ("left_out", "labels"):
-        listed = ", ".join(f"{n} {reason}" for reason, n in counts[what].items())
-        of = f" of {counts['positions']} positions" if what == "left_out" else ""
-        print(f"{what.replace('_', ' ')}{of}: {listed}".replace("drawn_out", "drawn out"))
-    print(f"{len(inputs.scenes)} scene(s), bands {', '.join(inputs.bands)}: {out}")
+    print(f"left out of {counts['positions']} positions: {_listed(counts['left_out'])}")
+    for found in counts["labels"]:
+        print(f"labels {found['file']}: {_listed(found)}")
+    labelled = len(inputs.scenes) - len(inputs.labels.missing)
+    print(f"{labelled} scene(s), bands {', '.join(inputs.bands)}: {out}")
+    for reason in inputs.labels.missing.values():
+        print(f"warning: {reason}", file=sys.stderr)
     for name in [name for name, count in kept.items() if not count]:
         print(f"warning: no cell has the class {name!r}; label some of it or drop it.", file=sys.stderr)
+
+
+def _listed(counts: dict[str, Any]) -> str:
+    return ", ".join(f"{n} {what}" for what, n in counts.items() if what != "file").replace("_", " ")

@@ -1,138 +1,57 @@
-"""Polygons to pixels and cells, against slow and plain references."""
+"""Labels on top of each other, and pixels to cells, against slow and plain references."""
 
-from pathlib import Path
+from dataclasses import dataclass, field
 
 import numpy as np
-import pytest
-import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from pipeline.errors import LabelError
-from pipeline.geo.grid import SceneGrid, Window
-from pipeline.geo.labels import (
-    UNLABELLED,
-    Labels,
-    _painted,
-    classify_cells,
-    labels_on,
-    read_labels,
-)
-from tests.labelled import EPSG, make_classes, make_labels, px_box
+from pipeline.geo.grid import Window
+from pipeline.geo.labels import NO_NUMBERS, UNLABELLED, LayeredLabels, classify_cells
 
-GRID = SceneGrid(EPSG, 300_030.0, 5_800_050.0, 40, 30)
-CLASSES = make_classes("wood", "lake", "farm")
-
-type Rect = tuple[int, int, int, int]
+WINDOW = Window(3, 4, 2, 3)
 
 
-def labels_of(rects: list[tuple[int, Rect]], overlap: str = "smallest") -> Labels:
-    """Rectangles in whole pixels (row, col, height, width) with classes, in the order of a file."""
-    shapes = np.array([px_box(GRID, *rect) for _, rect in rects], dtype=object)
-    order = np.lexsort((-np.arange(len(rects)), -shapely.area(shapes)))
-    classes = np.array([label for label, _ in rects], dtype=np.int16)
-    return Labels(GRID, shapes[order], classes[order], order.astype(np.int32), overlap)
+@dataclass(frozen=True)
+class Plane:
+    """Labels that are an array of pixels."""
+
+    classes: list[list[int]]
+    first: int
+    centred: np.ndarray = field(default_factory=lambda: NO_NUMBERS)
+    counts: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def numbers(self) -> np.ndarray:
+        return np.array([self.first], dtype=np.int32)
+
+    def pixels(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
+        assert window == WINDOW
+        classes = np.array(self.classes, dtype=np.int16)
+        return classes, np.where(classes < 0, -1, self.first).astype(np.int32)
 
 
-def painted_by_hand(rects: list[tuple[int, Rect]], overlap: str) -> tuple[np.ndarray, np.ndarray]:
-    """Class and number of each pixel of the scene: each pixel asks all rectangles."""
-    classes = np.full((GRID.height, GRID.width), UNLABELLED)
-    numbers = classes.copy()
-    for row, col in np.ndindex(classes.shape):
-        holding = [
-            (height * width, number, label)
-            for number, (label, (top, left, height, width)) in enumerate(rects)
-            if top <= row < top + height and left <= col < left + width
-        ]
-        if holding and (overlap == "smallest" or len({label for *_, label in holding}) == 1):
-            _, numbers[row, col], classes[row, col] = min(holding)
-    return classes, numbers
+def test_the_first_layer_with_a_class_wins() -> None:
+    layers = [
+        Plane([[0, -1, -1], [-1, -1, -1]], 10),
+        Plane([[1, 1, -1], [-1, 1, -1]], 20, centred=np.array([20], dtype=np.int32)),
+        Plane([[2, 2, 2], [2, 2, -1]], 30),
+    ]
+    labels = LayeredLabels(layers)
+    classes, numbers = labels.pixels(WINDOW)
+    assert classes.tolist() == [[0, 1, 2], [2, 1, -1]]
+    assert numbers.tolist() == [[10, 20, 30], [30, 20, -1]]
+    assert (labels.numbers.tolist(), labels.centred.tolist()) == ([10, 20, 30], [20])
+    other = LayeredLabels(layers[::-1]).pixels(WINDOW)[0]
+    assert other.tolist() == [[2, 2, 2], [2, 2, -1]]
 
 
-rectangles = st.lists(
-    st.tuples(
-        st.integers(0, 2),
-        st.tuples(st.integers(-5, 39), st.integers(-5, 29), st.integers(1, 25), st.integers(1, 25)),
-    ),
-    min_size=1,
-    max_size=8,
-)
-
-
-@settings(max_examples=60, deadline=None, derandomize=True)
-@given(
-    rectangles,
-    st.sampled_from(["smallest", "unlabelled"]),
-    st.tuples(st.integers(-3, 30), st.integers(-3, 20), st.integers(1, 15), st.integers(1, 15)),
-)
-def test_any_window_is_painted_as_pixel_by_pixel(
-    rects: list[tuple[int, Rect]], overlap: str, window: Rect
-) -> None:
-    """The smallest wins, of equal ones the first; or pixels of several classes have none."""
-    classes, numbers = labels_of(rects, overlap).pixels(Window(*window))
-    row, col, height, width = window
-    inside_rows, inside_cols = slice(max(row, 0), row + height), slice(max(col, 0), col + width)
-    expected_classes, expected_numbers = painted_by_hand(rects, overlap)
-    mine = (slice(max(-row, 0), GRID.height - row), slice(max(-col, 0), GRID.width - col))
-    np.testing.assert_array_equal(classes[mine], expected_classes[inside_rows, inside_cols])
-    np.testing.assert_array_equal(numbers[mine], expected_numbers[inside_rows, inside_cols])
-
-
-@pytest.mark.parametrize(("edge", "labelled"), [(3.4, 3), (3.6, 4)])
-def test_a_pixel_belongs_to_what_holds_its_centre(edge: float, labelled: int) -> None:
-    shapes = np.array([px_box(GRID, 0, 0, 2, edge)], dtype=object)
-    labels = Labels(GRID, shapes, np.zeros(1, dtype=np.int16), np.zeros(1, dtype=np.int32))
-    classes, _ = labels.pixels(GRID.window)
-    assert (classes[0] >= 0).sum() == labelled
-    assert (classes >= 0).sum() == 2 * labelled
-
-
-def test_a_hole_in_a_polygon_is_unlabelled() -> None:
-    ring = px_box(GRID, 0, 0, 9, 9) - px_box(GRID, 3, 3, 3, 3)
-    shapes = np.array([ring], dtype=object)
-    labels = Labels(GRID, shapes, np.zeros(1, dtype=np.int16), np.zeros(1, dtype=np.int32))
-    classes, _ = labels.pixels(Window(0, 0, 9, 9))
-    assert (classes < 0).sum() == 9
-    assert (classes[3:6, 3:6] < 0).all()
-
-
-def test_labels_from_files_in_their_order(tmp_path: Path) -> None:
-    """Two squares of one size from two files: the first wins; a smaller one wins wherever it is."""
-    small, square = px_box(GRID, 2, 2, 2, 2), px_box(GRID, 0, 0, 8, 8)
-    first = make_labels(tmp_path / "a.gpkg", [("farm", small), ("wood", square)])
-    second = make_labels(tmp_path / "b.gpkg", [("lake", square)])
-    classes, numbers = read_labels([first, second], CLASSES, GRID, "smallest").pixels(GRID.window)
-    assert np.unique(classes[:8, :8]).tolist() == [0, 2]
-    assert (numbers[2:4, 2:4] == 0).all()
-    assert (numbers[:2, :8] == 1).all()
-    classes, _ = read_labels([second, first], CLASSES, GRID, "smallest").pixels(GRID.window)
-    assert np.unique(classes[:8, :8]).tolist() == [1, 2]
-
-
-def test_a_bow_tie_is_painted_as_its_two_wings(tmp_path: Path) -> None:
-    """Without mending, where its edges cross would be decided by the winding."""
-    x, y = GRID.x0, GRID.y0
-    tie = shapely.Polygon([(x, y), (x + 200, y - 200), (x + 200, y), (x, y - 200)])
-    classes, _ = read_labels(
-        [make_labels(tmp_path / "a.gpkg", [("wood", tie)])], CLASSES, GRID, "smallest"
-    ).pixels(Window(0, 0, 20, 20))
-    assert (classes[10, [0, 19]] == 0).all()
-    assert (classes[[0, 19], 10] == UNLABELLED).all()
-
-
-def test_labels_elsewhere_are_refused_with_both_places(tmp_path: Path) -> None:
-    away = px_box(GRID, 100, 100, 5, 5)
-    conf = make_labels(tmp_path / "a.gpkg", [("wood", away)])
-    with pytest.raises(LabelError) as error:
-        read_labels([conf], CLASSES, GRID, "smallest", "s.1")
-    for part in ("a.gpkg", "do not overlap the scene s.1", "EPSG:32633", "300030 to 300330"):
-        assert part in str(error.value)
-
-
-def test_a_scene_that_no_labels_describe() -> None:
-    with pytest.raises(LabelError, match=r"no labels describe the scene s\.1; add its id"):
-        labels_on(GRID, [], "smallest", "s.1")
+def test_no_layers_have_no_class() -> None:
+    classes, numbers = LayeredLabels([]).pixels(WINDOW)
+    assert (classes == UNLABELLED).all()
+    assert (numbers == UNLABELLED).all()
+    assert classes.shape == numbers.shape == (2, 3)
 
 
 def classified_by_hand(classes: np.ndarray, numbers: np.ndarray) -> tuple[int, float, int]:
@@ -164,9 +83,3 @@ def test_of_equal_shares_the_class_that_stands_first() -> None:
     classes = np.array([[[2, 2], [1, 1]]], dtype=np.int16)
     label, purity, _ = classify_cells(classes, np.zeros((1, 2, 2), dtype=np.int32), 3)
     assert (label.tolist(), purity.tolist()) == ([1], [0.5])
-
-
-def test_polygons_beyond_two_bytes_are_painted() -> None:
-    boxes = np.array([shapely.box(*GRID.bounds)], dtype=object)
-    for number in (65_535, 65_536, 70_000):
-        assert (_painted(boxes, np.array([number]), GRID) == number).all()

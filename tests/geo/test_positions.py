@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.config.tile import LabelConf, TileConf
+from pipeline.config.labels import VectorLabelConf
+from pipeline.config.tile import TileConf
 from pipeline.geo import positions as module
 from pipeline.geo.grid import SceneGrid
-from pipeline.geo.labels import Labels
+from pipeline.geo.polygons import PolygonLabels
 from pipeline.geo.positions import Positions, draw, labelled_positions, runs, square_sums
 from tests.labelled import EPSG, bare_scene, px_box
 
@@ -17,12 +18,12 @@ GRID = SceneGrid(EPSG, 300_030.0, 5_800_050.0, 75, 61)
 
 
 def conf(**keys: object) -> TileConf:
-    return TileConf(labels=[LabelConf(path="", attribute="")], **({"stride_px": 4} | keys))
+    return TileConf(labels=[VectorLabelConf(path="", attribute="")], **({"stride_px": 4} | keys))
 
 
-def labels_of(grid: SceneGrid, *rects: tuple[int, float, float, float, float]) -> Labels:
+def labels_of(grid: SceneGrid, *rects: tuple[int, float, float, float, float]) -> PolygonLabels:
     """Rectangles (class, row, col, height, width) in pixels, the largest first."""
-    return Labels(
+    return PolygonLabels(
         grid,
         np.array([px_box(grid, *rect[1:]) for rect in rects], dtype=object),
         np.array([rect[0] for rect in rects], dtype=np.int16),

@@ -1,0 +1,98 @@
+"""Sources of labels in `conf/tile.yaml`: what they all say, and one record per form of entry."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BeforeValidator, Discriminator, Tag, model_validator
+
+from pipeline.config.record import Conf, Name, Positive
+
+
+def _day(value: Any) -> Any:
+    """A day from its text."""
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return value
+    try:
+        return date.fromisoformat(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{value!r} is no day; write it as '2021-05-06'") from None
+
+
+Day = Annotated[date, BeforeValidator(_day)]
+
+
+class LabelConf(Conf):
+    """What every source of labels may say, whatever its form."""
+
+    KEY: ClassVar[str]
+    """The key that names its file."""
+
+    scenes: list[Name] | None = None
+    """The ids of the scenes that these labels describe; all of them where absent."""
+    valid_from: Day | None = None
+    """The first day (UTC) of which they are true; scenes acquired before it are passed over."""
+    valid_to: Day | None = None
+    """The last day of which they are true."""
+    credit: str | None = None
+    """Whom to thank for them, beside the credit in `classes.yaml`."""
+
+    @model_validator(mode="after")
+    def _days_are_in_order(self) -> LabelConf:
+        if (self.valid_from or date.min) > (self.valid_to or date.max):
+            raise ValueError(f"valid_to {self.valid_to} lies before valid_from {self.valid_from}")
+        return self
+
+    @property
+    def file(self) -> str:
+        """The path of its file."""
+        return str(getattr(self, self.KEY))
+
+    def names(self, scene: str) -> bool:
+        """Whether a scene is among those that it names, or it names none and means all."""
+        return self.scenes is None or scene in self.scenes
+
+    def holds(self, day: date) -> bool:
+        """Whether a day is among those of which it is true."""
+        return (self.valid_from or date.min) <= day <= (self.valid_to or date.max)
+
+
+class VectorLabelConf(LabelConf):
+    """Polygons or points with an attribute."""
+
+    KEY = "path"
+
+    path: str
+    """A vector file that geopandas reads."""
+    attribute: str
+    """The attribute that holds the class value."""
+    layer: str | None = None
+    """The layer, where the file has several."""
+
+
+class RasterLabelConf(LabelConf):
+    """A raster of codes, such as a land-cover map."""
+
+    KEY = "raster"
+
+    raster: str
+    """A raster file of whole numbers, in any CRS."""
+    layer: Positive | None = None
+    """The layer that holds the codes, from 1, where the file has several."""
+
+
+def _form(raw: Any) -> str:
+    """The name of the record that an entry is meant to be."""
+    if isinstance(raw, Conf):
+        return type(raw).__name__
+    is_raster = isinstance(raw, dict) and RasterLabelConf.KEY in raw
+    return "RasterLabelConf" if is_raster else "VectorLabelConf"
+
+
+LabelSourceConf = Annotated[
+    Annotated[VectorLabelConf, Tag("VectorLabelConf")]
+    | Annotated[RasterLabelConf, Tag("RasterLabelConf")],
+    Discriminator(_form),
+]
+"""One entry of `labels`."""
