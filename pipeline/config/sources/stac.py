@@ -6,12 +6,13 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.config.record import Conf, Positive
+from pipeline.config.record import Positive
+from pipeline.config.sources.masking import MaskingConf
 
 Degrees = Annotated[list[float], Field(min_length=4, max_length=4)]
 
 
-class StacConf(Conf):
+class StacConf(MaskingConf):
     """A search for scenes and what becomes of their pixels."""
 
     id: ClassVar[None] = None

@@ -16,7 +16,12 @@ from pipeline.geo.bands import BANDS
 from pipeline.geo.raster import Layer
 from pipeline.geo.remote import look_up
 from pipeline.geo.sources.download import Downloads
-from pipeline.geo.sources.scenefiles import BandSource, MaskSource, SceneFiles
+from pipeline.geo.sources.scenefiles import (
+    SCENE_CLASSIFICATION,
+    BandSource,
+    RasterMask,
+    SceneFiles,
+)
 from pipeline.geo.sources.stacnames import (
     band_assets,
     classification,
@@ -26,8 +31,6 @@ from pipeline.geo.sources.stacnames import (
 )
 from pipeline.geo.sources.stacsearch import Item, area_of, described, moment_of, search
 
-_CLOUDED = (0, 1, 3, 8, 9, 10)
-"""Of a scene classification: no data, saturated, cloud shadow, medium and high cloud, cirrus."""
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}"
 
 
@@ -66,11 +69,11 @@ def _files(item: Item, conf: StacConf, area: Area) -> SceneFiles:
         conf.stac,
         moment_of(item),
         bands,
-        None if classes is None else MaskSource(_layer(item, classes), _CLOUDED),
         platform=None if platform is None else str(platform).lower(),
         level=level(item),
         baseline=processing_baseline(item),
         area=area,
+        masks=() if classes is None else (RasterMask(_layer(item, classes), SCENE_CLASSIFICATION),),
     )
 
 
@@ -83,10 +86,12 @@ def _kept(files: SceneFiles, conf: StacConf, area: Area, downloads: Downloads) -
         return Layer(str(downloads.band(layer.href, area, f"{files.id}/{name}")))
 
     bands = {name: replace(band, layer=local(band.layer, name)) for name, band in files.bands.items()}
-    mask = files.mask
-    if mask is not None:
-        mask = replace(mask, layer=local(mask.layer, "SCL"))
-    return replace(files, bands=bands, mask=mask)
+    masks = tuple(
+        replace(mask, layer=local(mask.layer, "SCL"))
+        for mask in files.masks
+        if isinstance(mask, RasterMask)
+    )
+    return replace(files, bands=bands, masks=masks)
 
 
 def _radiometry(item: Item, asset: Mapping[str, Any], conf: StacConf) -> tuple[float, float]:

@@ -61,6 +61,7 @@ class Place:
             "datetime": "2015-01-01/2026-01-01",
             "cloud_cover": 90.0,
             "bands": BANDS,
+            "mask_grow_m": 0,
         }
         return {key: value for key, value in (stated | keys).items() if value is not None}
 
