@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from pipeline.config.record import Conf
+from pipeline.config.sources.eurosat import EurosatConf
 from pipeline.config.sources.folder import SceneConf
 from pipeline.config.sources.masking import USUAL, MaskClass, Masking, MaskingConf, Metres
 from pipeline.config.sources.safe import SafeConf
@@ -22,10 +23,11 @@ def _form(raw: Any) -> str:
     return next((name for key, name in _BY_KEY.items() if key in keys), "SceneConf")
 
 
-_BY_KEY = {"safe": "SafeConf", "stac": "StacConf", "stack": "StackConf"}
+_BY_KEY = {"eurosat": "EurosatConf", "safe": "SafeConf", "stac": "StacConf", "stack": "StackConf"}
 """The name of a record by the key that every entry of its form has; any other is a `SceneConf`."""
 SourceConf = Annotated[
     Annotated[SceneConf, Tag("SceneConf")]
+    | Annotated[EurosatConf, Tag("EurosatConf")]
     | Annotated[SafeConf, Tag("SafeConf")]
     | Annotated[StacConf, Tag("StacConf")]
     | Annotated[StackConf, Tag("StackConf")],
@@ -53,6 +55,22 @@ class FetchConf(Conf):
             if twice := sorted({i for i in ids if ids.count(i) > 1}):
                 raise ValueError(f"scene id {twice[0]!r} stands twice; give each scene its own id")
         return self
+
+    @model_validator(mode="after")
+    def _images_are_alone(self) -> FetchConf:
+        if any(isinstance(source, EurosatConf) for source in self.map_scenes):
+            raise ValueError(
+                "EuroSAT is a collection of images with a class each, none of them a scene to map; "
+                "write `map: []`, or list scenes under `map`"
+            )
+        if self.images is not None and len(self.train) > 1:
+            raise ValueError("EuroSAT stands beside other entries of `train`; train on it alone")
+        return self
+
+    @property
+    def images(self) -> EurosatConf | None:
+        """The collection of images to train on, where there is one in place of scenes."""
+        return next((source for source in self.train if isinstance(source, EurosatConf)), None)
 
     def masking(self, source: SourceConf) -> Masking:
         """What becomes of the masks that the scenes of a source bring along."""

@@ -1,4 +1,4 @@
-"""`conf/predict.yaml`: which model maps."""
+"""`conf/predict.yaml`: which model maps, and what is made of the maps."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.config.record import Conf
+from pipeline.config.record import Conf, Positive
 
 
 class RegisteredModelConf(Conf):
@@ -17,10 +17,21 @@ class RegisteredModelConf(Conf):
     weights_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
+class MosaicConf(Conf):
+    """Maps of several scenes, put together."""
+
+    min_scenes: Positive = 2
+    """A UTM zone has a mosaic where at least so many of its scenes are mapped."""
+    crs: Annotated[str, Field(pattern=r"^EPSG:\d{4,6}$")] | None = "EPSG:3857"
+    """CRS of the virtual raster over all zones; none is written where it is null."""
+
+
 class PredictConf(Conf):
-    """`conf/predict.yaml`: which model maps."""
+    """`conf/predict.yaml`: which model maps, and what is made of the maps."""
 
     model: Literal["trained"] | RegisteredModelConf = "trained"
     """The model that `train` has just made, or a registered one."""
     probabilities: bool = False
     """Whether to write the probabilities of all classes too, a band each."""
+    mosaic: Literal["none"] | MosaicConf = MosaicConf()
+    """Maps of several scenes, put together."""

@@ -16,6 +16,7 @@ PATTERNS = {
     r"^\d\d\.\d\d$": "four digits as '05.09'",
     r"^models:/[^/@]+/\d+$": "'models:/<name>/<version>' (`lenscape pin` turns an alias into it)",
     r"^[0-9a-f]{64}$": "64 hexadecimal digits",
+    r"^EPSG:\d{4,6}$": "a code as 'EPSG:3857'",
     r"^https?://": "an address that begins with http:// or https://",
 }
 Positive = Annotated[int, Field(gt=0)]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from pipeline.config.record import Conf
+from pipeline.config.record import Conf, Name
 
 
 class SplitConf(Conf):
@@ -24,9 +24,14 @@ class SplitConf(Conf):
     """Number of folds; none for the three parts above."""
     fold: Annotated[int, Field(ge=0)] | None = None
     """The fold that tests, from 0."""
+    lists: Name | None = None
+    """Parts as published with a collection of images, in place of blocks: `official` and `spatial` for
+    EuroSAT, or the beginning of the names of three files beside it (`<lists>-train.txt`, ...)."""
 
     @model_validator(mode="after")
     def _parts_fit(self) -> SplitConf:
+        if self.lists is not None and self.folds is not None:
+            raise ValueError("lists and folds exclude each other; leave one of them out")
         if (self.folds is None) != (self.fold is None):
             raise ValueError("folds and fold go together; state both or neither")
         if self.folds is not None and self.fold is not None and self.fold >= self.folds:

@@ -39,8 +39,9 @@ def audit(patches: Patches, parting: Parting, patch_m: float, classes: Sequence[
     rows = {part: np.flatnonzero(parting.part == part) for part in PARTS}
     pairs = list(combinations(PARTS[:3], 2))
     label = patches["label"]
+    origin = {"seed": parting.seed} if parting.lists is None else {"lists": parting.lists}
     return {
-        "seed": parting.seed,
+        **origin,
         "shared_ground_m2": sum(_shared(patches, rows[a], rows[b], patch_m) for a, b in pairs),
         "smallest_distance_m": {
             f"{a}_{b}": _distance(patches, rows[a], rows[b], patch_m) for a, b in pairs
@@ -73,13 +74,18 @@ def table(figures: Mapping[str, Any]) -> str:
         [
             head,
             *body,
-            f"seed used: {figures['seed']}",
+            f"seed used: {figures['seed']}" if "seed" in figures else _listed(figures),
             f"ground shared between parts: {figures['shared_ground_m2']:g} m2",
             f"smallest distance between windows: {apart}",
             "test patches whose label polygon is in training too: "
             f"{figures['test_polygons_in_training']:.0%}",
         ]
     )
+
+
+def _listed(figures: Mapping[str, Any]) -> str:
+    apart = "they share no ground" if not figures["shared_ground_m2"] else "they share ground"
+    return f"parts as in the list '{figures['lists']}', not by blocks: {apart}"
 
 
 def _shared(patches: Patches, first: Rows, second: Rows, side_m: float) -> float:

@@ -98,6 +98,8 @@ class Parting:
     blocks: Blocks
     block_part: npt.NDArray[np.str_]
     """The part of each block, before some of its patches gave way."""
+    lists: str | None = None
+    """The published list that the parts are taken from, where it was not ground that decided."""
 
 
 def part_patches(patches: Patches, conf: SplitConf, patch_m: float, classes: Sequence[str]) -> Parting:

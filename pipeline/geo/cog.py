@@ -164,7 +164,7 @@ def _vrt(painted: Canvas, smaller: Mapping[int, Path], kind: MapKind, tags: Mapp
         f"<Description>{escape(band.description)}</Description>"
         f"{_metadata({**statistics(counts, kind.nodata), **band.tags})}"
         f"<NoDataValue>{kind.nodata}</NoDataValue>"
-        f"<UnitType>{escape(kind.unit)}</UnitType>{_palette(kind, number)}"
+        f"<UnitType>{escape(kind.unit)}</UnitType>{palette_xml(kind, number)}"
         f"<SimpleSource>{_source(painted.path, number)}</SimpleSource>"
         + "".join(f"<Overview>{_source(file, number)}</Overview>" for file in smaller.values())
         + "</VRTRasterBand>"
@@ -189,7 +189,8 @@ def _metadata(tags: Mapping[str, str]) -> str:
     return f"<Metadata>{items}</Metadata>"
 
 
-def _palette(kind: MapKind, band: int) -> str:
+def palette_xml(kind: MapKind, band: int = 1) -> str:
+    """How a band of a map is shown, in the words of GDAL's virtual rasters."""
     if not kind.colors:
         # a TIFF has one grey band: GDAL would write of a second one in a file beside it
         return f"<ColorInterp>{'Gray' if band == 1 else 'Undefined'}</ColorInterp>"

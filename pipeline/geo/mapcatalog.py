@@ -31,7 +31,7 @@ def write_catalog(folder: Path, maps: Sequence[str]) -> None:
 
 
 def catalogued(folder: Path) -> list[str]:
-    """The scenes and mosaics that the catalog of a folder lists; none where there is no catalog."""
+    """The maps that the catalog of a folder lists; none where there is no such catalog."""
     try:
         links = json.loads((folder / CATALOG).read_text(encoding="utf-8"))["links"]
         hrefs = [link["href"] for link in links if link["rel"] == "item"]

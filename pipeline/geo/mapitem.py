@@ -176,7 +176,7 @@ def map_assets(files: MapFolder, record: Content) -> dict[str, pystac.Asset]:
     class_fields = {
         "bands": [{"name": "class", "description": "land cover class"}],
         "nodata": classmap.NODATA,
-        "classification:classes": _classes(record),
+        "classification:classes": class_list(record.classes, record.tally),
     }
     per_cent = placed | {"nodata": classmap.CONFIDENCE_NODATA, "unit": "%"}
     confidence = [{"name": "confidence", "description": classmap.CONFIDENCE.bands[0].description}]
@@ -205,19 +205,24 @@ def _styled(key: str, path: Path, fields: dict[str, Any]) -> dict[str, pystac.As
     return {key: asset(path, _COG, "data", title, fields), f"{key}_style": style}
 
 
-def _classes(record: Content) -> list[dict[str, Any]]:
-    """The classes in the form of the STAC extension, nodata first."""
+def class_list(classes: Sequence[ClassInfo], tally: Tally | None = None) -> list[dict[str, Any]]:
+    """The classes in the form of the STAC extension, nodata first; with their counts, where known."""
     nodata = Classification.create(0, description="no data", name="nodata", nodata=True)
     result = [nodata.to_dict()]
-    for value, info in enumerate(record.classes, start=1):
+    for value, info in enumerate(classes, start=1):
+        counted = {} if tally is None else _counted(tally, value)
         made = Classification.create(
             value,
             description=info.description or info.title,
             name=re.sub(r"[^0-9A-Za-z_-]", "_", info.name),  # the extension's own alphabet
             title=info.title,
             color_hint=info.color[1:].upper(),
-            percentage=round(100 * float(record.tally.shares()[value]), 4),
-            count=int(record.tally.cells[value]),
+            **counted,
         )
         result.append(made.to_dict())
     return result
+
+
+def _counted(tally: Tally, value: int) -> dict[str, Any]:
+    share = round(100 * float(tally.shares()[value]), 4)
+    return {"percentage": share, "count": int(tally.cells[value])}

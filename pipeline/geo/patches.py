@@ -51,11 +51,49 @@ SCHEMA = pa.schema(
 """Columns of `patches.parquet` (`store.PATCH_COLUMNS`)."""
 
 
-class Patches(Protocol):
-    """Some patches of a scene, in the order of their positions."""
+class Placed(Protocol):
+    """Where some patches are and what they show, N values each."""
 
     @property
-    def positions(self) -> Positions:
+    def scene_ids(self) -> Sequence[str] | npt.NDArray[np.str_]:
+        """The scene of each."""
+
+    @property
+    def epsg(self) -> npt.NDArray[np.int32]:
+        """Its CRS."""
+
+    @property
+    def centers(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """World coordinates (x, y) of the centres, m."""
+
+    @property
+    def label(self) -> npt.NDArray[np.int16]:
+        """Class of the cell, 0-based."""
+
+    @property
+    def purity(self) -> npt.NDArray[np.float32]:
+        """Share of the cell that its class covers."""
+
+    @property
+    def on_grid(self) -> npt.NDArray[np.bool_]:
+        """Whether the cell lies on the cell grid."""
+
+    @property
+    def polygon(self) -> npt.NDArray[np.int32]:
+        """Number of the label that the class comes from, -1 for none."""
+
+    @property
+    def cell_m(self) -> float:
+        """Side of all cells, m."""
+
+    def __len__(self) -> int: ...
+
+
+class Patches(Protocol):
+    """Some patches, in the order of their positions."""
+
+    @property
+    def positions(self) -> Placed:
         """Where they are."""
 
     @property
@@ -152,11 +190,15 @@ class PatchWriter:
         np.lib.format.write_array_header_1_0(self._pixels, header)
 
 
-def _table(positions: Positions, valid: npt.NDArray[np.float32]) -> pa.Table:
-    (x, y), epsg = positions.centers, positions.scene.grid.epsg
+def _table(positions: Placed, valid: npt.NDArray[np.float32]) -> pa.Table:
+    (x, y), epsg = positions.centers, positions.epsg
+    shapes = np.empty(len(positions), dtype=np.object_)
+    for code in np.unique(epsg):
+        here = epsg == code
+        shapes[here] = outlines(x[here], y[here], positions.cell_m, int(code))
     columns: dict[str, Any] = {
-        "scene": [positions.scene.id] * len(positions),
-        "epsg": np.full(len(positions), epsg, dtype=np.int32),
+        "scene": positions.scene_ids,
+        "epsg": epsg,
         "x": x,
         "y": y,
         "label": positions.label,
@@ -164,7 +206,7 @@ def _table(positions: Positions, valid: npt.NDArray[np.float32]) -> pa.Table:
         "valid": valid,
         "on_grid": positions.on_grid,
         "polygon": positions.polygon,
-        "geometry": shapely.to_wkb(outlines(x, y, positions.grid.cell_m, epsg)),
+        "geometry": shapely.to_wkb(shapes),
     }
     return pa.table(columns, schema=SCHEMA)
 

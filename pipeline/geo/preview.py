@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import matplotlib.style
 import numpy as np
@@ -24,6 +24,8 @@ Bounds = tuple[float, float, float, float]
 """Left, bottom, right, top in the CRS, m."""
 
 _PAPER, _INK, _SOFT, _VOID = "#ffffff", "#1f2328", "#59636e", "#e6e8eb"
+VOID = rgb(_VOID)
+"""The colour of what has no data, red, green, blue."""
 _DPI = 100
 _MARGIN, _GAP, _LEGEND, _LINE = 24, 20, 250, 25
 _AREA_PX = 560 * 560
@@ -38,6 +40,34 @@ class Photo:
     """Harmonised DN (3, h, w) or (1, h, w), in the order red, green, blue; 0 is nodata."""
     bands: Sequence[str]
     bounds: Bounds
+
+    @property
+    def title(self) -> str:
+        """What it shows."""
+        true_colour = tuple(self.bands) == ("B04", "B03", "B02")
+        words = "True colour" if true_colour else "False colour" if len(self.bands) == 3 else "Band"
+        return f"{words} ({', '.join(self.bands)})"
+
+    @property
+    def image(self) -> npt.NDArray[np.uint8]:
+        """Its colours (h, w, 3), stretched for the eye."""
+        return stretch(self.pixels)
+
+
+class Panel(Protocol):
+    """What is shown beside a class map."""
+
+    @property
+    def title(self) -> str:
+        """What it is."""
+
+    @property
+    def bounds(self) -> Bounds:
+        """Where it lies."""
+
+    @property
+    def image(self) -> npt.NDArray[np.uint8]:
+        """Its colours (h, w, 3)."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +102,7 @@ def stretch(pixels: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint8]:
     """DN (C, h, w) -> (h, w, 3) for the eye: per band, its 2nd to 98th percentile; nodata is void."""
     valid = (pixels > 0).all(axis=0)
     image = np.empty((*valid.shape, 3), dtype=np.uint8)
-    image[:] = rgb(_VOID)
+    image[:] = VOID
     if not valid.any():
         return image
     for channel in range(3):
@@ -83,13 +113,13 @@ def stretch(pixels: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint8]:
     return image
 
 
-def draw(path: Path, photo: Photo, picture: MapPicture, caption: Caption) -> None:
+def draw(path: Path, beside: Panel, picture: MapPicture, caption: Caption) -> None:
     """Draw the preview; the same input gives the same bytes.
 
     Raises:
         OSError: when the file cannot be written.
     """
-    left, bottom, right, top = photo.bounds
+    left, bottom, right, top = beside.bounds
     aspect = (right - left) / (top - bottom)
     width = round(min(max((_AREA_PX * aspect) ** 0.5, 240), 1120))
     height = round(width / aspect) if aspect > 0.1 else 10 * width
@@ -104,14 +134,12 @@ def draw(path: Path, photo: Photo, picture: MapPicture, caption: Caption) -> Non
         page = _Page(figure, size)
         page.text(_MARGIN, 34, caption.title, size=15, weight="bold")
         page.text(_MARGIN, 60, caption.subtitle, size=9.5, color=_SOFT)
-        true_colour = tuple(photo.bands) == ("B04", "B03", "B02")
-        words = "True colour" if true_colour else "False colour" if len(photo.bands) == 3 else "Band"
-        axes = page.panel(_MARGIN, 110, (width, height), f"{words} ({', '.join(photo.bands)})")
-        _show(axes, stretch(photo.pixels), photo.bounds, photo.bounds)
-        _scale_bar(axes, photo.bounds, width)
+        axes = page.panel(_MARGIN, 110, (width, height), beside.title)
+        _show(axes, beside.image, beside.bounds, beside.bounds)
+        _scale_bar(axes, beside.bounds, width)
         x = _MARGIN + width + _GAP
         axes = page.panel(x, 110, (width, height), "Class map")
-        _show(axes, _paint(picture), picture.bounds, photo.bounds)
+        _show(axes, _paint(picture), picture.bounds, beside.bounds)
         lines = max(height, 8 * _LINE) // _LINE
         _legend(page, x + width + _GAP, 110, picture, lines)
         for number, note in enumerate(notes):
@@ -157,7 +185,7 @@ class _Page:
 
 def _paint(picture: MapPicture) -> npt.NDArray[np.uint8]:
     palette = np.empty((256, 3), dtype=np.uint8)
-    palette[:] = rgb(_VOID)
+    palette[:] = VOID
     for value, info in enumerate(picture.classes, start=1):
         palette[value] = rgb(info.color)
     painted: npt.NDArray[np.uint8] = palette[picture.cells]

@@ -49,6 +49,7 @@ def parameters(data: TrainingData, split: SplitFolder, conf: TrainConf) -> dict[
         "block_m": parting.block_m,
         "folds": parting.folds,
         "fold": parting.fold,
+        "lists": parting.lists,
     }
     merged = flattened("train", settings) | flattened("tile", tile) | flattened("split", parted)
     return merged | {"train.input_bands": ", ".join(data.bands)}

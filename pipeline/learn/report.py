@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from pipeline.learn import published
 from pipeline.learn.accuracy import Scores
 from pipeline.learn.classifier import ModelMeta
-from pipeline.store import SplitFolder, StoreMeta
+from pipeline.store import SceneInfo, SplitFolder, StoreMeta
 
 _NAMED_SCENES = 10
 
 
 def caveat(store: StoreMeta) -> str:
     """What the accuracy does not speak of."""
+    if store.images is not None:
+        return (
+            f"These figures hold for images like those of {store.images.name}, which its makers chose "
+            "to show one class each: mixed ground is not judged."
+        )
     impure, positions = store.counts["left_out"]["impure"], store.counts["positions"]
     return (
         f"These figures hold for cells of which one class covers {store.min_purity:.0%} or more: mixed "
@@ -38,6 +44,7 @@ def description(
     """
     name, *others = scores
     network = scores[name]
+    figures = published.beside(store, split, network)
     lines = [
         f"**{meta.preset}** on the bands {', '.join(meta.bands)}, patches of "
         f"{meta.geometry.patch_px} px, cells of {meta.geometry.cell_px} px.",
@@ -46,13 +53,14 @@ def description(
         "",
         _worst(network, meta),
         "",
+        *([f"**Published.** {figures}.", ""] if figures else []),
         caveat(store),
         "",
         f"**Data.** {_scenes(meta)}; {len(split.rows('train')):,} training, "
         f"{len(split.rows('validation')):,} validation and {len(split.rows('test')):,} test patches of "
         f"{len(meta.classes)} classes. {meta.credit}.",
         "",
-        f"**Split.** {_split(split)} No ground is shared between the parts (audit in `reports/`).",
+        f"**Split.** {_split(split)} {_ground(split)} (audit in `reports/`).",
         "",
         f"**Repeat.** {_repeat(tags)} The store then has the hash `{meta.hashes.store[:12]}`, the "
         f"split `{meta.hashes.split[:12]}`, the conf of `train` `{meta.hashes.conf[:12]}`.",
@@ -90,7 +98,7 @@ def _worst(network: Scores, meta: ModelMeta) -> str:
 
 def _scenes(meta: ModelMeta) -> str:
     named = [
-        f"{scene.id} ({scene.datetime[:10]}, {scene.level or 'level unknown'}, baseline "
+        f"{scene.id} ({_day(scene)}, {scene.level or 'level unknown'}, baseline "
         f"{scene.baseline or 'unknown'})"
         for scene in meta.scenes[:_NAMED_SCENES]
     ]
@@ -98,10 +106,23 @@ def _scenes(meta: ModelMeta) -> str:
     return ", ".join(named) + (f" and {more} more scenes" if more else "")
 
 
+def _day(scene: SceneInfo) -> str:
+    return " to ".join(moment[:10] for moment in scene.datetime.split("/"))
+
+
 def _split(split: SplitFolder) -> str:
     parting = split.split
+    if parting.lists is not None:
+        return f"Parts as in the published list '{parting.lists}'."
     kind = "three parts" if parting.folds is None else f"fold {parting.fold} of {parting.folds}"
     return f"Blocks of {parting.block_m:g} m, {kind}, seed {parting.seed}."
+
+
+def _ground(split: SplitFolder) -> str:
+    shared = split.split.shared_ground_m2
+    if not shared:
+        return "No ground is shared between the parts"
+    return f"Parts share {shared / 1e6:,.2f} km2 of ground, so that what is tested was seen in training"
 
 
 def _repeat(tags: Mapping[str, str]) -> str:

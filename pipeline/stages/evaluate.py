@@ -19,7 +19,7 @@ from pipeline.errors import MismatchError, SplitError
 from pipeline.files import publish, write_json
 from pipeline.geo.grid import block_of
 from pipeline.geo.vectors import categorized_qml, squares, write_layer
-from pipeline.learn import figures, report, tracking
+from pipeline.learn import figures, published, report, tracking
 from pipeline.learn.accuracy import Scores, most_confident_mistakes, table
 from pipeline.learn.baselines import BASELINES, band_statistics
 from pipeline.learn.classifier import ModelMeta, PatchClassifier
@@ -70,6 +70,8 @@ def run(conf: Path, model: Path, store: Path, split: Path, out: Path) -> None:
     _write(judged, settings, out)
     print(table(judged.scores))
     print(report.caveat(judged.store.meta))
+    if beside := published.beside(judged.store.meta, judged.split, judged.scores[NETWORK]):
+        print(beside)
     _track(judged, settings, model)
 
 

@@ -1,4 +1,4 @@
-"""Stage `predict`: scenes to class maps, with confidence, styles, areas, previews and a catalog."""
+"""Stage `predict`: scenes to class maps and mosaics, with confidence, styles, areas and a catalog."""
 
 from __future__ import annotations
 
@@ -18,10 +18,13 @@ from pipeline.geo.classmap import Provenance
 from pipeline.geo.mapcatalog import catalogued, write_catalog
 from pipeline.geo.mapitem import MapFolder
 from pipeline.geo.mapper import Crew, map_scene
+from pipeline.geo.mosaic import MappedScene
+from pipeline.geo.mosaicset import Plan, write_mosaics
 from pipeline.geo.pieces import Mapper
 from pipeline.geo.scene import Scene, open_catalog
 from pipeline.learn import tracking
 from pipeline.learn.classifier import ModelMeta, PatchClassifier, require_bands
+from pipeline.learn.novelty import novelty
 from pipeline.learn.predictor import Predictor
 from pipeline.learn.tracking.record import read_record
 from pipeline.scale import worker_count
@@ -31,10 +34,10 @@ _COMPARED = 128
 
 
 def run(conf: Path, model: Path, scenes: Path, out: Path, compute: Path | None = None) -> None:
-    """Map every scene of the catalog in `scenes` to `out/<scene>/`.
+    """Map every scene of the catalog in `scenes` to `out/<scene>/`, then join the maps in mosaics.
 
-    A folder of a scene appears when it is whole; those of scenes that an earlier catalog of `out`
-    lists and that are no more to be mapped are removed.
+    A folder of a map appears when it is whole; those that an earlier catalog of `out` lists and that
+    are no more due are removed.
 
     Raises:
         LenscapeError: when an input is missing or does not fit; the scene at hand is not written.
@@ -45,28 +48,52 @@ def run(conf: Path, model: Path, scenes: Path, out: Path, compute: Path | None =
     classifier = PatchClassifier.load(folder)
     _require_pinned(settings, classifier.meta)
     opened = open_catalog(scenes)
+    if not opened:
+        print("there is no scene to map; name some under `map` in the conf of fetch")
     for scene in opened:
         _require_fits(scene, classifier.meta)
     predictor = _predictor(classifier, machine)
     mapper = _mapper(predictor, settings.probabilities)
+    plan = _plan(conf, settings, opened, mapper)
     crew = Crew(worker_count(machine), machine.memory_mb, machine.scheduler)
     for scene in opened:
         _map(scene, mapper, classifier.meta, out, crew)
         _say_agreement(scene, mapper, predictor)
-    ids = [scene.id for scene in opened]
+    maps = [_mapped(scene, mapper, classifier.meta, out) for scene in opened]
+    mosaics = [] if plan is None else write_mosaics(plan, maps, mapper.classes, out)
+    for mosaic in mosaics:
+        print(f"{mosaic.scene}: {mosaic.folder}")
+    found = [*(scene.files for scene in maps), *mosaics]
+    ids = [files.scene for files in found]
     for gone in set(catalogued(out)) - set(ids):
         remove(out / gone)
     write_catalog(out, ids)
-    _track(folder, out, ids)
+    _track(folder, found, maps)
+
+
+def _plan(conf: Path, settings: PredictConf, scenes: list[Scene], mapper: Mapper) -> Plan | None:
+    """The mosaics to be made, which can be; what scenes have no grid in common is said."""
+    if settings.mosaic == "none":
+        return None
+    plan = Plan(settings.mosaic, str(conf), {scene.id: mapper.grid(scene) for scene in scenes})
+    plan.require_possible()
+    for note in plan.notes:
+        print(f"warning: {note}", file=sys.stderr)
+    return plan
+
+
+def _mapped(scene: Scene, mapper: Mapper, meta: ModelMeta, out: Path) -> MappedScene:
+    files = MapFolder(out / scene.id, scene.id)
+    return MappedScene(files, mapper.grid(scene), _provenance(scene, meta))
 
 
 def _map(scene: Scene, mapper: Mapper, meta: ModelMeta, out: Path, crew: Crew) -> None:
-    note = _note(scene, meta)
-    if note:
+    provenance = _provenance(scene, meta)
+    if note := provenance.note:
         print(f"warning: {scene.id}: {note}", file=sys.stderr)
     place = out / scene.id
     with publish(place) as folder:
-        tally = map_scene(scene, mapper, _provenance(scene, meta, note), place, folder, crew)
+        tally = map_scene(scene, mapper, provenance, place, folder, crew)
     print(_summary(scene, mapper, tally, MapFolder(place, scene.id)))
 
 
@@ -139,15 +166,7 @@ def _require_fits(scene: Scene, meta: ModelMeta) -> None:
         )
 
 
-def _note(scene: Scene, meta: ModelMeta) -> str:
-    """What the reader of a map should know: a processing level that training never saw."""
-    trained = sorted({info.level for info in meta.scenes if info.level is not None})
-    if scene.info.level is None or not trained or scene.info.level in trained:
-        return ""
-    return f"level {scene.info.level}, but the model was trained on {', '.join(trained)}"
-
-
-def _provenance(scene: Scene, meta: ModelMeta, note: str) -> Provenance:
+def _provenance(scene: Scene, meta: ModelMeta) -> Provenance:
     hashes = {"weights": meta.weights_sha256, **meta.hashes.model_dump()}
     return Provenance(
         scene=scene.id,
@@ -158,7 +177,7 @@ def _provenance(scene: Scene, meta: ModelMeta, note: str) -> Provenance:
         bands=tuple(meta.bands),
         hashes={what: value for what, value in hashes.items() if value},
         credit=meta.credit,
-        note=note,
+        note=novelty(scene.info, meta.scenes),
     )
 
 
@@ -169,10 +188,11 @@ def _summary(scene: Scene, mapper: Mapper, tally: Tally, files: MapFolder) -> st
     return f"{scene.id}: {', '.join(largest)}; {files.class_map}"
 
 
-def _track(model: Path, out: Path, scenes: list[str]) -> None:
-    """Add previews and areas to the run of the model."""
+def _track(model: Path, found: list[MapFolder], maps: list[MappedScene]) -> None:
+    """Add previews, areas and what is unusual about scenes to the run of the model."""
     with tracking.resume(model) as tracker:
-        for scene in scenes:
-            files = MapFolder(out / scene, scene)
-            tracker.artifact(files.preview, f"maps/{scene}")
-            tracker.artifact(files.areas, f"maps/{scene}")
+        for files in found:
+            for path in (files.preview, files.areas):
+                if path.exists():  # the map over all zones has neither
+                    tracker.artifact(path, f"maps/{files.scene}")
+        tracker.tags({f"note.{m.files.scene}": m.origin.note for m in maps if m.origin.note})

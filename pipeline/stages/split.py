@@ -6,6 +6,7 @@ from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -15,6 +16,7 @@ from pipeline.errors import SplitError
 from pipeline.files import publish, require_space, sha256_of, write_json
 from pipeline.geo.audit import audit, table
 from pipeline.geo.blocks import Parting, part_patches
+from pipeline.geo.listed import part_by_list
 from pipeline.geo.vectors import categorized_qml, squares, write_layer
 from pipeline.store import PARTS, PatchStore, Split
 
@@ -33,9 +35,12 @@ def run(conf: Path, store: Path, out: Path, report: Path) -> None:
     geometry = opened.meta.geometry
     patch_m, cell_m = geometry.patch_px * geometry.pixel_m, geometry.cell_px * geometry.pixel_m
     classes = [info.name for info in opened.meta.classes]
-    parting = part_patches(opened.patches, settings, patch_m, classes)
+    if settings.lists is None:
+        parting = part_patches(opened.patches, settings, patch_m, classes)
+    else:
+        parting = part_by_list(opened.patches, _listed(opened, settings.lists, conf), settings, classes)
     figures = audit(opened.patches, parting, patch_m, classes)
-    if figures["shared_ground_m2"] > 0:
+    if figures["shared_ground_m2"] > 0 and parting.lists is None:
         raise SplitError(
             f"the parts of {store} share {figures['shared_ground_m2']:g} m2 of ground, which is a "
             f"fault of lenscape; please report it together with {conf} and patches.parquet."
@@ -43,14 +48,28 @@ def run(conf: Path, store: Path, out: Path, report: Path) -> None:
     require_space(out, len(opened) * _BYTES_A_PATCH, "the split")
     with publish(out) as partial:
         partial.mkdir()
-        _write_split(partial, opened, settings, parting)
+        _write_split(partial, opened, settings, parting, figures["shared_ground_m2"])
         _write_blocks(partial / "blocks.gpkg", parting, settings.block_m)
         _write_patches(partial / "patches.gpkg", opened, parting, cell_m)
     write_json(report, figures)
     print(table(figures))
 
 
-def _write_split(folder: Path, store: PatchStore, conf: SplitConf, parting: Parting) -> None:
+def _listed(store: PatchStore, name: str, conf: Path) -> npt.NDArray[np.str_]:
+    """The part of each patch in a list of the store."""
+    there = [] if store.meta.images is None else store.meta.images.lists
+    if name not in there:
+        known = f"it has {', '.join(there)}" if there else "it has none"
+        raise SplitError(
+            f"{conf}: key 'lists' is {name!r}, which {store.folder} does not have ({known}); put the "
+            "lists beside the images and fetch them again, or leave the key out."
+        )
+    return store.listed(name)
+
+
+def _write_split(
+    folder: Path, store: PatchStore, conf: SplitConf, parting: Parting, shared_m2: float
+) -> None:
     parts = folder / "parts.parquet"
     pq.write_table(pa.table({"part": parting.part.tolist()}), parts, compression="zstd")
     rows = np.flatnonzero(parting.part == "train")
@@ -60,6 +79,8 @@ def _write_split(folder: Path, store: PatchStore, conf: SplitConf, parting: Part
         block_m=conf.block_m,
         folds=conf.folds,
         fold=conf.fold,
+        lists=parting.lists,
+        shared_ground_m2=shared_m2,
         statistics=store.statistics(rows),
         class_counts=counts.tolist(),
         store_sha256=store.sha256,

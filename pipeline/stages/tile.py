@@ -95,9 +95,7 @@ def run(
     _report(counts, inputs, out)
 
 
-def _tile_images(
-    conf: Path, classes: Path, folder: Path, out: Path, machine: ComputeConf
-) -> None:
+def _tile_images(conf: Path, classes: Path, folder: Path, out: Path, machine: ComputeConf) -> None:
     tile, meanings = load(conf, TileConf), load(classes, ClassesConf)
     inputs = ImageInputs.read((conf, tile), (classes, meanings), folder)
     counts = write_store(inputs, [_info(c) for c in meanings.classes], out, machine)

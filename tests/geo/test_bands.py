@@ -87,6 +87,43 @@ def test_harmonised_dn(dn: int, scale: float, offset: float, expected: int) -> N
     assert (harmonised.dtype, harmonised.tolist()) == (np.uint16, [[expected]])
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (0.1234, 1_234),
+        (np.nan, 0),
+        (np.inf, 0),
+        (-np.inf, 0),
+        (-9_999.0, 0),  # stands for none
+        (0.0, 1),  # dark, not nodata
+        (-0.01, 1),
+        (0.00001, 1),
+        (6.5534, 65_534),
+        (6.5535, 65_534),  # clipped, not mistaken for saturation
+        (3e38, 65_534),
+    ],
+)
+def test_harmonised_reflectance(dtype: type, value: float, expected: int) -> None:
+    harmonised = harmonise(np.array([[value]], dtype=dtype), 1.0, 0.0, -9_999.0)
+    assert (harmonised.dtype, harmonised.tolist()) == (np.uint16, [[expected]])
+
+
+def test_a_value_for_none_that_float32_cannot_hold_exactly() -> None:
+    declared = float(np.finfo(np.float32).min)
+    values = np.array([declared, 0.3], dtype=np.float32)
+    assert harmonise(values, 1.0, 0.0, declared).tolist() == [0, 3_000]
+    assert harmonise(np.array([0.1, 0.3], dtype=np.float32), 1.0, 0.0, 0.1).tolist() == [0, 3_000]
+
+
+def test_floats_that_are_dn_become_what_the_dn_would() -> None:
+    dn = np.arange(1, 65_535, dtype=np.uint16)
+    whole, floats = (harmonise(dn.astype(kind), 0.0001, -0.1) for kind in (np.uint16, np.float32))
+    assert np.array_equal(whole, floats)
+    reflectance = (dn / 10_000).astype(np.float32)
+    assert np.array_equal(harmonise(reflectance, 1.0, 0.0), dn)
+
+
 @settings(deadline=None, derandomize=True, max_examples=60)
 @given(
     st.lists(st.integers(0, 65_535), min_size=1, max_size=50),

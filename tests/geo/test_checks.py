@@ -10,11 +10,12 @@ from pipeline.errors import RadiometryError, SceneError
 from pipeline.geo.checks import (
     require_band,
     require_cover,
-    require_positive,
+    require_pixels,
     require_same_ground,
 )
 from pipeline.geo.grid import SceneGrid
 from pipeline.geo.raster import Layer, RasterFile, inspect
+from pipeline.geo.sources.scenefiles import BandSource
 from tests.worlds import GRID, write_raster
 
 HUNDRED = SceneGrid(32633, 300_000, 5_800_000, 100, 100)
@@ -23,6 +24,18 @@ HUNDRED = SceneGrid(32633, 300_000, 5_800_000, 100, 100)
 def band(grid: SceneGrid, nodata: float | None = None) -> RasterFile:
     """What `inspect` would say of a file that is not there."""
     return RasterFile(Layer("x_B11.tif"), grid, "uint16", nodata)
+
+
+def look(path: Path, offset: float = 0.0, scene: SceneGrid = HUNDRED) -> None:
+    """The checks of the pixels of a file of DN."""
+    file = inspect(str(path))
+    require_pixels(file, BandSource(file.layer, 0.0001, offset), scene)
+
+
+def look_at_floats(path: Path, nodata: float | None = None) -> None:
+    """The checks of the pixels of a file of reflectance."""
+    file = inspect(str(path), floats=True)
+    require_pixels(file, BandSource(file.layer, 1.0, 0.0, floats=True, nodata=nodata), HUNDRED)
 
 
 def dark(share: float) -> np.ndarray:
@@ -45,13 +58,13 @@ def dark(share: float) -> np.ndarray:
 def test_radiometry_that_the_pixels_contradict(
     tmp_path: Path, share: float, offset: float, *, refused: bool
 ) -> None:
-    file = inspect(str(write_raster(tmp_path / "x_B03.tif", dark(share), HUNDRED)))
+    path = write_raster(tmp_path / "x_B03.tif", dark(share), HUNDRED)
     if not refused:
-        require_positive(file, 0.0001, offset)
+        look(path, offset)
         return
     stated = f"with scale 0.0001 and offset {offset:g}, {share:.0%} of its valid pixels have"
-    with pytest.raises(RadiometryError, match=f"^{re.escape(f'{file.href}: {stated}')}") as caught:
-        require_positive(file, 0.0001, offset)
+    with pytest.raises(RadiometryError, match=f"^{re.escape(f'{path}: {stated}')}") as caught:
+        look(path, offset)
     assert "correct scale and offset of the scene in the conf" in str(caught.value)
 
 
@@ -59,14 +72,62 @@ def test_invalid_pixels_have_no_part_in_it(tmp_path: Path) -> None:
     """Neither nodata, however much of it, nor saturation counts, as valid pixels or as dark ones."""
     pixels = dark(0)
     pixels[:90] = 0
-    require_positive(inspect(str(write_raster(tmp_path / "a.tif", pixels, HUNDRED))), 0.0001, -0.1)
+    look(write_raster(tmp_path / "a.tif", pixels, HUNDRED), -0.1)
     pixels[:90] = 65_535
     pixels[90, :20] = 1_000  # 20 of 1,000 valid ones
-    file = inspect(str(write_raster(tmp_path / "b.tif", pixels, HUNDRED)))
+    path = write_raster(tmp_path / "b.tif", pixels, HUNDRED)
     with pytest.raises(RadiometryError, match="2% of its valid pixels"):
-        require_positive(file, 0.0001, -0.1)
-    empty = write_raster(tmp_path / "c.tif", np.zeros_like(pixels), HUNDRED)
-    require_positive(inspect(str(empty)), 0.0001, -0.1)
+        look(path, -0.1)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "problem"),
+    [
+        ([[0, 0], [0, 0]], "all are 0, which is nodata"),
+        ([[0, 65_535], [0, 0]], "all are 65535, which is saturated, or 0"),
+    ],
+)
+def test_a_band_without_a_valid_pixel(tmp_path: Path, pixels: list[list[int]], problem: str) -> None:
+    grid = SceneGrid(32633, 300_000, 5_800_000, 2, 2)
+    path = write_raster(tmp_path / "x_B03.tif", np.array(pixels, dtype=np.uint16), grid)
+    with pytest.raises(SceneError, match=rf"x_B03\.tif has no valid pixel: {problem}.*; give"):
+        look(path, scene=grid)
+
+
+def test_one_valid_pixel_is_found_wherever_it_is(tmp_path: Path) -> None:
+    """A decimated look does not see it."""
+    pixels = np.zeros((2_100, 2_100), dtype=np.uint16)
+    large = SceneGrid(32633, 300_000, 5_800_000, 2_100, 2_100)
+    for row, col in ((0, 0), (1_233, 1_231), (2_099, 2_099)):
+        pixels[:] = 0
+        pixels[row, col] = 3_000
+        look(write_raster(tmp_path / "a.tif", pixels, large, compress="deflate"), -0.1, large)
+
+
+def test_only_the_ground_of_the_scene_counts(tmp_path: Path) -> None:
+    pixels = np.zeros((100, 100), dtype=np.uint16)
+    pixels[:, 50:] = 1_000
+    pixels[50:, 50:] = 3_000
+    path = write_raster(tmp_path / "a.tif", pixels, HUNDRED)
+    look(path, -0.1, SceneGrid(32633, 300_500, 5_799_500, 50, 50))
+    with pytest.raises(SceneError, match="no valid pixel"):
+        look(path, -0.1, SceneGrid(32633, 300_000, 5_800_000, 100, 50))
+    with pytest.raises(RadiometryError, match="100% of its valid pixels"):
+        look(path, -0.1, SceneGrid(32633, 300_500, 5_800_000, 50, 50))
+
+
+def test_reflectance_in_floats_is_held_to_the_same_rules(tmp_path: Path) -> None:
+    reflectance = (dark(0) / 10_000).astype(np.float32)
+    reflectance[0, :50], reflectance[1, :50] = np.nan, np.inf
+    look_at_floats(write_raster(tmp_path / "a.tif", reflectance, HUNDRED))
+    reflectance[2:5] = 0
+    path = write_raster(tmp_path / "b.tif", reflectance, HUNDRED)
+    with pytest.raises(RadiometryError, match=r"3% of its valid .*; correct .* `nodata: 0`\)"):
+        look_at_floats(path)
+    look_at_floats(path, nodata=0)
+    empty = write_raster(tmp_path / "c.tif", np.full_like(reflectance, np.nan), HUNDRED)
+    with pytest.raises(SceneError, match="no valid pixel: all are NaN, infinity or the value"):
+        look_at_floats(empty)
 
 
 def test_large_bands_are_looked_at_all_over(tmp_path: Path) -> None:
@@ -74,9 +135,9 @@ def test_large_bands_are_looked_at_all_over(tmp_path: Path) -> None:
     pixels = np.full((3_000, 2_000), 3_000, dtype=np.uint16)
     pixels[-300:] = 900
     large = SceneGrid(32633, 300_000, 5_800_000, 3_000, 2_000)
-    file = inspect(str(write_raster(tmp_path / "a.tif", pixels, large, compress="deflate")))
+    path = write_raster(tmp_path / "a.tif", pixels, large, compress="deflate")
     with pytest.raises(RadiometryError, match="10% of its valid pixels"):
-        require_positive(file, 0.0001, -0.1)
+        look(path, -0.1, large)
 
 
 @pytest.mark.parametrize(

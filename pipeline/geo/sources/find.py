@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.config.fetch import SourceConf
+from pipeline.config.sources.eurosat import EurosatConf
 from pipeline.config.sources.folder import SceneConf
 from pipeline.config.sources.safe import SafeConf
 from pipeline.config.sources.stac import StacConf
 from pipeline.config.sources.stack import StackConf
-from pipeline.geo.sources import folder, safe, stac, stack, stated
+from pipeline.geo.sources import eurosat, folder, safe, stac, stack, stated
 from pipeline.geo.sources.download import Downloads
 from pipeline.geo.sources.scenefiles import SceneFiles
 
@@ -29,6 +30,8 @@ def find_scenes(source: SourceConf, downloads: Downloads) -> list[SceneFiles]:
             return safe.scene_files(source)
         case StacConf():
             return stac.scene_files(source, downloads)
+        case EurosatConf():
+            return []  # its images are no scenes: `eurosat.write_images`
 
 
 def named_files(source: SourceConf) -> dict[str, Path]:
@@ -42,3 +45,5 @@ def named_files(source: SourceConf) -> dict[str, Path]:
             return safe.watched(source)
         case StacConf():
             return stac.watched(source)
+        case EurosatConf():
+            return eurosat.watched(source)

@@ -4,11 +4,15 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import rasterio
 
 from pipeline.errors import RadiometryError, SceneError
+from pipeline.geo.grid import SceneGrid
 from pipeline.geo.sources.folder import band_files, scene_files
-from tests.worlds import scene_conf
+from pipeline.geo.sources.scenefiles import RasterMask
+from tests.worlds import scene_conf, write_raster
 
 
 def touch(folder: Path, *names: str) -> Path:
@@ -61,11 +65,22 @@ def test_a_path_that_is_no_folder(tmp_path: Path) -> None:
         band_files(tmp_path / "B02.tif")
 
 
+def band(folder: Path, name: str = "B02", **said: Any) -> Path:
+    """A folder with one more band, of whose layer the file says something."""
+    pixels = np.full((12, 12), 3_000, dtype=np.uint16)
+    path = write_raster(folder / f"{name}.tif", pixels, SceneGrid(32633, 300_000, 5_800_020, 12, 12))
+    with rasterio.open(path, "r+") as dataset:
+        dataset.scales, dataset.offsets = (said.get("scale", 1.0),), (said.get("offset", 0.0),)
+    return folder
+
+
+def radiometry(folder: Path, **keys: Any) -> list[tuple[float, float]]:
+    bands = scene_files(scene_conf(folder, **keys)).bands.values()
+    return [(band.scale, band.offset) for band in bands]
+
+
 def test_known_radiometry(tmp_path: Path) -> None:
-    (band,) = scene_files(
-        scene_conf(touch(tmp_path, "B02.tif"), scale=0.0002, offset=-0.1)
-    ).bands.values()
-    assert (band.scale, band.offset) == (0.0002, -0.1)
+    assert radiometry(band(tmp_path), scale=0.0002, offset=-0.1) == [(0.0002, -0.1)]
 
 
 @pytest.mark.parametrize(
@@ -76,6 +91,43 @@ def test_known_radiometry(tmp_path: Path) -> None:
         ({"scale": None, "offset": None}, "add scale and offset to"),
     ],
 )
-def test_unknown_radiometry_is_refused(keys: dict[str, Any], missing: str) -> None:
-    with pytest.raises(RadiometryError, match=rf"scene s1 \(bands\): its radiometry .* {missing} it"):
-        scene_files(scene_conf("bands", **keys))
+def test_unknown_radiometry_is_refused(tmp_path: Path, keys: dict[str, Any], missing: str) -> None:
+    with pytest.raises(RadiometryError, match=rf"scene s1 \(.*\): its radiometry .* {missing} it"):
+        radiometry(band(tmp_path), **keys)
+
+
+UNSTATED: dict[str, Any] = {"scale": None, "offset": None}
+
+
+def test_radiometry_of_each_file(tmp_path: Path) -> None:
+    band(tmp_path, "B02", scale=0.0001, offset=-0.1)
+    band(tmp_path, "B03", scale=0.0002)  # with a scale, no offset is 0
+    assert radiometry(tmp_path, **UNSTATED) == [(0.0001, -0.1), (0.0002, 0.0)]
+
+
+def test_the_conf_adds_what_the_files_do_not_say(tmp_path: Path) -> None:
+    folder = band(tmp_path, scale=0.0001)
+    assert radiometry(folder, scale=None, offset=-0.1) == [(0.0001, -0.1)]
+    assert radiometry(folder, scale=0.0001, offset=-0.1) == [(0.0001, -0.1)]
+
+
+@pytest.mark.parametrize(
+    ("said", "problem"),
+    [
+        ({"scale": 0.0002}, "its scale is 0.0002, but scene s1 in the conf says 0.0001; correct"),
+        ({"offset": -0.1}, "its offset is -0.1, but scene s1 in the conf says 0; correct"),
+    ],
+)
+def test_conf_and_file_must_not_differ(tmp_path: Path, said: dict[str, Any], problem: str) -> None:
+    with pytest.raises(RadiometryError, match=rf"B02\.tif says that {problem}"):
+        radiometry(band(tmp_path, **said))
+
+
+def test_a_scene_classification_is_its_mask(tmp_path: Path) -> None:
+    write_raster(tmp_path / "x_SCL_20m.tif", np.full((6, 6), 9, np.uint8), SceneGrid(
+        32633, 300_000, 5_800_020, 6, 6, 20))  # fmt: skip
+    scene = scene_files(scene_conf(band(tmp_path)))
+    (mask,) = scene.masks
+    assert isinstance(mask, RasterMask)
+    assert (Path(mask.layer.href).name, mask.meanings[9]) == ("x_SCL_20m.tif", "cloud_high")
+    assert list(band_files(tmp_path)) == ["B02"]

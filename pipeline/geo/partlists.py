@@ -1,0 +1,102 @@
+"""Published splits: text files beside images that say which of them train, validate and test.
+
+Three files make a list: `<name>-train.txt`, `<name>-val.txt`, `<name>-test.txt`, an image a line;
+suffixes do not count, because the lists of EuroSAT name JPEGs where its 13 bands are TIFFs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline.errors import SceneError
+
+ENDINGS = {"train": "-train.txt", "validation": "-val.txt", "test": "-test.txt"}
+"""How the file of a part is named."""
+NAMES = {"eurosat": "official", "eurosat-spatial": "spatial"}
+"""What the conf calls the lists of EuroSAT; any other goes by the beginning of its files' names."""
+
+
+@dataclass(frozen=True)
+class PartLists:
+    """The lists that there are."""
+
+    parts: dict[str, dict[str, str]] = field(default_factory=dict)
+    """By list, then image: `train`, `validation` or `test`; an image that is not listed is missing."""
+    published: list[str] = field(default_factory=list)
+    """The lists whose files are those that were published, byte by byte."""
+    absent: dict[str, int] = field(default_factory=dict)
+    """By list: how many images it names that are not there."""
+
+
+def read_lists(folder: Path, images: set[str], published: Mapping[str, str]) -> PartLists:
+    """The lists of a folder.
+
+    Args:
+        folder: Where the text files lie.
+        images: Names of the images that are there, without suffix.
+        published: SHA-256 of published files by name.
+
+    Raises:
+        SceneError: when one of the three files is missing or is no text, names an image twice, or none
+            that is there.
+    """
+    lists = PartLists()
+    stems = {
+        path.name.removesuffix(ending)
+        for ending in ENDINGS.values()
+        for path in folder.glob(f"*{ending}")
+    }
+    for stem in sorted(stems):
+        name = NAMES.get(stem, stem)
+        hashes: dict[str, str] = {}
+        parts: dict[str, str] = {}
+        for part, ending in ENDINGS.items():
+            path = folder / f"{stem}{ending}"
+            content = _content(path)
+            hashes[path.name] = hashlib.sha256(content).hexdigest()
+            _add(parts, _names(content, path), part, path)
+        there = {image: part for image, part in parts.items() if image in images}
+        if not there:
+            raise SceneError(
+                f"{folder / stem}-train.txt and the two beside it name none of the images; give lists "
+                "of these images, or remove them."
+            )
+        lists.parts[name] = there
+        lists.absent[name] = len(parts) - len(there)
+        if all(published.get(file) == found for file, found in hashes.items()):
+            lists.published.append(name)
+    return lists
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise SceneError(
+            f"{path} does not exist, but others of its list do; a list is three files, "
+            f"{', '.join(f'*{ending}' for ending in ENDINGS.values())}."
+        ) from None
+    except OSError as error:
+        raise SceneError(f"{path} cannot be read ({error.strerror}); make it readable.") from error
+
+
+def _names(content: bytes, path: Path) -> list[str]:
+    """The images that a file names, without suffix."""
+    try:
+        lines = content.decode("utf-8").split("\n")
+    except UnicodeDecodeError:
+        raise SceneError(f"{path} is no text in UTF-8; give one name of an image a line.") from None
+    return [Path(line.strip()).stem for line in lines if line.strip()]
+
+
+def _add(parts: dict[str, str], names: list[str], part: str, path: Path) -> None:
+    for name in names:
+        if name in parts:
+            raise SceneError(
+                f"{path} names {name}, which the list has in the {parts[name]} part already; an image "
+                "belongs to one part."
+            )
+        parts[name] = part

@@ -1,0 +1,214 @@
+"""EuroSAT: 27,000 images of 64 x 64 pixels in 13 bands, ten classes, cut from Sentinel-2 over Europe.
+
+Helber, Bischke, Dengel and Borth (2019): EuroSAT: A Novel Dataset and Deep Learning Benchmark for Land
+Use and Land Cover Classification, IEEE JSTARS 12(7), doi:10.1109/JSTARS.2019.2918242; MIT licence. The
+images hold DN of L1C: reflectance x 10000 without an offset, as all products of their years, and with
+the band B10, which L2A does not have. Their dates are not published.
+
+Addresses and hashes are those of torchgeo 0.10 (`torchgeo.datasets.EuroSAT`, `EuroSATSpatial`); they
+are repeated here because `fetch` starts in less time than it takes to import torch. A test compares.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pipeline.config.compute import ComputeConf
+from pipeline.config.sources.eurosat import EurosatConf
+from pipeline.errors import SceneError
+from pipeline.files import linked, require_space, sha256_of
+from pipeline.geo.imagefiles import ImageFile, ImageReader, decoded, find_images
+from pipeline.geo.imageitems import write_collection
+from pipeline.geo.images import About, Image, of_file
+from pipeline.geo.partlists import ENDINGS, PartLists, read_lists
+from pipeline.geo.remote import look_up
+from pipeline.geo.sources.download import Downloads
+from pipeline.geo.sources.sparse import SparseCopy
+from pipeline.scale import run_pieces, worker_count
+
+URL = "https://hf.co/datasets/torchgeo/eurosat/resolve/1ce6f1bfb56db63fd91b6ecc466ea67f2509774c/"
+ZIP = "EuroSATallBands.zip"
+SHA256 = {
+    ZIP: "751f070f9bffa2eed48b24ca2dd0b02959280c08837e8c9a5532a67ba611df59",
+    "eurosat-train.txt": "1c1d2e855f95deee605a3d992f914d113fddbecf422ec61648057d029a37d695",
+    "eurosat-val.txt": "b385741f31daa9f1250cf1e1fe03adfab394e1172e0693df40141af004f60330",
+    "eurosat-test.txt": "cf37948894c12bd953930ff54ee9b7abf0b31478abb8d25fd2c6c721db74c592",
+    "eurosat-spatial-train.txt": "2db7d455afb8dcbca898ea19a00f1f90c091734efdbba89e22aaf24056da243f",
+    "eurosat-spatial-val.txt": "6c758477604b7057a0fd990d7f6327b63b99a6725aac11a6a9d0174a7fdd8f0b",
+    "eurosat-spatial-test.txt": "de22dec83d350cac3b3e4ca8e285cb6733c81ab94bf5bcf9213a567993402452",
+}
+"""The files by name: the images, and which of them train, validate and test."""
+IMAGES_BY_CLASS = {
+    "AnnualCrop": 3000,
+    "Forest": 3000,
+    "HerbaceousVegetation": 3000,
+    "Highway": 2500,
+    "Industrial": 2500,
+    "Pasture": 2000,
+    "PermanentCrop": 2500,
+    "Residential": 3000,
+    "River": 2500,
+    "SeaLake": 3000,
+}
+BAND_ORDER = (
+    "B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B09", "B10", "B11", "B12", "B8A",
+)  # fmt: skip
+"""Of the layers of an image: B8A is the last."""
+SIDE_PX = 64
+DOWNLOAD = "download"
+ID = "EuroSAT"
+_MOST_BYTES = 1_000_000
+"""Of an image; as published they have 107,244."""
+_PUBLISHED = "2015-06-23T00:00:00Z", "2017-08-31T00:00:00Z"
+"""From the launch of Sentinel-2A to the first version of the paper (arXiv:1709.00029)."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """The files of EuroSAT, whole or in part."""
+
+    place: Path
+    """The folder or the zip."""
+    files: list[ImageFile]
+    lists: PartLists
+    """The lists that lie beside the images."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether all images are there, as far as their numbers tell."""
+        counts: dict[str, int] = {}
+        for file in self.files:
+            counts[file.label] = counts.get(file.label, 0) + 1
+        return counts == IMAGES_BY_CLASS
+
+
+def find(conf: EurosatConf, downloads: Downloads) -> Found:
+    """The images that the conf names, downloaded where it says so; no pixel is looked at.
+
+    Raises:
+        SceneError: when there are none, or a list does not fit them, or they cannot be fetched.
+        OutputError: when the disk is full.
+    """
+    place = _downloaded(downloads) if conf.eurosat == DOWNLOAD else Path(conf.eurosat)
+    files = find_images(place)
+    beside = place if place.is_dir() else place.parent
+    return Found(place, files, read_lists(beside, {file.name for file in files}, SHA256))
+
+
+def write_images(conf: EurosatConf, folder: Path, target: Path, downloads: Downloads) -> str:
+    """Write the checked collection of the images to `folder`; what was found, for people.
+
+    A downloaded zip becomes a part of the collection, so that DVC keeps it.
+
+    Args:
+        conf: Where the images are.
+        folder: An empty folder.
+        target: The folder that it will become.
+        downloads: Where downloads are kept.
+
+    Raises:
+        SceneError: when there are no images, or one of them or a list cannot be used.
+        OutputError: when the disk is full.
+    """
+    found = find(conf, downloads)
+    kept = conf.eurosat == DOWNLOAD
+    if kept:
+        linked(found.place, folder / ZIP)
+    about = About(
+        id=ID,
+        title="EuroSAT",
+        description="Labelled images of 640 m, cut from Sentinel-2 scenes of L1C",
+        license="MIT",
+        interval=_PUBLISHED,
+        level="L1C",
+        bands=BAND_ORDER,
+        whole=found.whole,
+    )
+    with ImageReader() as reader:
+        work = partial(checked, reader=reader)
+        images = run_pieces(work, found.files, worker_count(ComputeConf()))
+        with closing(images):
+            shown = (_moved(image, found.place, target / ZIP) if kept else image for image in images)
+            write_collection(folder, target, shown, about, found.lists)
+    return _summary(found, conf)
+
+
+def _moved(image: Image, place: Path, new: Path) -> Image:
+    """The same image in the zip's other place."""
+    path = f"{new}{image.file.path.removeprefix(str(place))}"
+    return replace(image, file=replace(image.file, path=path))
+
+
+def _summary(found: Found, conf: EurosatConf) -> str:
+    classes = len({file.label for file in found.files})
+    lines = [f"train: EuroSAT, {len(found.files):,} images of {classes} classes ({conf.eurosat})"]
+    for name, parts in found.lists.parts.items():
+        counts = ", ".join(f"{list(parts.values()).count(part):,} {part}" for part in ENDINGS)
+        absent = found.lists.absent[name]
+        lines.append(f"list {name}: {counts}" + (f"; {absent:,} more are not there" if absent else ""))
+    return "\n".join(lines)
+
+
+def watched(conf: EurosatConf) -> dict[str, Path]:
+    """The path that the conf names, with the folder that DVC must watch."""
+    if conf.eurosat == DOWNLOAD:
+        return {}
+    place = Path(conf.eurosat)
+    return {conf.eurosat: place if place.is_dir() else place.parent}
+
+
+def checked(file: ImageFile, reader: ImageReader) -> Image:
+    """An image whose pixels were read once.
+
+    Raises:
+        SceneError: when it is damaged, is no image of EuroSAT, or does not say where it lies.
+    """
+    content = reader.read(file.path, _MOST_BYTES + 1)
+    if len(content) > _MOST_BYTES:
+        raise SceneError(f"{file.path} has more bytes than an image of EuroSAT can have; remove it.")
+    with decoded(content, file.path) as dataset:
+        _require_form(dataset, file.path)
+        dataset.read()
+        return of_file(file, content, dataset)
+
+
+def _require_form(dataset: Any, path: str) -> None:
+    shape = dataset.count, dataset.height, dataset.width
+    if shape != (len(BAND_ORDER), SIDE_PX, SIDE_PX) or set(dataset.dtypes) != {"uint16"}:
+        raise SceneError(
+            f"{path} has {shape[0]} layers of {shape[1]} x {shape[2]} pixels, {dataset.dtypes[0]}, but "
+            f"an image of EuroSAT has {len(BAND_ORDER)} of {SIDE_PX} x {SIDE_PX}, uint16; give those "
+            f"of {ZIP} (not the RGB version)."
+        )
+
+
+def _downloaded(downloads: Downloads) -> Path:
+    """The zip in a folder with its lists, each fetched unless it is there."""
+    folder = downloads.folder / "eurosat"
+    for name in SHA256:
+        _fetch(name, folder / name, downloads)
+    return folder / ZIP
+
+
+def _fetch(name: str, path: Path, downloads: Downloads) -> None:
+    """One of the files; what an earlier run got of it is used."""
+    if path.exists() and sha256_of(path) == SHA256[name]:
+        return
+    file, _ = look_up(f"{URL}{name}")
+    partial_path = path.with_name(f"{name}.part")
+    require_space(path, file.size, "EuroSAT")
+    copy = SparseCopy(file, partial_path, downloads.traffic)
+    copy.ensure([(0, file.size)])
+    downloads.traffic.need(file.size)
+    if sha256_of(partial_path) != SHA256[name]:
+        copy.discard()
+        raise SceneError(
+            f"{file.href} is not the {name} that was published: its SHA-256 is another one; run "
+            "`fetch` again, or name a folder with images that you have."
+        )
+    partial_path.replace(path)
+    copy.discard()
