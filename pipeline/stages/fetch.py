@@ -16,6 +16,7 @@ from pipeline.files import publish, unwatched, workbench
 from pipeline.geo.catalog import moved_item, scene_item, take_over, write_catalog
 from pipeline.geo.maskitem import mask_scene
 from pipeline.geo.sources.download import Downloads
+from pipeline.geo.sources.eurosat import write_images
 from pipeline.geo.sources.find import find_scenes, named_files
 from pipeline.geo.sources.scenefiles import SceneFiles
 
@@ -27,7 +28,7 @@ def run(
     sources: Sequence[Path] = (),
     downloads: Path = Path("data/downloads"),
 ) -> None:
-    """Write two static catalogs of the scenes that `conf` names.
+    """Write two static catalogs of the scenes, or the labelled images, that `conf` names.
 
     Args:
         conf: `fetch.yaml`.
@@ -68,11 +69,15 @@ def run(
             for item in items:
                 for made_in in (downloads, bench):
                     take_over(item, folder, made_in, partial / item.id)
-        write_catalog(train_partial, trained, "train")
+        if stated.images is None:
+            write_catalog(train_partial, trained, "train")
+        else:
+            train_partial.mkdir(parents=True, exist_ok=True)
+            print(write_images(stated.images, train_partial, train, fetched), flush=True)
         write_catalog(map_partial, mapped, "map")
     if summary := fetched.summary():
         print(summary)
-    print(f"scenes to map: {', '.join(item.id for item in mapped)}")
+    print(f"scenes to map: {', '.join(item.id for item in mapped) or 'none'}")
 
 
 @dataclass(frozen=True)

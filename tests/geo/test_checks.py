@@ -122,7 +122,7 @@ def test_reflectance_in_floats_is_held_to_the_same_rules(tmp_path: Path) -> None
     look_at_floats(write_raster(tmp_path / "a.tif", reflectance, HUNDRED))
     reflectance[2:5] = 0
     path = write_raster(tmp_path / "b.tif", reflectance, HUNDRED)
-    with pytest.raises(RadiometryError, match=r"3% of its valid .*; correct .* `nodata: 0`\)"):
+    with pytest.raises(RadiometryError, match=r"3% of its valid .*; correct .* \(`nodata: 0`\)"):
         look_at_floats(path)
     look_at_floats(path, nodata=0)
     empty = write_raster(tmp_path / "c.tif", np.full_like(reflectance, np.nan), HUNDRED)

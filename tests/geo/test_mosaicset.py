@@ -17,6 +17,7 @@ from pipeline.config.predict import MosaicConf
 from pipeline.errors import ConfigError
 from pipeline.geo import mosaicfiles, style
 from pipeline.geo.grid import SceneGrid
+from pipeline.geo.mapcatalog import write_catalog
 from pipeline.geo.mosaicset import Plan, write_mosaics
 from tests.mapped import CLASSES, constant_cells, mapped
 from tests.viewers import open_in_qgis
@@ -49,8 +50,8 @@ def make(out):
 def maps(tmp_path_factory):
     """A folder of maps with a space and an umlaut in its path, with its mosaics."""
     out = tmp_path_factory.mktemp("world") / "meine Kärtchen"
-    scenes = make(out)
-    write_mosaics(plan_of(scenes), scenes, CLASSES, out)
+    mosaics = write_mosaics(plan_of(scenes := make(out)), scenes, CLASSES, out)
+    write_catalog(out, [*(scene.files.scene for scene in scenes), *(m.scene for m in mosaics)])
     return out
 
 
@@ -132,6 +133,7 @@ def test_neither_the_order_of_scenes_nor_the_size_of_squares_changes_a_byte(
     scenes = make(tmp_path / "maps")[::-1]
     monkeypatch.setattr(mosaicfiles, "_SIDE", 16)
     write_mosaics(plan_of(scenes), scenes, CLASSES, tmp_path / "maps")
+    shutil.copy(maps / "catalog.json", tmp_path / "maps")
     assert digests(tmp_path / "maps") == digests(maps)
 
 

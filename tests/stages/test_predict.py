@@ -141,6 +141,8 @@ def test_maps_are_those_of_the_model_patch_by_patch(model, scenes, conf, tmp_pat
     assert [link["href"] for link in links if link["rel"] == "item"] == [
         "./one/one.json",
         "./two/two.json",
+        "./mosaic_EPSG32633/mosaic_EPSG32633.json",
+        "./mosaic/mosaic.json",
     ]
     # the run of the model has the pictures and tables
     run_id = json.loads((model / "run.json").read_text())["run_id"]
@@ -263,8 +265,11 @@ def test_a_level_that_training_never_saw_is_said(model, scenes, conf, tmp_path, 
     folders = {"two": scenes.parent / "two"}
     make_catalog(tmp_path / "scenes", folders, level="L2A")
     predict.run(conf, model, tmp_path / "scenes", tmp_path / "maps")
-    note = "level L2A, but the model was trained on L1C"
-    assert f"warning: two: {note}" in capsys.readouterr().err
+    note = (
+        "level L2A, but the model was trained on L1C; 2021-05-06 is 79 days of the year from "
+        "2017-02-16, the nearest that the model was trained on"
+    )
+    assert f"warning: two: {note}\n" in capsys.readouterr().err
     with rasterio.open(tmp_path / "maps" / "two" / "two_classmap.tif") as dataset:
         assert dataset.tags()["LENSCAPE_NOTE"] == note
     item = json.loads((tmp_path / "maps" / "two" / "two.json").read_text())

@@ -333,8 +333,10 @@ def test_no_cell_left_says_why(place: Place, tmp_path: Path) -> None:
     message = place.refused(LabelError)
     for part in ("no cell is left", "impure", "unlabelled", "min_purity (0.6)", "tile.yaml"):
         assert part in message
-    # a scene of which nothing is valid
-    nothing = write_bands_folder(tmp_path / "nothing", GRID, {"B02": 0 * positions(GRID)})
+    # a scene of which only a corner is valid, which no cell lies in for the most part
+    corner = 0 * positions(GRID)
+    corner[:2, :2] = 3_000
+    nothing = write_bands_folder(tmp_path / "nothing", GRID, {"B02": corner})
     place.scenes(s1=nothing).label(("wood", px_box(GRID, 0, 0, 132, 120)))
     assert "240 invalid" in place.refused(LabelError)
 
