@@ -4,6 +4,10 @@ GDAL warps one file at a time, so each map has a VRT of its own in `parts/`, all
 pixels, and the VRT for people puts those side by side. Values are taken over by nearest neighbour.
 Paths are relative: the folder of maps may move as a whole. Where maps overlap, the later one lies on
 top.
+
+GDAL would write the statistics that a viewer asks for into the VRT, and into those of its parts: to
+DVC the maps would have changed. It does not where a VRT has a group of arrays, be it empty, and where
+values of the parts pass a table, be it one that changes nothing.
 """
 
 from __future__ import annotations
@@ -204,6 +208,7 @@ def _whole(files: Sequence[Path], placed: Layout, legend: Legend) -> str:
     return "\n".join(
         [
             f'<VRTDataset rasterXSize="{grid.cols}" rasterYSize="{grid.rows}">',
+            '  <Group name="/"/>',  # it is not written to
             f"  <SRS>EPSG:{grid.epsg}</SRS>",
             f"  <GeoTransform>{_numbers(grid.transform)}</GeoTransform>",
             '  <VRTRasterBand dataType="Byte" band="1">',
@@ -237,6 +242,7 @@ def _source(file: Path, part: MapGrid, whole: MapGrid, nodata: int) -> str:
             f'      <SrcRect xOff="0" yOff="0" {size}/>',
             f'      <DstRect xOff="{col}" yOff="{row}" {size}/>',
             f"      <NODATA>{nodata}</NODATA>",
+            "      <LUT>0:0,255:255</LUT>",  # its VRT is not written to
             "    </ComplexSource>",
         ]
     )

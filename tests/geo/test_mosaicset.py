@@ -127,6 +127,20 @@ def test_areas_count_ground_of_two_scenes_once(maps):
     assert float(rows["meadow"]["mapped_ha"]) == 0
 
 
+def test_statistics_are_written_into_no_file_that_counts(tmp_path):
+    """GDAL writes them into a VRT, which DVC would take for other maps."""
+    scenes = make(tmp_path)
+    write_mosaics(plan_of(scenes), scenes, CLASSES, tmp_path)
+    before = digests(tmp_path)
+    for name in ("classmap", "confidence"):
+        with rasterio.open(tmp_path / "mosaic" / f"mosaic_{name}.vrt") as dataset:
+            (found,) = dataset.stats()
+            values = dataset.read(1, masked=True)
+            assert (found.min, found.max) == (values.min(), values.max())
+            assert found.mean == pytest.approx(values.mean())
+    assert digests(tmp_path) == before
+
+
 def test_neither_the_order_of_scenes_nor_the_size_of_squares_changes_a_byte(
     maps, tmp_path, monkeypatch
 ):
@@ -249,12 +263,16 @@ def test_scenes_that_only_resampling_could_join_are_said(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def seen(maps, tmp_path_factory):
+def viewed(maps, tmp_path_factory):
+    """A copy of the maps, for viewers to write into."""
+    return shutil.copytree(maps, tmp_path_factory.mktemp("seen") / "Kärtchen")
+
+
+@pytest.fixture(scope="module")
+def seen(viewed, tmp_path_factory):
     """What QGIS shows of the mosaic and of the map over all zones."""
-    copy = tmp_path_factory.mktemp("seen") / "Kärtchen"
-    shutil.copytree(maps, copy)
-    files = [copy / MOSAIC / f"{MOSAIC}_classmap.tif", copy / "mosaic" / "mosaic_classmap.vrt",
-             copy / "mosaic" / "mosaic_confidence.vrt"]  # fmt: skip
+    files = [viewed / MOSAIC / f"{MOSAIC}_classmap.tif", viewed / "mosaic" / "mosaic_classmap.vrt",
+             viewed / "mosaic" / "mosaic_confidence.vrt"]  # fmt: skip
     answer = open_in_qgis(files, tmp_path_factory.mktemp("pictures"))
     return [answer[str(path)] for path in files]
 
@@ -268,6 +286,13 @@ def test_qgis_shows_mosaics_with_names_and_colours(seen):
         assert shown["colors"][1:] == [[*style.rgb(info.color), 255] for info in CLASSES]
     assert seen[2]["renderer"] == "singlebandpseudocolor"
     assert seen[2]["statistics"][:2] == [60, 90]
+
+
+def test_qgis_changes_no_file_that_dvc_watches(seen, viewed, maps):
+    assert seen
+    left = {name: hashed for name, hashed in digests(viewed).items()
+            if not name.endswith(".aux.xml") or name.endswith(".aux.aux.xml")}  # fmt: skip
+    assert left == digests(maps)
 
 
 def test_qgis_paints_all_zones_and_nothing_where_there_is_no_map(seen):
