@@ -2,15 +2,17 @@ import hashlib
 import json
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio
 import torch
+from affine import Affine
 
 from pipeline.config.predict import RegisteredModelConf
 from pipeline.config.train import ConvolutionConf, NetworkConf
-from pipeline.errors import MismatchError, OutputError, SceneError, StoreError
+from pipeline.errors import ConfigError, MismatchError, OutputError, SceneError, StoreError
 from pipeline.files import sha256_of, write_json
 from pipeline.geo.grid import PatchGrid
 from pipeline.geo.pieces import pieces as cut
@@ -274,6 +276,65 @@ def test_a_level_that_training_never_saw_is_said(model, scenes, conf, tmp_path, 
         assert dataset.tags()["LENSCAPE_NOTE"] == note
     item = json.loads((tmp_path / "maps" / "two" / "two.json").read_text())
     assert item["properties"]["lenscape:note"] == note
+    run_id = json.loads((model / "run.json").read_text())["run_id"]
+    assert connect().get_run(run_id).data.tags["note.two"] == note
+
+
+def test_mosaics_follow_the_conf_and_go_when_they_are_no_more_due(model, scenes, conf, tmp_path):
+    out = tmp_path / "maps"
+
+    def mapped(mosaic):
+        conf.write_text(f"model: trained\nmosaic: {mosaic}\n")
+        predict.run(conf, model, scenes, out)
+        return sorted(path.name for path in out.iterdir() if path.is_dir())
+
+    assert mapped("{}") == ["mosaic", "mosaic_EPSG32633", "one", "two"]
+    run_id = json.loads((model / "run.json").read_text())["run_id"]
+    artifacts = connect().list_artifacts(run_id, "maps/mosaic_EPSG32633")
+    assert [Path(artifact.path).name for artifact in artifacts] == ["areas.csv", "preview.png"]
+    assert mapped("{crs: null}") == ["mosaic_EPSG32633", "one", "two"]
+    assert mapped("{min_scenes: 3}") == ["one", "two"]
+    assert mapped("none") == ["one", "two"]
+
+
+def test_a_mosaic_of_the_same_scene_twice_is_its_map(model, scenes, conf, tmp_path):
+    folders = dict.fromkeys(("again", "one"), scenes.parent / "one")
+    make_catalog(tmp_path / "scenes", folders)
+    predict.run(conf, model, tmp_path / "scenes", tmp_path / "maps")
+    for what in ("classmap", "confidence"):
+        names = ("one", "mosaic_EPSG32633")
+        one, both = (tmp_path / "maps" / name / f"{name}_{what}.tif" for name in names)
+        with rasterio.open(one) as first, rasterio.open(both) as second:
+            np.testing.assert_array_equal(first.read(1), second.read(1))
+            assert (first.transform, first.crs) == (second.transform, second.crs)
+    tables = [
+        (tmp_path / "maps" / name / "areas.csv").read_text().splitlines()[-5:]
+        for name in ("one", "mosaic_EPSG32633")
+    ]
+    assert tables[0] == tables[1], "ground of two scenes was counted twice"
+
+
+def test_a_crs_that_is_none_is_refused_before_any_work(model, scenes, conf, tmp_path):
+    conf.write_text("mosaic: {crs: 'EPSG:99999'}\n")
+    with pytest.raises(ConfigError, match=r"predict\.yaml: key 'mosaic\.crs': EPSG:99999 is no CRS"):
+        predict.run(conf, model, scenes, tmp_path / "maps")
+    assert not (tmp_path / "maps").exists()
+
+
+def test_grids_that_only_resampling_could_join_are_said(model, scenes, conf, tmp_path, capsys):
+    shutil.copytree(scenes.parent / "two", tmp_path / "two")
+    for path in (tmp_path / "two").iterdir():
+        with rasterio.open(path, "r+") as dataset:
+            dataset.transform = dataset.transform @ Affine.translation(0.5, 0)
+    folders = {"one": scenes.parent / "one", "two": tmp_path / "two"}
+    make_catalog(tmp_path / "scenes", folders)
+    predict.run(conf, model, tmp_path / "scenes", tmp_path / "maps")
+    assert (
+        "warning: the scenes of EPSG:32633 lie on 2 grids of pixels, which only resampling could "
+        "join: one | two\n"
+    ) in capsys.readouterr().err
+    found = sorted(path.name for path in (tmp_path / "maps").iterdir() if path.is_dir())
+    assert found == ["mosaic", "one", "two"], "the map over all zones shows both"
 
 
 def test_a_model_without_its_run_is_refused_before_any_work(model, scenes, conf, tmp_path):
