@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree as ET
@@ -108,6 +109,16 @@ class Product:
             raise SceneError(
                 f"{href} is no whole XML ({error}); download the product again."
             ) from error
+
+
+def local_name(element: ET.Element) -> str:
+    """The name of an element without its namespace."""
+    return element.tag.rsplit("}", 1)[-1]
+
+
+def every(root: ET.Element, *names: str) -> Iterator[ET.Element]:
+    """The elements of some names, whatever their namespace, in their order."""
+    return (element for element in root.iter() if local_name(element) in names)
 
 
 def _described(names: frozenset[str] | set[str], path: Path) -> str:

@@ -18,7 +18,8 @@ from pipeline.config.sources.safe import SafeConf
 from pipeline.errors import RadiometryError, SceneError
 from pipeline.geo.bands import BANDS
 from pipeline.geo.raster import Layer
-from pipeline.geo.sources.product import Product
+from pipeline.geo.sources.cloudmasks import masks_of
+from pipeline.geo.sources.product import Product, every, local_name
 from pipeline.geo.sources.scenefiles import BandSource, MaskSource, SceneFiles
 
 _LEVELS = {"Level-1C_User_Product": "L1C", "Level-2A_User_Product": "L2A"}
@@ -42,9 +43,9 @@ def scene_files(conf: SafeConf) -> list[SceneFiles]:
     """
     product = Product.open(Path(conf.safe))
     root = product.xml(product.metadata)
-    if (level := _LEVELS.get(_local(root))) is None:
+    if (level := _LEVELS.get(local_name(root))) is None:
         raise SceneError(
-            f"{product.href(product.metadata)} describes a {_local(root)}, which is no Sentinel-2 "
+            f"{product.href(product.metadata)} describes a {local_name(root)}, which is no Sentinel-2 "
             "product of level 1C or 2A; name one of these."
         )
     granules = list(_granules(root, product))
@@ -62,10 +63,11 @@ def scene_files(conf: SafeConf) -> list[SceneFiles]:
                 for band in BANDS
                 if band in images
             },
-            _mask(conf, images, product),
+            None if conf.mask is None else MaskSource(Layer(conf.mask.path), tuple(conf.mask.invalid)),
             _text(root, "SPACECRAFT_NAME").lower() or None,
             level,
             _text(root, "PROCESSING_BASELINE") or None,
+            masks=() if conf.mask is not None else masks_of(product, images),
         )
         for tile, images in granules
     ]
@@ -82,9 +84,9 @@ def _granules(root: ET.Element, product: Product) -> Iterator[tuple[str, dict[st
     """Of each granule the MGRS tile, and the image files by band, each at its native resolution."""
     stems = {name.rsplit(".", 1)[0]: name for name in product.names if name.endswith(_SUFFIXES)}
     by_name = {stem.rsplit("/", 1)[-1]: name for stem, name in stems.items()}
-    for granule in _all(root, "Granule", "Granules"):
+    for granule in every(root, "Granule", "Granules"):
         images: dict[str, str] = {}
-        for image in _all(granule, "IMAGE_FILE", "IMAGE_ID"):
+        for image in every(granule, "IMAGE_FILE", "IMAGE_ID"):
             stem = (image.text or "").strip()
             if (match := _IMAGE.search(stem)) is None:
                 continue
@@ -110,7 +112,7 @@ def _radiometry(root: ET.Element, level: str, product: Product) -> dict[str, tup
     """Scale and offset of each band: reflectance = DN * scale + offset."""
     stated = [_text(root, name) for name in _QUANTIFICATION[level]]
     offsets = {
-        element.get("band_id"): float(element.text or "nan") for element in _all(root, _OFFSET[level])
+        element.get("band_id"): float(element.text or "nan") for element in every(root, _OFFSET[level])
     }
     try:
         scale = 1 / float(next(filter(None, stated)))
@@ -128,14 +130,6 @@ def _radiometry(root: ET.Element, level: str, product: Product) -> dict[str, tup
     return found
 
 
-def _mask(conf: SafeConf, images: dict[str, str], product: Product) -> MaskSource | None:
-    if conf.mask is not None:
-        return MaskSource(Layer(conf.mask.path), tuple(conf.mask.invalid))
-    if "SCL" in images and conf.scl_invalid:
-        return MaskSource(Layer(product.href(images["SCL"])), tuple(conf.scl_invalid))
-    return None
-
-
 def _moment(root: ET.Element, product: Product) -> datetime:
     stated = _text(root, "PRODUCT_START_TIME")
     try:
@@ -147,15 +141,6 @@ def _moment(root: ET.Element, product: Product) -> datetime:
         ) from None
 
 
-def _local(element: ET.Element) -> str:
-    """The name of an element without its namespace."""
-    return element.tag.rsplit("}", 1)[-1]
-
-
-def _all(root: ET.Element, *names: str) -> Iterator[ET.Element]:
-    return (element for element in root.iter() if _local(element) in names)
-
-
 def _text(root: ET.Element, name: str) -> str:
     """The text of the first element of a name, empty where there is none."""
-    return next(((element.text or "").strip() for element in _all(root, name)), "")
+    return next(((element.text or "").strip() for element in every(root, name)), "")

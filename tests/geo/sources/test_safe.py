@@ -97,21 +97,6 @@ def test_offsets_belong_to_their_bands(tmp_path: Path) -> None:
     assert {source.scale for source in files.bands.values()} == {0.0002}
 
 
-def test_the_scene_classification_masks_what_the_conf_says(tmp_path: Path) -> None:
-    def values(band: str, native: SceneGrid) -> np.ndarray:
-        if band != "SCL":
-            return np.full((native.height, native.width), 1500, dtype=np.uint16)
-        classes = clear(native)
-        classes[0, :4] = 3, 9, 11, 5
-        return classes
-
-    root = make_product(tmp_path, L2A, values)
-    for keys, masked in (({}, [0, 1]), ({"scl_invalid": [11]}, [2]), ({"scl_invalid": []}, [])):
-        scene = fetched(tmp_path / "catalog", root, **keys)
-        row = scene.read(GRID.window, ("B02",))[0, 0, ::2]
-        assert np.flatnonzero(row == 0).tolist() == masked
-
-
 def test_an_own_mask_and_id_go_first(tmp_path: Path) -> None:
     root = make_product(tmp_path, L2A, steep(-1000))
     mask = next(root.rglob("*SCL_20m.jp2"))
