@@ -17,6 +17,8 @@ from pipeline.files import sha256_of
 
 INSIDE = ".zip!/"
 """What stands in the name of a file in a zip, behind that of the zip."""
+PERMIT = "give yourself the permission, or copy it"
+"""What to do about a file that may not be read."""
 _CHUNK = 1 << 20
 
 
@@ -46,10 +48,14 @@ def size_of(path: Path | str) -> int:
 
 @contextmanager
 def stream_of(path: Path | str) -> Iterator[IO[bytes]]:
-    """The bytes of a file that is there."""
+    """The bytes of a file that is there.
+
+    Raises:
+        SceneError: when it may not be read, or its zip is damaged.
+    """
     outer, inner = split(path)
     if inner is None:
-        with outer.open("rb") as stream:
+        with _opened(outer) as stream:
             yield stream
         return
     with opened_zip(outer) as archive, archive.open(inner) as stream:
@@ -78,12 +84,19 @@ def opened_zip(path: Path) -> Iterator[zipfile.ZipFile]:
     """A zip, open for reading.
 
     Raises:
-        SceneError: when it is none, or damaged, also by what is read of it.
+        SceneError: when it may not be read, is none, or damaged, also by what is read of it.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with _opened(path) as stream, zipfile.ZipFile(stream) as archive:
             yield archive
     except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
         raise SceneError(
             f"{path} is no whole zip ({str(error).rstrip('.')}); download it again."
         ) from error
+
+
+def _opened(path: Path) -> IO[bytes]:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise SceneError(f"{path} cannot be read ({error.strerror}); {PERMIT}.") from error

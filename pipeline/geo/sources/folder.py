@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pipeline.config.sources.folder import SceneConf
 from pipeline.errors import SceneError
+from pipeline.geo.archive import PERMIT
 from pipeline.geo.bands import BANDS
 from pipeline.geo.layernotes import notes_of
 from pipeline.geo.raster import Layer
@@ -48,7 +49,7 @@ def _named_files(folder: Path) -> dict[str, Path]:
         what = "is a file" if folder.exists() else "does not exist"
         raise SceneError(f"{folder} {what}; name a folder that holds one file per band.")
     found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
+    for path in _listed(folder):
         match = _BAND.search(path.stem)
         if path.suffix.lower() not in _SUFFIXES or match is None:
             continue
@@ -67,3 +68,10 @@ def _named_files(folder: Path) -> dict[str, Path]:
             "name the folder with the band files."
         )
     return {name: found[name] for name in _KNOWN if name in found}
+
+
+def _listed(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        raise SceneError(f"{folder} cannot be read ({error.strerror}); {PERMIT}.") from error
