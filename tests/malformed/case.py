@@ -20,3 +20,5 @@ class Case:
     """A regular expression that the one sentence on stderr matches: file and remedy."""
     stage: str = "fetch"
     """The stage that must refuse it; the stages before must accept it."""
+    unprivileged: bool = False
+    """Whether only a user who is not root meets it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -13,7 +14,8 @@ from tests.malformed.case import Case
 from tests.servers import FileServer, serving
 
 _SERVERS = ExitStack()
-"""Servers stay up as long as this process: their threads end with it."""
+"""Servers stay up as long as this process."""
+atexit.register(_SERVERS.close)  # left to the end of the interpreter, they would wait for threads
 _CONFORMS = ["https://api.stacspec.org/v1.0.0/core", "https://api.stacspec.org/v1.0.0/item-search"]
 _BANDS = ["B02", "B05", "B09"]
 
