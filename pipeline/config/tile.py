@@ -28,6 +28,8 @@ class TileConf(Conf):
     """A cell has a class when that class covers at least this share of it."""
     min_valid: Share = 0.75
     """A cell is used, and later mapped, when at least this share of its band pixels is valid."""
+    mixed_levels: bool = False
+    """Whether L1C and L2A may be trained on together, in which the same ground has other values."""
     overlap: Literal["smallest", "unlabelled"] = "smallest"
     """Pixels under polygons of several classes in one file: the smallest polygon wins, or none."""
     max_per_class: Positive | None = None

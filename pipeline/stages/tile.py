@@ -109,7 +109,8 @@ def _inputs(conf: Path, classes: Path, scenes: Path, sources: Sequence[Path]) ->
     _require_inside(tile.labels, sources, conf)
     opened = open_catalog(scenes)
     bands = _bands(tile, opened, conf)
-    _require_one_level(opened)
+    if not tile.mixed_levels:
+        _require_one_level(opened, conf)
     _require_known_scenes(tile.labels, opened, conf)
     labels = LabelTally(read_sources(tile.labels, meanings, str(classes), tile.overlap))
     return _Inputs(conf, tile, meanings, opened, bands, labels)
@@ -137,13 +138,13 @@ def _require_inside(labels: Sequence[LabelSourceConf], sources: Sequence[Path], 
             raise LabelError(f"{conf}: key '{key}' is {label.file!r}, which {reason}.")
 
 
-def _require_one_level(scenes: list[Scene]) -> None:
+def _require_one_level(scenes: list[Scene], conf: Path) -> None:
     levels = {scene.info.level: scene.id for scene in scenes if scene.info.level is not None}
     if len(levels) > 1:
         named = " and ".join(f"{scene} is {level}" for level, scene in sorted(levels.items()))
         raise SceneError(
             f"the scenes to train on mix processing levels ({named}), in which the same ground has "
-            "other values; train on scenes of one level."
+            f"other values; train on scenes of one level, or allow it in {conf} (mixed_levels: true)."
         )
 
 
