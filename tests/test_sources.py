@@ -107,10 +107,12 @@ def test_a_product_and_its_bands_in_a_folder_give_the_same_patches(
 
 
 def _stacked(path: Path, dtype: str, nodata: float | None) -> Path:
-    """Three bands at 10 m and a classification, as DN of an offset or as reflectance."""
+    """Three bands at 10 m with a hole and a classification, as DN of an offset or as reflectance."""
     floats = dtype.startswith("float")
     layers = [ground(GRID) + step for step in (0, 7, 70)]
-    pixels = [layer / 10_000 if floats else layer + 1_000 for layer in layers]
+    pixels = np.stack([layer / 10_000 if floats else layer + 1_000 for layer in layers])
+    pixels[:, 100:104, 20:30] = 0 if nodata is None else nodata
+    pixels[:, 100:104, 30:40] = np.nan if floats else 0
     codes = cloudy(GRID).astype(dtype)
     path.parent.mkdir(parents=True)
     with rasterio.open(
@@ -140,6 +142,7 @@ def test_stacks_of_dn_and_of_reflectance_give_the_same_patches(tmp_path: Path) -
         require_same(numbers, store)
     row = int(np.flatnonzero(numbers.patches["x"] == GRID.x0 + 360)[0])
     assert numbers.pixels[row].min() >= 300
+    assert (numbers.pixels == 0).any()
 
 
 def test_scale_and_offset_of_the_file_itself(tmp_path: Path) -> None:

@@ -231,6 +231,15 @@ def _mask_without_crs(folder: Path) -> dict[str, Any]:
     return conf
 
 
+def _second_of_two(folder: Path) -> dict[str, Any]:
+    """When it is met, the mask of the first one has been made."""
+    first = _band(folder / "first")
+    codes = np.full((GRID.height, GRID.width), 9, dtype=np.uint8)
+    write_raster(folder / "first" / "bands" / "x_SCL.tif", codes, GRID)
+    (scene,) = _all_nodata(folder / "second")["fetch.yaml"]["train"]
+    return {"fetch.yaml": {"train": first["fetch.yaml"]["train"], "map": [scene]}}
+
+
 CASES = [
     Case("no CRS", _no_crs, r"B02\.tif has no CRS; assign one"),
     Case("no place", _nowhere, r"B02\.tif does not say where it lies; assign bounds"),
@@ -259,6 +268,11 @@ CASES = [
     Case("DN as reflectance", _dn_as_floats, r"stack\.tif holds uint16 values, but .*; drop that"),
     Case("complex", _complex, r"B02\.tif holds complex64 values; give digital numbers"),
     Case("all nodata", _all_nodata, r"B02\.tif has no valid pixel: all are 0, .*; give the scene of"),
+    Case(
+        "the second of two scenes",
+        _second_of_two,
+        r"second/bands/B02\.tif has no valid pixel: .*; give",
+    ),
     Case("all saturated", _all_saturated, r"B02\.tif has no valid pixel: all are 65535, .*; give the"),
     Case("another nodata", _other_nodata, r"B02\.tif declares 1 to be nodata, .*; convert it"),
     Case("PNG named .tif", _png, r"B03\.tif is a PNG file whatever its name says; give a GeoTIFF"),
