@@ -19,9 +19,12 @@ from typing import Any
 import pytest
 
 from pipeline import cli
+from pipeline.store import PatchStore
 from tests import malformed
 from tests.malformed.case import Case
 from tests.malformed.labels import field, vectors
+from tests.products import make_product, zipped
+from tests.worlds import GRID, positions, write_raster
 
 NOBODY = 65_534
 OUTPUTS = ("scenes/train", "scenes/map", "patches", "downloads")
@@ -156,8 +159,18 @@ def test_odd_paths_simply_work(name: str, tmp_path: Path, monkeypatch: pytest.Mo
     place.mkdir()
     monkeypatch.chdir(place)
     (place / "conf").mkdir()
-    for conf, content in vectors(place / name, [field(), field("water")]).items():
+    confs = vectors(place / name, [field(), field("water")])
+    stated = {key: value for key, value in confs["fetch.yaml"]["train"][0].items() if key != "path"}
+    stack = write_raster(place / name / f"{name[:190]}.tif", positions(GRID), GRID)
+    zip_file = zipped(make_product(place / name))
+    confs["fetch.yaml"]["train"] += [
+        stated | {"id": "s2", "stack": str(stack), "bands": ["B02"]},
+        {"safe": str(zip_file), "id": "s3"},
+    ]
+    confs["tile.yaml"]["bands"] = ["B02"]
+    for conf, content in confs.items():
         (place / "conf" / conf).write_text(json.dumps(content), encoding="utf-8")
     for stage in ("fetch", "tile"):
         assert _run(monkeypatch, stage) == 0
-    assert (place / "out" / "patches" / "pixels.npy").is_file()
+    scenes = PatchStore.open(place / "out" / "patches").patches["scene"]
+    assert set(scenes.tolist()) == {"s1", "s2", "s3"}

@@ -157,6 +157,17 @@ def test_the_scene_classification(tmp_path: Path) -> None:
         assert np.flatnonzero(masked(scene)[0, ::2]).tolist() == expected
 
 
+def test_the_scene_to_map_has_the_mask_too(tmp_path: Path) -> None:
+    root = make_product(tmp_path, L1C, bright)
+    (quality(root) / "MSK_CLOUDS_B00.gml").write_text(polygons(OPAQUE=ring("exterior", 0, 0, 9, 9)))
+    run = tmp_path / "run"
+    trained = run_fetch(run, root)
+    (mapped,) = open_catalog(run / "map")
+    assert masked(trained).any()
+    np.testing.assert_array_equal(masked(mapped), masked(trained))
+    assert all((scene.path.parent / "mask.tif").is_file() for scene in (trained, mapped))
+
+
 def test_no_cloud_and_no_mask_mask_nothing(tmp_path: Path) -> None:
     root = make_product(tmp_path, L1C, bright)
     assert not masked(run_fetch(tmp_path / "run", root)).any()
