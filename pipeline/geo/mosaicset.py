@@ -19,12 +19,13 @@ from pipeline.files import publish
 from pipeline.geo import classmap, style
 from pipeline.geo.canvas import MapGrid
 from pipeline.geo.grid import PatchGrid
+from pipeline.geo.lattice import Layout, layout, require_crs
 from pipeline.geo.mapcatalog import asset, grid_properties, publish_item
 from pipeline.geo.mapitem import MapFolder, class_list
 from pipeline.geo.mosaic import GridKey, MappedScene, grid_key, mosaic_id, mosaics
 from pipeline.geo.mosaicfiles import write_mosaic
 from pipeline.geo.mosaicitem import Origins, link_maps, mosaic_item
-from pipeline.geo.virtual import Layout, Legend, Part, layout, require_crs, write_vrt
+from pipeline.geo.virtual import Legend, Part, write_vrt
 from pipeline.store import ClassInfo
 
 WHOLE = "mosaic"
@@ -144,15 +145,16 @@ def _write_whole(
     """Write the folder of the map over all zones, in which the newest maps lie on top."""
     ordered = sorted(maps, key=lambda m: (datetime.fromisoformat(m.origins.times[1]), m.name))
     placed = layout(crs, [part.grid for part in ordered], where)
+    origins = Origins([origin for part in ordered for origin in part.origins.scenes])
     with publish(out / WHOLE) as folder:
         folder.mkdir()
         assets: dict[str, pystac.Asset] = {}
-        for look in _looks(classes):
+        for look in _looks(classes, origins.tags()):
             path = folder / f"{WHOLE}_{look.what}.vrt"
             parts = write_vrt(path, [part.part(look.what) for part in ordered], placed, look.legend)
             path.with_suffix(".qml").write_text(look.style, encoding="utf-8")
             assets |= _assets(look, path, parts)
-        publish_item(_whole_item(placed, ordered), assets, folder / f"{WHOLE}.json")
+        publish_item(_whole_item(placed, ordered, origins), assets, folder / f"{WHOLE}.json")
     return MapFolder(out / WHOLE, WHOLE)
 
 
@@ -169,14 +171,16 @@ class _Look:
     """Of its asset."""
 
 
-def _looks(classes: Sequence[ClassInfo]) -> list[_Look]:
+def _looks(classes: Sequence[ClassInfo], tags: Mapping[str, str]) -> list[_Look]:
     names = [classmap.NODATA_NAME, *(style.readable(info.title) for info in classes)]
     of_classes = {"nodata": classmap.NODATA, "classification:classes": class_list(classes)}
     of_confidence = {"nodata": classmap.CONFIDENCE_NODATA, "unit": "%"}
     kind = classmap.class_map_kind(classes)
     return [
-        _Look("classmap", Legend(kind, names), style.class_map_qml(classes), of_classes),
-        _Look("confidence", Legend(classmap.CONFIDENCE), style.per_cent_qml(), of_confidence),
+        _Look("classmap", Legend(kind, names, tags), style.class_map_qml(classes), of_classes),
+        _Look(
+            "confidence", Legend(classmap.CONFIDENCE, tags=tags), style.per_cent_qml(), of_confidence
+        ),
     ]
 
 
@@ -193,12 +197,11 @@ def _assets(look: _Look, path: Path, parts: Sequence[Path]) -> dict[str, pystac.
     return assets
 
 
-def _whole_item(placed: Layout, maps: Sequence[_Map]) -> pystac.Item:
+def _whole_item(placed: Layout, maps: Sequence[_Map], origins: Origins) -> pystac.Item:
     grid = placed.grid
     cell_m = min(part.grid.transform.a for part in maps)
     to_degrees = Transformer.from_crs(grid.epsg, "OGC:CRS84", always_xy=True)
     bounds = to_degrees.transform_bounds(*grid.bounds, densify_pts=21)
-    origins = Origins([origin for part in maps for origin in part.origins.scenes])
     # 1e-7 degrees is a centimetre, as in the outlines of maps
     outline = box(*(round(edge, 7) for edge in bounds))
     # a pixel of the grid may be in degrees

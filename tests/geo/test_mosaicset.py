@@ -206,6 +206,17 @@ def test_in_the_crs_of_a_zone_its_cells_stay_as_they_are(tmp_path):
         np.testing.assert_array_equal(whole.read(1), zone.read(1))
 
 
+def test_the_map_over_all_zones_says_what_it_comes_from(maps):
+    for name in ("classmap", "confidence"):
+        with rasterio.open(maps / "mosaic" / f"mosaic_{name}.vrt") as dataset:
+            tags = dataset.tags()
+        years = "2019, 2021, 2022"
+        assert tags["ATTRIBUTION"] == f"Contains modified Copernicus Sentinel data {years}. © a mapper."
+        assert tags["LENSCAPE_SCENES"] == "east next west"
+        assert tags["LENSCAPE_WEIGHTS_SHA256"] == "ab" * 32
+        assert tags["LENSCAPE_NOTE"] == "east: another season"
+
+
 def test_a_crs_in_degrees_keeps_longitude_first(tmp_path):
     scenes = make(tmp_path)[:2]
     write_mosaics(plan_of(scenes, crs="EPSG:4326"), scenes, CLASSES, tmp_path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import sys
 from contextlib import closing
 
 import geopandas as gpd
@@ -123,6 +124,9 @@ def test_who_reads_the_map_over_all_zones_changes_nothing(made) -> None:
         with rasterio.open(project.path / f"data/maps/mosaic/mosaic_{name}.vrt") as dataset:
             dataset.stats()
     assert "up to date" in project.dvc("status")
+    words = ("-m", "pipeline.cli", "whence", "data/maps/mosaic/mosaic_classmap.vrt")
+    run = json.loads((project.path / "models" / "run.json").read_text())["run_id"]
+    assert run in project.run(sys.executable, *words)
 
 
 def test_another_season_is_said_and_stays_with_the_map(made) -> None:
