@@ -33,6 +33,8 @@ FORMAT = 2
 """Of stores and splits: raised when a field changes, or when the same scenes give other pixels."""
 PARTS = ("train", "validation", "test", "unused")
 LISTS = "lists.parquet"
+_CHUNK_BYTES = 32_000_000
+"""Pixels that are read at a time, whatever the size of a patch."""
 PATCH_COLUMNS = {
     "scene": "id of the scene",
     "epsg": "EPSG code of the scene's CRS",
@@ -213,7 +215,9 @@ class PatchStore:
         return sha256_of(self.folder / "meta.json")
 
     def chunks(self, rows: npt.NDArray[np.intp], size: int = 1024) -> Iterator[npt.NDArray[np.uint16]]:
-        """The pixels of `rows`, uint16 (n, C, P, P) with n <= `size`, in the order given."""
+        """The pixels of `rows`, uint16 (n, C, P, P), in the order given: n <= `size`, and about 32 MB."""
+        patch_bytes = self.pixels.itemsize * int(np.prod(self.pixels.shape[1:]))
+        size = max(1, min(size, _CHUNK_BYTES // patch_bytes))
         for start in range(0, len(rows), size):
             yield np.asarray(self.pixels[rows[start : start + size]])
 

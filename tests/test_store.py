@@ -59,6 +59,11 @@ def test_chunks_hold_the_rows_in_their_order(rows: list[int], size: int) -> None
     assert all(1 <= len(chunk) <= size for chunk in chunks)
 
 
+def test_chunks_of_large_patches_are_fewer() -> None:
+    store = _in_memory(np.zeros((5, 1, 2600, 2600), dtype=np.uint16))  # 13.5 MB each
+    assert [len(chunk) for chunk in store.chunks(np.arange(5))] == [2, 2, 1]
+
+
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(
     arrays(

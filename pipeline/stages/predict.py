@@ -53,6 +53,8 @@ def run(conf: Path, model: Path, scenes: Path, out: Path, compute: Path | None =
     for scene in opened:
         _require_fits(scene, classifier.meta)
     predictor = _predictor(classifier, machine)
+    if opened:
+        _say_patchwise(predictor)
     mapper = _mapper(predictor, settings.probabilities)
     plan = _plan(conf, settings, opened, mapper)
     crew = Crew(worker_count(machine), machine.memory_mb, machine.scheduler)
@@ -99,10 +101,12 @@ def _map(scene: Scene, mapper: Mapper, meta: ModelMeta, out: Path, crew: Crew) -
 
 def _predictor(classifier: PatchClassifier, machine: ComputeConf) -> Predictor:
     device = _device(machine)
-    predictor = Predictor(classifier, device, _dtype(machine, device))
+    return Predictor(classifier, device, _dtype(machine, device))
+
+
+def _say_patchwise(predictor: Predictor) -> None:
     if predictor.patchwise_because is not None:
         print(f"the network runs patch by patch: {predictor.patchwise_because}", file=sys.stderr)
-    return predictor
 
 
 def _dtype(machine: ComputeConf, device: torch.device) -> torch.dtype:

@@ -225,6 +225,13 @@ def test_a_network_with_padding_runs_patch_by_patch_and_says_why(scenes, conf, t
     assert "patch by patch: convolution 1 has padding" in capsys.readouterr().err
     with rasterio.open(tmp_path / "maps" / "one" / "one_classmap.tif") as dataset:
         np.testing.assert_array_equal(dataset.read(1), classes_by_hand(padded))
+    (tmp_path / "none").mkdir()
+    make_catalog(tmp_path / "none", {})
+    predict.run(conf, padded, tmp_path / "none", tmp_path / "maps", machine(tmp_path, 2))
+    printed = capsys.readouterr()
+    assert "there is no scene to map" in printed.out
+    assert printed.err == ""
+    assert sorted(digests(tmp_path / "maps")) == ["catalog.json"]
 
 
 def test_a_scene_no_more_listed_is_forgotten_and_other_files_stay(model, scenes, conf, tmp_path):
