@@ -215,7 +215,7 @@ class PatchStore:
         return sha256_of(self.folder / "meta.json")
 
     def chunks(self, rows: npt.NDArray[np.intp], size: int = 1024) -> Iterator[npt.NDArray[np.uint16]]:
-        """The pixels of `rows`, uint16 (n, C, P, P), in the order given: n <= `size`, of 32 MB."""
+        """The pixels of `rows`, uint16 (n, C, P, P), in the order given: n <= `size`, <= 32 MB."""
         patch_bytes = self.pixels.itemsize * int(np.prod(self.pixels.shape[1:]))
         size = max(1, min(size, _CHUNK_BYTES // patch_bytes))
         for start in range(0, len(rows), size):

@@ -135,6 +135,7 @@ class ImageReader:
     def _opened(self, path: Path) -> zipfile.ZipFile:
         with self._lock:
             if path not in self._zips:
+                path.stat()  # for the word on what is gone: `opened_zip` asks for permission alone
                 self._zips[path] = self._stack.enter_context(opened_zip(path))
             return self._zips[path]
 
