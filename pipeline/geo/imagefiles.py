@@ -150,7 +150,11 @@ def decoded(content: bytes, path: str) -> Iterator[Any]:
     try:
         # threads inside GDAL would only stand in the way of those that read images side by side
         alone = rasterio.Env(GDAL_NUM_THREADS="1")
-        with alone, MemoryFile(content) as file, file.open(driver="GTiff") as dataset:
+        with (
+            alone,
+            MemoryFile(content, filename=PurePosixPath(path).name) as file,
+            file.open(driver="GTiff") as dataset,
+        ):
             yield dataset
     except (RasterioError, OSError, ValueError) as error:
         reason = str(error.__cause__ or error).split("\n")[0].rstrip(".")

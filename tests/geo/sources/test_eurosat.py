@@ -96,7 +96,7 @@ def large(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (cut_off, r"cannot be read \(.*\); it is damaged or no GeoTIFF"),
+        (cut_off, r"cannot be read \(Bad_1\.tif, band .*\); it is damaged or no GeoTIFF"),
         (text, r"cannot be read \(.*\); it is damaged or no GeoTIFF"),
         (nowhere, "does not say where it lies"),
         (without_crs, "does not say where it lies"),
