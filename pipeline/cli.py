@@ -130,7 +130,7 @@ def predict(conf: Path, model: Path, scenes: Path, out: Path, compute: Path | No
 
 @cli.command()
 @click.option("--conf", type=EXISTING, default="conf/train.yaml", show_default=True)
-@click.option("--network", help="Another network than the conf's: modern or lenet5.")
+@click.option("--network", help="Another network than the conf's: modern, lenet5 or mlp.")
 @click.option("--store", type=EXISTING, help="A store; data/patches where it exists.")
 @click.option("--bands", type=POSITIVE, help="Number of input bands, whatever conf and store say.")
 @click.option("--patch", type=POSITIVE, help="Side of a patch in pixels.")

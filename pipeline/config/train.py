@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.config.record import Conf, Positive
 
@@ -43,8 +43,15 @@ class NetworkConf(Conf):
     """A network of the LeNet family; the output layer, one unit a class, is always added."""
 
     activation: Literal["sigmoid", "tanh", "relu"] = "relu"
-    convolutions: Annotated[list[ConvolutionConf], Field(min_length=1)]
+    convolutions: list[ConvolutionConf] = []
+    """None for a network of dense layers on the flattened patch (a multilayer perceptron)."""
     dense: list[DenseConf] = []
+
+    @model_validator(mode="after")
+    def _has_layers(self) -> NetworkConf:
+        if not self.convolutions and not self.dense:
+            raise ValueError("a network needs a layer; give it convolutions, dense layers or both")
+        return self
 
 
 class AugmentConf(Conf):
@@ -62,7 +69,7 @@ class TrainConf(Conf):
 
     bands: Literal["all", "rgb", "10m"] | Annotated[list[str], Field(min_length=1)] = "all"
     """Input bands, out of those of the store."""
-    network: Literal["modern", "lenet5"] | NetworkConf = "modern"
+    network: Literal["modern", "lenet5", "mlp"] | NetworkConf = "modern"
     """A preset, or a network composed here."""
     augment: AugmentConf = AugmentConf()
     class_weight_exponent: Annotated[float, Field(ge=0, le=1)] = 0.5

@@ -157,7 +157,7 @@ def gallery(mistakes: Sequence[Mistake], bands: Sequence[str], patch_m: float, c
 
 
 def first_filters(weights: npt.NDArray[np.float32], bands: Sequence[str]) -> Figure:
-    """The kernels (filters, C, k, k) of the first convolution: a row a band, a column a filter."""
+    """The kernels (filters, C, k, k) of the first layer: a row a band, a column a filter."""
     shown = weights[:_MAX_FILTERS]
     count, channels, side = shown.shape[:3]
     figure = Figure(figsize=(2.8 + 0.4 * count, 1.6 + 0.4 * channels), layout="constrained")
@@ -176,7 +176,7 @@ def first_filters(weights: npt.NDArray[np.float32], bands: Sequence[str]) -> Fig
     axes.tick_params(length=0)
     more = f" (the first {count} of {len(weights)})" if len(weights) > count else ""
     axes.set(xlabel=f"filter{more}", ylabel="band")
-    axes.set_title(f"Filters of convolution 1: {side} x {side} px", fontsize=10)
+    axes.set_title(f"Weights of the first layer: filters of {side} x {side} px", fontsize=10)
     for spine in axes.spines.values():
         spine.set_visible(False)
     figure.colorbar(image, ax=axes, label="weight")

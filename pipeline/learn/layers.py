@@ -32,6 +32,14 @@ PRESETS: dict[str, NetworkConf] = {
         ],
         dense=[DenseConf(units=128, dropout=0.5)],
     ),
+    # what the course begins with: every unit sees every pixel of the patch, and none is shared
+    "mlp": NetworkConf(
+        activation="relu",
+        dense=[
+            DenseConf(units=256, batch_norm=True, dropout=0.5),
+            DenseConf(units=128, batch_norm=True, dropout=0.5),
+        ],
+    ),
 }
 """The networks that `network:` knows by name."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import cast
 
 import numpy as np
@@ -69,7 +70,14 @@ def _balance(stack: nn.Sequential, gain: float) -> None:
             nn.init.zeros_(cast(Tensor, module.bias))
 
 
-def first_kernels(network: nn.Module) -> npt.NDArray[np.float32]:
-    """The weights of the first convolution, float32 (filters, bands, kernel, kernel)."""
-    first = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
-    return first.weight.detach().cpu().numpy()
+def first_kernels(network: nn.Module, bands: int) -> npt.NDArray[np.float32]:
+    """The weights of the first layer, float32 (filters, bands, kernel, kernel).
+
+    A dense layer on the flattened patch has kernels as large as the patch, one a unit.
+    """
+    first = next(module for module in network.modules() if isinstance(module, nn.Conv2d | nn.Linear))
+    weights: npt.NDArray[np.float32] = first.weight.detach().cpu().numpy()
+    if weights.ndim == 4:
+        return weights
+    side = math.isqrt(weights.shape[1] // bands)
+    return weights.reshape(len(weights), bands, side, side)

@@ -127,6 +127,8 @@ class Levels:
 
 def unsupported(network: nn.Sequential) -> str | None:
     """Why a network has no dense form; None where it has one."""
+    if not any(isinstance(module, nn.Conv2d) for module in network):
+        return "it has no convolution, so that neighbouring patches share nothing"
     for name, module in network.named_children():
         if isinstance(module, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d) and module.padding not in (
             0,

@@ -79,7 +79,7 @@ class Predictor:
         if self.form is not None:
             return self.form.lane_bytes
         meta = self.classifier.meta
-        largest = max(len(meta.bands), *(layer.filters for layer in meta.network.convolutions))
+        largest = max([len(meta.bands), *(layer.filters for layer in meta.network.convolutions)])
         return 3 * 4 * BATCH * largest * meta.geometry.patch_px**2
 
     def agreement(self, pixels: npt.NDArray[np.uint16], rows: int, cols: int) -> float:

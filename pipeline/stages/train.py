@@ -70,10 +70,11 @@ def _write(folder: Path, result: FitResult, layers: str) -> None:
     meta = result.classifier.save(folder)
     write_history(folder / "history.csv", result.history)
     (folder / "layers.txt").write_text(layers, encoding="utf-8")
+    kernels = first_kernels(result.classifier.network, len(meta.bands))
     pictures = {
         "curves": figures.curves(result.history, result.best.epoch),
         "layers": figures.text_page(layers, f"Layers of {meta.preset}"),
-        "filters": figures.first_filters(first_kernels(result.classifier.network), meta.bands),
+        "filters": figures.first_filters(kernels, meta.bands),
     }
     (folder / "figures").mkdir()
     for name, figure in pictures.items():

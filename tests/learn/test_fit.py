@@ -54,7 +54,7 @@ def test_a_separable_world_is_learnt(tmp_path, bands):
     assert accuracy(fit(data, conf(), CPU), data) >= 0.95
 
 
-@pytest.mark.parametrize(("network", "epochs"), [("modern", 6), ("lenet5", 20)])
+@pytest.mark.parametrize(("network", "epochs"), [("modern", 6), ("lenet5", 20), ("mlp", 6)])
 def test_the_presets_learn_a_separable_world(tmp_path, network, epochs):
     data = training_data(tmp_path, bands=4, patch_px=16)
     assert accuracy(fit(data, conf(network=network, epochs=epochs, patience=epochs), CPU), data) >= 0.95

@@ -7,7 +7,7 @@ from torch import nn
 from pipeline.config.train import ConvolutionConf, DenseConf, NetworkConf, PoolConf
 from pipeline.errors import NetworkError
 from pipeline.learn.layers import PRESETS
-from pipeline.learn.lenet import build
+from pipeline.learn.lenet import build, first_kernels
 
 IMAGE = [[3, 1, 4, 3], [3, 2, 3, 1], [4, 3, 6, 4], [3, 3, 1, 7]]
 W1 = [[1, -1, 2], [3, 1, 4], [5, -2, 9]]
@@ -114,3 +114,25 @@ def test_signals_neither_fade_nor_grow_through_saturating_layers(activation):
         logits = module(torch.randn(500, 13, 16, 16))
     # how much the logits differ between patches
     assert 0.03 < logits.std(dim=0).mean().item() < 3
+
+
+def test_a_perceptron_sees_the_flattened_patch():
+    module = build(PRESETS["mlp"], 3, 8, 5)
+    assert not [part for part in module if isinstance(part, nn.Conv2d)]
+    assert module.dense_1.weight.shape == (256, 3 * 8 * 8)
+    assert module(torch.zeros(2, 3, 8, 8)).shape == (2, 5)
+
+
+def test_the_kernels_of_a_first_dense_layer_are_as_large_as_the_patch():
+    module = build(PRESETS["mlp"], 3, 8, 5)
+    kernels = first_kernels(module, 3)
+    assert kernels.shape == (256, 3, 8, 8)
+    patch = torch.randn(1, 3, 8, 8)
+    seen = float(module.dense_1(patch.flatten(1))[0, 7].detach() - module.dense_1.bias[7].detach())
+    assert seen == pytest.approx(float((patch[0].numpy() * kernels[7]).sum()), abs=1e-4)
+    assert first_kernels(build(PRESETS["lenet5"], 3, 32, 5), 3).shape == (6, 3, 5, 5)
+
+
+def test_a_network_without_layers_is_refused():
+    with pytest.raises(ValueError, match="a network needs a layer"):
+        NetworkConf()

@@ -62,6 +62,10 @@ def test_padding_has_no_dense_form():
         read_levels(network, 8, 4, None)
 
 
+def test_a_perceptron_has_no_dense_form():
+    assert "no convolution" in (unsupported(build(PRESETS["mlp"], 2, 8, 3)) or "")
+
+
 @pytest.mark.parametrize(
     ("modules", "reason"),
     [

@@ -86,3 +86,11 @@ def test_a_model_in_training_predicts_without_dropout():
     pixels = block(model, 2, 2)
     first, second = (Predictor(model)(pixels, 2, 2) for _ in range(2))
     np.testing.assert_array_equal(first, second)
+
+
+def test_a_perceptron_predicts_patch_by_patch_and_says_why():
+    model = classifier(network="mlp")
+    predictor, pixels = Predictor(model), block(model, 3, 4)
+    assert "no convolution" in predictor.patchwise_because
+    assert predictor.work_bytes > 0
+    np.testing.assert_array_equal(predictor(pixels, 3, 4), class_probabilities(model, pixels, 3, 4))

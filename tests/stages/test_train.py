@@ -113,6 +113,13 @@ def test_a_choice_of_bands_is_trained_on(inputs):
     assert batched_probabilities(classifier, [pixels]).shape == (10, 3)
 
 
+@pytest.mark.usefixtures("place")
+def test_a_perceptron_is_trained_and_drawn_like_the_others(inputs):
+    classifier = train(inputs, "network: {dense: [{units: 6}]}\nepochs: 1\nbatch_size: 32\n")
+    assert classifier.meta.preset == "own"
+    assert Path("models/figures/filters.png").stat().st_size > 0
+
+
 @pytest.mark.parametrize(
     ("conf", "error", "message"),
     [
