@@ -17,7 +17,10 @@ from rasterio.windows import Window
 ROOT = Path(__file__).parent.parent
 DEMO = ROOT / "data" / "demo"
 SCENE = "T33UUU_20170216T102101"
-CODE = ("pipeline", "dvc.yaml", ".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore")
+CODE = (
+    "pipeline", "conf/examples", "dvc.yaml", ".dvc/config", ".dvc/.gitignore", ".dvcignore",
+    ".gitignore",
+)  # fmt: skip
 SCENES = {"east": (384, 528), "north": (0, 1056)}
 """Row and column of the top left corner of each crop in the demo scene, multiples of 60 m."""
 HEIGHT, WIDTH = 384, 480

@@ -17,7 +17,7 @@ HEADER = (
     "# These are pixel counts and no area estimates: the errors of the map are in them. For areas",
     "# with confidence intervals, adjust them by the confusion matrix of a random sample.",
 )
-COLUMNS = ("value", "name", "cells", "mapped_ha", "percent")
+COLUMNS = ("value", "name", "code", "cells", "mapped_ha", "percent")
 
 
 @dataclass(frozen=True)
@@ -66,19 +66,23 @@ class Tally:
 def areas_csv(
     tally: Tally, classes: Sequence[ClassInfo], pixel_m: float, inside: str = "the scene"
 ) -> str:
-    """The table as text: a row a class, then nodata and the total, the area that lies `inside`."""
+    """The table as text: a row a class, then nodata and the total, the area that lies `inside`.
+
+    `code` is what another nomenclature calls the class, empty where the conf states none.
+    """
     text = io.StringIO()
     text.write("\n".join(HEADER).format(inside) + "\n")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     values = [*range(1, len(classes) + 1), 0]
-    names = [*(info.name for info in classes), "nodata"]
+    named = [*((info.name, info.code) for info in classes), ("nodata", None)]
     shares = tally.shares()
-    for value, name in zip(values, names, strict=True):
+    for value, (name, code) in zip(values, named, strict=True):
         hectares = _hectares(int(tally.ground_px[value]), pixel_m)
-        writer.writerow([value, name, tally.cells[value], hectares, f"{100 * shares[value]:.2f}"])
+        row = [value, name, code, tally.cells[value], hectares, f"{100 * shares[value]:.2f}"]
+        writer.writerow(row)
     total = int(tally.ground_px.sum())
-    writer.writerow(["", "total", tally.cells.sum(), _hectares(total, pixel_m), "100.00"])
+    writer.writerow(["", "total", "", tally.cells.sum(), _hectares(total, pixel_m), "100.00"])
     return text.getvalue()
 
 

@@ -219,7 +219,8 @@ def class_list(classes: Sequence[ClassInfo], tally: Tally | None = None) -> list
             color_hint=info.color[1:].upper(),
             **counted,
         )
-        result.append(made.to_dict())
+        # the extension has no field of its own for the code of another nomenclature
+        result.append(made.to_dict() | ({"lenscape:code": info.code} if info.code else {}))
     return result
 
 

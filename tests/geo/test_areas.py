@@ -7,7 +7,7 @@ from pipeline.geo.grid import PatchGrid, SceneGrid
 from pipeline.store import ClassInfo
 
 CLASSES = [
-    ClassInfo(name="forest", title="Forest", color="#00ff00"),
+    ClassInfo(name="forest", title="Forest", color="#00ff00", code="311"),
     ClassInfo(name="total", title="A class that is called total", color="#ff0000"),
     ClassInfo(name="absent", title="Absent", color="#0000ff"),
 ]
@@ -44,11 +44,12 @@ def test_the_table_adds_up_to_the_area_of_the_scene():
     comments = [line for line in lines if line.startswith("#")]
     assert "no area estimates" in " ".join(comments)
     rows = list(csv.DictReader(line for line in lines if not line.startswith("#")))
-    assert list(rows[0]) == ["value", "name", "cells", "mapped_ha", "percent"]
+    assert list(rows[0]) == ["value", "name", "code", "cells", "mapped_ha", "percent"]
     named = [(row["value"], row["name"]) for row in rows]
     assert named == [
         ("1", "forest"), ("2", "total"), ("3", "absent"), ("0", "nodata"), ("", "total"),
     ]  # fmt: skip
+    assert [row["code"] for row in rows] == ["311", "", "", "", ""]
     *parts, total = rows
     assert total["mapped_ha"] == f"{61 * 83 * 100 / 1e4:.2f}"
     assert sum(round(100 * float(row["mapped_ha"])) for row in parts) == 61 * 83

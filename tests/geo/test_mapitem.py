@@ -13,7 +13,7 @@ from pipeline.geo.mapitem import MapFolder, MapRecord, write_item
 from pipeline.store import ClassInfo
 
 CLASSES = [
-    ClassInfo(name="forest", title="Wald & Forst", color="#1b7837"),
+    ClassInfo(name="forest", title="Wald & Forst", color="#1b7837", code="311"),
     ClassInfo(name="water", title="水域", color="#2166ac"),
 ]
 GRID = canvas.MapGrid(32633, Affine(80, 0, 300000, 0, -80, 5800000), 30, 40)
@@ -80,6 +80,11 @@ def test_the_item_of_a_folder_with_a_gap_is_refused(files):
     files.confidence.with_suffix(".qml").unlink()
     with pytest.raises(OutputError, match=r"S_confidence\.qml is missing .* run `predict` again"):
         assets(files)
+
+
+def test_an_item_carries_the_code_of_another_nomenclature(files):
+    classes = assets(files)["classmap"].extra_fields["classification:classes"]
+    assert [one.get("lenscape:code") for one in classes] == [None, "311", None]
 
 
 def test_an_item_holds_no_absolute_path(files):
