@@ -8,7 +8,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,6 +21,23 @@ from pipeline.files import free_bytes
 _RASTERS = {"JP2OpenJPEG": "bands of products", "GTiff": "bands as GeoTIFF", "COG": "class maps"}
 _QGIS = "from qgis.core import Qgis; print(Qgis.QGIS_VERSION)"
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+_SOURCES = {
+    "folders": ("scenes of one file a band", ("GTiff", "JP2OpenJPEG"), ()),
+    "stacks": ("scenes of one file of all bands", ("GTiff",), ()),
+    "SAFE": (
+        "products of Copernicus, folders and zips, with their masks",
+        ("GTiff", "JP2OpenJPEG"),
+        (),
+    ),
+    "STAC": ("searches of STAC APIs", ("GTiff",), ("pystac_client",)),
+    "EuroSAT": ("its images, downloaded or there", ("GTiff",), ("stac_geoparquet",)),
+    "polygons": ("labels of any vector format, GeoParquet too", (), ("pyogrio", "pyarrow.parquet")),
+    "points": ("labels of the same formats", (), ("pyogrio", "pyarrow.parquet")),
+    "codes": ("labels of rasters such as land-cover maps", ("GTiff",), ()),
+}
+"""What can be named in the conf: in words, and the drivers of GDAL and packages that read it."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +80,7 @@ def _findings(folder: Path) -> Iterator[Finding]:
     yield Finding("disk", text if gigabytes > 1 else f"{text}; free some space", ok=gigabytes > 1)
     yield from _checked("rasters", "rasterio", _rasters)
     yield from _checked("vectors", "pyogrio", _vectors)
-    yield from _checked("STAC", "pystac_client", _catalogs)
+    yield from _sources()
     yield from _checked("web pixels", "rasterio", _web)
     yield _signing()
     yield from _checked("accelerator", "torch", _accelerator)
@@ -104,8 +121,32 @@ def _vectors(pyogrio: Any) -> Iterator[Finding]:
     yield Finding("vectors", f"pyogrio {pyogrio.__version__}, {len(modes)} formats{remedy}", ok=ok)
 
 
-def _catalogs(pystac_client: Any) -> Iterator[Finding]:
-    yield Finding("STAC", f"searches of STAC APIs by pystac-client {pystac_client.__version__}")
+def _sources() -> Iterator[Finding]:
+    """Which scenes and labels can be read, and why others cannot."""
+    drivers = _drivers()
+    for what, (text, formats, packages) in _SOURCES.items():
+        lacking = [f"GDAL lacks {name}" for name in formats if name not in drivers]
+        lacking += [f"{name} cannot be imported" for name in packages if not _importable(name)]
+        said = f"{text}: not here, {' and '.join(lacking)}; run make again" if lacking else text
+        yield Finding(what, said, ok=not lacking, needed=False)
+
+
+def _drivers() -> Container[str]:
+    try:
+        rasterio = importlib.import_module("rasterio")
+    except ImportError:
+        return ()
+    with rasterio.Env() as environment:
+        drivers: dict[str, str] = environment.drivers()
+    return drivers
+
+
+def _importable(name: str) -> bool:
+    try:
+        importlib.import_module(name)
+    except ImportError:
+        return False
+    return True
 
 
 def _web(rasterio: Any) -> Iterator[Finding]:
