@@ -108,11 +108,12 @@ def train(conf: Path, store: Path, split: Path, out: Path, compute: Path | None)
 @click.option("--store", type=EXISTING, default="data/patches", show_default=True)
 @click.option("--split", type=EXISTING, default="data/split", show_default=True)
 @click.option("--out", type=EXISTING, default="reports", show_default=True)
-def evaluate(conf: Path, model: Path, store: Path, split: Path, out: Path) -> None:
+@COMPUTE
+def evaluate(**arguments: Any) -> None:
     """Judge a model by the test part, beside its baselines."""
     from pipeline.stages.evaluate import run
 
-    run(conf, model, store, split, out)
+    run(**arguments)
 
 
 @cli.command()

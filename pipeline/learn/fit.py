@@ -44,6 +44,7 @@ def fit(
     conf: TrainConf,
     compute: ComputeConf,
     on_epoch: Callable[[Epoch], None] | None = None,
+    class_weights: list[float] | None = None,
 ) -> FitResult:
     """Train a network and keep the epoch that validates best (see `Choice`).
 
@@ -52,6 +53,7 @@ def fit(
         conf: Network, loss, augmentation and schedule.
         compute: Machine and precision.
         on_epoch: Called with each row of the history as it comes, in the first process only.
+        class_weights: Of the loss; by the conf's exponent where absent.
 
     Raises:
         NetworkError: when the layers do not fit the patches.
@@ -70,8 +72,8 @@ def fit(
 
     with _settled():
         seed_everything(conf.seed, workers=True, verbose=False)
-        weights = data.class_weights(conf.class_weight_exponent)
-        task = PatchClassification(_meta(data, conf), conf, weights, record)
+        weights = class_weights or data.class_weights(conf.class_weight_exponent)
+        task = PatchClassification(_meta(data, conf, weights), conf, weights, record)
         trainer = _trainer(conf, compute)
         trainer.fit(task, PatchDataModule(data, conf.batch_size, conf.seed, compute.loaders))
     return FitResult(choice.restore(task.kept), tuple(history), choice.row)
@@ -118,7 +120,7 @@ def first_process() -> bool:
     return int(getattr(rank_zero_only, "rank", 0)) == 0
 
 
-def _meta(data: TrainingData, conf: TrainConf) -> ModelMeta:
+def _meta(data: TrainingData, conf: TrainConf, class_weights: list[float]) -> ModelMeta:
     store = data.store.meta
     preset, network = resolve(conf.network)
     return ModelMeta(
@@ -130,7 +132,7 @@ def _meta(data: TrainingData, conf: TrainConf) -> ModelMeta:
         classes=store.classes,
         credit=store.credit,
         statistics=data.input_statistics,
-        class_weights=data.class_weights(conf.class_weight_exponent),
+        class_weights=class_weights,
         scenes=store.scenes,
         hashes=Hashes(
             store=data.store.sha256,

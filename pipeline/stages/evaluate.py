@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
+from pipeline.config.compute import ComputeConf, load_compute
 from pipeline.config.evaluate import EvaluateConf
 from pipeline.config.reading import load
 from pipeline.errors import MismatchError, SplitError
@@ -21,9 +22,10 @@ from pipeline.geo.grid import block_of
 from pipeline.geo.vectors import categorized_qml, squares, write_layer
 from pipeline.learn import figures, published, report, tracking
 from pipeline.learn.accuracy import Scores, most_confident_mistakes, table
-from pipeline.learn.baselines import BASELINES, band_statistics
 from pipeline.learn.classifier import ModelMeta, PatchClassifier
+from pipeline.learn.dataset import TrainingData
 from pipeline.learn.patchwise import batched_probabilities
+from pipeline.learn.yardsticks import answers, learns_from
 from pipeline.store import PatchStore, SplitFolder
 
 NETWORK = "network"
@@ -59,14 +61,16 @@ class Judged:
         return [info.title for info in self.meta.classes]
 
 
-def run(conf: Path, model: Path, store: Path, split: Path, out: Path) -> None:
+def run(
+    conf: Path, model: Path, store: Path, split: Path, out: Path, compute: Path | None = None
+) -> None:
     """Write the report of the test part to the folder `out` and add it to the model's run.
 
     Raises:
         LenscapeError: when an input is missing, or model, store and split do not belong together.
     """
     settings = load(conf, EvaluateConf)
-    judged = judge(settings, model, store, split)
+    judged = judge(settings, model, store, split, load_compute(compute))
     _write(judged, settings, out)
     print(table(judged.scores))
     print(report.caveat(judged.store.meta))
@@ -75,7 +79,7 @@ def run(conf: Path, model: Path, store: Path, split: Path, out: Path) -> None:
     _track(judged, settings, model)
 
 
-def judge(conf: EvaluateConf, model: Path, store: Path, split: Path) -> Judged:
+def judge(conf: EvaluateConf, model: Path, store: Path, split: Path, compute: ComputeConf) -> Judged:
     """Run the model and fit and run the baselines on the test part.
 
     Raises:
@@ -92,15 +96,10 @@ def judge(conf: EvaluateConf, model: Path, store: Path, split: Path) -> Judged:
     chunks = (chunk[:, places] for chunk in patches.chunks(rows))
     probabilities = batched_probabilities(classifier, chunks)
     scores = {NETWORK: Scores.of(labels[rows], probabilities.argmax(axis=1), count)}
-    training = parted.rows("train")
-    features = {
-        part: band_statistics(patches.chunks(some), places)
-        for part, some in (("train", training), ("test", rows))
-    }
+    data = TrainingData.of_split(patches, parted, tuple(classifier.meta.bands))
     weights = classifier.meta.class_weights or (1.0,) * count
-    for name in conf.baselines:
-        fitted = BASELINES[name](features["train"], labels[training], weights)
-        scores[name] = Scores.of(labels[rows], fitted.predict(features["test"]), count)
+    for name, said in answers(conf.baselines, data, weights, rows, compute).items():
+        scores[name] = Scores.of(labels[rows], said, count)
     return Judged(patches, parted, classifier.meta, places, rows, probabilities, scores)
 
 
@@ -122,7 +121,7 @@ def _write(judged: Judged, conf: EvaluateConf, out: Path) -> None:
         out / "metrics.json",
         {
             "test": network.numbers | {"patches": len(judged.rows)},
-            "baseline": {name: judged.scores[name].numbers for name in conf.baselines},
+            "baseline": {name: _baseline(judged, name) for name in conf.baselines},
             "classes": {n: vars(s) for n, s in zip(names, network.per_class, strict=True)},
             "mixed_positions_left_out": left_out["impure"],
         },
@@ -138,6 +137,12 @@ def _write(judged: Judged, conf: EvaluateConf, out: Path) -> None:
     pairs = zip(judged.truth, predicted, strict=True)
     _write_csv(out / "confusion.csv", ("actual", "predicted"), ((names[t], names[p]) for t, p in pairs))
     _write_errors(out / "errors.gpkg", judged)
+
+
+def _baseline(judged: Judged, name: str) -> dict[str, float]:
+    """The figures of a baseline, and how many of the training patches it learnt from."""
+    training = learns_from(name, len(judged.split.rows("train")))
+    return judged.scores[name].numbers | {"training_patches": training}
 
 
 def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -174,13 +179,13 @@ def _write_errors(path: Path, judged: Judged) -> None:
 
 def _track(judged: Judged, conf: EvaluateConf, model: Path) -> None:
     network = judged.scores[NETWORK]
-    baselines = {name: judged.scores[name] for name in conf.baselines}
     with tracking.resume(model) as tracker:
         tracker.metrics({f"test/{name}": value for name, value in network.numbers.items()})
         for info, mine in zip(judged.meta.classes, network.per_class, strict=True):
             tracker.metrics({f"test/recall/{info.name}": mine.recall, f"test/f1/{info.name}": mine.f1})
-        for name, scores in baselines.items():
-            tracker.metrics({f"baseline/{name}/{key}": v for key, v in scores.numbers.items()})
+        for name in conf.baselines:
+            figures_of = _baseline(judged, name)
+            tracker.metrics({f"baseline/{name}/{key}": value for key, value in figures_of.items()})
         tracker.figure(figures.confusion(network, judged.titles), "figures/confusion.png")
         tracker.figure(figures.per_class(network, judged.titles), "figures/per_class.png")
         tracker.figure(figures.comparison(judged.scores), "figures/baselines.png")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.config.evaluate import EvaluateConf
+from pipeline.learn import baselines
 from pipeline.learn.baselines import BASELINES, band_statistics, logistic_regression, majority
 
 RANDOM = np.random.default_rng(0)
@@ -50,12 +50,52 @@ def test_logistic_regression_learns_what_is_linear():
     assert (fitted.predict(features * [1, 1000, 1e-3]) == labels).mean() > 0.95
 
 
-def test_class_weights_draw_the_border():
-    labels = np.array([0] * 80 + [1] * 20)
-    features = RANDOM.normal(size=(100, 2)) + labels[:, None]
-    plain = logistic_regression(features, labels, [1.0, 1.0]).predict(features)
-    weighted = logistic_regression(features, labels, [0.5, 8.0]).predict(features)
-    assert plain.sum() < 25 < weighted.sum()
+LEARNERS = [name for name in BASELINES if name != "majority"]
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_class_weights_draw_the_border(name):
+    random = np.random.default_rng(3)
+    labels = np.array([0] * 160 + [1] * 40)
+    features, asked = (random.normal(size=(200, 2)) + labels[:, None] for _ in range(2))
+    plain, weighted = (
+        BASELINES[name](features, labels, weights).predict(asked)
+        for weights in ([1.0, 1.0], [0.5, 8.0])
+    )
+    assert plain.sum() < 45 < weighted.sum()
+
+
+@pytest.mark.parametrize("name", ["random_forest", "svm"])
+def test_rings_are_learnt_where_a_line_cannot_part_them(name):
+    random = np.random.default_rng(4)
+    labels = np.arange(400) % 2
+    angle, radius = random.uniform(0, 2 * np.pi, 400), 1 + labels + random.normal(0, 0.1, 400)
+    # no unit of its own may matter
+    rings = np.stack([np.cos(angle), 1000 * np.sin(angle)], axis=1) * radius[:, None]
+    half = slice(None, 200), slice(200, None)
+    right = {
+        one: (
+            BASELINES[one](rings[half[0]], labels[half[0]], [1.0, 1.0]).predict(rings[half[1]])
+            == labels[half[1]]
+        ).mean()
+        for one in (name, "logistic_regression")
+    }
+    assert right[name] > 0.95
+    assert right["logistic_regression"] < 0.65
+
+
+@pytest.mark.parametrize("name", ["random_forest", "svm"])
+def test_of_very_many_patches_so_many_are_learnt_from_and_every_class_is(name, monkeypatch):
+    monkeypatch.setattr(baselines, "MOST_ROWS", 60)
+    labels = np.array([0] * 900 + [1] * 95 + [2] * 5)
+    features = np.eye(3)[labels] * 6 + RANDOM.normal(size=(1000, 3))
+    drawn = baselines._drawn(labels)
+    assert np.bincount(labels[drawn]).tolist() == [54, 5, 1]
+    fitted = BASELINES[name](features, labels, [1.0, 1.0, 1.0])
+    again = BASELINES[name](features, labels, [1.0, 1.0, 1.0])
+    said = fitted.predict(features)
+    assert (said == labels).mean() > 0.9
+    assert (again.predict(features) == said).all()
 
 
 def test_very_many_classes_are_fitted_without_a_matrix_of_all_unknowns():
@@ -64,7 +104,3 @@ def test_very_many_classes_are_fitted_without_a_matrix_of_all_unknowns():
     fitted = logistic_regression(features, labels, [1.0] * 80)
     assert (fitted.predict(features) == labels).all()
     assert fitted.steps[-1][1].solver == "lbfgs"
-
-
-def test_names_are_those_of_the_conf():
-    assert list(BASELINES) == EvaluateConf().baselines

@@ -18,11 +18,13 @@ from pipeline.learn.classifier import PatchClassifier
 from pipeline.learn.dataset import TrainingData
 from pipeline.learn.fit import fit
 from pipeline.learn.patchwise import batched_probabilities
+from pipeline.learn.yardsticks import NAMES
 from pipeline.stages import evaluate
 from pipeline.store import PatchStore
 from tests.judged import judged_project
 from tests.stores import BANDS, join, make_split, make_store, make_table
 
+CPU = ComputeConf(accelerator="cpu")
 SMALL = {
     "epochs": 1,
     "batch_size": 64,
@@ -58,7 +60,8 @@ def test_metrics_are_those_of_the_test_part(project, truth, predicted):
     scores = Scores.of(truth, predicted, 3)
     assert (scores.confusion != scores.confusion.T).any()  # or which is which would not matter
     assert metrics["test"] == pytest.approx(scores.numbers | {"patches": len(truth)})
-    assert set(metrics["baseline"]) == {"majority", "logistic_regression"}
+    assert list(metrics["baseline"]) == sorted(NAMES)
+    assert {scores["training_patches"] for scores in metrics["baseline"].values()} == {180}
     # spectra tell the classes apart, but for the patches that look like another class
     assert 0.75 < metrics["baseline"]["logistic_regression"]["accuracy"] < 0.95
     assert metrics["baseline"]["majority"]["balanced_accuracy"] == pytest.approx(1 / 3)
@@ -137,7 +140,7 @@ def test_a_model_of_another_split_is_refused(project, tmp_path):
     turned = np.roll(project.split.parts, 1)
     make_split(tmp_path / "split", project.store, list(turned))
     with pytest.raises(MismatchError, match="may have trained the model"):
-        evaluate.judge(EvaluateConf(), project.models, project.store.folder, tmp_path / "split")
+        evaluate.judge(EvaluateConf(), project.models, project.store.folder, tmp_path / "split", CPU)
 
 
 def test_the_same_model_gives_the_same_report(project):
@@ -168,9 +171,9 @@ def judged(folder, store, bands=BANDS, **conf):
     """What `judge` says of an untrained model on a store; the model sees some of its bands."""
     split = make_split(folder / "split", store)
     data = TrainingData.of_split(store, split, tuple(bands))
-    made = fit(data, TrainConf.model_validate(SMALL | conf), ComputeConf(accelerator="cpu"))
+    made = fit(data, TrainConf.model_validate(SMALL | conf), CPU)
     made.classifier.save(folder / "models")
-    return evaluate.judge(EvaluateConf(), folder / "models", store.folder, split.folder)
+    return evaluate.judge(EvaluateConf(), folder / "models", store.folder, split.folder, CPU)
 
 
 def test_the_baseline_sees_the_bands_of_the_model_and_no_others(tmp_path):
