@@ -33,5 +33,7 @@ class PredictConf(Conf):
     """The model that `train` has just made, or a registered one."""
     probabilities: bool = False
     """Whether to write the probabilities of all classes too, a band each."""
+    dissimilarity: bool = True
+    """Whether to write how unlike the training data each cell is."""
     mosaic: Literal["none"] | MosaicConf = MosaicConf()
     """Maps of several scenes, put together."""

@@ -100,6 +100,14 @@ def probabilities_kind(classes: Sequence[ClassInfo]) -> MapKind:
     return MapKind(bands, CONFIDENCE_NODATA, overviews.mean, unit="%")
 
 
+DISSIMILARITY_MOST = 254
+"""What lies further from the training data, in per cent of the limit, is held to be as far."""
+DISSIMILARITY = MapKind(
+    [Band("dissimilarity to the training data, per cent of its limit")],
+    CONFIDENCE_NODATA,
+    overviews.mean,
+    unit="%",
+)
 CONFIDENCE = MapKind([Band("confidence, per cent")], CONFIDENCE_NODATA, overviews.mean, unit="%")
 
 
@@ -136,6 +144,17 @@ def per_cent(probabilities: npt.NDArray[np.float32], mapped: npt.NDArray[np.bool
     return result
 
 
+def of_limit(dissimilarity: npt.NDArray[np.float64], mapped: npt.NDArray[np.bool_]) -> Cells:
+    """Dissimilarity in per cent of its limit, upward: above 100 is above it; uint8 (rows, cols).
+
+    Args:
+        dissimilarity: 1 at the limit, (rows, cols).
+        mapped: bool (rows, cols), False where a cell is nodata.
+    """
+    whole = np.minimum(np.ceil(100 * dissimilarity), DISSIMILARITY_MOST).astype(np.uint8)
+    return np.where(mapped, whole, CONFIDENCE_NODATA).astype(np.uint8)
+
+
 def write_class_map(
     painted: Canvas, path: Path, classes: Sequence[ClassInfo], provenance: Origin
 ) -> None:
@@ -159,6 +178,16 @@ def write_confidence(painted: Canvas, path: Path, provenance: Origin) -> None:
     """
     write_cog(painted, path, CONFIDENCE, provenance.tags())
     path.with_suffix(".qml").write_text(style.per_cent_qml(), encoding="utf-8")
+
+
+def write_dissimilarity(painted: Canvas, path: Path, provenance: Origin) -> None:
+    """Write a map of dissimilarity at `path` with its style (`.qml`) beside it.
+
+    Raises:
+        OutputError: when it cannot be written.
+    """
+    write_cog(painted, path, DISSIMILARITY, provenance.tags())
+    path.with_suffix(".qml").write_text(style.dissimilarity_qml(), encoding="utf-8")
 
 
 def write_probabilities(

@@ -55,6 +55,11 @@ class MapFolder:
         return self.folder / f"{self.scene}_confidence.tif"
 
     @property
+    def dissimilarity(self) -> Path:
+        """The dissimilarity to the training data, a COG; unless the conf of `predict` leaves it out."""
+        return self.folder / f"{self.scene}_dissimilarity.tif"
+
+    @property
     def probabilities(self) -> Path:
         """The probabilities of all classes, a COG; only where the conf of `predict` asks for them."""
         return self.folder / f"{self.scene}_probabilities.tif"
@@ -101,6 +106,8 @@ class MapRecord:
     tally: Tally
     scene_item: Path
     """The Item of the scene that was mapped."""
+    unlike: float | None = None
+    """The share of the mapped cells that are unlike the training data, where it is known."""
 
 
 def write_item(files: MapFolder, record: MapRecord, place: Path) -> None:
@@ -138,6 +145,8 @@ def _properties(record: MapRecord) -> dict[str, Any]:
         "lenscape:scene_level": origin.level,
         "lenscape:note": origin.note,
     }
+    if record.unlike is not None:
+        properties["lenscape:unlike_training_percent"] = round(100 * record.unlike, 4)
     return properties | {key: value for key, value in optional.items() if value}
 
 
@@ -192,6 +201,10 @@ def map_assets(files: MapFolder, record: Content) -> dict[str, pystac.Asset]:
         "preview": asset(files.preview, pystac.MediaType.PNG, "overview", "Preview"),
     }
     assets |= _styled("confidence", files.confidence, per_cent | {"bands": confidence})
+    if files.dissimilarity.is_file():
+        of_limit = classmap.DISSIMILARITY.bands[0].description
+        bands = [{"name": "dissimilarity", "description": of_limit}]
+        assets |= _styled("dissimilarity", files.dissimilarity, per_cent | {"bands": bands})
     if files.probabilities.is_file():
         bands = [{"name": info.name, "description": info.title} for info in record.classes]
         assets |= _styled("probabilities", files.probabilities, per_cent | {"bands": bands})

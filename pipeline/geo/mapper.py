@@ -6,7 +6,7 @@ Only pieces in flight are in memory, and the source blocks around them, of which
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -26,11 +26,12 @@ from pipeline.geo.pieces import Mapper, column_bytes, inside_px, map_piece, piec
 from pipeline.geo.scene import Scene
 from pipeline.geo.thumbnail import Thumbnail
 from pipeline.scale import run_pieces
+from pipeline.store import ClassInfo
 
+_NODATA = {"classes": classmap.NODATA}
+_ELSE = classmap.CONFIDENCE_NODATA
 _PREVIEW_PX = 640
 """Of a picture on its longer side; a panel of the preview has about 560."""
-_LAYERS = ("classes", "confidence", "probabilities")
-_NODATA = (classmap.NODATA, classmap.CONFIDENCE_NODATA, classmap.CONFIDENCE_NODATA)
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,11 @@ class Crew:
 
 def map_scene(
     scene: Scene, mapper: Mapper, provenance: Provenance, place: Path, folder: Path, crew: Crew
-) -> Tally:
+) -> MapRecord:
     """Map a scene into `folder`, which will lie at `place`: maps, styles, areas, preview, Item.
 
     Returns:
-        The cells and the ground of each value of the class map.
+        What the Item says of the map, with the cells and the ground of each value.
 
     Raises:
         SceneError: when its pixels cannot be read.
@@ -57,32 +58,59 @@ def map_scene(
     """
     grid = mapper.grid(scene)
     cells = MapGrid(scene.grid.epsg, grid.transform, grid.rows, grid.cols)
-    bands = [1, 1, len(mapper.classes)] if mapper.probabilities else [1, 1]
+    bands = _layers(mapper)
     # maps uncompressed, with overviews, then as COGs, and a picture
-    size = 5 * sum(bands) * grid.rows * grid.cols // 2 + 8_000_000
+    size = 5 * sum(bands.values()) * grid.rows * grid.cols // 2 + 8_000_000
     require_space(place, size, f"The class map of {scene.id}")
     files = MapFolder(folder, scene.id)
     folder.mkdir()
     with ExitStack() as stack:
-        layers = [
-            stack.enter_context(canvas(folder / f"{name}.partial", cells, nodata, count))
-            for name, nodata, count in zip(_LAYERS, _NODATA, bands, strict=False)
-        ]
-        photo = Thumbnail(scene, preview.photo_bands(scene.bands), _PREVIEW_PX)
-        tally = _paint(scene, mapper, crew, layers, photo)
-        with ThreadPoolExecutor(1) as beside:
-            confidence = beside.submit(
-                classmap.write_confidence, layers[1], files.confidence, provenance
+        layers = {
+            name: stack.enter_context(
+                canvas(folder / f"{name}.partial", cells, _NODATA.get(name, _ELSE), count)
             )
-            classmap.write_class_map(layers[0], files.class_map, mapper.classes, provenance)
-            confidence.result()
-        if mapper.probabilities:
-            classmap.write_probabilities(layers[2], files.probabilities, mapper.classes, provenance)
+            for name, count in bands.items()
+        }
+        photo = Thumbnail(scene, preview.photo_bands(scene.bands), _PREVIEW_PX)
+        tally = _paint(scene, mapper, crew, list(layers.values()), photo)
+        _write(layers, files, mapper.classes, provenance)
+        unlike = _unlike(layers.get("dissimilarity"))
     files.areas.write_text(areas_csv(tally, mapper.classes, scene.grid.pixel_m), encoding="utf-8")
-    record = MapRecord(provenance, cells, mapper.classes, tally, scene.path)
+    record = MapRecord(provenance, cells, mapper.classes, tally, scene.path, unlike)
     _draw(preview.Photo(photo.pixels(), photo.bands, scene.grid.bounds), record, files)
     write_item(files, record, place)
-    return tally
+    return record
+
+
+def _layers(mapper: Mapper) -> dict[str, int]:
+    """What is painted, with its bands, in the order in which `map_piece` gives it."""
+    more = {} if mapper.compare is None else {"dissimilarity": 1}
+    if mapper.probabilities:
+        more["probabilities"] = len(mapper.classes)
+    return {"classes": 1, "confidence": 1} | more
+
+
+def _write(
+    layers: Mapping[str, Canvas], files: MapFolder, classes: Sequence[ClassInfo], origin: Provenance
+) -> None:
+    with ThreadPoolExecutor(1) as beside:
+        confidence = beside.submit(
+            classmap.write_confidence, layers["confidence"], files.confidence, origin
+        )
+        classmap.write_class_map(layers["classes"], files.class_map, classes, origin)
+        confidence.result()
+    if painted := layers.get("dissimilarity"):
+        classmap.write_dissimilarity(painted, files.dissimilarity, origin)
+    if painted := layers.get("probabilities"):
+        classmap.write_probabilities(painted, files.probabilities, classes, origin)
+
+
+def _unlike(painted: Canvas | None) -> float | None:
+    """The share of the mapped cells that are unlike the training data; None where nobody asked."""
+    if painted is None:
+        return None
+    counts = painted.counts[0][: classmap.CONFIDENCE_NODATA]
+    return float(counts[101:].sum() / max(int(counts.sum()), 1))
 
 
 def _paint(

@@ -23,6 +23,9 @@ Classify = Callable[[npt.NDArray[np.uint16], int, int, Sequence[int] | None], np
 """Pixels (C, H, W) of a piece with its context, rows, cols, and the places of the bands that may have
 holes (0), None for any -> probabilities (K, rows, cols)."""
 
+Compare = Callable[[npt.NDArray[np.uint16], int, int], npt.NDArray[np.float64]]
+"""The same pixels, rows, cols -> dissimilarity to the training data (rows, cols), 1 at its limit."""
+
 
 @dataclass(frozen=True)
 class Mapper:
@@ -40,6 +43,8 @@ class Mapper:
     """What `classify` takes beside its pixels and probabilities, for each piece in flight."""
     probabilities: bool = False
     """Whether the probabilities of all classes are wanted, too."""
+    compare: Compare | None = None
+    """Where the dissimilarity to the training data is wanted, too: a function that can be pickled."""
 
     def grid(self, scene: Scene) -> PatchGrid:
         """The cells of a scene."""
@@ -75,7 +80,9 @@ def pieces(grid: PatchGrid, cells: tuple[int, int], across: int | None = None) -
 def map_piece(
     scene: Scene, mapper: Mapper, piece: Piece, cache: BlockCache | None = None
 ) -> list[Cells]:
-    """Class map, confidence and, if asked for, probabilities of a piece, uint8 ([K,] rows, cols) each.
+    """Class map, confidence and what else is asked for of a piece, uint8 ([K,] rows, cols) each.
+
+    In the order of `layers`.
 
     Args:
         scene: The scene.
@@ -93,8 +100,12 @@ def map_piece(
     holes = None if cache is None else scene.holed(window, mapper.bands, cache)
     mapped = valid_share(pixels, grid, piece, holes) >= mapper.geometry.min_valid
     probabilities = mapper.classify(pixels, *size, holes)
-    layers = list(classmap.decide(probabilities, mapped))
-    return [*layers, classmap.per_cent(probabilities, mapped)] if mapper.probabilities else layers
+    made = list(classmap.decide(probabilities, mapped))
+    if mapper.compare is not None:
+        made.append(classmap.of_limit(mapper.compare(pixels, *size), mapped))
+    if mapper.probabilities:
+        made.append(classmap.per_cent(probabilities, mapped))
+    return made
 
 
 def valid_share(

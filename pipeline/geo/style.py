@@ -7,7 +7,7 @@ legend shows exactly the classes; nodata is transparent and has no entry.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from xml.sax.saxutils import quoteattr
 
 from pipeline.store import ClassInfo
@@ -15,6 +15,8 @@ from pipeline.store import ClassInfo
 # of viridis, which is as readable in grey and with colour-blind eyes
 PER_CENT_RAMP = {0: "#440154", 25: "#3b528b", 50: "#21918c", 75: "#5ec962", 100: "#fde725"}
 """Colour by per cent; linear in between."""
+DISSIMILARITY_RAMP = {0: "#f7f7f7", 100: "#fddbc7", 101: "#ef8a62", 200: "#b2182b"}
+"""Colour by per cent of the limit; what lies beyond it stands out."""
 
 _FRAME = """<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>
 <qgis version="3.22.0" styleCategories="AllStyleCategories" hasScaleBasedVisibilityFlag="0" \
@@ -71,11 +73,11 @@ _PALETTED = """    <rasterrenderer type="paletted" band="1" opacity="1" alphaBan
     </rasterrenderer>"""
 
 _RAMP = """    <rasterrenderer type="singlebandpseudocolor" band="1" opacity="1" alphaBand="-1" \
-nodataColor="" classificationMin="0" classificationMax="100">
+nodataColor="" classificationMin="0" classificationMax="{most}">
 {limits}
       <rastershader>
         <colorrampshader colorRampType="INTERPOLATED" classificationMode="1" clip="0" \
-minimumValue="0" maximumValue="100" labelPrecision="0">
+minimumValue="0" maximumValue="{most}" labelPrecision="0">
 {ramp}
 {entries}
           <rampLegendSettings useContinuousLegend="1" orientation="2" direction="0" \
@@ -119,14 +121,25 @@ def class_map_qml(classes: Sequence[ClassInfo]) -> str:
 
 def per_cent_qml() -> str:
     """The style of a map in per cent: a colour ramp of its first band; nodata is transparent."""
+    return _ramp_qml(PER_CENT_RAMP)
+
+
+def dissimilarity_qml() -> str:
+    """The style of a map of dissimilarity: pale up to its limit, 100 %, and red beyond."""
+    return _ramp_qml(DISSIMILARITY_RAMP)
+
+
+def _ramp_qml(colors: Mapping[int, str]) -> str:
+    """A colour ramp by values in per cent, which rise; linear in between."""
     entries = "\n".join(
         f'          <item value="{per_cent}" color="{color}" alpha="255" label="{per_cent} %"/>'
-        for per_cent, color in PER_CENT_RAMP.items()
+        for per_cent, color in colors.items()
     )
-    gradient = {per_cent: _comma(color) for per_cent, color in PER_CENT_RAMP.items()}
-    stops = ":".join(f"{p / 100};{color}" for p, color in gradient.items() if 0 < p < 100)
-    ramp = _GRADIENT.format(first=gradient[0], last=gradient[100], stops=stops)
-    return _FRAME.format(renderer=_RAMP.format(limits=_LIMITS, ramp=ramp, entries=entries))
+    first, *between, last = colors
+    stops = ":".join(f"{p / last};{_comma(colors[p])}" for p in between)
+    ramp = _GRADIENT.format(first=_comma(colors[first]), last=_comma(colors[last]), stops=stops)
+    filled = _RAMP.format(limits=_LIMITS, ramp=ramp, entries=entries, most=last)
+    return _FRAME.format(renderer=filled)
 
 
 def readable(text: str) -> str:

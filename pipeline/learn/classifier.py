@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -23,12 +23,15 @@ from pipeline.config.record import Conf
 from pipeline.config.train import NetworkConf
 from pipeline.errors import MismatchError, StoreError
 from pipeline.files import publish, sha256_of, write_json
+from pipeline.learn.dissimilarity import Familiar
 from pipeline.learn.lenet import build
 from pipeline.store import ClassInfo, Geometry, SceneInfo, Statistics, StoreMeta
 
 MODEL_FORMAT = 1
 WEIGHTS = "weights.safetensors"
 META = "model.json"
+_FAMILIAR = "familiar."
+"""Begins the names of tensors in the file of weights that are none of the network's."""
 
 
 class Hashes(Conf):
@@ -64,6 +67,8 @@ class ModelMeta(Conf):
     """Of the input bands in the training part, DN."""
     class_weights: list[float]
     """Of the loss, in the order of the classes; baselines are fitted with the same."""
+    temperature: float = 1.0
+    """What the logits were divided by after training (see `calibration`); the weights hold it."""
     scenes: list[SceneInfo]
     """The scenes of the store."""
     hashes: Hashes
@@ -86,6 +91,8 @@ class PatchClassifier(nn.Module):
         """
         super().__init__()
         self.meta = meta
+        self.familiar: Familiar | None = None
+        """What the training data look like; None of a model that was not trained by `fit`."""
         network = build(meta.network, len(meta.bands), meta.geometry.patch_px, len(meta.classes))
         # channels last in memory is half again as fast to train and twice as fast to predict
         self.network = network.to(memory_format=torch.channels_last)
@@ -109,6 +116,14 @@ class PatchClassifier(nn.Module):
         logits: Tensor = self.network(values.contiguous(memory_format=torch.channels_last))
         return logits
 
+    def soften(self, temperature: float) -> None:
+        """Divide the logits by a temperature, in the output layer: all forms of the network follow."""
+        output = cast(nn.Linear, self.network.output)
+        with torch.no_grad():
+            output.weight.div_(temperature)
+            output.bias.div_(temperature)
+        self.meta = self.meta.model_copy(update={"temperature": self.meta.temperature * temperature})
+
     @property
     def fill_dn(self) -> npt.NDArray[np.uint16]:
         """The DN that each input band takes in a hole, uint16 (C,)."""
@@ -118,6 +133,9 @@ class PatchClassifier(nn.Module):
         """Write weights and metadata into `folder`; the metadata returned hold the weights' hash."""
         state = self.state_dict()
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+        if self.familiar is not None:
+            arrays = self.familiar.arrays().items()
+            weights |= {_FAMILIAR + name: torch.from_numpy(values) for name, values in arrays}
         with publish(folder / WEIGHTS) as partial:
             # bytes, not save_file, so that a full disk is an OSError that `publish` can name
             partial.write_bytes(safetensors.torch.save(weights))
@@ -145,8 +163,12 @@ class PatchClassifier(nn.Module):
             )
         classifier = cls(meta)
         try:
-            classifier.load_state_dict(safetensors.torch.load(path.read_bytes()))
-        except (SafetensorError, RuntimeError) as error:
+            weights = safetensors.torch.load(path.read_bytes())
+            others = [name for name in weights if name.startswith(_FAMILIAR)]
+            arrays = {name.removeprefix(_FAMILIAR): weights.pop(name).numpy() for name in others}
+            classifier.familiar = Familiar(**arrays) if arrays else None
+            classifier.load_state_dict(weights)
+        except (SafetensorError, RuntimeError, TypeError) as error:
             raise StoreError(
                 f"{path} does not hold the weights of the network in {folder / META} "
                 f"({type(error).__name__}); run `train` again."

@@ -14,6 +14,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from pipeline.learn.accuracy import Scores
+from pipeline.learn.calibration import Reliability
 from pipeline.learn.history import Epoch
 
 # Okabe and Ito, Color Universal Design (2008): told apart by colour-blind readers
@@ -109,6 +110,27 @@ def comparison(models: Mapping[str, Scores]) -> Figure:
         axes.bar_label(bars, fmt="%.3f", padding=2, fontsize=8)  # type: ignore[arg-type]
     axes.set(xlim=(0, 1.1), xlabel="score", title="The network and what it must beat, on the test part")
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    return figure
+
+
+def reliability(parts: Mapping[str, Reliability]) -> Figure:
+    """Accuracy over confidence, before and after calibration; each dot a bin of equal counts."""
+    figure = Figure(figsize=(5.6, 5.8), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color="0.6", linestyle=":", label="as sure as right")
+    for (when, one), color in zip(parts.items(), (_ORANGE, _BLUE), strict=False):
+        label = f"{when} calibration, error {one.error:.3f}"
+        axes.plot(one.confidence, one.accuracy, color=color, marker="o", label=label)
+    axes.set(
+        title="Are cells called with 80 % right in 80 %?",
+        xlabel="confidence (probability of the class called)",
+        ylabel="accuracy (share that is right)",
+        xlim=(0, 1),
+        ylim=(0, 1),
+        aspect="equal",
+    )
+    axes.grid(color="0.9")
+    figure.legend(loc="outside lower center", ncols=1, frameon=False)
     return figure
 
 

@@ -26,6 +26,7 @@ from pipeline.learn.dataset import PatchDataModule, TrainingData
 from pipeline.learn.history import Epoch
 from pipeline.learn.layers import resolve
 from pipeline.learn.task import PatchClassification
+from pipeline.learn.trust import make_trustworthy
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def fit(
     on_epoch: Callable[[Epoch], None] | None = None,
     class_weights: list[float] | None = None,
 ) -> FitResult:
-    """Train a network and keep the epoch that validates best (see `Choice`).
+    """Train a network, keep the epoch that validates best (see `Choice`) and calibrate it.
 
     Args:
         data: Training and validation patches; the test part is not among them.
@@ -76,7 +77,9 @@ def fit(
         task = PatchClassification(_meta(data, conf, weights), conf, weights, record)
         trainer = _trainer(conf, compute)
         trainer.fit(task, PatchDataModule(data, conf.batch_size, conf.seed, compute.loaders))
-    return FitResult(choice.restore(task.kept), tuple(history), choice.row)
+    classifier = choice.restore(task.kept)
+    make_trustworthy(classifier, data)
+    return FitResult(classifier, tuple(history), choice.row)
 
 
 class Choice:

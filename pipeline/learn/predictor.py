@@ -10,6 +10,7 @@ import torch
 
 from pipeline.learn.classifier import PatchClassifier
 from pipeline.learn.dense import DenseForm
+from pipeline.learn.dissimilarity import window_features
 from pipeline.learn.levels import Normalisation, read_levels, unsupported
 from pipeline.learn.patchwise import BATCH, class_probabilities
 
@@ -64,6 +65,26 @@ class Predictor:
         if self.form is None:
             return class_probabilities(self.classifier, pixels, rows, cols)
         return self.form.probabilities(pixels, rows, cols, holes)
+
+    def dissimilarity(
+        self, pixels: npt.NDArray[np.uint16], rows: int, cols: int
+    ) -> npt.NDArray[np.float64]:
+        """How unlike the training data each cell of a block is, 1 at the limit, (rows, cols).
+
+        Args:
+            pixels: As for the probabilities.
+            rows: Cells from north to south.
+            cols: Cells from west to east.
+
+        Raises:
+            ValueError: when the model does not know its training data.
+        """
+        familiar, geometry = self.classifier.familiar, self.classifier.meta.geometry
+        if familiar is None:
+            raise ValueError("the model does not know its training data")
+        sides_px = geometry.patch_px, geometry.cell_px
+        features = window_features(pixels, (rows, cols), sides_px, self.classifier.fill_dn)
+        return familiar.relative(features).reshape(rows, cols)
 
     @property
     def block_cells(self) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import weakref
+from collections.abc import Iterator
 from contextlib import suppress
 
 import numpy as np
@@ -16,6 +17,8 @@ import numpy.typing as npt
 
 from pipeline.errors import StoreError
 from pipeline.store import PatchStore
+
+_PIECE_BYTES = 32_000_000
 
 Rows = npt.NDArray[np.intp]
 Pixels = npt.NDArray[np.uint16]
@@ -77,6 +80,19 @@ class PatchReader:
         if block is not out:
             # `clip`, because only then numpy writes into `out` without a detour
             np.take(block, self._places, axis=1, out=out, mode="clip")
+
+    def pieces(self, rows: Rows) -> Iterator[Pixels]:
+        """The bands of `rows`, which ascend, uint16 (n, C, P, P) with any n of at most 32 MB.
+
+        Raises:
+            StoreError: when the file has become shorter or the disk fails.
+        """
+        size = max(1, _PIECE_BYTES // (2 * int(np.prod(self.shape))))
+        for start in range(0, len(rows), size):
+            some = rows[start : start + size]
+            out = np.empty((len(some), *self.shape), dtype=np.uint16)
+            self.read(some, out)
+            yield out
 
     def _reads(self, rows: Rows) -> list[tuple[int, int]]:
         """Offset and size in bytes of each read; that of neighbouring patches is one."""

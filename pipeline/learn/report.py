@@ -26,6 +26,22 @@ def caveat(store: StoreMeta) -> str:
     )
 
 
+def trust(figures: Mapping[str, float]) -> str:
+    """How far the probabilities can be believed, in a sentence or two.
+
+    Args:
+        figures: `ece_before`, `ece_after`, `temperature` and, where it is known, `unlike_training`.
+    """
+    said = (
+        f"Confidence and accuracy differ by {figures['ece_after']:.3f} on average (expected "
+        f"calibration error; {figures['ece_before']:.3f} before the temperature of "
+        f"{figures['temperature']:.2f})."
+    )
+    if "unlike_training" not in figures:
+        return said
+    return f"{said} {figures['unlike_training']:.1%} of the test patches are unlike the training data."
+
+
 def description(
     meta: ModelMeta,
     store: StoreMeta,

@@ -22,8 +22,10 @@ from pipeline.geo.grid import block_of
 from pipeline.geo.vectors import categorized_qml, squares, write_layer
 from pipeline.learn import figures, published, report, tracking
 from pipeline.learn.accuracy import Scores, most_confident_mistakes, table
+from pipeline.learn.calibration import Reliability, uncalibrated
 from pipeline.learn.classifier import ModelMeta, PatchClassifier
 from pipeline.learn.dataset import TrainingData
+from pipeline.learn.dissimilarity import patch_features
 from pipeline.learn.patchwise import batched_probabilities
 from pipeline.learn.yardsticks import answers, learns_from
 from pipeline.store import PatchStore, SplitFolder
@@ -46,7 +48,9 @@ class Judged:
     rows: npt.NDArray[np.intp]
     """The test patches as rows of the store."""
     probabilities: npt.NDArray[np.float32]
-    """(N, K), of the network."""
+    """(N, K), of the network, calibrated."""
+    dissimilarity: npt.NDArray[np.float64]
+    """How unlike the training data each test patch is, 1 at the limit; none where it is not known."""
     scores: dict[str, Scores]
     """The network's and the baselines', by name."""
 
@@ -54,6 +58,24 @@ class Judged:
     def truth(self) -> npt.NDArray[Any]:
         """0-based class of each test patch."""
         return self.store.patches["label"][self.rows]
+
+    @property
+    def reliability(self) -> dict[str, Reliability]:
+        """Of the probabilities as the network gave them, and as calibration left them."""
+        before = uncalibrated(self.probabilities, self.meta.temperature)
+        return {
+            "before": Reliability.of(self.truth, before),
+            "after": Reliability.of(self.truth, self.probabilities),
+        }
+
+    @property
+    def trust(self) -> dict[str, float]:
+        """How far the probabilities can be believed, and how much of the part is unlike training."""
+        errors = {f"ece_{when}": one.error for when, one in self.reliability.items()}
+        known = {"unlike_training": float(np.mean(self.dissimilarity > 1))}
+        return (
+            errors | {"temperature": self.meta.temperature} | (known if len(self.dissimilarity) else {})
+        )
 
     @property
     def titles(self) -> list[str]:
@@ -73,6 +95,7 @@ def run(
     judged = judge(settings, model, store, split, load_compute(compute))
     _write(judged, settings, out)
     print(table(judged.scores))
+    print(report.trust(judged.trust))
     print(report.caveat(judged.store.meta))
     if beside := published.beside(judged.store.meta, judged.split, judged.scores[NETWORK]):
         print(beside)
@@ -100,7 +123,18 @@ def judge(conf: EvaluateConf, model: Path, store: Path, split: Path, compute: Co
     weights = classifier.meta.class_weights or (1.0,) * count
     for name, said in answers(conf.baselines, data, weights, rows, compute).items():
         scores[name] = Scores.of(labels[rows], said, count)
-    return Judged(patches, parted, classifier.meta, places, rows, probabilities, scores)
+    unlike = _dissimilarity(classifier, patches, places, rows)
+    return Judged(patches, parted, classifier.meta, places, rows, probabilities, unlike, scores)
+
+
+def _dissimilarity(
+    classifier: PatchClassifier, store: PatchStore, places: list[int], rows: npt.NDArray[np.intp]
+) -> npt.NDArray[np.float64]:
+    if classifier.familiar is None:
+        return np.empty(0)
+    cell_px = classifier.meta.geometry.cell_px
+    chunks = (chunk[:, places] for chunk in store.chunks(rows))
+    return classifier.familiar.relative(patch_features(chunks, cell_px, classifier.fill_dn))
 
 
 def _require_split(meta: ModelMeta, split: SplitFolder) -> None:
@@ -124,6 +158,7 @@ def _write(judged: Judged, conf: EvaluateConf, out: Path) -> None:
             "baseline": {name: _baseline(judged, name) for name in conf.baselines},
             "classes": {n: vars(s) for n, s in zip(names, network.per_class, strict=True)},
             "mixed_positions_left_out": left_out["impure"],
+            "trust": judged.trust,
         },
     )
     header = ("class", "precision", "recall", "f1", "support")
@@ -132,6 +167,15 @@ def _write(judged: Judged, conf: EvaluateConf, out: Path) -> None:
         out / "per_class.csv",
         header,
         ((n, f"{s.precision:.4f}", f"{s.recall:.4f}", f"{s.f1:.4f}", s.support) for n, s in rows),
+    )
+    _write_csv(
+        out / "reliability.csv",
+        ("probabilities", "confidence", "accuracy", "patches"),
+        (
+            (when, f"{confidence:.4f}", f"{accuracy:.4f}", int(count))
+            for when, one in judged.reliability.items()
+            for confidence, accuracy, count in zip(one.confidence, one.accuracy, one.count, strict=True)
+        ),
     )
     predicted = judged.probabilities.argmax(axis=1)
     pairs = zip(judged.truth, predicted, strict=True)
@@ -166,6 +210,7 @@ def _write_errors(path: Path, judged: Judged) -> None:
             "predicted": titles[predicted],
             "confidence": np.rint(100 * judged.probabilities.max(axis=1)).astype(np.int32),
             "part": "test",
+            "dissimilarity": _per_cent(judged.dissimilarity, len(judged.rows)),
             "fold": -1 if split.fold is None else split.fold,
             "block": [f"{e}:{x}:{y}" for e, x, y in zip(table["epsg"], block_x, block_y, strict=True)],
             "scene": table["scene"],
@@ -177,10 +222,18 @@ def _write_errors(path: Path, judged: Judged) -> None:
     write_layer(path, "errors", frame, categorized_qml("result", legend))
 
 
+def _per_cent(dissimilarity: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.int32]:
+    """Of the limit, upward, as the map has it; -1 where it is not known."""
+    if not len(dissimilarity):
+        return np.full(count, -1, dtype=np.int32)
+    return np.ceil(100 * dissimilarity).astype(np.int32)
+
+
 def _track(judged: Judged, conf: EvaluateConf, model: Path) -> None:
     network = judged.scores[NETWORK]
     with tracking.resume(model) as tracker:
         tracker.metrics({f"test/{name}": value for name, value in network.numbers.items()})
+        tracker.metrics({f"test/{name}": value for name, value in judged.trust.items()})
         for info, mine in zip(judged.meta.classes, network.per_class, strict=True):
             tracker.metrics({f"test/recall/{info.name}": mine.recall, f"test/f1/{info.name}": mine.f1})
         for name in conf.baselines:
@@ -189,6 +242,7 @@ def _track(judged: Judged, conf: EvaluateConf, model: Path) -> None:
         tracker.figure(figures.confusion(network, judged.titles), "figures/confusion.png")
         tracker.figure(figures.per_class(network, judged.titles), "figures/per_class.png")
         tracker.figure(figures.comparison(judged.scores), "figures/baselines.png")
+        tracker.figure(figures.reliability(judged.reliability), "figures/reliability.png")
         tracker.figure(_gallery(judged, conf.gallery), "figures/mistakes.png")
         tags = tracker.known_tags()
         tracker.describe(

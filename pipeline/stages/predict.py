@@ -13,10 +13,9 @@ from pipeline.config.predict import PredictConf
 from pipeline.config.reading import load
 from pipeline.errors import ConfigError, MismatchError
 from pipeline.files import publish, remove
-from pipeline.geo.areas import Tally
 from pipeline.geo.classmap import Provenance
 from pipeline.geo.mapcatalog import catalogued, write_catalog
-from pipeline.geo.mapitem import MapFolder
+from pipeline.geo.mapitem import MapFolder, MapRecord
 from pipeline.geo.mapper import Crew, map_scene
 from pipeline.geo.mosaic import MappedScene
 from pipeline.geo.mosaicset import Plan, write_mosaics
@@ -55,11 +54,13 @@ def run(conf: Path, model: Path, scenes: Path, out: Path, compute: Path | None =
     predictor = _predictor(classifier, machine)
     if opened:
         _say_patchwise(predictor)
-    mapper = _mapper(predictor, settings.probabilities)
+        _say_unfamiliar(settings, classifier)
+    mapper = _mapper(predictor, settings)
     plan = _plan(conf, settings, opened, mapper)
     crew = Crew(worker_count(machine), machine.memory_mb, machine.scheduler)
+    unlike: dict[str, float | None] = {}
     for scene in opened:
-        _map(scene, mapper, classifier.meta, out, crew)
+        unlike[scene.id] = _map(scene, mapper, classifier.meta, out, crew).unlike
         _say_agreement(scene, mapper, predictor)
     maps = [_mapped(scene, mapper, classifier.meta, out) for scene in opened]
     mosaics = [] if plan is None else write_mosaics(plan, maps, mapper.classes, out)
@@ -70,7 +71,7 @@ def run(conf: Path, model: Path, scenes: Path, out: Path, compute: Path | None =
     for gone in set(catalogued(out)) - set(ids):
         remove(out / gone)
     write_catalog(out, ids)
-    _track(folder, found, maps)
+    _track(folder, found, maps, unlike)
 
 
 def _plan(conf: Path, settings: PredictConf, scenes: list[Scene], mapper: Mapper) -> Plan | None:
@@ -89,14 +90,15 @@ def _mapped(scene: Scene, mapper: Mapper, meta: ModelMeta, out: Path) -> MappedS
     return MappedScene(files, mapper.grid(scene), _provenance(scene, meta))
 
 
-def _map(scene: Scene, mapper: Mapper, meta: ModelMeta, out: Path, crew: Crew) -> None:
+def _map(scene: Scene, mapper: Mapper, meta: ModelMeta, out: Path, crew: Crew) -> MapRecord:
     provenance = _provenance(scene, meta)
     if note := provenance.note:
         print(f"warning: {scene.id}: {note}", file=sys.stderr)
     place = out / scene.id
     with publish(place) as folder:
-        tally = map_scene(scene, mapper, provenance, place, folder, crew)
-    print(_summary(scene, mapper, tally, MapFolder(place, scene.id)))
+        record = map_scene(scene, mapper, provenance, place, folder, crew)
+    print(_summary(record, MapFolder(place, scene.id)))
+    return record
 
 
 def _predictor(classifier: PatchClassifier, machine: ComputeConf) -> Predictor:
@@ -107,6 +109,15 @@ def _predictor(classifier: PatchClassifier, machine: ComputeConf) -> Predictor:
 def _say_patchwise(predictor: Predictor) -> None:
     if predictor.patchwise_because is not None:
         print(f"the network runs patch by patch: {predictor.patchwise_because}", file=sys.stderr)
+
+
+def _say_unfamiliar(settings: PredictConf, classifier: PatchClassifier) -> None:
+    if settings.dissimilarity and classifier.familiar is None:
+        print(
+            "no dissimilarity is mapped: the model, of an older lenscape, does not know what its "
+            "training data look like; run `train` again",
+            file=sys.stderr,
+        )
 
 
 def _dtype(machine: ComputeConf, device: torch.device) -> torch.dtype:
@@ -129,8 +140,8 @@ def _say_agreement(scene: Scene, mapper: Mapper, predictor: Predictor) -> None:
     print(f"{scene.id}: {kind} gives {share:.2%} of {len(rows) * len(cols)} cells the class of float32")
 
 
-def _mapper(predictor: Predictor, probabilities: bool) -> Mapper:
-    meta = predictor.classifier.meta
+def _mapper(predictor: Predictor, settings: PredictConf) -> Mapper:
+    meta, familiar = predictor.classifier.meta, predictor.classifier.familiar
     return Mapper(
         predictor,
         tuple(meta.bands),
@@ -138,7 +149,8 @@ def _mapper(predictor: Predictor, probabilities: bool) -> Mapper:
         tuple(meta.classes),
         predictor.block_cells,
         predictor.work_bytes,
-        probabilities,
+        settings.probabilities,
+        predictor.dissimilarity if settings.dissimilarity and familiar is not None else None,
     )
 
 
@@ -185,18 +197,25 @@ def _provenance(scene: Scene, meta: ModelMeta) -> Provenance:
     )
 
 
-def _summary(scene: Scene, mapper: Mapper, tally: Tally, files: MapFolder) -> str:
-    shares = tally.shares()[1:]
+def _summary(record: MapRecord, files: MapFolder) -> str:
+    shares = record.tally.shares()[1:]
     order = sorted(np.flatnonzero(shares).tolist(), key=lambda k: -shares[k])[:3]
-    largest = [f"{mapper.classes[k].title} {100 * shares[k]:.0f} %" for k in order] or ["no data"]
-    return f"{scene.id}: {', '.join(largest)}; {files.class_map}"
+    largest = [f"{record.classes[k].title} {100 * shares[k]:.0f} %" for k in order] or ["no data"]
+    unlike = ""
+    if record.unlike is not None:
+        unlike = f"; {100 * record.unlike:.1f} % of the cells are unlike the training data"
+    return f"{files.scene}: {', '.join(largest)}{unlike}; {files.class_map}"
 
 
-def _track(model: Path, found: list[MapFolder], maps: list[MappedScene]) -> None:
+def _track(
+    model: Path, found: list[MapFolder], maps: list[MappedScene], unlike: dict[str, float | None]
+) -> None:
     """Add previews, areas and what is unusual about scenes to the run of the model."""
+    shares = {f"unlike_training/{scene}": share for scene, share in unlike.items() if share is not None}
     with tracking.resume(model) as tracker:
         for files in found:
             for path in (files.preview, files.areas):
                 if path.exists():  # the map over all zones has neither
                     tracker.artifact(path, f"maps/{files.scene}")
+        tracker.metrics(shares)
         tracker.tags({f"note.{m.files.scene}": m.origin.note for m in maps if m.origin.note})

@@ -13,11 +13,14 @@ from pipeline.config.compute import ComputeConf
 from pipeline.config.train import ConvolutionConf, DenseConf, NetworkConf, PoolConf, TrainConf
 from pipeline.errors import ConfigError, NetworkError, StoreError
 from pipeline.learn import dataset
+from pipeline.learn import fit as fitting
+from pipeline.learn.calibration import uncalibrated
 from pipeline.learn.feed import DeviceRows, StoredRows
 from pipeline.learn.fit import Choice, fit
 from pipeline.learn.history import Epoch
 from pipeline.learn.patchwise import batched_probabilities
 from pipeline.learn.task import PatchClassification
+from pipeline.learn.trust import make_trustworthy
 from tests.learners import training_data
 
 CPU = ComputeConf(accelerator="cpu")
@@ -99,10 +102,23 @@ def test_where_the_patches_come_from_changes_nothing(tmp_path, monkeypatch):
     )
     with monkeypatch.context() as patch:
         patch.setattr(dataset, "open_rows", on_the_device)
+        patch.setattr(fitting, "make_trustworthy", once_more_on_disk(data))
         there = fit(data, conf(epochs=2), CPU)
     assert here.history == ahead.history == there.history
     assert same(weights(here), weights(ahead))
     assert same(weights(here), weights(there))
+
+
+def once_more_on_disk(data):
+    """What follows training reads the file, which was cut short during it."""
+    path = data.store.folder / "pixels.npy"
+    pixels = path.read_bytes()
+
+    def then(*args):
+        path.write_bytes(pixels)
+        make_trustworthy(*args)
+
+    return then
 
 
 def on_the_device(store, places, rows, device, loaders):
@@ -187,6 +203,8 @@ def test_the_epoch_that_validates_best_is_kept_and_training_stops_after_it(
     recalls = [right[labels == label].mean() for label in range(3)]
     assert np.mean(recalls) == pytest.approx(result.best.validation_balanced_accuracy, abs=1e-6)
     weight = np.array(result.classifier.meta.class_weights)[labels]
+    # of the network as it was validated, before it was calibrated
+    shares = uncalibrated(shares, result.classifier.meta.temperature)
     loss = -np.average(np.log(shares[np.arange(len(labels)), labels]), weights=weight)
     assert loss == pytest.approx(result.best.validation_loss, abs=1e-5)
 

@@ -14,6 +14,7 @@ from pipeline.config.train import TrainConf
 from pipeline.errors import MismatchError, SplitError
 from pipeline.learn import tracking
 from pipeline.learn.accuracy import Scores
+from pipeline.learn.calibration import Reliability
 from pipeline.learn.classifier import PatchClassifier
 from pipeline.learn.dataset import TrainingData
 from pipeline.learn.fit import fit
@@ -65,6 +66,30 @@ def test_metrics_are_those_of_the_test_part(project, truth, predicted):
     # spectra tell the classes apart, but for the patches that look like another class
     assert 0.75 < metrics["baseline"]["logistic_regression"]["accuracy"] < 0.95
     assert metrics["baseline"]["majority"]["balanced_accuracy"] == pytest.approx(1 / 3)
+
+
+def test_probabilities_are_judged_before_and_after_calibration(project, truth):
+    classifier = PatchClassifier.load(project.models)
+    chunks = project.store.chunks(project.split.rows("test"))
+    probabilities = batched_probabilities(classifier, chunks)
+    trust = json.loads((project.reports / "metrics.json").read_text())["trust"]
+    assert trust["temperature"] == classifier.meta.temperature != 1
+    assert trust["ece_after"] == pytest.approx(Reliability.of(truth, probabilities).error)
+    assert trust["ece_after"] < trust["ece_before"]
+    rows = rows_of(project.reports / "reliability.csv")
+    assert sum(int(row["patches"]) for row in rows) == 2 * len(truth)
+    for when in ("before", "after"):
+        mine = [row for row in rows if row["probabilities"] == when]
+        gaps = [abs(float(row["confidence"]) - float(row["accuracy"])) for row in mine]
+        weights = [int(row["patches"]) for row in mine]
+        assert np.average(gaps, weights=weights) == pytest.approx(trust[f"ece_{when}"], abs=1e-3)
+    assert project.run.data.metrics["test/ece_after"] == pytest.approx(trust["ece_after"])
+
+
+def test_the_share_unlike_the_training_data_is_that_of_the_layer(project):
+    trust = json.loads((project.reports / "metrics.json").read_text())["trust"]
+    layer = gpd.read_file(project.reports / "errors.gpkg", layer="errors")
+    assert 0 < (layer["dissimilarity"] > 100).mean() == pytest.approx(trust["unlike_training"])
 
 
 def test_every_test_patch_is_a_row_of_the_confusion(project, truth, predicted):
@@ -145,7 +170,9 @@ def test_a_model_of_another_split_is_refused(project, tmp_path):
 
 def test_the_same_model_gives_the_same_report(project):
     before = {path.name: path.read_bytes() for path in project.reports.iterdir()}
-    assert set(before) == {"metrics.json", "per_class.csv", "confusion.csv", "errors.gpkg"}
+    assert set(before) == {
+        "metrics.json", "per_class.csv", "confusion.csv", "reliability.csv", "errors.gpkg",
+    }  # fmt: skip
     evaluate.run(
         project.folder / "evaluate.yaml",
         project.models,

@@ -16,9 +16,10 @@ from pipeline.errors import ConfigError, MismatchError, OutputError, SceneError,
 from pipeline.files import sha256_of, write_json
 from pipeline.geo.grid import PatchGrid
 from pipeline.geo.pieces import pieces as cut
-from pipeline.geo.scene import Scene
+from pipeline.geo.scene import Scene, open_catalog
 from pipeline.learn import dense, tracking
 from pipeline.learn.classifier import PatchClassifier
+from pipeline.learn.dissimilarity import Familiar, patch_features
 from pipeline.learn.predictor import Predictor
 from pipeline.learn.tracking.where import connect
 from pipeline.stages import predict
@@ -65,7 +66,12 @@ def model(tmp_path_factory, store):
 def make_model(folder, meta):
     """A folder with a model of random weights and its run."""
     folder.mkdir(exist_ok=True)
-    undecided(PatchClassifier(meta)).save(folder)
+    classifier = undecided(PatchClassifier(meta))
+    # rows and columns make the pixels: what lies in the north-west is what training saw
+    corners = np.random.default_rng(0).integers(1, 120, (300, 2, 1, 1))
+    seen = patch_features([(corners + np.indices((16, 16))).astype(np.uint16)], 8, classifier.fill_dn)
+    classifier.familiar = Familiar.of(seen, np.zeros(len(seen), dtype=int), seen)
+    classifier.save(folder)
     record = tracking.RunRecord(name="a model", params={}, tags={})
     with tracking.open_run(record) as run:
         known = record.model_copy(update={"run_id": run.run_id})
@@ -177,6 +183,39 @@ def pieces(scene, model):
     """The pieces of a scene as `predict` cuts them."""
     cells = Predictor(PatchClassifier.load(model)).block_cells
     return cut(PatchGrid(scene.grid, 16, 8), cells)
+
+
+def test_what_is_unlike_the_training_data_is_mapped_counted_and_said(
+    model, scenes, conf, tmp_path, capsys
+):
+    out = tmp_path / "maps"
+    predict.run(conf, model, scenes, out, machine(tmp_path, 2))
+    with (
+        rasterio.open(out / "one" / "one_dissimilarity.tif") as dataset,
+        rasterio.open(out / "one" / "one_classmap.tif") as classes,
+    ):
+        found, mapped = dataset.read(1), classes.read(1) > 0
+        assert (dataset.transform, dataset.nodata) == (classes.transform, 255)
+    classifier = PatchClassifier.load(model)
+    (scene,) = (scene for scene in open_catalog(scenes) if scene.id == "one")
+    grid = PatchGrid(scene.grid, 16, 8)
+    expected = np.full(mapped.shape, 255)
+    for row, col in zip(*np.nonzero(mapped), strict=True):
+        pixels = scene.read(grid.read_window(range(row, row + 1), range(col, col + 1)), BANDS)
+        features = patch_features([pixels[None]], 8, classifier.fill_dn)
+        expected[row, col] = min(254, np.ceil(100 * classifier.familiar.relative(features)[0]))
+    np.testing.assert_array_equal(found, expected)
+    share = (found[mapped] > 100).mean()
+    assert 0.2 < share < 0.9
+    properties = json.loads((out / "one" / "one.json").read_text())["properties"]
+    assert properties["lenscape:unlike_training_percent"] == pytest.approx(100 * share, abs=1e-4)
+    assert f"{100 * share:.1f} % of the cells are unlike the training data" in capsys.readouterr().out
+    run_id = json.loads((model / "run.json").read_text())["run_id"]
+    logged = connect().get_run(run_id).data.metrics["unlike_training/one"]
+    assert logged == pytest.approx(share)
+    conf.write_text("dissimilarity: false\n")
+    predict.run(conf, model, scenes, out, machine(tmp_path, 2))
+    assert not (out / "one" / "one_dissimilarity.tif").exists()
 
 
 def test_probabilities_are_a_band_a_class(model, scenes, conf, tmp_path):

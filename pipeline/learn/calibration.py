@@ -1,0 +1,101 @@
+"""Whether probabilities are what they say: of cells called with 80 %, 80 % should be right.
+
+One temperature for all classes (Guo et al. 2017, On Calibration of Modern Neural Networks) makes a
+network's probabilities less sure, or surer, and never changes which class is the most probable. It
+is chosen on the validation part, and the output layer of the network is divided by it, so that every
+form of the network gives calibrated probabilities and none has to know of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import minimize_scalar
+
+BINS = 15
+"""Of the reliability diagram, as in Guo et al. 2017, but of equal counts."""
+_SHARPEST, _SOFTEST = 0.05, 20.0
+_LEAST = 1e-12
+
+Probabilities = npt.NDArray[np.floating]
+Labels = npt.NDArray[np.integer]
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Confidence and accuracy of patches, in bins of equal counts by confidence."""
+
+    confidence: npt.NDArray[np.float64]
+    """Mean probability of the class that was called, by bin, rising."""
+    accuracy: npt.NDArray[np.float64]
+    """Share of right calls, by bin."""
+    count: npt.NDArray[np.int64]
+    """Patches, by bin."""
+
+    @classmethod
+    def of(cls, truth: Labels, probabilities: Probabilities, bins: int = BINS) -> Reliability:
+        """Of the 0-based classes (N,) of patches and their probabilities (N, K).
+
+        Args:
+            truth: True class of each patch.
+            probabilities: Of each class.
+            bins: At most so many; each has a patch.
+
+        Raises:
+            ValueError: when there are no patches, or not as many of the one as of the other.
+        """
+        if len(truth) != len(probabilities) or not len(truth):
+            raise ValueError(f"{len(truth)} true classes and {len(probabilities)} of probabilities")
+        confidence = probabilities.max(axis=1).astype(np.float64)
+        right = (probabilities.argmax(axis=1) == truth).astype(np.float64)
+        order = np.argsort(confidence, kind="stable")
+        parts = np.array_split(order, min(bins, len(order)))
+        return cls(
+            np.array([confidence[part].mean() for part in parts]),
+            np.array([right[part].mean() for part in parts]),
+            np.array([len(part) for part in parts], dtype=np.int64),
+        )
+
+    @property
+    def error(self) -> float:
+        """Expected calibration error: the mean distance of accuracy from confidence, by patches.
+
+        Naeini et al. 2015, Obtaining Well Calibrated Probabilities Using Bayesian Binning.
+        """
+        distance = np.abs(self.accuracy - self.confidence)
+        return float(np.average(distance, weights=self.count))
+
+
+def best_temperature(truth: Labels, logits: npt.NDArray[np.floating]) -> float:
+    """The temperature T for which softmax(logits / T) has the lowest log loss; 1 without patches.
+
+    The truth is held to be wrong once in N + 2 patches (Platt 1999), so that a few patches, all of
+    them called right, do not make a network certain.
+
+    Args:
+        truth: 0-based class of each patch, (N,).
+        logits: (N, K); the logarithms of probabilities do as well.
+    """
+    if not len(truth):
+        return 1.0
+    values, doubt = logits.astype(np.float64), 1 / (len(truth) + 2)
+
+    def loss(log_temperature: float) -> float:
+        scaled = values / np.exp(log_temperature)
+        scaled -= scaled.max(axis=1, keepdims=True)
+        said = (1 - doubt) * scaled[np.arange(len(truth)), truth] + doubt * scaled.mean(axis=1)
+        return float(np.mean(np.log(np.exp(scaled).sum(axis=1)) - said))
+
+    limits = np.log(_SHARPEST), np.log(_SOFTEST)
+    found = minimize_scalar(loss, bounds=limits, method="bounded", options={"xatol": 1e-4})
+    return float(np.exp(found.x))
+
+
+def uncalibrated(probabilities: Probabilities, temperature: float) -> npt.NDArray[np.float64]:
+    """What a network said before it was divided by its temperature: probabilities (N, K) likewise."""
+    powers = temperature * np.log(np.maximum(probabilities.astype(np.float64), _LEAST))
+    values = np.exp(powers - powers.max(axis=1, keepdims=True))
+    result: npt.NDArray[np.float64] = values / values.sum(axis=1, keepdims=True)
+    return result

@@ -1,0 +1,169 @@
+"""How unlike the training data a patch is: where a class map should not be believed.
+
+A patch is described by the logarithm of mean and standard deviation of each band. Its distance is
+the Mahalanobis distance to the nearest class of the training part, all classes sharing one covariance
+(Lee et al. 2018, A Simple Unified Framework for Detecting Out-of-Distribution Samples, of the bands
+instead of a network's features). The limit is the 95th percentile of the validation part. So it
+depends on the data alone and on no network: what a network does with pixels that it never saw is
+what must not be trusted. docs/accuracy.md compares it with distances in the network's features.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import reduce
+from operator import add
+
+import numpy as np
+import numpy.typing as npt
+
+QUANTILE = 0.95
+"""Share of the validation part within the limit."""
+MOST_ROWS = 20_000
+"""Training patches that the classes are described by, at most."""
+_SAMPLES = 8
+"""Pixels along each axis that describe a patch, about: more say little more and take time."""
+_SOFT_DN = 10.0
+"""Added before the logarithm: below, differences are noise of the sensor."""
+_LEAST = 1e-6
+_RIDGE = 1e-3
+"""Added to the variances of standardised statistics, so that bands may be copies of each other."""
+
+Pixels = npt.NDArray[np.uint16]
+Features = npt.NDArray[np.float64]
+Distances = npt.NDArray[np.float64]
+Sums = npt.NDArray[np.float64]
+"""Of whole numbers below 2 ** 53: exact, in whatever order they were added."""
+
+
+@dataclass(frozen=True)
+class Familiar:
+    """What the training data look like; arrays of float64, with F = 2 x bands statistics."""
+
+    centers: Features
+    """Mean statistics of each class, whitened, (K, F)."""
+    whitening: Features
+    """Statistics @ whitening have unit covariance within the classes, (F, F)."""
+    limit: npt.NDArray[np.float64]
+    """Distance that `QUANTILE` of the validation part keep, ()."""
+
+    @classmethod
+    def of(cls, training: Features, labels: npt.NDArray[np.integer], validation: Features) -> Familiar:
+        """Of the statistics of training patches (N, F), their classes (N,) and of validation patches.
+
+        Raises:
+            ValueError: when there are no training or no validation patches.
+        """
+        if not len(training) or not len(validation):
+            raise ValueError(f"{len(training)} training and {len(validation)} validation patches")
+        spread = np.maximum(training.std(axis=0), _LEAST)
+        scaled = training / spread
+        present, place = np.unique(labels, return_inverse=True)
+        centers = np.stack([scaled[place == k].mean(axis=0) for k in range(len(present))])
+        within = scaled - centers[place]
+        covariance = within.T @ within / len(scaled) + _RIDGE * np.eye(scaled.shape[1])
+        values, vectors = np.linalg.eigh(covariance)
+        whitening = (vectors / np.sqrt(values)) / spread[:, None]
+        unlimited = cls(centers * spread @ whitening, whitening, np.ones(()))
+        limit = np.quantile(unlimited.distances(validation), QUANTILE)
+        return replace(unlimited, limit=np.asarray(max(float(limit), _LEAST)))
+
+    def arrays(self) -> dict[str, Features]:
+        """Its fields by name, as a file of weights keeps them."""
+        return dict(vars(self))
+
+    def distances(self, features: Features) -> Distances:
+        """The distance of each row of statistics (N, F) to the nearest class, (N,)."""
+        whitened = features @ self.whitening
+        nearest = np.full(len(features), np.inf)
+        for center in self.centers:
+            apart = whitened - center
+            np.minimum(nearest, np.einsum("nf,nf->n", apart, apart), out=nearest)
+        distances: Distances = np.sqrt(nearest)
+        return distances
+
+    def relative(self, features: Features) -> Distances:
+        """Distances as multiples of the limit, (N,): above 1 is unlike the training data."""
+        return self.distances(features) / self.limit
+
+
+def patch_features(pieces: Iterable[Pixels], cell_px: int, holes: Pixels) -> Features:
+    """The statistics of patches that come in pieces, float64 (N, 2 x bands): means, then deviations.
+
+    Args:
+        pieces: Harmonised DN, uint16 (n, C, P, P), 0 is a hole.
+        cell_px: Side of a cell.
+        holes: The DN that each band takes in a hole, uint16 (C,).
+    """
+    rows = []
+    for piece in pieces:
+        some = _sampled(piece, sample_px(piece.shape[-1], cell_px))
+        values = _filled(some, holes[:, None, None]).reshape(*some.shape[:2], some.shape[2] ** 2)
+        rows.append(_logarithms(values.sum(2), np.square(values).sum(2), values.shape[2]))
+    return np.concatenate(rows) if rows else np.empty((0, 2 * len(holes)))
+
+
+def window_features(
+    pixels: Pixels, cells: tuple[int, int], sides_px: tuple[int, int], holes: Pixels
+) -> Features:
+    """The statistics of the patches of a block of cells, float64 (rows x cols, 2 x bands).
+
+    They are those of `patch_features`, bit by bit.
+
+    Args:
+        pixels: Harmonised DN, uint16 (C, H, W), 0 is a hole: the cells and the context around them.
+        cells: Rows and columns.
+        sides_px: Side of a patch, side of a cell.
+        holes: The DN that each band takes in a hole, uint16 (C,).
+    """
+    step = sample_px(*sides_px)
+    count, stride = (side // step for side in sides_px)
+    found = np.empty((2, len(pixels), cells[1], cells[0]))
+    for plane, hole, sums in zip(pixels, holes, found.swapaxes(0, 1), strict=True):
+        values = _filled(_sampled(plane, step), hole)
+        for summand, total in zip((values, np.square(values)), sums, strict=True):
+            tall = _sliding(summand, count, stride)[: cells[0]]
+            total[...] = _sliding(tall.T, count, stride)[: cells[1]]
+    sums, squares = (values.swapaxes(1, 2).reshape(len(pixels), -1).T for values in found)
+    return _logarithms(sums, squares, count**2)
+
+
+def sample_px(patch_px: int, cell_px: int) -> int:
+    """Distance of the pixels that describe a patch: some `_SAMPLES` along each of its axes.
+
+    Neighbouring patches share them, so it divides the sides of patch and cell.
+    """
+    common = math.gcd(patch_px, cell_px)
+    most = max(1, patch_px // _SAMPLES)
+    return max(step for step in range(1, common + 1) if common % step == 0 and step <= most)
+
+
+def _sampled(pixels: Pixels, step: int) -> Pixels:
+    """Every `step`-th pixel along the last two axes, from the middle of the first step on."""
+    return pixels[..., step // 2 :: step, step // 2 :: step]
+
+
+def _filled(pixels: Pixels, holes: npt.ArrayLike) -> Sums:
+    values: Sums = pixels.astype(np.float64)
+    np.copyto(values, holes, where=pixels == 0)
+    return values
+
+
+def _sliding(values: Sums, count: int, step: int) -> Sums:
+    """Sums of `count` rows every `step` rows, (n, W) of (H, W)."""
+    unit = math.gcd(count, step)
+    length = len(values) // unit * unit
+    units: Sums = reduce(add, (values[place:length:unit] for place in range(unit)))
+    count, step = count // unit, step // unit
+    last = len(units) - count + 1
+    found: Sums = reduce(add, (units[place : place + last : step] for place in range(count)))
+    return found
+
+
+def _logarithms(sums: Sums, squares: Sums, count: int) -> Features:
+    """Logarithms of mean and standard deviation from sums and sums of squares (N, bands)."""
+    mean = sums / count
+    deviation = np.sqrt(np.maximum(squares / count - mean**2, 0))
+    return np.log(np.concatenate([mean, deviation], axis=1) + _SOFT_DN)

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.learn.calibration import Reliability, best_temperature, uncalibrated
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    values = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return values / values.sum(axis=1, keepdims=True)
+
+
+def drawn(temperature: float, count: int = 20_000) -> tuple[np.ndarray, np.ndarray]:
+    """Classes drawn from softmax(logits), and logits that are as much too sure."""
+    random = np.random.default_rng(7)
+    logits = random.normal(0, 1.5, (count, 4))
+    shares = softmax(logits).cumsum(axis=1)
+    truth = (random.random(count)[:, None] > shares).sum(axis=1)
+    return truth.clip(0, 3), logits * temperature
+
+
+@pytest.mark.parametrize("temperature", [0.4, 1.0, 3.0])
+def test_the_temperature_that_made_a_network_too_sure_is_found(temperature):
+    assert best_temperature(*drawn(temperature)) == pytest.approx(temperature, rel=0.05)
+
+
+def test_dividing_by_the_temperature_calibrates():
+    truth, logits = drawn(3.0)
+    before = Reliability.of(truth, softmax(logits)).error
+    after = Reliability.of(truth, softmax(logits / best_temperature(truth, logits))).error
+    assert before > 0.15
+    assert after < 0.01
+
+
+def test_few_patches_all_called_right_do_not_make_certain():
+    logits = np.tile([2.0, 0.0, 0.0], (8, 1))
+    temperature = best_temperature(np.zeros(8, dtype=int), logits)
+    assert 0.8 < softmax(logits / temperature)[0, 0] < 0.97
+
+
+def test_the_error_is_that_of_a_table_made_by_hand():
+    # four calls of 0.6, two of them right; four of 0.9, all of them right
+    probabilities = np.array([[0.6, 0.4]] * 4 + [[0.9, 0.1]] * 4)
+    truth = np.array([0, 0, 1, 1, 0, 0, 0, 0])
+    found = Reliability.of(truth, probabilities, bins=2)
+    assert found.confidence.tolist() == pytest.approx([0.6, 0.9])
+    assert found.accuracy.tolist() == [0.5, 1.0]
+    assert found.error == pytest.approx((4 * 0.1 + 4 * 0.1) / 8)
+
+
+def test_bins_hold_equal_counts_and_none_is_empty():
+    truth, logits = drawn(1.0, count=100)
+    assert set(Reliability.of(truth, softmax(logits)).count.tolist()) == {6, 7}
+    assert len(Reliability.of(truth[:3], softmax(logits)[:3]).count) == 3
+
+
+def test_a_network_without_patches_is_left_alone():
+    assert best_temperature(np.array([], dtype=int), np.empty((0, 3))) == 1.0
+    with pytest.raises(ValueError, match="0 true classes"):
+        Reliability.of(np.array([], dtype=int), np.empty((0, 3)))
+
+
+@given(st.floats(0.2, 5.0))
+def test_what_was_said_before_is_what_the_logits_say(temperature):
+    _, logits = drawn(1.0, count=50)
+    before, after = softmax(logits), softmax(logits / temperature)
+    assert uncalibrated(after, temperature) == pytest.approx(before, abs=1e-6)
+    assert (after.argmax(axis=1) == before.argmax(axis=1)).all()
