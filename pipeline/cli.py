@@ -22,6 +22,22 @@ def _compute(context: click.Context, parameter: click.Parameter, value: Path | N
     return usual if value is None and usual.exists() else value
 
 
+class _Seeds(click.ParamType[tuple[int, ...]]):
+    """Whole numbers with commas between them, or `none`."""
+
+    name = "seeds"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, ...]:
+        """Click's way to read a value."""
+        if value == "none":
+            return ()
+        try:
+            return tuple(int(seed) for seed in value.split(","))
+        except ValueError:
+            self.fail(f"{value!r} is no list of whole numbers; write 0,1,2 or none", param, ctx)
+
+
+SEEDS = _Seeds()
 COMPUTE = click.option(
     "--compute",
     type=EXISTING,
@@ -185,13 +201,23 @@ def start(**options: Any) -> None:
 @click.option("--store", type=EXISTING, default="data/patches", show_default=True)
 @click.option("--out", type=EXISTING, default="reports", show_default=True)
 @click.option("--folds", type=click.IntRange(min=2), default=5, show_default=True)
-@click.option("--seeds", default="0,1,2", show_default=True, help="Seeds of the split.")
+@click.option(
+    "--seeds", default="0,1,2", show_default=True, type=SEEDS, help="Seeds of the spatial split."
+)
+@click.option(
+    "--random-seeds",
+    default="0",
+    show_default=True,
+    type=SEEDS,
+    help="Seeds for which patches are parted at random, too, to show how much that flatters.",
+)
 @COMPUTE
-def folds(train: Path, lenet5: Path, folds: int, seeds: str, **others: Any) -> None:
-    """Cross-validate the network, LeNet-5 and the baselines on spatial folds."""
+def folds(train: Path, lenet5: Path, folds: int, **others: Any) -> None:
+    """Cross-validate the network, LeNet-5 and the baselines on spatial folds, and on random ones."""
     from pipeline.commands.folds import Plan, run
 
-    plan = Plan(folds, tuple(int(seed) for seed in seeds.split(",")))
+    seeds = others.pop("seeds"), others.pop("random_seeds")
+    plan = Plan(folds, *seeds)
     run([("lenet", train), ("lenet5", lenet5)], plan, **others)
 
 

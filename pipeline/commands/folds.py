@@ -1,7 +1,8 @@
-"""`lenscape folds`: spatial cross-validation of networks and baselines, each labelled cell tested once.
+"""`lenscape folds`: cross-validation of networks and baselines, each labelled cell tested once.
 
-Folds are trained side by side, one thread each. Per seed the predictions of all folds are pooled
-into one confusion matrix; the table has the means over the seeds.
+Parted by blocks of ground, and, to show how much that flatters, patch by patch at random. Folds are
+trained side by side, one thread each. Per seed the predictions of all folds are pooled into one
+confusion matrix; the table has the means over the seeds.
 """
 
 from __future__ import annotations
@@ -28,26 +29,34 @@ from pipeline.config.train import TrainConf
 from pipeline.files import publish, write_json
 from pipeline.geo.bands import select
 from pipeline.geo.blocks import part_patches
-from pipeline.learn import tracking
-from pipeline.learn.accuracy import Scores, table
-from pipeline.learn.baselines import BASELINES, band_statistics
+from pipeline.geo.grid import block_of
+from pipeline.geo.randomparts import random_parts
+from pipeline.learn import foldtable, tracking
+from pipeline.learn.accuracy import Scores
+from pipeline.learn.calibration import uncalibrated
 from pipeline.learn.dataset import TrainingData
+from pipeline.learn.dissimilarity import patch_features
 from pipeline.learn.fit import fit
+from pipeline.learn.foldtable import BLOCKS, CONFIDENCE, RANDOM, UNCALIBRATED
 from pipeline.learn.lineage import flattened
 from pipeline.learn.patchwise import batched_probabilities
+from pipeline.learn.yardsticks import NAMES, answers
 from pipeline.store import PatchStore
 
-Predictions = npt.NDArray[np.int64]
+YARDSTICKS = "baselines"
+"""The job that fits all baselines of a fold."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One model to fit on one fold."""
+    """What is fitted on one fold: a network, or all baselines."""
 
     model: str
-    """Its name in the table; a baseline's is one of `BASELINES`."""
+    """The network's name in the table, or `YARDSTICKS`."""
     conf: TrainConf
     """Bands, class weights and, for a network, how it learns."""
+    parting: str
+    """`BLOCKS` or `RANDOM`."""
     split: SplitConf
     """With the fold that tests."""
     store: Path
@@ -57,15 +66,15 @@ class Job:
 
 @dataclass(frozen=True)
 class Tested:
-    """What a model said of the test part of its fold."""
+    """What models said of the test part of a fold."""
 
     job: Job
     seed: int
     """The seed that the split used."""
     rows: npt.NDArray[np.intp]
     """Test patches, as rows of the store."""
-    predicted: Predictions
-    """0-based class of each."""
+    columns: dict[str, npt.NDArray[Any]]
+    """By the names of `foldtable.Columns`, a value for each of them."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +84,8 @@ class Plan:
     folds: int
     seeds: tuple[int, ...]
     """Seeds of the split: for each, every cell is tested once."""
+    random_seeds: tuple[int, ...] = ()
+    """Seeds for which the patches are parted at random, too."""
 
 
 def run(
@@ -101,42 +112,40 @@ def run(
     opened = PatchStore.open(store)
     confs = {name: load(path, TrainConf) for name, path in networks}
     machine = load_compute(compute)
-    parting = load(split, SplitConf).model_dump() | {"folds": plan.folds}
+    base = load(split, SplitConf)
     jobs = [
         Job(
             model=name,
             conf=conf,
-            split=SplitConf.model_validate(parting | {"seed": seed, "fold": fold}),
+            parting=parting,
+            split=_fold(base, plan.folds, seed, fold),
             store=store,
             bands=select(conf.bands, opened.meta.bands, f"{name}: key 'bands'"),
             compute=machine,
         )
-        for seed in plan.seeds
-        for name, conf in _models(confs).items()
+        for parting, seeds in ((BLOCKS, plan.seeds), (RANDOM, plan.random_seeds))
+        for seed in seeds
+        for name, conf in {**confs, YARDSTICKS: next(iter(confs.values()))}.items()
         for fold in range(plan.folds)
     ]
     tested = list(_progress(_all(jobs, machine), len(jobs)))
-    pooled = {
-        name: [_pooled(opened, tested, name, seed) for seed in plan.seeds] for name in _models(confs)
-    }
-    figures = {
-        "models": {name: _means(scores) for name, scores in pooled.items()},
+    cells = _joined(opened, tested, base.block_m)
+    models = [*confs, *NAMES]
+    figures = foldtable.figures(cells, models, len(opened.meta.classes)) | {
         "folds": plan.folds,
-        "seeds": list(plan.seeds),
         "store_sha256": opened.sha256,
     }
+    _write_cells(out / "folds.parquet", cells, [info.name for info in opened.meta.classes], models)
     write_json(out / "folds.json", figures)
-    _write_cells(out / "folds.parquet", opened, tested)
-    for seed, *scores in zip(plan.seeds, *pooled.values(), strict=True):
-        print(f"\nseed {seed}\n" + table(dict(zip(pooled, scores, strict=True))))
-    print("\n" + _summary(figures))
-    _track(figures, tested, opened, confs, out)
+    text = foldtable.summary(figures, plan.folds)
+    print("\n" + text)
+    _track(figures, text, tested, opened, confs, out)
 
 
-def _models(confs: dict[str, TrainConf]) -> dict[str, TrainConf]:
-    """Networks and baselines with the conf that each follows."""
-    first = next(iter(confs.values()))
-    return confs | dict.fromkeys(BASELINES, first)
+def _fold(conf: SplitConf, folds: int, seed: int, fold: int) -> SplitConf:
+    """The conf of split with another seed and fold; parts published with images give way."""
+    own = {"lists": None, "folds": folds, "seed": seed, "fold": fold}
+    return SplitConf.model_validate(conf.model_dump() | own)
 
 
 def _all(jobs: Sequence[Job], machine: ComputeConf) -> Iterable[Tested]:
@@ -155,81 +164,99 @@ def _progress(results: Iterable[Tested], total: int) -> Iterable[Tested]:
 def _test(job: Job) -> Tested:
     torch.set_num_threads(1)
     store = PatchStore.open(job.store)
+    part, seed = _parts(job, store)
+    train, validation, test = (np.flatnonzero(part == name) for name in ("train", "validation", "test"))
+    data = TrainingData(store, train, validation, store.statistics(train), job.bands)
+    asked = _yardsticks if job.model == YARDSTICKS else _network
+    return Tested(job, seed, test, asked(job, data, test))
+
+
+def _parts(job: Job, store: PatchStore) -> tuple[npt.NDArray[np.str_], int]:
+    """The part of each patch, and the seed that gave it."""
+    if job.parting == RANDOM:
+        return random_parts(store.patches, job.split), job.split.seed
     geometry, names = store.meta.geometry, [info.name for info in store.meta.classes]
     parting = part_patches(store.patches, job.split, geometry.patch_px * geometry.pixel_m, names)
-    train, validation, test = (
-        np.flatnonzero(parting.part == part) for part in ("train", "validation", "test")
-    )
-    data = TrainingData(store, train, validation, store.statistics(train), job.bands)
-    predict = _baseline if job.model in BASELINES else _network
-    return Tested(job, parting.seed, test, predict(job, data, test))
+    return parting.part, parting.seed
 
 
-def _network(job: Job, data: TrainingData, test: npt.NDArray[np.intp]) -> Predictions:
+def _network(job: Job, data: TrainingData, test: npt.NDArray[np.intp]) -> dict[str, Any]:
     classifier = fit(data, job.conf, job.compute).classifier
-    chunks = (chunk[:, data.places] for chunk in data.store.chunks(test))
-    return batched_probabilities(classifier, chunks).argmax(axis=1)
+    probabilities = batched_probabilities(classifier, _pieces(data, test))
+    before = uncalibrated(probabilities, classifier.meta.temperature)
+    columns = {
+        job.model: probabilities.argmax(axis=1),
+        f"{job.model}:{CONFIDENCE}": probabilities.max(axis=1),
+        f"{job.model}:{UNCALIBRATED}": before.max(axis=1).astype(np.float32),
+    }
+    if classifier.familiar is not None:
+        cell_px = classifier.meta.geometry.cell_px
+        features = patch_features(_pieces(data, test), cell_px, classifier.fill_dn)
+        columns["dissimilarity"] = classifier.familiar.relative(features).astype(np.float32)
+    return columns
 
 
-def _baseline(job: Job, data: TrainingData, test: npt.NDArray[np.intp]) -> Predictions:
-    labels = data.store.patches["label"][data.train]
-    learnt, asked = (
-        band_statistics(data.store.chunks(rows), data.places) for rows in (data.train, test)
-    )
+def _yardsticks(job: Job, data: TrainingData, test: npt.NDArray[np.intp]) -> dict[str, Any]:
     weights = data.class_weights(job.conf.class_weight_exponent)
-    return np.asarray(BASELINES[job.model](learnt, labels, weights).predict(asked), dtype=np.int64)
+    return dict(answers(NAMES, data, weights, test, job.compute))
 
 
-def _pooled(store: PatchStore, tested: Sequence[Tested], model: str, seed: int) -> Scores:
-    """All folds of one model and seed in one confusion matrix."""
-    mine = [t for t in tested if t.job.model == model and t.job.split.seed == seed]
-    rows = np.concatenate([t.rows for t in mine])
-    predicted = np.concatenate([t.predicted for t in mine])
-    if len(rows) != store.patches["on_grid"].sum() or len(np.unique(rows)) != len(rows):
-        raise AssertionError("each cell of the grid must be tested exactly once a seed")
-    return Scores.of(store.patches["label"][rows], predicted, len(store.meta.classes))
+def _pieces(data: TrainingData, rows: npt.NDArray[np.intp]) -> Iterable[npt.NDArray[np.uint16]]:
+    return (chunk[:, data.places] for chunk in data.store.chunks(rows))
 
 
-def _means(scores: Sequence[Scores]) -> dict[str, Any]:
-    seeds = [one.numbers for one in scores]
-    means = {name: round(float(np.mean([one[name] for one in seeds])), 4) for name in seeds[0]}
-    return means | {"by_seed": [{name: round(v, 4) for name, v in one.items()} for one in seeds]}
+def _joined(store: PatchStore, tested: Sequence[Tested], block_m: float) -> dict[str, Any]:
+    """One row a cell, way of parting and seed, with what every model said, in the order of the folds.
 
-
-def _summary(figures: dict[str, Any]) -> str:
-    lines = [f"mean of {len(figures['seeds'])} seeds, {figures['folds']} spatial folds each"]
-    lines += [
-        f"{name:<22}{mean['accuracy']:>10.3f}{mean['balanced_accuracy']:>10.3f}"
-        for name, mean in figures["models"].items()
-    ]
-    return "\n".join(lines)
-
-
-def _write_cells(path: Path, store: PatchStore, tested: Sequence[Tested]) -> None:
-    """One row a cell and seed: where it lies, its fold, its class and what each model said."""
-    names = np.array([info.name for info in store.meta.classes])
-    first, *others = dict.fromkeys(t.job.model for t in tested)
+    The dissimilarity is that to the data of the first network.
+    """
     pieces = []
-    for one in (t for t in tested if t.job.model == first):
-        columns: dict[str, Any] = {
-            name: store.patches[name][one.rows] for name in ("scene", "epsg", "x", "y")
+    for first in (t for t in tested if t.job.model == tested[0].job.model):
+        fold = first.job
+        same = [t for t in tested if (t.job.parting, t.job.split) == (fold.parting, fold.split)]
+        count = len(first.rows)
+        piece: dict[str, Any] = {
+            "parting": np.full(count, fold.parting),
+            "seed": np.full(count, fold.split.seed),
+            "split_seed": np.full(count, first.seed),
+            "fold": np.full(count, fold.split.fold),
         }
-        count = len(one.rows)
-        columns["seed"] = np.full(count, one.job.split.seed)
-        columns["split_seed"] = np.full(count, one.seed)
-        columns["fold"] = np.full(count, one.job.split.fold)
-        columns["truth"] = names[store.patches["label"][one.rows]]
-        columns[first] = names[one.predicted]
-        for other in others:
-            same = next(t for t in tested if t.job.model == other and t.job.split == one.job.split)
-            columns[other] = names[same.predicted]
-        pieces.append(pa.table({name: pa.array(list(values)) for name, values in columns.items()}))
+        patches = {name: store.patches[name][first.rows] for name in ("scene", "epsg", "x", "y")}
+        cols, rows = block_of(patches["x"], patches["y"], block_m)
+        names = zip(patches["epsg"].tolist(), cols.tolist(), rows.tolist(), strict=True)
+        piece |= patches | {
+            "block": np.array([f"{epsg}:{col}:{row}" for epsg, col, row in names]),
+            "truth": store.patches["label"][first.rows].astype(np.int64),
+        }
+        for one in reversed(same):
+            piece |= one.columns
+        pieces.append(piece)
+    cells = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+    _require_once(store, cells)
+    return cells
+
+
+def _require_once(store: PatchStore, cells: dict[str, Any]) -> None:
+    """Each cell of the grid is tested exactly once a way of parting and seed."""
+    on_grid = int(store.patches["on_grid"].sum())
+    for parting, seed in set(zip(cells["parting"].tolist(), cells["seed"].tolist(), strict=True)):
+        if ((cells["parting"] == parting) & (cells["seed"] == seed)).sum() != on_grid:
+            raise AssertionError("each cell of the grid must be tested exactly once a seed")
+
+
+def _write_cells(
+    path: Path, cells: dict[str, Any], names: Sequence[str], models: Sequence[str]
+) -> None:
+    """The cells with the names of their classes."""
+    named = {key: np.array(names)[cells[key]] for key in ("truth", *models)}
+    table = pa.table({key: pa.array((named.get(key, cells[key])).tolist()) for key in cells})
     with publish(path) as partial:
-        pq.write_table(pa.concat_tables(pieces), partial, compression="zstd")
+        pq.write_table(table, partial, compression="zstd")
 
 
 def _track(
     figures: dict[str, Any],
+    text: str,
     tested: Sequence[Tested],
     store: PatchStore,
     confs: dict[str, TrainConf],
@@ -237,23 +264,27 @@ def _track(
 ) -> None:
     """One run with the table, and below it one for each fold of each model; nothing is registered."""
     settings = {name: conf.model_dump(mode="json") for name, conf in confs.items()}
+    models = figures["partings"][BLOCKS]["models"]
     record = tracking.RunRecord(
-        name=f"{figures['folds']} folds, {len(figures['seeds'])} seeds: {', '.join(figures['models'])}",
+        name=f"{figures['folds']} folds: {', '.join(models)}",
         params=flattened("train", settings) | {"folds": str(figures["folds"])},
         tags={"store_sha256": store.sha256} | tracking.checkout_state(),
     )
     labels, count = store.patches["label"], len(store.meta.classes)
     with tracking.open_run(record) as parent:
-        for name, mean in figures["models"].items():
-            chosen = ("accuracy", "balanced_accuracy", "kappa", "macro_f1")
-            parent.metrics({f"test/{name}/{key}": mean[key] for key in chosen})
-        parent.text(_summary(figures), "folds.txt")
+        for parting, found in figures["partings"].items():
+            under = "test" if parting == BLOCKS else "random"
+            for name, mean in found["models"].items():
+                numbers = {key: value for key, value in mean.items() if key != "by_seed"}
+                parent.metrics({f"{under}/{name}/{key}": value for key, value in numbers.items()})
+        parent.text(text, "folds.txt")
         parent.artifact(out / "folds.json")
         parent.artifact(out / "folds.parquet")
         for one in tested:
-            split = one.job.split
-            name = f"{one.job.model}, seed {split.seed}, fold {split.fold}"
-            params = {"model": one.job.model, "seed": str(split.seed), "fold": str(split.fold)}
-            with tracking.child_run(parent, name, params) as child:
-                scores = Scores.of(labels[one.rows], one.predicted, count)
-                child.metrics({f"test/{key}": value for key, value in scores.numbers.items()})
+            split, parting = one.job.split, one.job.parting
+            for model in (name for name in models if name in one.columns):
+                params = {"model": model, "seed": str(split.seed), "fold": str(split.fold)}
+                name = f"{model}, {parting}, seed {split.seed}, fold {split.fold}"
+                with tracking.child_run(parent, name, params | {"parting": parting}) as child:
+                    scores = Scores.of(labels[one.rows], one.columns[model], count)
+                    child.metrics({f"test/{key}": value for key, value in scores.numbers.items()})

@@ -77,12 +77,12 @@ class Blocks:
 
     def parts(self, conf: SplitConf, seed: int, fold: int | None) -> Codes:
         """The part of each block: training, validation or test."""
-        draw = _uniform(f"{seed}:{name}" for name in self.names)
+        draw = uniform(f"{seed}:{name}" for name in self.names)
         if conf.folds is None:
             validates, tests = draw < conf.test + conf.validation, draw < conf.test
         else:
             # another draw a fold: one for all would keep some ground from ever training
-            again = _uniform(f"{seed}:{name}:validation:{fold}" for name in self.names)
+            again = uniform(f"{seed}:{name}:validation:{fold}" for name in self.names)
             validates, tests = again < conf.validation, np.floor(draw * conf.folds) == fold
         return np.select([tests, validates], [TEST, VALIDATION], TRAIN).astype(np.int8)
 
@@ -228,7 +228,7 @@ def _blocks(count: int, conf: SplitConf) -> str:
     return f"{count} block{'' if count == 1 else 's'} of {conf.block_m:g} m"
 
 
-def _uniform(keys: Iterable[str]) -> npt.NDArray[np.float64]:
+def uniform(keys: Iterable[str]) -> npt.NDArray[np.float64]:
     """A number from 0 to below 1 for each key, evenly spread: 8 bytes of its SHA-256."""
     heads = b"".join(hashlib.sha256(key.encode()).digest()[:8] for key in keys)
     # of the 64 bits the 53 that a float holds, or the largest would be rounded to 1

@@ -48,12 +48,17 @@ class Reliability:
         """
         if len(truth) != len(probabilities) or not len(truth):
             raise ValueError(f"{len(truth)} true classes and {len(probabilities)} of probabilities")
-        confidence = probabilities.max(axis=1).astype(np.float64)
-        right = (probabilities.argmax(axis=1) == truth).astype(np.float64)
+        return cls.of_calls(probabilities.argmax(axis=1) == truth, probabilities.max(axis=1), bins)
+
+    @classmethod
+    def of_calls(
+        cls, right: npt.NDArray[np.bool_], confidence: Probabilities, bins: int = BINS
+    ) -> Reliability:
+        """Of the calls of N patches, whether each was right and how sure it was."""
         order = np.argsort(confidence, kind="stable")
         parts = np.array_split(order, min(bins, len(order)))
         return cls(
-            np.array([confidence[part].mean() for part in parts]),
+            np.array([confidence[part].mean(dtype=np.float64) for part in parts]),
             np.array([right[part].mean() for part in parts]),
             np.array([len(part) for part in parts], dtype=np.int64),
         )

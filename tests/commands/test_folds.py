@@ -10,6 +10,8 @@ import pytest
 from pipeline.commands.folds import Plan, run
 from pipeline.learn import tracking
 from pipeline.learn.accuracy import Scores
+from pipeline.learn.calibration import Reliability
+from pipeline.learn.yardsticks import NAMES
 from tests.stores import make_store, make_table
 from tests.tracked import mlflow_store
 
@@ -23,8 +25,8 @@ batch_size: 32
 lr: 0.01
 network: {convolutions: [{filters: 4, kernel: 3, pool: {size: 2}}], dense: [{units: 8}]}
 """
-PLAN = Plan(folds=2, seeds=(0, 1))
-MODELS = ["lenet", "other", "majority", "logistic_regression"]
+PLAN = Plan(folds=2, seeds=(0, 1), random_seeds=(0,))
+MODELS = ["lenet", "other", *NAMES]
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +60,8 @@ def test_every_cell_of_the_grid_is_tested_once_a_seed(done):
     store, table = cells(done)
     on_grid = store.patches["on_grid"]
     expected = sorted(zip(store.patches["x"][on_grid], store.patches["y"][on_grid], strict=True))
-    for seed in PLAN.seeds:
-        mine = table[table["seed"] == seed]
+    for parting, seed in [("blocks", 0), ("blocks", 1), ("random", 0)]:
+        mine = table[(table["parting"] == parting) & (table["seed"] == seed)]
         assert sorted(zip(mine["x"], mine["y"], strict=True)) == expected
         assert set(mine["fold"]) == set(range(PLAN.folds))
 
@@ -77,22 +79,24 @@ def test_the_figures_are_those_of_the_cells_pooled_by_seed(done):
     store, table = cells(done)
     figures = json.loads((done[1] / "folds.json").read_text())
     names = [info.name for info in store.meta.classes]
-    assert list(figures["models"]) == sorted(MODELS)
+    means = figures["partings"]["blocks"]["models"]
+    assert list(means) == sorted(MODELS)
     for model in MODELS:
         scores = []
         for seed in PLAN.seeds:
-            mine = table[table["seed"] == seed]
+            mine = table[(table["parting"] == "blocks") & (table["seed"] == seed)]
             truth, said = (
                 np.array([names.index(name) for name in mine[column]]) for column in ("truth", model)
             )
             scores.append(Scores.of(truth, said, len(names)))
-        mean = figures["models"][model]
+        mean = means[model]
         for key in ("accuracy", "balanced_accuracy"):
             assert mean[key] == pytest.approx(np.mean([s.numbers[key] for s in scores]), abs=1e-4)
 
 
 def test_separable_classes_are_learnt_and_the_majority_is_not_enough(done):
-    models = json.loads((done[1] / "folds.json").read_text())["models"]
+    figures = json.loads((done[1] / "folds.json").read_text())
+    models = figures["partings"]["blocks"]["models"]
     assert models["logistic_regression"]["balanced_accuracy"] > 0.95
     assert models["majority"]["balanced_accuracy"] < 0.6
 
@@ -103,7 +107,33 @@ def test_folds_are_children_of_one_run_and_nothing_is_registered(done):
     runs = client.search_runs([experiment], max_results=1000)
     children = [r for r in runs if "mlflow.parentRunId" in r.data.tags]
     (parent,) = (r for r in runs if "mlflow.parentRunId" not in r.data.tags)
-    assert len(children) == PLAN.folds * len(PLAN.seeds) * len(MODELS)
+    assert len(children) == PLAN.folds * 3 * len(MODELS)
     assert {r.data.tags["mlflow.parentRunId"] for r in children} == {parent.info.run_id}
     assert "test/lenet/balanced_accuracy" in parent.data.metrics
     assert not client.search_registered_models()
+
+
+def test_a_fold_drawn_at_random_has_neighbours_of_its_cells_in_training(done):
+    _, table = cells(done)
+    spatial, drawn = (table[table["parting"] == parting] for parting in ("blocks", "random"))
+    assert _same_as_neighbour(spatial[spatial["seed"] == 0]) > 0.8
+    assert _same_as_neighbour(drawn) < 0.7
+
+
+def _same_as_neighbour(table):
+    """The share of cells whose neighbour to the east is tested in the same fold."""
+    folds = {(x, y): fold for x, y, fold in zip(table["x"], table["y"], table["fold"], strict=True)}
+    return np.mean([folds[x + 80, y] == fold for (x, y), fold in folds.items() if (x + 80, y) in folds])
+
+
+def test_networks_are_calibrated_and_compared_with_the_training_data(done):
+    _, table = cells(done)
+    figures = json.loads((done[1] / "folds.json").read_text())["partings"]["blocks"]
+    mine = table[(table["parting"] == "blocks") & (table["seed"] == 0)]
+    right = (mine["truth"] == mine["lenet"]).to_numpy()
+    for column, key in (("confidence", "ece_after"), ("confidence before calibration", "ece_before")):
+        error = Reliability.of_calls(right, mine[f"lenet:{column}"].to_numpy()).error
+        assert error == pytest.approx(figures["models"]["lenet"]["by_seed"][0][key], abs=1e-4)
+    assert "ece_after" not in figures["models"]["svm"]
+    spatial = table[table["parting"] == "blocks"]
+    assert (spatial["dissimilarity"] > 1).mean() == pytest.approx(figures["unlike_training"], abs=1e-4)
