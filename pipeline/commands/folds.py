@@ -29,7 +29,7 @@ from pipeline.config.train import TrainConf
 from pipeline.files import publish, write_json
 from pipeline.geo.bands import select
 from pipeline.geo.blocks import part_patches
-from pipeline.geo.grid import block_of
+from pipeline.geo.grid import block_names
 from pipeline.geo.randomparts import random_parts
 from pipeline.learn import foldtable, tracking
 from pipeline.learn.accuracy import Scores
@@ -131,7 +131,7 @@ def run(
     tested = list(_progress(_all(jobs, machine), len(jobs)))
     cells = _joined(opened, tested, base.block_m)
     models = [*confs, *NAMES]
-    figures = foldtable.figures(cells, models, len(opened.meta.classes)) | {
+    figures = foldtable.figures(cells, [*confs], NAMES, len(opened.meta.classes)) | {
         "folds": plan.folds,
         "store_sha256": opened.sha256,
     }
@@ -222,10 +222,8 @@ def _joined(store: PatchStore, tested: Sequence[Tested], block_m: float) -> dict
             "fold": np.full(count, fold.split.fold),
         }
         patches = {name: store.patches[name][first.rows] for name in ("scene", "epsg", "x", "y")}
-        cols, rows = block_of(patches["x"], patches["y"], block_m)
-        names = zip(patches["epsg"].tolist(), cols.tolist(), rows.tolist(), strict=True)
         piece |= patches | {
-            "block": np.array([f"{epsg}:{col}:{row}" for epsg, col, row in names]),
+            "block": block_names(patches["epsg"], patches["x"], patches["y"], block_m),
             "truth": store.patches["label"][first.rows].astype(np.int64),
         }
         for one in reversed(same):

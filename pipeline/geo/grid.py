@@ -209,3 +209,14 @@ def block_of(
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """The block of each point: floor(x / block_m), floor(y / block_m)."""
     return np.floor(x / block_m).astype(np.int64), np.floor(y / block_m).astype(np.int64)
+
+
+def block_names(
+    epsg: npt.NDArray[np.integer],
+    x: npt.NDArray[np.float64],
+    y: npt.NDArray[np.float64],
+    block_m: float,
+) -> npt.NDArray[np.str_]:
+    """The block of each point as `EPSG:col:row`."""
+    places = zip(epsg.tolist(), *(values.tolist() for values in block_of(x, y, block_m)), strict=True)
+    return np.array([f"{zone}:{col}:{row}" for zone, col, row in places], dtype=np.str_)

@@ -14,7 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.learn.accuracy import Scores
+from pipeline.learn.bootstrap import Hits
 from pipeline.learn.calibration import Reliability
+from pipeline.learn.certainty import Certainty
 
 BLOCKS, RANDOM = "blocks", "random"
 """Ways of parting: by blocks of ground, or patch by patch."""
@@ -51,9 +53,15 @@ class Pooled:
         }
 
 
-def figures(cells: Columns, models: Sequence[str], classes: int) -> dict[str, Any]:
-    """The table: means over the seeds by way of parting and model, and by how much random flatters."""
-    partings = {}
+def figures(
+    cells: Columns, networks: Sequence[str], baselines: Sequence[str], classes: int
+) -> dict[str, Any]:
+    """The table: means over the seeds by way of parting and model, and by how much random flatters.
+
+    Intervals are those of the means over the seeds, by block.
+    """
+    models: list[str] = [*networks, *baselines]
+    partings: dict[str, dict[str, Any]] = {}
     for parting in np.unique(cells["parting"]).tolist():
         pooled = pools(cells, parting, classes)
         partings[parting] = {
@@ -61,6 +69,9 @@ def figures(cells: Columns, models: Sequence[str], classes: int) -> dict[str, An
             "unlike_training": float(np.mean([np.mean(p.cells["dissimilarity"] > 1) for p in pooled])),
             "seeds": len(pooled),
         }
+        if parting == BLOCKS:  # of patches drawn at random no block was held back
+            certainty = Certainty.of(_hits(pooled, networks), _hits(pooled, baselines))
+            partings[parting] |= {"intervals": certainty.record, "sentence": certainty.sentence}
     return {"partings": partings} | ({"optimism": _optimism(partings)} if len(partings) > 1 else {})
 
 
@@ -85,11 +96,21 @@ def summary(table: Mapping[str, Any], folds: int) -> str:
             if "ece_after" in mean:
                 row += f"{mean['ece_after']:>8.3f}{mean['ece_before']:>8.3f}"
             lines.append(row)
-        lines += [f"{found['unlike_training']:.1%} of the cells are unlike the training data", ""]
+        lines.append(f"{found['unlike_training']:.1%} of the cells are unlike the training data")
+        lines += [*([found["sentence"]] if "sentence" in found else []), ""]
     if "optimism" in table:
         flattered = ", ".join(f"{name} {gain:+.3f}" for name, gain in table["optimism"].items())
         lines.append(f"balanced accuracy that a random split adds: {flattered}")
     return "\n".join(lines).rstrip()
+
+
+def _hits(pooled: Sequence[Pooled], models: Sequence[str]) -> dict[str, Hits]:
+    """By block, the mean of the seeds: every cell is tested once in each."""
+    found = {}
+    for model in models:
+        each = [Hits.of(p.cells["truth"], p.cells[model], p.cells["block"], p.classes) for p in pooled]
+        found[model] = Hits(np.mean([one.right for one in each], axis=0), each[0].total)
+    return found
 
 
 def _some(cells: Columns, chosen: npt.NDArray[np.bool_]) -> Columns:

@@ -4,83 +4,28 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import geopandas as gpd
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from pipeline.config.compute import ComputeConf, load_compute
+from pipeline.config.compute import load_compute
 from pipeline.config.evaluate import EvaluateConf
 from pipeline.config.reading import load
-from pipeline.errors import MismatchError, SplitError
 from pipeline.files import publish, write_json
-from pipeline.geo.grid import block_of
+from pipeline.geo.grid import block_names
 from pipeline.geo.vectors import categorized_qml, squares, write_layer
 from pipeline.learn import figures, published, report, tracking
-from pipeline.learn.accuracy import Scores, most_confident_mistakes, table
-from pipeline.learn.calibration import Reliability, uncalibrated
-from pipeline.learn.classifier import ModelMeta, PatchClassifier
-from pipeline.learn.dataset import TrainingData
-from pipeline.learn.dissimilarity import patch_features
-from pipeline.learn.patchwise import batched_probabilities
-from pipeline.learn.yardsticks import answers, learns_from
-from pipeline.store import PatchStore, SplitFolder
+from pipeline.learn.accuracy import most_confident_mistakes, table
+from pipeline.learn.certainty import Certainty
+from pipeline.learn.judgement import NETWORK, Judged, judge
+from pipeline.learn.yardsticks import learns_from
 
-NETWORK = "network"
 _STRETCHED = 500
 """Test patches that the brightness of the gallery is taken from, about."""
 _RIGHT, _WRONG = "#2c7fb8", "#d7301f"
-
-
-@dataclass(frozen=True)
-class Judged:
-    """The test part and what was said of it."""
-
-    store: PatchStore
-    split: SplitFolder
-    meta: ModelMeta
-    places: list[int]
-    """The model's bands as places in the store."""
-    rows: npt.NDArray[np.intp]
-    """The test patches as rows of the store."""
-    probabilities: npt.NDArray[np.float32]
-    """(N, K), of the network, calibrated."""
-    dissimilarity: npt.NDArray[np.float64]
-    """How unlike the training data each test patch is, 1 at the limit; none where it is not known."""
-    scores: dict[str, Scores]
-    """The network's and the baselines', by name."""
-
-    @property
-    def truth(self) -> npt.NDArray[Any]:
-        """0-based class of each test patch."""
-        return self.store.patches["label"][self.rows]
-
-    @property
-    def reliability(self) -> dict[str, Reliability]:
-        """Of the probabilities as the network gave them, and as calibration left them."""
-        before = uncalibrated(self.probabilities, self.meta.temperature)
-        return {
-            "before": Reliability.of(self.truth, before),
-            "after": Reliability.of(self.truth, self.probabilities),
-        }
-
-    @property
-    def trust(self) -> dict[str, float]:
-        """How far the probabilities can be believed, and how much of the part is unlike training."""
-        errors = {f"ece_{when}": one.error for when, one in self.reliability.items()}
-        known = {"unlike_training": float(np.mean(self.dissimilarity > 1))}
-        return (
-            errors | {"temperature": self.meta.temperature} | (known if len(self.dissimilarity) else {})
-        )
-
-    @property
-    def titles(self) -> list[str]:
-        """What people call the classes."""
-        return [info.title for info in self.meta.classes]
 
 
 def run(
@@ -93,61 +38,24 @@ def run(
     """
     settings = load(conf, EvaluateConf)
     judged = judge(settings, model, store, split, load_compute(compute))
-    _write(judged, settings, out)
+    certainty = judged.certainty(_blocks(judged))
+    _write(judged, certainty, settings, out)
     print(table(judged.scores))
+    print(certainty.sentence)
     print(report.trust(judged.trust))
     print(report.caveat(judged.store.meta))
     if beside := published.beside(judged.store.meta, judged.split, judged.scores[NETWORK]):
         print(beside)
-    _track(judged, settings, model)
+    _track(judged, certainty, settings, model)
 
 
-def judge(conf: EvaluateConf, model: Path, store: Path, split: Path, compute: ComputeConf) -> Judged:
-    """Run the model and fit and run the baselines on the test part.
-
-    Raises:
-        LenscapeError: when an input is missing, or model, store and split do not belong together.
-    """
-    classifier, patches = PatchClassifier.load(model), PatchStore.open(store)
-    parted = SplitFolder.open(split, patches)
-    places = classifier.require_matches(patches.meta, str(store))
-    rows = parted.rows("test")
-    if not len(rows):
-        raise SplitError(f"the test part of {split} is empty; give `test` more blocks and split again.")
-    _require_split(classifier.meta, parted)
-    labels, count = patches.patches["label"], len(classifier.meta.classes)
-    chunks = (chunk[:, places] for chunk in patches.chunks(rows))
-    probabilities = batched_probabilities(classifier, chunks)
-    scores = {NETWORK: Scores.of(labels[rows], probabilities.argmax(axis=1), count)}
-    data = TrainingData.of_split(patches, parted, tuple(classifier.meta.bands))
-    weights = classifier.meta.class_weights or (1.0,) * count
-    for name, said in answers(conf.baselines, data, weights, rows, compute).items():
-        scores[name] = Scores.of(labels[rows], said, count)
-    unlike = _dissimilarity(classifier, patches, places, rows)
-    return Judged(patches, parted, classifier.meta, places, rows, probabilities, unlike, scores)
+def _blocks(judged: Judged) -> npt.NDArray[np.str_]:
+    """The block of each test patch."""
+    epsg, x, y = (judged.store.patches[name][judged.rows] for name in ("epsg", "x", "y"))
+    return block_names(epsg, x, y, judged.split.split.block_m)
 
 
-def _dissimilarity(
-    classifier: PatchClassifier, store: PatchStore, places: list[int], rows: npt.NDArray[np.intp]
-) -> npt.NDArray[np.float64]:
-    if classifier.familiar is None:
-        return np.empty(0)
-    cell_px = classifier.meta.geometry.cell_px
-    chunks = (chunk[:, places] for chunk in store.chunks(rows))
-    return classifier.familiar.relative(patch_features(chunks, cell_px, classifier.fill_dn))
-
-
-def _require_split(meta: ModelMeta, split: SplitFolder) -> None:
-    """Refuse a model of another split, whose training patches may be test patches here."""
-    if meta.hashes.split != split.sha256:
-        raise MismatchError(
-            f"the model was trained on the split {meta.hashes.split[:12]}, but {split.folder} is "
-            f"{split.sha256[:12]}, so that its test patches may have trained the model; run `train` on "
-            "this split or name the one that the model was trained on."
-        )
-
-
-def _write(judged: Judged, conf: EvaluateConf, out: Path) -> None:
+def _write(judged: Judged, certainty: Certainty, conf: EvaluateConf, out: Path) -> None:
     network = judged.scores[NETWORK]
     names = [info.name for info in judged.meta.classes]
     left_out = judged.store.meta.counts["left_out"]
@@ -159,6 +67,7 @@ def _write(judged: Judged, conf: EvaluateConf, out: Path) -> None:
             "classes": {n: vars(s) for n, s in zip(names, network.per_class, strict=True)},
             "mixed_positions_left_out": left_out["impure"],
             "trust": judged.trust,
+            "intervals": certainty.record,
         },
     )
     header = ("class", "precision", "recall", "f1", "support")
@@ -201,7 +110,6 @@ def _write_errors(path: Path, judged: Judged) -> None:
     table = {name: column[judged.rows] for name, column in judged.store.patches.items()}
     titles, predicted = np.array(judged.titles), judged.probabilities.argmax(axis=1)
     split = judged.split.split
-    block_x, block_y = block_of(table["x"], table["y"], split.block_m)
     geometry = judged.meta.geometry
     frame = gpd.GeoDataFrame(
         {
@@ -212,7 +120,7 @@ def _write_errors(path: Path, judged: Judged) -> None:
             "part": "test",
             "dissimilarity": _per_cent(judged.dissimilarity, len(judged.rows)),
             "fold": -1 if split.fold is None else split.fold,
-            "block": [f"{e}:{x}:{y}" for e, x, y in zip(table["epsg"], block_x, block_y, strict=True)],
+            "block": _blocks(judged),
             "scene": table["scene"],
             "purity": table["purity"].astype(np.float64),
         },
@@ -229,11 +137,12 @@ def _per_cent(dissimilarity: npt.NDArray[np.float64], count: int) -> npt.NDArray
     return np.ceil(100 * dissimilarity).astype(np.int32)
 
 
-def _track(judged: Judged, conf: EvaluateConf, model: Path) -> None:
+def _track(judged: Judged, certainty: Certainty, conf: EvaluateConf, model: Path) -> None:
     network = judged.scores[NETWORK]
     with tracking.resume(model) as tracker:
         tracker.metrics({f"test/{name}": value for name, value in network.numbers.items()})
-        tracker.metrics({f"test/{name}": value for name, value in judged.trust.items()})
+        more = judged.trust | certainty.metrics
+        tracker.metrics({f"test/{name}": value for name, value in more.items()})
         for info, mine in zip(judged.meta.classes, network.per_class, strict=True):
             tracker.metrics({f"test/recall/{info.name}": mine.recall, f"test/f1/{info.name}": mine.f1})
         for name in conf.baselines:

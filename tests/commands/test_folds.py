@@ -126,6 +126,20 @@ def _same_as_neighbour(table):
     return np.mean([folds[x + 80, y] == fold for (x, y), fold in folds.items() if (x + 80, y) in folds])
 
 
+def test_intervals_are_by_block_and_hold_the_means(done):
+    _, table = cells(done)
+    figures = json.loads((done[1] / "folds.json").read_text())["partings"]
+    found = figures["blocks"]["intervals"]
+    for model in MODELS:
+        interval = found["balanced_accuracy"][model]
+        mean = figures["blocks"]["models"][model]["balanced_accuracy"]
+        assert interval["value"] == pytest.approx(mean, abs=1e-3)
+        assert interval["low"] <= interval["value"] <= interval["high"]
+        assert interval["blocks"] == len(set(table["block"])) == 20
+    assert found["gain"]["over"] in NAMES
+    assert "intervals" not in figures["random"]
+
+
 def test_networks_are_calibrated_and_compared_with_the_training_data(done):
     _, table = cells(done)
     figures = json.loads((done[1] / "folds.json").read_text())["partings"]["blocks"]

@@ -14,6 +14,7 @@ from pipeline.config.train import TrainConf
 from pipeline.errors import MismatchError, SplitError
 from pipeline.learn import tracking
 from pipeline.learn.accuracy import Scores
+from pipeline.learn.bootstrap import Hits, balanced_accuracy
 from pipeline.learn.calibration import Reliability
 from pipeline.learn.classifier import PatchClassifier
 from pipeline.learn.dataset import TrainingData
@@ -84,6 +85,18 @@ def test_probabilities_are_judged_before_and_after_calibration(project, truth):
         weights = [int(row["patches"]) for row in mine]
         assert np.average(gaps, weights=weights) == pytest.approx(trust[f"ece_{when}"], abs=1e-3)
     assert project.run.data.metrics["test/ece_after"] == pytest.approx(trust["ece_after"])
+
+
+def test_intervals_are_those_of_whole_blocks(project, truth, predicted):
+    found = json.loads((project.reports / "metrics.json").read_text())["intervals"]
+    rows, block_m = project.split.rows("test"), project.split.split.block_m
+    x, y = (np.floor(project.store.patches[name][rows] / block_m) for name in ("x", "y"))
+    hits = Hits.of(truth, predicted, 10_000 * x + y, 3)
+    assert found["balanced_accuracy"]["network"] == balanced_accuracy(hits).record
+    assert found["balanced_accuracy"]["network"]["blocks"] == len(set(zip(x, y, strict=True)))
+    logged = project.run.data.metrics
+    assert logged["test/balanced_accuracy_low"] == pytest.approx(balanced_accuracy(hits).low)
+    assert logged["test/gain"] == pytest.approx(found["gain"]["value"], abs=1e-4)
 
 
 def test_the_share_unlike_the_training_data_is_that_of_the_layer(project):
@@ -225,7 +238,8 @@ def test_errors_of_two_zones_share_one_layer(tmp_path):
     table = join(make_table(12, 12), make_table(12, 12, epsg=32634, scene="s2", seed=1))
     store = make_store(tmp_path / "patches", table)
     found = judged(tmp_path, store)
-    evaluate._write(found, EvaluateConf(), tmp_path / "reports")
+    certainty = found.certainty(np.arange(len(found.rows)).astype(str))
+    evaluate._write(found, certainty, EvaluateConf(), tmp_path / "reports")
     layer = gpd.read_file(tmp_path / "reports" / "errors.gpkg", layer="errors")
     assert layer.crs.to_epsg() == 4326
     assert {block.partition(":")[0] for block in layer["block"]} == {"32633", "32634"}
