@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 FEWEST_BLOCKS = 20
-"""With fewer blocks the interval is too narrow to be trusted, and its record says so."""
+"""With fewer blocks the interval cannot be trusted, and its record says so."""
 DRAWS = 4000
 LEVEL = 0.95
 _AT_A_TIME = 500
@@ -60,8 +60,8 @@ class Interval:
             return ""
         plural = "" if self.blocks == 1 else "s"
         return (
-            f"{self.blocks} block{plural} of test ground, fewer than {FEWEST_BLOCKS}: the interval is "
-            "too narrow to trust"
+            f"{self.blocks} block{plural} of test ground, fewer than {FEWEST_BLOCKS}: too few for the "
+            "interval to be trusted, which then is often too narrow"
         )
 
     def __str__(self) -> str:
