@@ -232,6 +232,16 @@ def pin(version: str, conf: Path) -> None:
 
 
 @cli.command()
+@click.option("--model", type=EXISTING, default="models", show_default=True, help="Folder of `train`.")
+@click.option("--out", type=EXISTING, default="model.onnx", show_default=True)
+def export(model: Path, out: Path) -> None:
+    """Write the model as an ONNX file that other programs can run, checked against torch."""
+    from pipeline.commands.export import run
+
+    run(model, out)
+
+
+@cli.command()
 @click.argument("file", type=EXISTING)
 def whence(file: Path) -> None:
     """Say which MLflow run the model of a class map comes from."""

@@ -1,7 +1,8 @@
 """A how-to page as a person follows it: its conf is put in place and its commands are run in order.
 
-A block that opens as "yaml conf/tile.yaml" replaces the keys that it shows in that file, one of "sh" is
-run in the project, and one of "sh shown" is for people alone; the page says there why.
+A block that opens as "yaml conf/tile.yaml" replaces the keys that it shows in that file, one of
+"python map.py" is that file, one of "sh" is run in the project, and one of "sh shown" is for people
+alone; the page says there why.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ def follow(page: Path, project: Project, variables: Mapping[str, str] | None = N
     for language, what, text in BLOCK.findall(page.read_text(encoding="utf-8")):
         if language == "yaml" and what:
             _put(project.path / what, text)
+        elif language == "python" and what:
+            (project.path / what).write_text(text, encoding="utf-8")
         elif language == "sh" and what != "shown":
             printed.append(project.run("bash", "-euo", "pipefail", "-c", f"{exports}{text}"))
     return "".join(printed)

@@ -1,0 +1,34 @@
+"""`lenscape export`: a model as one ONNX file, for other programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.errors import NetworkError
+from pipeline.files import publish
+from pipeline.learn.classifier import PatchClassifier
+from pipeline.learn.onnxcheck import agreement
+from pipeline.learn.onnxform import to_onnx
+
+
+def run(model: Path, out: Path) -> None:
+    """Write the dense form of the model in a folder to `out`, once onnxruntime agrees with torch.
+
+    Raises:
+        LenscapeError: when the model cannot be read, has no dense form, or the two do not agree.
+    """
+    classifier = PatchClassifier.load(model)
+    content = to_onnx(classifier).SerializeToString(deterministic=True)
+    found = agreement(content, classifier)
+    if not found.holds:
+        raise NetworkError(
+            f"the ONNX form of {model} does not agree with it ({found.decided} of {found.cells} cells "
+            f"have another class, probabilities differ by {found.largest:.2g}), so nothing is written; "
+            "please report this with the model."
+        )
+    with publish(out) as partial:
+        partial.write_bytes(content)
+    print(
+        f"{out}: {found.same} of {found.cells} cells have the class that torch gives them, "
+        f"probabilities differ by {found.largest:.1g} at most"
+    )
