@@ -35,6 +35,7 @@ EXTENSIONS = [
 
 _COG = pystac.MediaType.COG
 _QML = "application/xml"
+VRT = "application/x-gdal-vrt"
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,11 @@ class MapFolder:
     def probabilities(self) -> Path:
         """The probabilities of all classes, a COG; only where the conf of `predict` asks for them."""
         return self.folder / f"{self.scene}_probabilities.tif"
+
+    @property
+    def true_colour(self) -> Path:
+        """The scene in true colour, without the ending: `.vrt` or `.tif`."""
+        return self.folder / f"{self.scene}_truecolour"
 
     @property
     def areas(self) -> Path:
@@ -195,7 +201,19 @@ def map_assets(files: MapFolder, record: Content) -> dict[str, pystac.Asset]:
     if files.probabilities.is_file():
         bands = [{"name": info.name, "description": info.title} for info in record.classes]
         assets |= _styled("probabilities", files.probabilities, per_cent | {"bands": bands})
-    return assets
+    return assets | _true_colour(files)
+
+
+def _true_colour(files: MapFolder) -> dict[str, pystac.Asset]:
+    """The scene under the map and its style, where there is one."""
+    media = {".vrt": VRT, ".tif": pystac.MediaType.GEOTIFF}
+    for end, kind in media.items():
+        path = files.true_colour.with_name(f"{files.true_colour.name}{end}")
+        if path.is_file():
+            title = "The scene in colour" if end == ".vrt" else "The scene in colour, small"
+            style = asset(path.with_suffix(".qml"), _QML, "style", "QGIS style of the scene")
+            return {"truecolour": asset(path, kind, "visual", title), "truecolour_style": style}
+    return {}
 
 
 def _styled(key: str, path: Path, fields: dict[str, Any]) -> dict[str, pystac.Asset]:

@@ -25,6 +25,7 @@ from pipeline.geo.mapitem import MapFolder, MapRecord, write_item
 from pipeline.geo.pieces import Mapper, column_bytes, inside_px, map_piece, piece_bytes, pieces
 from pipeline.geo.scene import Scene
 from pipeline.geo.thumbnail import Thumbnail
+from pipeline.geo.truecolour import write_true_colour
 from pipeline.scale import run_pieces
 
 _PREVIEW_PX = 640
@@ -80,7 +81,9 @@ def map_scene(
             classmap.write_probabilities(layers[2], files.probabilities, mapper.classes, provenance)
     files.areas.write_text(areas_csv(tally, mapper.classes, scene.grid.pixel_m), encoding="utf-8")
     record = MapRecord(provenance, cells, mapper.classes, tally, scene.path)
-    _draw(preview.Photo(photo.pixels(), photo.bands, scene.grid.bounds), record, files)
+    shown = preview.Photo(photo.pixels(), photo.bands, scene.grid.bounds)
+    write_true_colour(scene, shown, files.true_colour, place)
+    _draw(shown, record, files)
     write_item(files, record, place)
     return tally
 

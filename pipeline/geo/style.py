@@ -106,6 +106,11 @@ _GRADIENT = """          <colorramp name="[source]" type="gradient">
             </Option>
           </colorramp>"""
 
+_THREE = """    <rasterrenderer type="multibandcolor" redBand="1" greenBand="2" blueBand="3" \
+opacity="1" alphaBand="-1" nodataColor="">
+{limits}
+    </rasterrenderer>"""
+
 
 def class_map_qml(classes: Sequence[ClassInfo]) -> str:
     """The style of a class map: one entry a class, value from 1, with its title and colour."""
@@ -127,6 +132,11 @@ def per_cent_qml() -> str:
     stops = ":".join(f"{p / 100};{color}" for p, color in gradient.items() if 0 < p < 100)
     ramp = _GRADIENT.format(first=gradient[0], last=gradient[100], stops=stops)
     return _FRAME.format(renderer=_RAMP.format(limits=_LIMITS, ramp=ramp, entries=entries))
+
+
+def three_bands_qml() -> str:
+    """The style of a picture whose bands are red, green and blue from 1 to 255: as they are."""
+    return _FRAME.format(renderer=_THREE.format(limits=_LIMITS))
 
 
 def readable(text: str) -> str:

@@ -21,6 +21,7 @@ from pipeline.geo.mapper import Crew, map_scene
 from pipeline.geo.mosaic import MappedScene
 from pipeline.geo.mosaicset import Plan, write_mosaics
 from pipeline.geo.pieces import Mapper
+from pipeline.geo.project import PROJECT, write_project
 from pipeline.geo.scene import Scene, open_catalog
 from pipeline.learn import tracking
 from pipeline.learn.classifier import ModelMeta, PatchClassifier, require_bands
@@ -70,6 +71,7 @@ def run(conf: Path, model: Path, scenes: Path, out: Path, compute: Path | None =
     for gone in set(catalogued(out)) - set(ids):
         remove(out / gone)
     write_catalog(out, ids)
+    _write_project(out, ids)
     _track(folder, found, maps)
 
 
@@ -190,6 +192,14 @@ def _summary(scene: Scene, mapper: Mapper, tally: Tally, files: MapFolder) -> st
     order = sorted(np.flatnonzero(shares).tolist(), key=lambda k: -shares[k])[:3]
     largest = [f"{mapper.classes[k].title} {100 * shares[k]:.0f} %" for k in order] or ["no data"]
     return f"{scene.id}: {', '.join(largest)}; {files.class_map}"
+
+
+def _write_project(out: Path, ids: list[str]) -> None:
+    """Write the QGIS project of all maps; none where there is no map."""
+    if ids:
+        write_project(out / PROJECT, out)
+    else:
+        remove(out / PROJECT)
 
 
 def _track(model: Path, found: list[MapFolder], maps: list[MappedScene]) -> None:

@@ -242,7 +242,12 @@ def test_a_scene_no_more_listed_is_forgotten_and_other_files_stay(model, scenes,
     shutil.copytree(scenes.parent, tmp_path / "world")
     make_catalog(tmp_path / "world" / "scenes", {"one": tmp_path / "world" / "one"})
     predict.run(conf, model, tmp_path / "world" / "scenes", out)
-    assert sorted(path.name for path in out.iterdir()) == ["catalog.json", "mine.txt", "one"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "catalog.json",
+        "lenscape.qgs",
+        "mine.txt",
+        "one",
+    ]
     assert not (out / "one" / "one_classmap.tif.aux.xml").exists(), "it spoke of the old map"
 
 
