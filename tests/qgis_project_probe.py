@@ -67,6 +67,7 @@ def described(node, model):
         return {
             "layer": node.name(),
             "id": node.layerId(),
+            "title": node.layer().metadata().title(),
             "ticked": node.isVisible(),
             "crs": node.layer().crs().authid(),
             "legend": [label for label in labels if isinstance(label, str)],

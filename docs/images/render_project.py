@@ -8,11 +8,19 @@ import sys
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
-from qgis.core import QgsApplication, QgsLayerTreeModel, QgsProject
-from qgis.gui import QgsLayerTreeView, QgsMapCanvas
-from qgis.PyQt.QtWidgets import QHBoxLayout, QWidget
+from qgis.core import (
+    QgsApplication,
+    QgsLayerTreeModel,
+    QgsMapRendererParallelJob,
+    QgsMapSettings,
+    QgsProject,
+)
+from qgis.gui import QgsLayerTreeView
+from qgis.PyQt.QtCore import QSize
+from qgis.PyQt.QtGui import QPixmap
+from qgis.PyQt.QtWidgets import QHBoxLayout, QLabel, QWidget
 
-WIDTH, HEIGHT, PANEL = 1300, 560, 330
+WIDTH, HEIGHT, PANEL = 1320, 560, 350
 
 
 def draw(path, out):
@@ -27,18 +35,22 @@ def draw(path, out):
     panel.setFixedWidth(PANEL)
     panel.setHeaderHidden(True)
     panel.expandAll()
-    canvas = QgsMapCanvas()
-    canvas.enableAntiAliasing(True)
-    canvas.setDestinationCrs(project.crs())
-    canvas.setLayers([layer for layer in root.layerOrder() if layer in root.checkedLayers()])
+    settings = QgsMapSettings()
+    settings.setLayers([layer for layer in root.layerOrder() if layer in root.checkedLayers()])
+    settings.setDestinationCrs(project.crs())
+    settings.setExtent(next(x for x in settings.layers() if "Class" in x.name()).extent())
+    settings.setOutputSize(QSize(WIDTH - PANEL, HEIGHT))
+    job = QgsMapRendererParallelJob(settings)
+    job.start()
+    job.waitForFinished()
+    canvas = QLabel()
+    canvas.setPixmap(QPixmap.fromImage(job.renderedImage()))
     window = QWidget()
     row = QHBoxLayout(window)
     row.addWidget(panel)
     row.addWidget(canvas)
     window.resize(WIDTH, HEIGHT)
     window.show()
-    canvas.setExtent(next(layer for layer in canvas.layers() if "Class" in layer.name()).extent())
-    canvas.waitWhileRendering()
     application.processEvents()
     window.grab().save(out)
 

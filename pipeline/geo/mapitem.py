@@ -23,6 +23,7 @@ from pipeline.geo.areas import Tally
 from pipeline.geo.canvas import MapGrid
 from pipeline.geo.classmap import Provenance
 from pipeline.geo.mapcatalog import asset, footprint, grid_properties, publish_item
+from pipeline.geo.sidecars import sidecars_of
 from pipeline.store import ClassInfo
 
 EXTENSIONS = [
@@ -36,6 +37,12 @@ EXTENSIONS = [
 _COG = pystac.MediaType.COG
 _QML = "application/xml"
 VRT = "application/x-gdal-vrt"
+_SIDECARS = (
+    ("sld", "application/vnd.ogc.sld+xml", "Style for GeoServer"),
+    ("qmd", _QML, "Metadata for QGIS"),
+    ("attribute_table", "application/x-dbf", "Attribute table for ArcGIS"),
+    ("attribute_table_encoding", "text/plain", "Encoding of the attribute table"),
+)
 
 
 @dataclass(frozen=True)
@@ -197,6 +204,8 @@ def map_assets(files: MapFolder, record: Content) -> dict[str, pystac.Asset]:
         "areas": asset(files.areas, "text/csv", "metadata", "Ground by class, no area estimates"),
         "preview": asset(files.preview, pystac.MediaType.PNG, "overview", "Preview"),
     }
+    for path, (key, media, title) in zip(sidecars_of(files.class_map), _SIDECARS, strict=True):
+        assets[key] = asset(path, media, "style" if key == "sld" else "metadata", title)
     assets |= _styled("confidence", files.confidence, per_cent | {"bands": confidence})
     if files.probabilities.is_file():
         bands = [{"name": info.name, "description": info.title} for info in record.classes]

@@ -24,6 +24,7 @@ from pipeline.geo.cog import read_small
 from pipeline.geo.mapitem import MapFolder, MapRecord, write_item
 from pipeline.geo.pieces import Mapper, column_bytes, inside_px, map_piece, piece_bytes, pieces
 from pipeline.geo.scene import Scene
+from pipeline.geo.sidecars import write_sidecars
 from pipeline.geo.thumbnail import Thumbnail
 from pipeline.geo.truecolour import write_true_colour
 from pipeline.scale import run_pieces
@@ -81,6 +82,7 @@ def map_scene(
             classmap.write_probabilities(layers[2], files.probabilities, mapper.classes, provenance)
     files.areas.write_text(areas_csv(tally, mapper.classes, scene.grid.pixel_m), encoding="utf-8")
     record = MapRecord(provenance, cells, mapper.classes, tally, scene.path)
+    write_sidecars(files.class_map, f"Class map of {scene.id}", record, provenance)
     shown = preview.Photo(photo.pixels(), photo.bands, scene.grid.bounds)
     write_true_colour(scene, shown, files.true_colour, place)
     _draw(shown, record, files)

@@ -229,6 +229,9 @@ def _map_layer(layer: ProjectLayer, folder: Path) -> ET.Element:
     except ET.ParseError as error:
         raise SceneError(f"the style of {layer.path} is no XML ({error}); write it again.") from error
     element.extend(style)
+    metadata = layer.path.with_suffix(".qmd")
+    if metadata.is_file():
+        ET.SubElement(element, "resourceMetadata").extend(ET.parse(metadata).getroot())
     return element
 
 

@@ -100,6 +100,7 @@ def test_a_moved_project_opens_in_qgis_with_groups_legends_and_colours(world, tm
     ]  # fmt: skip
     assert [layer["layer"] for layer in second["inside"]] == titles[1:]
     assert first["inside"][2]["legend"][1:] == [info.title for info in CLASSES]
+    assert first["inside"][2]["title"] == "Class map of s.1"
     assert [layer["ticked"] for layer in first["inside"]] == [False, False, True, True]
     assert {layer["crs"] for layer in (errors, *first["inside"])} == {"EPSG:32633"}
     assert seen["order"][0] == f"{SHOWN}errors"
