@@ -22,6 +22,7 @@ from pipeline.geo import classmap
 from pipeline.geo.areas import Tally
 from pipeline.geo.canvas import MapGrid
 from pipeline.geo.classmap import Provenance
+from pipeline.geo.delivery import UNSURE
 from pipeline.geo.mapcatalog import asset, footprint, grid_properties, publish_item
 from pipeline.geo.sidecars import sidecars_of
 from pipeline.store import ClassInfo
@@ -36,6 +37,10 @@ EXTENSIONS = [
 
 _COG = pystac.MediaType.COG
 _QML = "application/xml"
+_JUDGED = (
+    "The figures of `evaluate` are those of the network; this map was changed after it. A sample drawn "
+    "from the map itself, read back by `lenscape accuracy`, judges the map as delivered."
+)
 VRT = "application/x-gdal-vrt"
 _SIDECARS = (
     ("sld", "application/vnd.ogc.sld+xml", "Style for GeoServer"),
@@ -66,6 +71,11 @@ class MapFolder:
     def probabilities(self) -> Path:
         """The probabilities of all classes, a COG; only where the conf of `predict` asks for them."""
         return self.folder / f"{self.scene}_probabilities.tif"
+
+    @property
+    def polygons(self) -> Path:
+        """The class map as polygons; only where the conf of `predict` asks for them."""
+        return self.folder / f"{self.scene}_polygons.gpkg"
 
     @property
     def true_colour(self) -> Path:
@@ -167,6 +177,8 @@ def lineage(origin: Provenance) -> dict[str, Any]:
     }
     optional = {
         "lenscape:label_credit": origin.credit,
+        **{f"lenscape:{what}": int(value) for what, value in origin.delivery.items()},
+        "lenscape:accuracy": _JUDGED if origin.delivery else "",
         **{f"lenscape:{what}_sha256": value for what, value in origin.hashes.items()},
     }
     return properties | {key: value for key, value in optional.items() if value}
@@ -208,8 +220,15 @@ def map_assets(files: MapFolder, record: Content) -> dict[str, pystac.Asset]:
         assets[key] = asset(path, media, "style" if key == "sld" else "metadata", title)
     assets |= _styled("confidence", files.confidence, per_cent | {"bands": confidence})
     if files.probabilities.is_file():
-        bands = [{"name": info.name, "description": info.title} for info in record.classes]
+        bands = [
+            {"name": info.name, "description": info.title}
+            for info in record.classes
+            if info.name != UNSURE
+        ]
         assets |= _styled("probabilities", files.probabilities, per_cent | {"bands": bands})
+    if files.polygons.is_file():
+        media, title = pystac.MediaType.GEOPACKAGE, "Class map as polygons"
+        assets["polygons"] = asset(files.polygons, media, "data", title)
     return assets | _true_colour(files)
 
 

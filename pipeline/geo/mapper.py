@@ -21,7 +21,9 @@ from pipeline.geo.areas import Tally, areas_csv
 from pipeline.geo.canvas import Canvas, MapGrid, canvas
 from pipeline.geo.classmap import Provenance
 from pipeline.geo.cog import read_small
+from pipeline.geo.delivery import smooth
 from pipeline.geo.mapitem import MapFolder, MapRecord, write_item
+from pipeline.geo.mappolygons import write_polygons
 from pipeline.geo.pieces import Mapper, column_bytes, inside_px, map_piece, piece_bytes, pieces
 from pipeline.geo.scene import Scene
 from pipeline.geo.sidecars import write_sidecars
@@ -57,7 +59,7 @@ def map_scene(
         SceneError: when its pixels cannot be read.
         OutputError: when the disk is full or cannot be written.
     """
-    grid = mapper.grid(scene)
+    grid, legend = mapper.grid(scene), mapper.legend
     cells = MapGrid(scene.grid.epsg, grid.transform, grid.rows, grid.cols)
     bands = [1, 1, len(mapper.classes)] if mapper.probabilities else [1, 1]
     # maps uncompressed, with overviews, then as COGs, and a picture
@@ -72,16 +74,22 @@ def map_scene(
         ]
         photo = Thumbnail(scene, preview.photo_bands(scene.bands), _PREVIEW_PX)
         tally = _paint(scene, mapper, crew, layers, photo)
+        painted = layers[0]
+        if side := mapper.delivery.smoothing_cells:
+            painted = stack.enter_context(canvas(folder / "smooth.partial", cells, classmap.NODATA))
+            tally = smooth(layers[0], painted, grid, len(mapper.classes), side)
         with ThreadPoolExecutor(1) as beside:
             confidence = beside.submit(
                 classmap.write_confidence, layers[1], files.confidence, provenance
             )
-            classmap.write_class_map(layers[0], files.class_map, mapper.classes, provenance)
+            classmap.write_class_map(painted, files.class_map, legend, provenance)
             confidence.result()
         if mapper.probabilities:
             classmap.write_probabilities(layers[2], files.probabilities, mapper.classes, provenance)
-    files.areas.write_text(areas_csv(tally, mapper.classes, scene.grid.pixel_m), encoding="utf-8")
-    record = MapRecord(provenance, cells, mapper.classes, tally, scene.path)
+    files.areas.write_text(areas_csv(tally, legend, scene.grid.pixel_m), encoding="utf-8")
+    record = MapRecord(provenance, cells, legend, tally, scene.path)
+    if (least := mapper.delivery.polygons_m2) is not None:
+        write_polygons(files.class_map, files.polygons, legend, least)
     write_sidecars(files.class_map, f"Class map of {scene.id}", record, provenance)
     shown = preview.Photo(photo.pixels(), photo.bands, scene.grid.bounds)
     write_true_colour(scene, shown, files.true_colour, place)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from pipeline.geo import classmap
 from pipeline.geo.blockcache import CHUNK_PX, BlockCache
 from pipeline.geo.canvas import Cells
+from pipeline.geo.delivery import AS_IT_IS, Delivery, with_unsure
 from pipeline.geo.grid import Indices, PatchGrid
 from pipeline.geo.scene import Scene
 from pipeline.store import ClassInfo, Geometry
@@ -40,6 +41,13 @@ class Mapper:
     """What `classify` takes beside its pixels and probabilities, for each piece in flight."""
     probabilities: bool = False
     """Whether the probabilities of all classes are wanted, too."""
+    delivery: Delivery = AS_IT_IS
+    """What is made of the maps."""
+
+    @property
+    def legend(self) -> Sequence[ClassInfo]:
+        """The classes of the map, which may have unsure cells beside those of the model."""
+        return self.delivery.legend(self.classes)
 
     def grid(self, scene: Scene) -> PatchGrid:
         """The cells of a scene."""
@@ -93,7 +101,10 @@ def map_piece(
     holes = None if cache is None else scene.holed(window, mapper.bands, cache)
     mapped = valid_share(pixels, grid, piece, holes) >= mapper.geometry.min_valid
     probabilities = mapper.classify(pixels, *size, holes)
-    layers = list(classmap.decide(probabilities, mapped))
+    classes, confidence = classmap.decide(probabilities, mapped)
+    if mapper.delivery.min_confidence:
+        classes = with_unsure(classes, confidence, len(mapper.classes) + 1, mapper.delivery)
+    layers = [classes, confidence]
     return [*layers, classmap.per_cent(probabilities, mapped)] if mapper.probabilities else layers
 
 

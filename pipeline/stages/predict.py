@@ -15,6 +15,7 @@ from pipeline.errors import ConfigError, MismatchError
 from pipeline.files import publish, remove
 from pipeline.geo.areas import Tally
 from pipeline.geo.classmap import Provenance
+from pipeline.geo.delivery import Delivery
 from pipeline.geo.mapcatalog import catalogued, write_catalog
 from pipeline.geo.mapitem import MapFolder
 from pipeline.geo.mapper import Crew, map_scene
@@ -56,14 +57,15 @@ def run(conf: Path, model: Path, scenes: Path, out: Path, compute: Path | None =
     predictor = _predictor(classifier, machine)
     if opened:
         _say_patchwise(predictor)
-    mapper = _mapper(predictor, settings.probabilities)
+    mapper = _mapper(predictor, settings)
+    _ = mapper.legend  # what it refuses is better known before hours of work
     plan = _plan(conf, settings, opened, mapper)
     crew = Crew(worker_count(machine), machine.memory_mb, machine.scheduler)
     for scene in opened:
         _map(scene, mapper, classifier.meta, out, crew)
         _say_agreement(scene, mapper, predictor)
     maps = [_mapped(scene, mapper, classifier.meta, out) for scene in opened]
-    mosaics = [] if plan is None else write_mosaics(plan, maps, mapper.classes, out)
+    mosaics = [] if plan is None else write_mosaics(plan, maps, mapper.legend, out)
     for mosaic in mosaics:
         print(f"{mosaic.scene}: {mosaic.folder}")
     found = [*(scene.files for scene in maps), *mosaics]
@@ -88,11 +90,11 @@ def _plan(conf: Path, settings: PredictConf, scenes: list[Scene], mapper: Mapper
 
 def _mapped(scene: Scene, mapper: Mapper, meta: ModelMeta, out: Path) -> MappedScene:
     files = MapFolder(out / scene.id, scene.id)
-    return MappedScene(files, mapper.grid(scene), _provenance(scene, meta))
+    return MappedScene(files, mapper.grid(scene), _provenance(scene, mapper, meta))
 
 
 def _map(scene: Scene, mapper: Mapper, meta: ModelMeta, out: Path, crew: Crew) -> None:
-    provenance = _provenance(scene, meta)
+    provenance = _provenance(scene, mapper, meta)
     if note := provenance.note:
         print(f"warning: {scene.id}: {note}", file=sys.stderr)
     place = out / scene.id
@@ -131,7 +133,7 @@ def _say_agreement(scene: Scene, mapper: Mapper, predictor: Predictor) -> None:
     print(f"{scene.id}: {kind} gives {share:.2%} of {len(rows) * len(cols)} cells the class of float32")
 
 
-def _mapper(predictor: Predictor, probabilities: bool) -> Mapper:
+def _mapper(predictor: Predictor, settings: PredictConf) -> Mapper:
     meta = predictor.classifier.meta
     return Mapper(
         predictor,
@@ -140,7 +142,17 @@ def _mapper(predictor: Predictor, probabilities: bool) -> Mapper:
         tuple(meta.classes),
         predictor.block_cells,
         predictor.work_bytes,
-        probabilities,
+        settings.probabilities,
+        _delivery(settings),
+    )
+
+
+def _delivery(settings: PredictConf) -> Delivery:
+    smoothing, polygons = settings.smoothing, settings.polygons
+    return Delivery(
+        settings.min_confidence,
+        0 if smoothing == "none" else smoothing.window_cells,
+        None if polygons == "none" else polygons.min_area_m2,
     )
 
 
@@ -172,7 +184,7 @@ def _require_fits(scene: Scene, meta: ModelMeta) -> None:
         )
 
 
-def _provenance(scene: Scene, meta: ModelMeta) -> Provenance:
+def _provenance(scene: Scene, mapper: Mapper, meta: ModelMeta) -> Provenance:
     hashes = {"weights": meta.weights_sha256, **meta.hashes.model_dump()}
     return Provenance(
         scene=scene.id,
@@ -184,13 +196,14 @@ def _provenance(scene: Scene, meta: ModelMeta) -> Provenance:
         hashes={what: value for what, value in hashes.items() if value},
         credit=meta.credit,
         note=novelty(scene.info, meta.scenes),
+        delivery=mapper.delivery.facts(),
     )
 
 
 def _summary(scene: Scene, mapper: Mapper, tally: Tally, files: MapFolder) -> str:
     shares = tally.shares()[1:]
     order = sorted(np.flatnonzero(shares).tolist(), key=lambda k: -shares[k])[:3]
-    largest = [f"{mapper.classes[k].title} {100 * shares[k]:.0f} %" for k in order] or ["no data"]
+    largest = [f"{mapper.legend[k].title} {100 * shares[k]:.0f} %" for k in order] or ["no data"]
     return f"{scene.id}: {', '.join(largest)}; {files.class_map}"
 
 
