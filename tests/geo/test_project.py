@@ -23,7 +23,7 @@ from pipeline.geo.vectors import categorized_qml, write_layer
 from pipeline.store import Geometry
 from tests.mapped import CLASSES
 from tests.placed import HEIGHT, WIDTH, X0, Y0, make_scene
-from tests.viewers import open_project_in_qgis
+from tests.viewers import open_in_qgis, open_project_in_qgis
 
 SHOWN = "lenscape_map_layer_"
 
@@ -169,6 +169,29 @@ def test_the_scene_in_colour_shows_each_pixel_where_it_lies(world):
     assert (np.diff(shades[10:-10], axis=0) >= 1).all()
     assert np.ptp(shades, axis=1).max() == 0
     assert (shades[0].max(), shades[-1].min()) == (1, 255)
+
+
+def test_the_scene_in_colour_counts_in_the_numbers_of_its_files(tmp_path):
+    scene = make_scene(tmp_path)
+    files = {band: replace(file, offset=-0.1, scale=0.0002) for band, file in scene.files.items()}
+    even = np.array([[[2000, 4000]]], dtype=np.uint16).repeat(100, axis=1)
+    photo = Photo(even, ("B02",), scene.grid.bounds)
+    write_true_colour(replace(scene, files=files), photo, tmp_path / "a_truecolour", tmp_path)
+    # reflectance 0.2 and 0.4 are DN 1500 and 2500
+    text = (tmp_path / "a_truecolour.vrt").read_text()
+    assert text.count("<LUT>1500.0:1,2500.0:255</LUT>") == 3
+
+
+def test_what_a_viewer_asks_of_the_scene_in_colour_is_not_written_into_it(world, tmp_path):
+    moved = tmp_path / "moved"
+    shutil.copytree(world, moved)
+    before = files_of(moved)
+    vrt = moved / "data" / "maps" / "s.1" / "s.1_truecolour.vrt"
+    seen = open_in_qgis([vrt], tmp_path)[str(vrt)]
+    assert seen["renderer"] == "multibandcolor"
+    assert seen["statistics"][:2] == [1, 255]
+    after = files_of(moved)
+    assert {name: after[name] for name in before} == before
 
 
 def test_a_scene_that_lies_elsewhere_has_a_small_picture(tmp_path, monkeypatch):
