@@ -155,6 +155,10 @@ def test_what_is_missing_is_one_sentence(world, tmp_path):
     with pytest.raises(SceneError, match=r"s\.1_confidence\.tif has no style"):
         write_project(maps / PROJECT, maps)
     assert not (maps / PROJECT).exists()
+    (maps / "s.1" / "s.1_confidence.qml").write_text("<qgis>")
+    with pytest.raises(SceneError, match=r"s\.1_confidence\.tif are no XML"):
+        write_project(maps / PROJECT, maps)
+    assert not (maps / PROJECT).exists()
     (maps / "s.1" / "s.1.json").write_text("{}")
     with pytest.raises(SceneError, match=r"s\.1\.json is missing or no Item"):
         write_project(maps / PROJECT, maps)
