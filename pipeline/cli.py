@@ -242,6 +242,17 @@ def export(model: Path, out: Path) -> None:
 
 
 @cli.command()
+@click.option("--maps", type=EXISTING, default="data/maps", show_default=True)
+@click.option("--errors", type=EXISTING, default="reports/errors.gpkg", show_default=True)
+@click.option("--out", type=EXISTING, default="reports/lenscape.qgs", show_default=True)
+def project(maps: Path, errors: Path, out: Path) -> None:
+    """Write a QGIS project of all maps with the error map of `evaluate` on top."""
+    from pipeline.commands.project import run
+
+    run(maps, errors, out)
+
+
+@cli.command()
 @click.argument("file", type=EXISTING)
 def whence(file: Path) -> None:
     """Say which MLflow run the model of a class map comes from."""

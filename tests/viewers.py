@@ -13,6 +13,7 @@ import pytest
 
 PROBE = Path(__file__).with_name("qgis_probe.py")
 VECTOR_PROBE = Path(__file__).with_name("qgis_vector_probe.py")
+PROJECT_PROBE = Path(__file__).with_name("qgis_project_probe.py")
 PYTHON = "/usr/bin/python3"
 
 
@@ -46,3 +47,8 @@ def _probed(probe: Path, files: list[Path], pictures: Path) -> dict[str, Any]:
     assert answer.returncode == 0, answer.stderr
     seen: dict[str, Any] = json.loads(answer.stdout)
     return seen
+
+
+def open_project_in_qgis(project: Path, pictures: Path) -> dict[str, Any]:
+    """What QGIS shows of a project: its groups, layers, legends; pictures go to a folder."""
+    return _probed(PROJECT_PROBE, [project], pictures)

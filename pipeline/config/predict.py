@@ -26,6 +26,20 @@ class MosaicConf(Conf):
     """CRS of the virtual raster over all zones; none is written where it is null."""
 
 
+class SmoothingConf(Conf):
+    """A majority filter on the class map."""
+
+    window_cells: Literal[3, 5, 7, 9] = 3
+    """Side of the square around a cell whose most frequent class it takes."""
+
+
+class PolygonsConf(Conf):
+    """The class map as polygons."""
+
+    min_area_m2: Annotated[float, Field(ge=0)] = 0
+    """Minimum mapping unit: smaller patches go to the largest one beside them."""
+
+
 class PredictConf(Conf):
     """`conf/predict.yaml`: which model maps, and what is made of the maps."""
 
@@ -35,5 +49,11 @@ class PredictConf(Conf):
     """Whether to write the probabilities of all classes too, a band each."""
     dissimilarity: bool = True
     """Whether to write how unlike the training data each cell is."""
+    min_confidence: Annotated[int, Field(ge=0, le=100)] = 0
+    """Per cent; cells of less confidence are of the class `unsure`. 0 is off."""
+    smoothing: Literal["none"] | SmoothingConf = "none"
+    """Whether each cell takes the most frequent class around it."""
+    polygons: Literal["none"] | PolygonsConf = "none"
+    """Whether to write the class map of each scene as polygons too."""
     mosaic: Literal["none"] | MosaicConf = MosaicConf()
     """Maps of several scenes, put together."""

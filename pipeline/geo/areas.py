@@ -17,7 +17,10 @@ HEADER = (
     "# These are pixel counts and no area estimates: the errors of the map are in them. For areas",
     "# with confidence intervals, adjust them by the confusion matrix of a random sample.",
 )
-COLUMNS = ("value", "name", "code", "cells", "mapped_ha", "percent")
+ADJUSTED = ("adjusted_ha", "adjusted_low_ha", "adjusted_high_ha", "adjusted_because")
+"""Area estimates with their 95 % interval, and why they are empty."""
+COLUMNS = ("value", "name", "code", "cells", "mapped_ha", "percent", *ADJUSTED)
+NO_SAMPLE = "no probability sample of this map was drawn; `lenscape accuracy` adjusts areas by one"
 
 
 @dataclass(frozen=True)
@@ -80,9 +83,12 @@ def areas_csv(
     for value, (name, code) in zip(values, named, strict=True):
         hectares = _hectares(int(tally.ground_px[value]), pixel_m)
         row = [value, name, code, tally.cells[value], hectares, f"{100 * shares[value]:.2f}"]
+        row += ["", "", "", NO_SAMPLE if value else "nodata is no class"]
         writer.writerow(row)
     total = int(tally.ground_px.sum())
-    writer.writerow(["", "total", "", tally.cells.sum(), _hectares(total, pixel_m), "100.00"])
+    writer.writerow(
+        ["", "total", "", tally.cells.sum(), _hectares(total, pixel_m), "100.00", *[""] * 4]
+    )
     return text.getvalue()
 
 

@@ -72,6 +72,18 @@ class Canvas:
         """All cells of a band as (row, col, cells) in squares of at most `side`, row by row."""
         return squares(self._dataset, side, band)
 
+    def read_around(self, row: int, col: int, size: tuple[int, int], reach: int) -> Cells:
+        """The cells (h + 2 reach, w + 2 reach) of a square and around it; 0 outside of the map."""
+        height, width = (side + 2 * reach for side in size)
+        top, left = row - reach, col - reach
+        rows = slice(max(top, 0), min(top + height, self.grid.rows))
+        cols = slice(max(left, 0), min(left + width, self.grid.cols))
+        cells = np.zeros((height, width), dtype=np.uint8)
+        cells[rows.start - top : rows.stop - top, cols.start - left : cols.stop - left] = (
+            self._dataset.read(1, window=RasterWindow.from_slices(rows, cols))
+        )
+        return cells
+
     def flush(self) -> None:
         """Bring everything to the file, so that others can read it."""
         self._dataset.close()

@@ -14,8 +14,8 @@ never writes to them.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 from xml.sax.saxutils import escape
@@ -58,6 +58,9 @@ class Provenance:
     note: str = ""
     """A warning that belongs to the map, such as a level that the model was not trained on."""
 
+    delivery: Mapping[str, str] = field(default_factory=dict)
+    """What was made of the map beside the network's classes (`delivery`), by what it is."""
+
     @property
     def attribution(self) -> str:
         """The sentence that Copernicus asks for, then the credit of the labels."""
@@ -76,6 +79,7 @@ class Provenance:
             "LENSCAPE_BASELINE": self.baseline or "",
             "LENSCAPE_BANDS": " ".join(self.bands),
             "LENSCAPE_NOTE": self.note,
+            **{f"LENSCAPE_{what.upper()}": value for what, value in self.delivery.items()},
             **{f"LENSCAPE_{what.upper()}_SHA256": value for what, value in self.hashes.items()},
         }
         return {key: tags[key] for key in sorted(tags) if tags[key]}

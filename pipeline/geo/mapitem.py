@@ -22,7 +22,9 @@ from pipeline.geo import classmap
 from pipeline.geo.areas import Tally
 from pipeline.geo.canvas import MapGrid
 from pipeline.geo.classmap import Provenance
+from pipeline.geo.delivery import UNSURE
 from pipeline.geo.mapcatalog import asset, footprint, grid_properties, publish_item
+from pipeline.geo.sidecars import sidecars_of
 from pipeline.store import ClassInfo
 
 EXTENSIONS = [
@@ -35,6 +37,17 @@ EXTENSIONS = [
 
 _COG = pystac.MediaType.COG
 _QML = "application/xml"
+_JUDGED = (
+    "The figures of `evaluate` are those of the network; this map was changed after it. A sample drawn "
+    "from the map itself, read back by `lenscape accuracy`, judges the map as delivered."
+)
+VRT = "application/x-gdal-vrt"
+_SIDECARS = (
+    ("sld", "application/vnd.ogc.sld+xml", "Style for GeoServer"),
+    ("qmd", _QML, "Metadata for QGIS"),
+    ("attribute_table", "application/x-dbf", "Attribute table for ArcGIS"),
+    ("attribute_table_encoding", "text/plain", "Encoding of the attribute table"),
+)
 
 
 @dataclass(frozen=True)
@@ -63,6 +76,16 @@ class MapFolder:
     def probabilities(self) -> Path:
         """The probabilities of all classes, a COG; only where the conf of `predict` asks for them."""
         return self.folder / f"{self.scene}_probabilities.tif"
+
+    @property
+    def polygons(self) -> Path:
+        """The class map as polygons; only where the conf of `predict` asks for them."""
+        return self.folder / f"{self.scene}_polygons.gpkg"
+
+    @property
+    def true_colour(self) -> Path:
+        """The scene in true colour, without the ending: `.vrt` or `.tif`."""
+        return self.folder / f"{self.scene}_truecolour"
 
     @property
     def areas(self) -> Path:
@@ -163,6 +186,8 @@ def lineage(origin: Provenance) -> dict[str, Any]:
     }
     optional = {
         "lenscape:label_credit": origin.credit,
+        **{f"lenscape:{what}": int(value) for what, value in origin.delivery.items()},
+        "lenscape:accuracy": _JUDGED if origin.delivery else "",
         **{f"lenscape:{what}_sha256": value for what, value in origin.hashes.items()},
     }
     return properties | {key: value for key, value in optional.items() if value}
@@ -200,15 +225,36 @@ def map_assets(files: MapFolder, record: Content) -> dict[str, pystac.Asset]:
         "areas": asset(files.areas, "text/csv", "metadata", "Ground by class, no area estimates"),
         "preview": asset(files.preview, pystac.MediaType.PNG, "overview", "Preview"),
     }
+    for path, (key, media, title) in zip(sidecars_of(files.class_map), _SIDECARS, strict=True):
+        assets[key] = asset(path, media, "style" if key == "sld" else "metadata", title)
     assets |= _styled("confidence", files.confidence, per_cent | {"bands": confidence})
     if files.dissimilarity.is_file():
         of_limit = classmap.DISSIMILARITY.bands[0].description
         bands = [{"name": "dissimilarity", "description": of_limit}]
         assets |= _styled("dissimilarity", files.dissimilarity, per_cent | {"bands": bands})
     if files.probabilities.is_file():
-        bands = [{"name": info.name, "description": info.title} for info in record.classes]
+        bands = [
+            {"name": info.name, "description": info.title}
+            for info in record.classes
+            if info.name != UNSURE
+        ]
         assets |= _styled("probabilities", files.probabilities, per_cent | {"bands": bands})
-    return assets
+    if files.polygons.is_file():
+        media, title = pystac.MediaType.GEOPACKAGE, "Class map as polygons"
+        assets["polygons"] = asset(files.polygons, media, "data", title)
+    return assets | _true_colour(files)
+
+
+def _true_colour(files: MapFolder) -> dict[str, pystac.Asset]:
+    """The scene under the map and its style, where there is one."""
+    media = {".vrt": VRT, ".tif": pystac.MediaType.GEOTIFF}
+    for end, kind in media.items():
+        path = files.true_colour.with_name(f"{files.true_colour.name}{end}")
+        if path.is_file():
+            title = "The scene in colour" if end == ".vrt" else "The scene in colour, small"
+            style = asset(path.with_suffix(".qml"), _QML, "style", "QGIS style of the scene")
+            return {"truecolour": asset(path, kind, "visual", title), "truecolour_style": style}
+    return {}
 
 
 def _styled(key: str, path: Path, fields: dict[str, Any]) -> dict[str, pystac.Asset]:

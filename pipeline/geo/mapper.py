@@ -21,12 +21,15 @@ from pipeline.geo.areas import Tally, areas_csv
 from pipeline.geo.canvas import Canvas, MapGrid, canvas
 from pipeline.geo.classmap import Provenance
 from pipeline.geo.cog import read_small
+from pipeline.geo.delivery import smooth
 from pipeline.geo.mapitem import MapFolder, MapRecord, write_item
+from pipeline.geo.mappolygons import write_polygons
 from pipeline.geo.pieces import Mapper, column_bytes, inside_px, map_piece, piece_bytes, pieces
 from pipeline.geo.scene import Scene
+from pipeline.geo.sidecars import write_sidecars
 from pipeline.geo.thumbnail import Thumbnail
+from pipeline.geo.truecolour import write_true_colour
 from pipeline.scale import run_pieces
-from pipeline.store import ClassInfo
 
 _NODATA = {"classes": classmap.NODATA}
 _ELSE = classmap.CONFIDENCE_NODATA
@@ -56,7 +59,7 @@ def map_scene(
         SceneError: when its pixels cannot be read.
         OutputError: when the disk is full or cannot be written.
     """
-    grid = mapper.grid(scene)
+    grid, legend = mapper.grid(scene), mapper.legend
     cells = MapGrid(scene.grid.epsg, grid.transform, grid.rows, grid.cols)
     bands = _layers(mapper)
     # maps uncompressed, with overviews, then as COGs, and a picture
@@ -73,11 +76,20 @@ def map_scene(
         }
         photo = Thumbnail(scene, preview.photo_bands(scene.bands), _PREVIEW_PX)
         tally = _paint(scene, mapper, crew, list(layers.values()), photo)
-        _write(layers, files, mapper.classes, provenance)
         unlike = _unlike(layers.get("dissimilarity"))
-    files.areas.write_text(areas_csv(tally, mapper.classes, scene.grid.pixel_m), encoding="utf-8")
-    record = MapRecord(provenance, cells, mapper.classes, tally, scene.path, unlike)
-    _draw(preview.Photo(photo.pixels(), photo.bands, scene.grid.bounds), record, files)
+        if side := mapper.delivery.smoothing_cells:
+            smoothed = stack.enter_context(canvas(folder / "smooth.partial", cells, classmap.NODATA))
+            tally = smooth(layers["classes"], smoothed, grid, len(mapper.classes), side)
+            layers["classes"] = smoothed
+        _write(layers, files, mapper, provenance)
+    files.areas.write_text(areas_csv(tally, legend, scene.grid.pixel_m), encoding="utf-8")
+    record = MapRecord(provenance, cells, legend, tally, scene.path, unlike)
+    if (least := mapper.delivery.polygons_m2) is not None:
+        write_polygons(files.class_map, files.polygons, legend, least)
+    write_sidecars(files.class_map, f"Class map of {scene.id}", record, provenance)
+    shown = preview.Photo(photo.pixels(), photo.bands, scene.grid.bounds)
+    write_true_colour(scene, shown, files.true_colour, place)
+    _draw(shown, record, files)
     write_item(files, record, place)
     return record
 
@@ -90,19 +102,17 @@ def _layers(mapper: Mapper) -> dict[str, int]:
     return {"classes": 1, "confidence": 1} | more
 
 
-def _write(
-    layers: Mapping[str, Canvas], files: MapFolder, classes: Sequence[ClassInfo], origin: Provenance
-) -> None:
+def _write(layers: Mapping[str, Canvas], files: MapFolder, mapper: Mapper, origin: Provenance) -> None:
     with ThreadPoolExecutor(1) as beside:
         confidence = beside.submit(
             classmap.write_confidence, layers["confidence"], files.confidence, origin
         )
-        classmap.write_class_map(layers["classes"], files.class_map, classes, origin)
+        classmap.write_class_map(layers["classes"], files.class_map, mapper.legend, origin)
         confidence.result()
     if painted := layers.get("dissimilarity"):
         classmap.write_dissimilarity(painted, files.dissimilarity, origin)
     if painted := layers.get("probabilities"):
-        classmap.write_probabilities(painted, files.probabilities, classes, origin)
+        classmap.write_probabilities(painted, files.probabilities, mapper.classes, origin)
 
 
 def _unlike(painted: Canvas | None) -> float | None:

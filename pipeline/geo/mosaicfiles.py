@@ -17,6 +17,7 @@ from pipeline.geo.cog import read_small
 from pipeline.geo.mapitem import MapFolder
 from pipeline.geo.mosaic import Mosaic, joined
 from pipeline.geo.mosaicitem import MosaicRecord, Origins, write_mosaic_item
+from pipeline.geo.sidecars import write_sidecars
 from pipeline.geo.style import PER_CENT_RAMP, rgb
 from pipeline.store import ClassInfo
 
@@ -70,6 +71,7 @@ def write_mosaic(mosaic: Mosaic, classes: Sequence[ClassInfo], out: Path) -> Map
         pixel_m = mosaic.members[0].scene.cells.scene.pixel_m
         files.areas.write_text(areas_csv(tally, classes, pixel_m, "the scenes"), encoding="utf-8")
         record = MosaicRecord(origins, mosaic.grid, classes, tally)
+        write_sidecars(files.class_map, f"Mosaic {mosaic.id}", record, origins)
         _draw(files, record)
         write_mosaic_item(files, record)
     return MapFolder(place, mosaic.id)

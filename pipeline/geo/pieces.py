@@ -15,6 +15,7 @@ import numpy.typing as npt
 from pipeline.geo import classmap
 from pipeline.geo.blockcache import CHUNK_PX, BlockCache
 from pipeline.geo.canvas import Cells
+from pipeline.geo.delivery import AS_IT_IS, Delivery, with_unsure
 from pipeline.geo.grid import Indices, PatchGrid
 from pipeline.geo.scene import Scene
 from pipeline.store import ClassInfo, Geometry
@@ -45,6 +46,13 @@ class Mapper:
     """Whether the probabilities of all classes are wanted, too."""
     compare: Compare | None = None
     """Where the dissimilarity to the training data is wanted, too: a function that can be pickled."""
+    delivery: Delivery = AS_IT_IS
+    """What is made of the maps."""
+
+    @property
+    def legend(self) -> Sequence[ClassInfo]:
+        """The classes of the map, which may have unsure cells beside those of the model."""
+        return self.delivery.legend(self.classes)
 
     def grid(self, scene: Scene) -> PatchGrid:
         """The cells of a scene."""
@@ -100,7 +108,10 @@ def map_piece(
     holes = None if cache is None else scene.holed(window, mapper.bands, cache)
     mapped = valid_share(pixels, grid, piece, holes) >= mapper.geometry.min_valid
     probabilities = mapper.classify(pixels, *size, holes)
-    made = list(classmap.decide(probabilities, mapped))
+    classes, confidence = classmap.decide(probabilities, mapped)
+    if mapper.delivery.min_confidence:
+        classes = with_unsure(classes, confidence, len(mapper.classes) + 1, mapper.delivery)
+    made = [classes, confidence]
     if mapper.compare is not None:
         made.append(classmap.of_limit(mapper.compare(pixels, *size), mapped))
     if mapper.probabilities:

@@ -105,12 +105,23 @@ def stretch(pixels: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint8]:
     image[:] = VOID
     if not valid.any():
         return image
+    limits = stretch_limits(pixels)
     for channel in range(3):
-        values = pixels[min(channel, len(pixels) - 1)][valid].astype(np.float64)
-        low, high = np.percentile(values, (2, 98))
-        scaled = np.clip((values - low) / max(high - low, 1.0), 0, 1)
+        plane = min(channel, len(pixels) - 1)
+        low, high = limits[plane]
+        scaled = np.clip((pixels[plane][valid].astype(np.float64) - low) / (high - low), 0, 1)
         image[valid, channel] = np.rint(255 * scaled).astype(np.uint8)
     return image
+
+
+def stretch_limits(pixels: npt.NDArray[np.uint16]) -> list[tuple[float, float]]:
+    """The darkest and the brightest DN that are told apart, of each band of DN (C, h, w)."""
+    valid = (pixels > 0).all(axis=0)
+    limits = []
+    for plane in pixels:
+        low, high = np.percentile(plane[valid], (2, 98)) if valid.any() else (0.0, 1.0)
+        limits.append((float(low), max(float(high), float(low) + 1.0)))
+    return limits
 
 
 def draw(path: Path, beside: Panel, picture: MapPicture, caption: Caption) -> None:

@@ -108,6 +108,11 @@ _GRADIENT = """          <colorramp name="[source]" type="gradient">
             </Option>
           </colorramp>"""
 
+_THREE = """    <rasterrenderer type="multibandcolor" redBand="1" greenBand="2" blueBand="3" \
+opacity="1" alphaBand="-1" nodataColor="">
+{limits}
+    </rasterrenderer>"""
+
 
 def class_map_qml(classes: Sequence[ClassInfo]) -> str:
     """The style of a class map: one entry a class, value from 1, with its title and colour."""
@@ -140,6 +145,11 @@ def _ramp_qml(colors: Mapping[int, str]) -> str:
     ramp = _GRADIENT.format(first=_comma(colors[first]), last=_comma(colors[last]), stops=stops)
     filled = _RAMP.format(limits=_LIMITS, ramp=ramp, entries=entries, most=last)
     return _FRAME.format(renderer=filled)
+
+
+def three_bands_qml() -> str:
+    """The style of a picture whose bands are red, green and blue from 1 to 255: as they are."""
+    return _FRAME.format(renderer=_THREE.format(limits=_LIMITS))
 
 
 def readable(text: str) -> str:

@@ -14,12 +14,14 @@ from pipeline.config.reading import load
 from pipeline.errors import ConfigError, MismatchError
 from pipeline.files import publish, remove
 from pipeline.geo.classmap import Provenance
+from pipeline.geo.delivery import Delivery
 from pipeline.geo.mapcatalog import catalogued, write_catalog
 from pipeline.geo.mapitem import MapFolder, MapRecord
 from pipeline.geo.mapper import Crew, map_scene
 from pipeline.geo.mosaic import MappedScene
 from pipeline.geo.mosaicset import Plan, write_mosaics
 from pipeline.geo.pieces import Mapper
+from pipeline.geo.project import PROJECT, write_project
 from pipeline.geo.scene import Scene, open_catalog
 from pipeline.learn import tracking
 from pipeline.learn.classifier import ModelMeta, PatchClassifier, require_bands
@@ -56,6 +58,7 @@ def run(conf: Path, model: Path, scenes: Path, out: Path, compute: Path | None =
         _say_patchwise(predictor)
         _say_unfamiliar(settings, classifier)
     mapper = _mapper(predictor, settings)
+    _ = mapper.legend  # what it refuses is better known before hours of work
     plan = _plan(conf, settings, opened, mapper)
     crew = Crew(worker_count(machine), machine.memory_mb, machine.scheduler)
     unlike: dict[str, float | None] = {}
@@ -63,7 +66,7 @@ def run(conf: Path, model: Path, scenes: Path, out: Path, compute: Path | None =
         unlike[scene.id] = _map(scene, mapper, classifier.meta, out, crew).unlike
         _say_agreement(scene, mapper, predictor)
     maps = [_mapped(scene, mapper, classifier.meta, out) for scene in opened]
-    mosaics = [] if plan is None else write_mosaics(plan, maps, mapper.classes, out)
+    mosaics = [] if plan is None else write_mosaics(plan, maps, mapper.legend, out)
     for mosaic in mosaics:
         print(f"{mosaic.scene}: {mosaic.folder}")
     found = [*(scene.files for scene in maps), *mosaics]
@@ -71,6 +74,7 @@ def run(conf: Path, model: Path, scenes: Path, out: Path, compute: Path | None =
     for gone in set(catalogued(out)) - set(ids):
         remove(out / gone)
     write_catalog(out, ids)
+    _write_project(out, ids)
     _track(folder, found, maps, unlike)
 
 
@@ -87,11 +91,11 @@ def _plan(conf: Path, settings: PredictConf, scenes: list[Scene], mapper: Mapper
 
 def _mapped(scene: Scene, mapper: Mapper, meta: ModelMeta, out: Path) -> MappedScene:
     files = MapFolder(out / scene.id, scene.id)
-    return MappedScene(files, mapper.grid(scene), _provenance(scene, meta))
+    return MappedScene(files, mapper.grid(scene), _provenance(scene, mapper, meta))
 
 
 def _map(scene: Scene, mapper: Mapper, meta: ModelMeta, out: Path, crew: Crew) -> MapRecord:
-    provenance = _provenance(scene, meta)
+    provenance = _provenance(scene, mapper, meta)
     if note := provenance.note:
         print(f"warning: {scene.id}: {note}", file=sys.stderr)
     place = out / scene.id
@@ -151,6 +155,16 @@ def _mapper(predictor: Predictor, settings: PredictConf) -> Mapper:
         predictor.work_bytes,
         settings.probabilities,
         predictor.dissimilarity if settings.dissimilarity and familiar is not None else None,
+        _delivery(settings),
+    )
+
+
+def _delivery(settings: PredictConf) -> Delivery:
+    smoothing, polygons = settings.smoothing, settings.polygons
+    return Delivery(
+        settings.min_confidence,
+        0 if smoothing == "none" else smoothing.window_cells,
+        None if polygons == "none" else polygons.min_area_m2,
     )
 
 
@@ -182,7 +196,7 @@ def _require_fits(scene: Scene, meta: ModelMeta) -> None:
         )
 
 
-def _provenance(scene: Scene, meta: ModelMeta) -> Provenance:
+def _provenance(scene: Scene, mapper: Mapper, meta: ModelMeta) -> Provenance:
     hashes = {"weights": meta.weights_sha256, **meta.hashes.model_dump()}
     return Provenance(
         scene=scene.id,
@@ -194,6 +208,7 @@ def _provenance(scene: Scene, meta: ModelMeta) -> Provenance:
         hashes={what: value for what, value in hashes.items() if value},
         credit=meta.credit,
         note=novelty(scene.info, meta.scenes),
+        delivery=mapper.delivery.facts(),
     )
 
 
@@ -205,6 +220,14 @@ def _summary(record: MapRecord, files: MapFolder) -> str:
     if record.unlike is not None:
         unlike = f"; {100 * record.unlike:.1f} % of the cells are unlike the training data"
     return f"{files.scene}: {', '.join(largest)}{unlike}; {files.class_map}"
+
+
+def _write_project(out: Path, ids: list[str]) -> None:
+    """Write the QGIS project of all maps; none where there is no map."""
+    if ids:
+        write_project(out / PROJECT, out)
+    else:
+        remove(out / PROJECT)
 
 
 def _track(

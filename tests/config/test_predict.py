@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.config.predict import MosaicConf, PredictConf
+from pipeline.config.predict import MosaicConf, PolygonsConf, PredictConf, SmoothingConf
 from pipeline.config.reading import parse
 from pipeline.errors import ConfigError
 
@@ -26,6 +26,22 @@ from pipeline.errors import ConfigError
 )
 def test_mosaics_are_written_unless_the_conf_says_none(raw: dict[str, Any], expected: object) -> None:
     assert parse(raw, PredictConf, "predict.yaml").mosaic == expected
+
+
+def test_maps_are_those_of_the_network_unless_the_conf_says_more() -> None:
+    made = parse({}, PredictConf, "predict.yaml")
+    assert (made.min_confidence, made.smoothing, made.polygons) == (0, "none", "none")
+    raw = {"min_confidence": 40, "smoothing": {"window_cells": 5}, "polygons": {"min_area_m2": 5e4}}
+    asked = parse(raw, PredictConf, "predict.yaml")
+    assert asked.smoothing == SmoothingConf(window_cells=5)
+    assert asked.polygons == PolygonsConf(min_area_m2=50_000)
+    for wrong, key in (
+        ({"min_confidence": 101}, "min_confidence"),
+        ({"smoothing": {"window_cells": 4}}, "smoothing.window_cells"),
+        ({"polygons": {"min_area_m2": -1}}, "polygons.min_area_m2"),
+    ):
+        with pytest.raises(ConfigError, match=f"key '{key}' is"):
+            parse(wrong, PredictConf, "predict.yaml")
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,18 @@ def test_the_table_adds_up_to_the_area_of_the_scene():
     comments = [line for line in lines if line.startswith("#")]
     assert "no area estimates" in " ".join(comments)
     rows = list(csv.DictReader(line for line in lines if not line.startswith("#")))
-    assert list(rows[0]) == ["value", "name", "code", "cells", "mapped_ha", "percent"]
+    assert list(rows[0]) == [
+        "value",
+        "name",
+        "code",
+        "cells",
+        "mapped_ha",
+        "percent",
+        "adjusted_ha",
+        "adjusted_low_ha",
+        "adjusted_high_ha",
+        "adjusted_because",
+    ]
     named = [(row["value"], row["name"]) for row in rows]
     assert named == [
         ("1", "forest"), ("2", "total"), ("3", "absent"), ("0", "nodata"), ("", "total"),
@@ -55,6 +66,8 @@ def test_the_table_adds_up_to_the_area_of_the_scene():
     assert sum(round(100 * float(row["mapped_ha"])) for row in parts) == 61 * 83
     assert sum(int(row["cells"]) for row in parts) == int(total["cells"]) == GRID.rows * GRID.cols
     assert abs(sum(float(row["percent"]) for row in parts) - 100) < 0.03
+    assert all(row[f"adjusted{end}"] == "" for row in rows for end in ("_ha", "_low_ha", "_high_ha"))
+    assert ["sample" in row["adjusted_because"] for row in rows] == [True, True, True, False, False]
     assert rows[2]["cells"] == "0"
     assert rows[2]["mapped_ha"] == "0.00"
 

@@ -64,6 +64,7 @@ def test_a_mosaic_has_the_files_of_a_scenes_map(maps):
     names = {path.name.replace(MOSAIC, "*") for path in (maps / MOSAIC).iterdir()}
     assert names == {
         "*_classmap.tif", "*_classmap.tif.aux", "*_classmap.tif.aux.aux.xml", "*_classmap.qml",
+        "*_classmap.sld", "*_classmap.qmd", "*_classmap.tif.vat.dbf", "*_classmap.tif.vat.cpg",
         "*_confidence.tif", "*_confidence.qml", "*.json", "areas.csv", "preview.png",
     }  # fmt: skip
     for what in ("classmap", "confidence"):

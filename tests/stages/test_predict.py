@@ -281,7 +281,12 @@ def test_a_scene_no_more_listed_is_forgotten_and_other_files_stay(model, scenes,
     shutil.copytree(scenes.parent, tmp_path / "world")
     make_catalog(tmp_path / "world" / "scenes", {"one": tmp_path / "world" / "one"})
     predict.run(conf, model, tmp_path / "world" / "scenes", out)
-    assert sorted(path.name for path in out.iterdir()) == ["catalog.json", "mine.txt", "one"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "catalog.json",
+        "lenscape.qgs",
+        "mine.txt",
+        "one",
+    ]
     assert not (out / "one" / "one_classmap.tif.aux.xml").exists(), "it spoke of the old map"
 
 
@@ -307,6 +312,23 @@ def test_damaged_pixels_leave_the_earlier_map_as_it_was(model, scenes, conf, tmp
     with pytest.raises(SceneError, match=r"two/B03\.tif cannot be read"):
         predict.run(conf, model, tmp_path / "world" / "scenes", out)
     assert digests(out) == before
+
+
+def test_options_of_the_conf_reach_the_map_and_its_mosaic(model, scenes, conf, tmp_path, capsys):
+    conf.write_text(
+        "min_confidence: 45\nsmoothing: {window_cells: 3}\npolygons: {min_area_m2: 20000}\n"
+    )
+    predict.run(conf, model, scenes, tmp_path / "maps")
+    folder = tmp_path / "maps" / "one"
+    assert (folder / "one_polygons.gpkg").is_file()
+    with rasterio.open(folder / "one_classmap.tif") as dataset:
+        tags = dataset.tags()
+    assert (tags["LENSCAPE_MIN_CONFIDENCE"], tags["LENSCAPE_SMOOTHING_CELLS"]) == ("45", "3")
+    mosaic = next((tmp_path / "maps").glob("mosaic_*/*_classmap.qml"))
+    assert "Unsure (below 45 %)" in mosaic.read_text()
+    project = (tmp_path / "maps" / "lenscape.qgs").read_text()
+    assert "one_polygons.gpkg" in project
+    assert "Traceback" not in capsys.readouterr().err
 
 
 def test_a_level_that_training_never_saw_is_said(model, scenes, conf, tmp_path, capsys):
