@@ -10,6 +10,7 @@ from pipeline.errors import OutputError
 from pipeline.geo import canvas, classmap
 from pipeline.geo.areas import Tally
 from pipeline.geo.mapitem import MapFolder, MapRecord, write_item
+from pipeline.geo.sidecars import write_sidecars
 from pipeline.store import ClassInfo
 
 CLASSES = [
@@ -34,6 +35,11 @@ def files(tmp_path):
         confidence.paint(0, 0, np.full((GRID.rows, GRID.cols), 70, dtype=np.uint8))
         classmap.write_class_map(classes, files.class_map, CLASSES, PROVENANCE)
         classmap.write_confidence(confidence, files.confidence, PROVENANCE)
+    record = MapRecord(PROVENANCE, GRID, CLASSES, Tally.empty(), files.folder / "scene.json")
+    write_sidecars(files.class_map, "Class map of S", record, PROVENANCE)
+    for end in (".vrt", ".qml"):
+        files.true_colour.with_name(f"{files.true_colour.name}{end}").write_text("a picture")
+    files.polygons.write_bytes(b"polygons")
     files.areas.write_text("areas")
     files.preview.write_bytes(b"picture")
     return files
