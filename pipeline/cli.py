@@ -253,6 +253,39 @@ def project(maps: Path, errors: Path, out: Path) -> None:
 
 
 @cli.command()
+@click.argument("class_map", type=EXISTING)
+@click.option("--sheet", type=EXISTING, required=True, help="The GeoPackage to be written.")
+@click.option(
+    "--standard-error",
+    type=click.FloatRange(min=0.001, max=0.2),
+    default=0.02,
+    show_default=True,
+    help="Aimed at, of the overall accuracy; it decides how many cells are drawn.",
+)
+@click.option(
+    "--fewest", type=click.IntRange(min=2), default=50, show_default=True, help="Of each class."
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+def sample(class_map: Path, sheet: Path, standard_error: float, fewest: int, seed: int) -> None:
+    """Draw cells of CLASS_MAP at random, as a sheet to label in QGIS."""
+    from pipeline.commands.sample import run
+
+    run(class_map, sheet, standard_error, fewest, seed)
+
+
+@cli.command()
+@click.argument("sheet", type=EXISTING)
+@click.option(
+    "--map", "class_map", type=EXISTING, required=True, help="The class map it was drawn from."
+)
+def accuracy(sheet: Path, class_map: Path) -> None:
+    """Say what a labelled SHEET tells of a class map: accuracy and areas with their intervals."""
+    from pipeline.commands.accuracy import run
+
+    run(sheet, class_map)
+
+
+@cli.command()
 @click.argument("file", type=EXISTING)
 def whence(file: Path) -> None:
     """Say which MLflow run the model of a class map comes from."""

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from pipeline.geo import classmap
 from pipeline.geo.canvas import canvas
 from pipeline.geo.grid import PatchGrid, SceneGrid
-from pipeline.geo.mapitem import MapFolder
+from pipeline.geo.mapfolder import MapFolder
 from pipeline.geo.mosaic import MappedScene
 from pipeline.geo.mosaicset import map_grid
 from pipeline.store import ClassInfo

@@ -14,6 +14,7 @@ import pytest
 PROBE = Path(__file__).with_name("qgis_probe.py")
 VECTOR_PROBE = Path(__file__).with_name("qgis_vector_probe.py")
 PROJECT_PROBE = Path(__file__).with_name("qgis_project_probe.py")
+SHEET_PROBE = Path(__file__).with_name("qgis_sheet_probe.py")
 PYTHON = "/usr/bin/python3"
 
 
@@ -52,3 +53,10 @@ def _probed(probe: Path, files: list[Path], pictures: Path) -> dict[str, Any]:
 def open_project_in_qgis(project: Path, pictures: Path) -> dict[str, Any]:
     """What QGIS shows of a project: its groups, layers, legends; pictures go to a folder."""
     return _probed(PROJECT_PROBE, [project], pictures)
+
+
+def label_in_qgis(sheet: Path, labels: dict[str, dict[int, str]]) -> dict[str, Any]:
+    """Label a sheet of cells in real QGIS; what its form offers."""
+    told = sheet.with_name("labels.json")
+    told.write_text(json.dumps(labels), encoding="utf-8")
+    return _probed(SHEET_PROBE, [told], sheet)

@@ -22,7 +22,8 @@ from pipeline.geo.canvas import Canvas, MapGrid, canvas
 from pipeline.geo.classmap import Provenance
 from pipeline.geo.cog import read_small
 from pipeline.geo.delivery import smooth
-from pipeline.geo.mapitem import MapFolder, MapRecord, write_item
+from pipeline.geo.mapfolder import MapFolder
+from pipeline.geo.mapitem import MapRecord, write_item
 from pipeline.geo.mappolygons import write_polygons
 from pipeline.geo.pieces import Mapper, column_bytes, inside_px, map_piece, piece_bytes, pieces
 from pipeline.geo.scene import Scene

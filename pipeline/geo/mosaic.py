@@ -22,7 +22,7 @@ from pipeline.geo import classmap
 from pipeline.geo.canvas import Cells, MapGrid
 from pipeline.geo.classmap import Provenance
 from pipeline.geo.grid import PatchGrid
-from pipeline.geo.mapitem import MapFolder
+from pipeline.geo.mapfolder import MapFolder
 from pipeline.geo.raster import opened
 
 type Ground = npt.NDArray[np.int64]

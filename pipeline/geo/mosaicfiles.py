@@ -14,7 +14,7 @@ from pipeline.geo import classmap, preview
 from pipeline.geo.areas import Tally, areas_csv
 from pipeline.geo.canvas import Canvas, Cells, canvas
 from pipeline.geo.cog import read_small
-from pipeline.geo.mapitem import MapFolder
+from pipeline.geo.mapfolder import MapFolder
 from pipeline.geo.mosaic import Mosaic, joined
 from pipeline.geo.mosaicitem import MosaicRecord, Origins, write_mosaic_item
 from pipeline.geo.sidecars import write_sidecars

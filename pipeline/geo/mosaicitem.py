@@ -16,7 +16,8 @@ from pipeline.geo.areas import Tally
 from pipeline.geo.canvas import MapGrid
 from pipeline.geo.classmap import Provenance
 from pipeline.geo.mapcatalog import footprint, grid_properties, publish_item
-from pipeline.geo.mapitem import EXTENSIONS, MapFolder, lineage, map_assets
+from pipeline.geo.mapfolder import MapFolder
+from pipeline.geo.mapitem import EXTENSIONS, lineage, map_assets
 from pipeline.store import ClassInfo
 
 

@@ -21,7 +21,8 @@ from pipeline.geo.canvas import MapGrid
 from pipeline.geo.grid import PatchGrid
 from pipeline.geo.lattice import Layout, layout, require_crs
 from pipeline.geo.mapcatalog import asset, grid_properties, publish_item
-from pipeline.geo.mapitem import MapFolder, class_list
+from pipeline.geo.mapfolder import MapFolder
+from pipeline.geo.mapitem import class_list
 from pipeline.geo.mosaic import GridKey, MappedScene, grid_key, mosaic_id, mosaics
 from pipeline.geo.mosaicfiles import write_mosaic
 from pipeline.geo.mosaicitem import Origins, link_maps, mosaic_item

@@ -16,7 +16,8 @@ from pipeline.files import publish, remove
 from pipeline.geo.classmap import Provenance
 from pipeline.geo.delivery import Delivery
 from pipeline.geo.mapcatalog import catalogued, write_catalog
-from pipeline.geo.mapitem import MapFolder, MapRecord
+from pipeline.geo.mapfolder import MapFolder
+from pipeline.geo.mapitem import MapRecord
 from pipeline.geo.mapper import Crew, map_scene
 from pipeline.geo.mosaic import MappedScene
 from pipeline.geo.mosaicset import Plan, write_mosaics

@@ -50,7 +50,7 @@ def mapped(scene, folder, delivery, piece=30):
         (piece, piece), delivery=delivery,
     )  # fmt: skip
     origin = replace(ORIGIN, delivery=delivery.facts())
-    tally = map_scene(scene, mapper, origin, folder, folder, Crew())
+    tally = map_scene(scene, mapper, origin, folder, folder, Crew()).tally
     with (
         rasterio.open(folder / "s.1_classmap.tif") as classes,
         rasterio.open(folder / "s.1_confidence.tif") as confidence,

@@ -9,7 +9,8 @@ from affine import Affine
 from pipeline.errors import OutputError
 from pipeline.geo import canvas, classmap
 from pipeline.geo.areas import Tally
-from pipeline.geo.mapitem import MapFolder, MapRecord, write_item
+from pipeline.geo.mapfolder import MapFolder
+from pipeline.geo.mapitem import MapRecord, write_item
 from pipeline.geo.sidecars import write_sidecars
 from pipeline.store import ClassInfo
 

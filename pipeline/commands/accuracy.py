@@ -1,0 +1,138 @@
+"""`lenscape accuracy`: what a labelled sample says of a class map and of the areas of its classes."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.errors import LabelError
+from pipeline.files import publish, write_json
+from pipeline.geo.labelsheet import CANNOT_TELL, Labelled, read_sheet
+from pipeline.geo.mapsample import MapClass, MapFrame
+from pipeline.learn.areas import Adjusted, Estimate, adjusted
+
+_HEADER = (
+    "name", "cells_labelled", "mapped_ha", "adjusted_ha", "adjusted_low_ha", "adjusted_high_ha",
+    "users_accuracy", "users_half_width", "producers_accuracy", "producers_half_width",
+)  # fmt: skip
+
+
+def run(sheet: Path, class_map: Path) -> None:
+    """Print and write what a labelled sheet says: `<sheet>_accuracy.csv` and `<sheet>_accuracy.json`.
+
+    Args:
+        sheet: A sheet of `lenscape sample`, labelled.
+        class_map: The class map that it was drawn from.
+
+    Raises:
+        LenscapeError: when a file is missing or they do not go together, or a class has too few cells.
+    """
+    frame = MapFrame.open(class_map)
+    labelled = read_sheet(sheet, frame.classes)
+    reference, agreed = _reference(labelled)
+    counts = _counts(labelled.mapped, reference, frame.classes)
+    try:
+        found = adjusted(counts, [one.mapped_ha for one in frame.classes])
+    except ValueError as error:
+        raise LabelError(
+            f"{sheet} cannot judge {class_map}: {error}; draw more of it (lenscape sample --fewest)."
+        ) from error
+    told = {
+        "cannot_tell": int((reference == CANNOT_TELL).sum()),
+        "labelled": int((reference != CANNOT_TELL).sum()),
+    } | agreed
+    _write(sheet, frame.classes, counts, found, told)
+    _say(frame.classes, found, told)
+
+
+def _reference(labelled: Labelled) -> tuple[npt.NDArray[np.str_], dict[str, Any]]:
+    """The class of each cell: the first interpreter's, the second's where the first cannot tell.
+
+    Also how far the two agree, where there are two.
+    """
+    first, second = labelled.first, labelled.second
+    helped = (first == CANNOT_TELL) & (second != "")
+    both = (first != CANNOT_TELL) & (second != CANNOT_TELL) & (second != "")
+    told = {"labelled_twice": int(both.sum()), "disagreements": int((first != second)[both].sum())}
+    return np.where(helped, second, first), told
+
+
+def _counts(
+    mapped: npt.NDArray[np.str_], reference: npt.NDArray[np.str_], classes: Sequence[MapClass]
+) -> npt.NDArray[np.int64]:
+    """(K, K), the class of the map in rows; what nobody can tell is left out."""
+    place = {one.name: at for at, one in enumerate(classes)}
+    counts = np.zeros((len(classes), len(classes)), dtype=np.int64)
+    for said, true in zip(mapped.tolist(), reference.tolist(), strict=True):
+        if true != CANNOT_TELL:
+            counts[place[said], place[true]] += 1
+    return counts
+
+
+def _write(
+    sheet: Path,
+    classes: Sequence[MapClass],
+    counts: npt.NDArray[np.int64],
+    found: Adjusted,
+    told: dict[str, Any],
+) -> None:
+    with (
+        publish(sheet.with_name(f"{sheet.stem}_accuracy.csv")) as partial,
+        partial.open("w", encoding="utf-8", newline="") as stream,
+    ):
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(_HEADER)
+        for at, one in enumerate(classes):
+            area, half = found.areas.value[at], found.areas.half[at]
+            hectares = (one.mapped_ha, area, max(area - half, 0.0), area + half)
+            shares = (
+                found.users.value[at], found.users.half[at],
+                found.producers.value[at], found.producers.half[at],
+            )  # fmt: skip
+            writer.writerow(
+                [
+                    one.name,
+                    int(counts[at].sum()),
+                    *(f"{value:.2f}" for value in hectares),
+                    *("" if np.isnan(value) else f"{value:.4f}" for value in shares),
+                ]
+            )
+    overall = found.overall
+    write_json(
+        sheet.with_name(f"{sheet.stem}_accuracy.json"),
+        {
+            "overall_accuracy": round(float(overall.value), 4),
+            "overall_half_width": round(float(overall.half), 4),
+            "classes": [one.name for one in classes],
+            "counts_map_in_rows": counts.tolist(),
+        }
+        | told,
+    )
+
+
+def _say(classes: Sequence[MapClass], found: Adjusted, told: dict[str, Any]) -> None:
+    print(f"overall accuracy {_within(found.overall)}, 95 % interval, from {told['labelled']} cells")
+    print(
+        f"{told['cannot_tell']} cells nobody could tell are left out, as if they were like the others"
+    )
+    if told["labelled_twice"]:
+        print(f"{told['disagreements']} of {told['labelled_twice']} cells labelled twice differ")
+    print(f"\n{'':<30}{'users':>16}{'producers':>16}{'mapped ha':>14}{'adjusted ha':>26}")
+    for at, one in enumerate(classes):
+        users, producers = (
+            _within(Estimate(figure.value[at], figure.half[at]))
+            for figure in (found.users, found.producers)
+        )
+        area = f"{found.areas.value[at]:,.1f} +- {found.areas.half[at]:,.1f}"
+        print(f"{one.title:<30}{users:>16}{producers:>16}{one.mapped_ha:>14,.1f}{area:>26}")
+
+
+def _within(figure: Estimate) -> str:
+    if np.isnan(figure.value):
+        return "-"
+    return f"{float(figure.value):.2f} +- {float(figure.half):.2f}"
