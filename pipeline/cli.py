@@ -232,6 +232,16 @@ def pin(version: str, conf: Path) -> None:
 
 
 @cli.command()
+@click.argument("version", default="challenger")
+@click.option("--because", help="Promote whatever the figures say, for this reason, which is recorded.")
+def promote(version: str, because: str | None) -> None:
+    """Make VERSION the champion if it is surely better on the same test patches."""
+    from pipeline.commands.promote import run
+
+    run(version, because)
+
+
+@cli.command()
 @click.option("--model", type=EXISTING, default="models", show_default=True, help="Folder of `train`.")
 @click.option("--out", type=EXISTING, default="model.onnx", show_default=True)
 def export(model: Path, out: Path) -> None:

@@ -166,7 +166,9 @@ def _test(job: Job) -> Tested:
     store = PatchStore.open(job.store)
     part, seed = _parts(job, store)
     train, validation, test = (np.flatnonzero(part == name) for name in ("train", "validation", "test"))
-    data = TrainingData(store, train, validation, store.statistics(train), job.bands)
+    data = TrainingData(
+        store, train, validation, store.statistics(train), job.bands, block_m=job.split.block_m
+    )
     asked = _yardsticks if job.model == YARDSTICKS else _network
     return Tested(job, seed, test, asked(job, data, test))
 

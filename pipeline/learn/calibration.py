@@ -17,6 +17,8 @@ from scipy.optimize import minimize_scalar
 BINS = 15
 """Of the reliability diagram, as in Guo et al. 2017, but of equal counts."""
 _SHARPEST, _SOFTEST = 0.05, 20.0
+_USUAL_SPREAD = 0.2
+"""Standard deviation of the logarithm of a temperature, from network to network, about."""
 _LEAST = 1e-12
 
 Probabilities = npt.NDArray[np.floating]
@@ -96,6 +98,31 @@ def best_temperature(truth: Labels, logits: npt.NDArray[np.floating]) -> float:
     limits = np.log(_SHARPEST), np.log(_SOFTEST)
     found = minimize_scalar(loss, bounds=limits, method="bounded", options={"xatol": 1e-4})
     return float(np.exp(found.x))
+
+
+def trusted_temperature(
+    truth: Labels, logits: npt.NDArray[np.floating], blocks: npt.NDArray[np.integer]
+) -> float:
+    """The best temperature, drawn towards 1 as far as the blocks of ground disagree about it.
+
+    A few blocks of validation are no fair sample of other ground: what they ask for is partly chance.
+    The logarithm is multiplied by s^2 / (s^2 + v), where v is its variance by leaving out one block
+    after the other (jackknife; Efron and Stein 1981) and s what temperatures of networks differ by.
+
+    Args:
+        truth: 0-based class of each patch, (N,).
+        logits: (N, K).
+        blocks: The block of each patch, (N,).
+    """
+    names = np.unique(blocks)
+    if len(names) < 2:
+        return 1.0
+    without = [
+        np.log(best_temperature(truth[blocks != name], logits[blocks != name])) for name in names
+    ]
+    variance = (len(names) - 1) * float(np.var(without))
+    kept = _USUAL_SPREAD**2 / (_USUAL_SPREAD**2 + variance)
+    return float(np.exp(kept * np.log(best_temperature(truth, logits))))
 
 
 def uncalibrated(probabilities: Probabilities, temperature: float) -> npt.NDArray[np.float64]:

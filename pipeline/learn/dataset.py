@@ -33,6 +33,8 @@ class TrainingData:
     """Input bands, in the order of the network's C axis."""
     split_sha256: str = ""
     """Identity of the split; empty where it was never written."""
+    block_m: float = 1920.0
+    """Side of the blocks of ground that the parts consist of."""
 
     @classmethod
     def of_split(cls, store: PatchStore, split: SplitFolder, bands: tuple[str, ...]) -> TrainingData:
@@ -42,7 +44,8 @@ class TrainingData:
             SplitError: when a part is empty or a class has no training patches.
         """
         parts = split.rows("train"), split.rows("validation")
-        return cls(store, *parts, split.split.statistics, bands, split.sha256)
+        parting = split.split
+        return cls(store, *parts, parting.statistics, bands, split.sha256, parting.block_m)
 
     def __post_init__(self) -> None:
         """Refuse what cannot be learnt from."""

@@ -81,6 +81,13 @@ class Judged:
         hits = {name: Hits.of(self.truth, called, blocks, count) for name, called in self.said.items()}
         return Certainty.of({NETWORK: hits.pop(NETWORK)}, hits)
 
+    def calls(self, blocks: npt.NDArray[np.str_]) -> str:
+        """Block, true class and the network's call of each test patch, as CSV."""
+        names = [info.name for info in self.meta.classes]
+        rows = zip(blocks.tolist(), self.truth.tolist(), self.said[NETWORK].tolist(), strict=True)
+        lines = [f"{block},{names[true]},{names[called]}" for block, true, called in rows]
+        return "\n".join(["block,truth,called", *lines]) + "\n"
+
     @property
     def titles(self) -> list[str]:
         """What people call the classes."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
-from pipeline.learn.calibration import best_temperature
+from pipeline.learn.calibration import trusted_temperature
 from pipeline.learn.classifier import PatchClassifier
 from pipeline.learn.dataset import TrainingData
 from pipeline.learn.dissimilarity import MOST_ROWS, Familiar, Features, patch_features
@@ -27,7 +28,14 @@ def _temperature(classifier: PatchClassifier, data: TrainingData) -> float:
     pieces = PatchReader(data.store, data.places).pieces(data.validation)
     probabilities = batched_probabilities(classifier, pieces)
     truth = data.store.patches["label"][data.validation]
-    return best_temperature(truth, np.log(np.maximum(probabilities, _LEAST)))
+    return trusted_temperature(truth, np.log(np.maximum(probabilities, _LEAST)), _blocks(data))
+
+
+def _blocks(data: TrainingData) -> npt.NDArray[np.integer]:
+    """The block of each validation patch, by number."""
+    epsg, x, y = (data.store.patches[name][data.validation] for name in ("epsg", "x", "y"))
+    places = np.stack([epsg, np.floor(x / data.block_m), np.floor(y / data.block_m)])
+    return np.unique(places, axis=1, return_inverse=True)[1].reshape(-1)
 
 
 def _familiar(classifier: PatchClassifier, data: TrainingData) -> Familiar:

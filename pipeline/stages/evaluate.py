@@ -148,6 +148,7 @@ def _track(judged: Judged, certainty: Certainty, conf: EvaluateConf, model: Path
         for name in conf.baselines:
             figures_of = _baseline(judged, name)
             tracker.metrics({f"baseline/{name}/{key}": value for key, value in figures_of.items()})
+        tracker.text(judged.calls(_blocks(judged)), tracking.CALLS)
         tracker.figure(figures.confusion(network, judged.titles), "figures/confusion.png")
         tracker.figure(figures.per_class(network, judged.titles), "figures/per_class.png")
         tracker.figure(figures.comparison(judged.scores), "figures/baselines.png")

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.learn.calibration import Reliability, best_temperature, uncalibrated
+from pipeline.learn.calibration import Reliability, best_temperature, trusted_temperature, uncalibrated
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -39,6 +39,22 @@ def test_few_patches_all_called_right_do_not_make_certain():
     logits = np.tile([2.0, 0.0, 0.0], (8, 1))
     temperature = best_temperature(np.zeros(8, dtype=int), logits)
     assert 0.8 < softmax(logits / temperature)[0, 0] < 0.97
+
+
+def test_blocks_that_agree_are_believed_and_blocks_that_do_not_hardly():
+    truth, logits = drawn(2.0)
+    agreed = np.arange(len(truth)) % 10
+    assert trusted_temperature(truth, logits, agreed) == pytest.approx(2.0, rel=0.05)
+    # in one block of five every call is wrong, in the others all are right
+    block = np.arange(500) // 100
+    truth, logits = np.where(block == 0, 1, 0), np.tile([2.0, 0.0, 0.0], (500, 1))
+    free, kept = best_temperature(truth, logits), trusted_temperature(truth, logits, block)
+    assert abs(np.log(kept)) < 0.3 * abs(np.log(free))
+
+
+def test_one_block_says_nothing():
+    truth, logits = drawn(2.0, count=100)
+    assert trusted_temperature(truth, logits, np.zeros(100, dtype=int)) == 1.0
 
 
 def test_the_error_is_that_of_a_table_made_by_hand():

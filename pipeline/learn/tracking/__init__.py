@@ -23,9 +23,14 @@ clone, `dvc pull`), `resume` opens it anew from there, tagged `replayed_from`, a
 
 from pipeline.learn.tracking.record import Part, RunRecord, read_record
 from pipeline.learn.tracking.registry import (
+    CALLS,
+    CHALLENGER,
+    CHAMPION,
     KnownRun,
     ModelVersion,
     find_version,
+    judgement_of,
+    promote,
     registered_model_folder,
     runs_of_weights,
 )
@@ -39,6 +44,9 @@ from pipeline.learn.tracking.run import (
 from pipeline.learn.tracking.where import checkout_state, main_checkout, store_uri
 
 __all__ = [
+    "CALLS",
+    "CHALLENGER",
+    "CHAMPION",
     "KnownRun",
     "ModelVersion",
     "Part",
@@ -47,9 +55,11 @@ __all__ = [
     "checkout_state",
     "child_run",
     "find_version",
+    "judgement_of",
     "keep",
     "main_checkout",
     "open_run",
+    "promote",
     "read_record",
     "registered_model_folder",
     "resume",

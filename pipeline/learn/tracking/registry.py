@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import mlflow
 from mlflow.entities import Run
@@ -21,7 +22,11 @@ from pipeline.learn.tracking.model import WEIGHTS_TAG
 MODEL = "lenscape"
 """Name of the registered model."""
 CHAMPION = "champion"
-"""Alias of the version in use; the first one gets it, a person moves it."""
+"""Alias of the version in use; the first one gets it, `lenscape promote` moves it."""
+CHALLENGER = "challenger"
+"""Alias of the newest version that is not in use."""
+CALLS = "test/calls.csv"
+"""Artifact of a run: block, true class and the network's call of each test patch."""
 CHECKPOINT = "checkpoint"
 """Folder of a run's artifacts with the files of `models/`, as `PatchClassifier.load` reads them."""
 
@@ -34,6 +39,8 @@ class ModelVersion:
     """`models:/lenscape/3`."""
     weights_sha256: str
     run_id: str
+    split: str = ""
+    """Hash of the split that it was trained on and judged by, with its store."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +85,8 @@ def register(client: mlflow.MlflowClient, run_id: str, logged: ModelInfo, meta: 
         tags=tags,
         description=_description(meta),
     )
-    if CHAMPION not in client.get_registered_model(MODEL).aliases:
-        client.set_registered_model_alias(MODEL, CHAMPION, str(made.version))
+    first = CHAMPION not in client.get_registered_model(MODEL).aliases
+    client.set_registered_model_alias(MODEL, CHAMPION if first else CHALLENGER, str(made.version))
 
 
 def _description(meta: ModelMeta) -> str:
@@ -123,7 +130,43 @@ def find_version(name: str) -> ModelVersion:
             f"{uri} in {where.store_uri()} has no tag {WEIGHTS_TAG}, so that lenscape did not register "
             "it; name a version that `train` has made."
         )
-    return ModelVersion(uri, found.tags[WEIGHTS_TAG], found.run_id)
+    split = f"{found.tags.get('data_sha256', '')}:{found.tags.get('split_sha256', '')}"
+    return ModelVersion(uri, found.tags[WEIGHTS_TAG], found.run_id, split)
+
+
+def judgement_of(version: ModelVersion) -> tuple[str, dict[str, float]]:
+    """The calls of a version's test patches, as CSV, and the metrics of its run.
+
+    Raises:
+        TrackingError: when `evaluate` has not judged it, or its files are gone.
+    """
+    client = where.connect()
+    try:
+        metrics: dict[str, float] = client.get_run(version.run_id).data.metrics
+        with TemporaryDirectory() as folder:
+            path = client.download_artifacts(version.run_id, CALLS, folder)
+            return Path(path).read_text(encoding="utf-8"), metrics
+    except (MlflowException, OSError) as error:
+        raise TrackingError(
+            f"{version.uri} was never judged: its run {version.run_id} in {where.store_uri()} has no "
+            f"{CALLS}; run `evaluate` on it."
+        ) from error
+
+
+def promote(version: ModelVersion, reason: str) -> None:
+    """Make a version the champion, with the reason as a tag; it is no challenger any more.
+
+    Raises:
+        TrackingError: when the registry cannot be written.
+    """
+    client = where.connect()
+    model, _, number = version.uri.removeprefix("models:/").rpartition("/")
+    with where.heard():
+        client.set_registered_model_alias(model, CHAMPION, number)
+        client.set_model_version_tag(model, number, "promoted_because", reason)
+        # a number or a text, as the store has it
+        if str(client.get_registered_model(model).aliases.get(CHALLENGER)) == number:
+            client.delete_registered_model_alias(model, CHALLENGER)
 
 
 def registered_model_folder(pinned: RegisteredModelConf) -> Path:

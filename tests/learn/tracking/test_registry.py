@@ -68,7 +68,9 @@ def test_the_first_version_is_the_champion_until_a_person_moves_the_alias(own_st
 def test_a_version_goes_by_many_names(store, name):
     found = tracking.find_version(name)
     run_id = mlflow.MlflowClient().get_model_version("lenscape", "1").run_id
-    assert found == tracking.ModelVersion("models:/lenscape/1", hash_of(store / "first"), run_id)
+    assert found == tracking.ModelVersion(
+        "models:/lenscape/1", hash_of(store / "first"), run_id, f"{'1' * 64}:{'2' * 64}"
+    )
 
 
 @pytest.mark.parametrize("name", ["3", "0", "winner", "models:/other/1", "models:/", ""])

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import mlflow
+import numpy as np
+import pytest
+
+from pipeline.commands.promote import ahead, run
+from pipeline.errors import MismatchError, TrackingError
+from pipeline.learn import tracking
+from pipeline.learn.classifier import read_meta
+from pipeline.learn.tracking.where import connect
+from tests.learners import model_meta
+from tests.tracked import RECORD, make_models, mlflow_store
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"
+)
+NAMES = ("c0", "c1", "c2")
+
+
+def calls(right: float, seed: int, blocks: int = 30) -> str:
+    """The same 600 patches, called by a model that is right in a share of them."""
+    random = np.random.default_rng(seed)
+    lines = ["block,truth,called"]
+    for patch in range(600):
+        truth = patch % 3
+        called = truth if random.random() < right else (truth + 1) % 3
+        lines.append(f"32633:0:{patch * blocks // 600},{NAMES[truth]},{NAMES[called]}")
+    return "\n".join(lines) + "\n"
+
+
+def register(
+    folder, text: str | None, gain: float = 0.05, seed: int = 0, split: str = "2" * 64
+) -> None:
+    """A version as train registers it and evaluate judges it."""
+    meta = model_meta()
+    meta = meta.model_copy(update={"hashes": meta.hashes.model_copy(update={"split": split})})
+    models = make_models(folder / f"models{seed}{split[0]}", meta, seed)
+    with tracking.open_run(RECORD) as tracker:
+        tracking.keep(tracker, RECORD, models)
+        assert read_meta(models).weights_sha256
+        if text is not None:
+            tracker.text(text, tracking.CALLS)
+            tracker.metrics({"test/gain": gain})
+
+
+@pytest.fixture
+def store(tmp_path):
+    with mlflow_store(tmp_path):
+        register(tmp_path, calls(0.7, seed=1))
+        yield tmp_path
+
+
+def aliases() -> dict[str, str]:
+    found = connect().get_registered_model("lenscape").aliases
+    return {alias: str(version) for alias, version in found.items()}
+
+
+def test_a_surely_better_challenger_becomes_the_champion(store, capsys):
+    register(store, calls(0.9, seed=2), seed=1)
+    assert aliases() == {"champion": "1", "challenger": "2"}
+    run("challenger")
+    assert aliases() == {"champion": "2"}
+    assert "models:/lenscape/2 is the champion now" in capsys.readouterr().out
+    tags = connect().get_model_version("lenscape", "2").tags
+    assert tags["promoted_because"].startswith("balanced accuracy +0.19")
+    run("2")
+    assert "is the champion already" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("right", "gain", "message"),
+    [
+        (0.71, 0.05, "is not surely better than models:/lenscape/1: balanced accuracy"),
+        (0.9, -0.01, "is no better than its best baseline"),
+    ],
+)
+def test_what_may_be_chance_or_trivial_stays_a_challenger(store, right, gain, message):
+    register(store, calls(right, seed=2), gain, seed=1)
+    with pytest.raises(MismatchError, match=message):
+        run("challenger")
+    assert aliases() == {"champion": "1", "challenger": "2"}
+    run("challenger", because="the champion has no clouds")
+    assert aliases() == {"champion": "2"}
+    tags = connect().get_model_version("lenscape", "2").tags
+    assert tags["promoted_because"] == "by hand: the champion has no clouds"
+
+
+def test_another_split_cannot_be_compared(store):
+    register(store, calls(0.9, seed=2), seed=1, split="7" * 64)
+    with pytest.raises(MismatchError, match="were judged by different test patches"):
+        run("challenger")
+    with pytest.raises(MismatchError, match="different test patches"):
+        ahead(calls(0.9, seed=1), calls(0.9, seed=1, blocks=20))
+
+
+def test_a_version_that_was_never_judged_is_refused(store):
+    register(store, None, seed=1)
+    with pytest.raises(TrackingError, match="was never judged"):
+        run("challenger")
+    with pytest.raises(TrackingError, match="no version '9'"):
+        run("9")
+    assert isinstance(connect(), mlflow.MlflowClient)
