@@ -16,7 +16,7 @@ from benchmarks.network import NetworkFile
 from benchmarks.scene import Made
 from pipeline.files import remove, write_json
 from pipeline.geo.grid import PatchGrid
-from pipeline.geo.mapitem import MapFolder
+from pipeline.geo.mapfolder import MapFolder
 from pipeline.learn.classifier import PatchClassifier
 from pipeline.stages import predict
 
