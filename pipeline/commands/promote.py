@@ -1,7 +1,7 @@
 """`lenscape promote`: a registered model becomes the champion, if it is surely better.
 
 The rule: on the same test patches of the same split, its balanced accuracy is above that of every
-baseline, and the interval of what it is ahead of the champion, by block, lies above 0.
+baseline, and the interval of what it is ahead of the champion, by 20 blocks or more, lies above 0.
 """
 
 from __future__ import annotations
@@ -57,6 +57,11 @@ def _reason(challenger: tracking.ModelVersion, champion: tracking.ModelVersion) 
         raise MismatchError(
             f"{challenger.uri} is no better than its best baseline ({over_baselines:+.3f} balanced "
             'accuracy), so it stays what it is; lenscape promote --because "..." overrides that.'
+        )
+    if not gain.trusted:
+        raise MismatchError(
+            f"{challenger.uri} and {champion.uri} are apart by {told}: too few blocks of test ground "
+            'to be sure; judge by more, or state a reason: lenscape promote --because "...".'
         )
     if gain.low <= 0:
         raise MismatchError(

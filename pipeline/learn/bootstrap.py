@@ -76,6 +76,8 @@ class Hits:
     """(B, K); of a difference, those of the one model less those of the other."""
     total: Counts
     """(B, K)."""
+    least: float = 0.0
+    """The smallest accuracy there is; -1 of a difference."""
 
     @classmethod
     def of(cls, truth: Labels, called: Labels, blocks: npt.NDArray[np.generic], classes: int) -> Hits:
@@ -97,12 +99,13 @@ class Hits:
 
     def less(self, other: Hits) -> Hits:
         """The difference to another model on the same patches."""
-        return Hits(self.right - other.right, self.total)
+        return Hits(self.right - other.right, self.total, least=-1.0)
 
 
 def accuracy(hits: Hits, draws: int = DRAWS, seed: int = 0) -> Interval:
     """Overall accuracy, or its difference, with its interval."""
-    pooled = Hits(hits.right.sum(axis=1, keepdims=True), hits.total.sum(axis=1, keepdims=True))
+    right, total = (counts.sum(axis=1, keepdims=True) for counts in (hits.right, hits.total))
+    pooled = Hits(right, total, hits.least)
     return balanced_accuracy(pooled, draws, seed)
 
 
@@ -123,7 +126,9 @@ def balanced_accuracy(hits: Hits, draws: int = DRAWS, seed: int = 0) -> Interval
     right, total = hits.right[:, there], hits.total[:, there]
     blocks = len(total)
     value, error = (float(found[0]) for found in _estimates(np.ones((1, blocks)), right, total))
-    if blocks < 2 or error < _LEAST:
+    if blocks < 2:  # of one block nothing can be drawn anew: the figure may be anything
+        return Interval(value, hits.least, 1.0, blocks)
+    if error < _LEAST:
         return Interval(value, value, value, blocks)
     random = np.random.default_rng(seed)
     ratios = []
@@ -133,10 +138,9 @@ def balanced_accuracy(hits: Hits, draws: int = DRAWS, seed: int = 0) -> Interval
         values, errors = _estimates(drawn, right, total)
         ratios.append((values - value) / np.maximum(errors, _LEAST))
     low, high = np.quantile(np.concatenate(ratios), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    least = -1.0 if (hits.right < 0).any() else 0.0
     return Interval(
         value,
-        float(max(value - high * error, least)),
+        float(max(value - high * error, hits.least)),
         float(min(value - low * error, 1.0)),
         blocks,
     )

@@ -86,6 +86,14 @@ def test_what_may_be_chance_or_trivial_stays_a_challenger(store, right, gain, me
     assert tags["promoted_because"] == "by hand: the champion has no clouds"
 
 
+def test_few_blocks_decide_nothing(tmp_path):
+    with mlflow_store(tmp_path):
+        register(tmp_path, calls(0.7, seed=1, blocks=8))
+        register(tmp_path, calls(0.9, seed=2, blocks=8), seed=1)
+        with pytest.raises(MismatchError, match="8 blocks\\): too few blocks of test ground"):
+            run("challenger")
+
+
 def test_another_split_cannot_be_compared(store):
     register(store, calls(0.9, seed=2), seed=1, split="7" * 64)
     with pytest.raises(MismatchError, match="were judged by different test patches"):

@@ -85,7 +85,9 @@ def test_few_blocks_are_said_to_be_few():
     assert "19 blocks of test ground, fewer than 20" in accuracy(hits(19, seed=0)).record["note"]
     assert "note" not in accuracy(hits(20, seed=0)).record
     alone = accuracy(hits(1, seed=0))
-    assert alone.low == alone.value == alone.high
+    assert (alone.low, alone.high) == (0, 1)
+    difference = accuracy(hits(1, seed=0).less(hits(1, seed=0)))
+    assert (difference.low, difference.high) == (-1, 1)
     assert "1 block of" in alone.note
 
 
