@@ -53,13 +53,24 @@ def agreement(content: bytes, classifier: PatchClassifier) -> Agreement:
         exact = predictor(pixels, rows, cols)
         best = np.sort(exact, axis=0)[-2:]
         other = found[0].argmax(axis=0) != exact.argmax(axis=0)
-        unmapped = classes[0] == 0
+        called = np.where(_mapped(classifier, pixels), found[0].argmax(axis=0) + 1, 0)
         cells += rows * cols
         same += int((~other).sum())
-        decided += int((other & (best[-1] - best[0] > _TIE)).sum())
-        decided += int((classes[0] != found[0].argmax(axis=0) + 1)[~unmapped].sum())
-        largest = max(largest, float(np.abs(found[0] - exact).max()))
+        decided += int((other & (best[-1] - best[0] > _TIE)).sum()) + int((classes[0] != called).sum())
+        # not `max`, which takes what is no number for small
+        largest = float(np.maximum(largest, np.abs(found[0] - exact).max()))
     return Agreement(cells, same, decided, largest)
+
+
+def _mapped(classifier: PatchClassifier, pixels: npt.NDArray[np.uint16]) -> npt.NDArray[np.bool_]:
+    """Whether enough of each cell is valid, (rows, cols)."""
+    geometry = classifier.meta.geometry
+    margin, side = geometry.margin_px, geometry.cell_px
+    inner = pixels[:, margin : pixels.shape[1] - margin, margin : pixels.shape[2] - margin] > 0
+    rows, cols = (length // side for length in inner.shape[1:])
+    valid = inner.reshape(len(inner), rows, side, cols, side).mean(axis=(0, 2, 4))
+    mapped: npt.NDArray[np.bool_] = valid >= geometry.min_valid - 1e-9
+    return mapped
 
 
 def _picture(
@@ -72,4 +83,7 @@ def _picture(
     noise = random.standard_normal((len(mean), *shape)) + 2 * random.standard_normal((len(mean), 1, 1))
     pixels = (mean + std * noise).clip(1, 65534).astype(np.uint16)
     pixels[random.random(pixels.shape) < _HOLES] = 0
+    # in a corner so many holes that some cells have no class
+    corner = pixels[:, : shape[0] // 3, : shape[1] // 3]
+    corner[random.random(corner.shape) < 0.3] = 0
     return pixels

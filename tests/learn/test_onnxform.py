@@ -99,3 +99,14 @@ def test_a_file_of_another_model_does_not_agree():
     classifier = classifier_of("modern")
     assert agreement(content(classifier), classifier).holds
     assert not agreement(content(classifier_of("modern", seed=1)), classifier).holds
+
+
+def test_a_file_that_maps_nothing_or_gives_no_numbers_does_not_agree():
+    classifier = classifier_of("modern")
+    geometry = classifier.meta.geometry.model_copy(update={"min_valid": 1.0})
+    stricter = classifier_of("modern")
+    stricter.meta = stricter.meta.model_copy(update={"geometry": geometry})
+    assert not agreement(content(stricter), classifier).holds
+    with torch.no_grad():
+        classifier.network.output.bias[0] = torch.nan
+    assert not agreement(content(classifier), classifier).holds
