@@ -140,9 +140,11 @@ class FileServer:
             return
         part = body if fault is None else body[: len(body) // 2]
         for at in range(0, len(part), 1 << 16):
-            handler.wfile.write(part[at : at + (1 << 16)])
+            some = part[at : at + (1 << 16)]
+            # counted first: who has read the bytes may ask for the count at once
             with self._lock:
-                self.sent[request.path] += len(part[at : at + (1 << 16)])
+                self.sent[request.path] += len(some)
+            handler.wfile.write(some)
         if fault == "stall":
             handler.wfile.flush()
             self._over.wait(60)
