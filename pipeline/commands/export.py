@@ -1,18 +1,21 @@
-"""`lenscape export`: a model as one ONNX file, for other programs."""
+"""`lenscape export`: a model as one ONNX file, for other programs, and the STAC Item of it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from pipeline.errors import NetworkError
-from pipeline.files import publish
+from pipeline.files import publish, sha256_of, write_json
 from pipeline.learn.classifier import PatchClassifier
+from pipeline.learn.modelitem import model_item, onnx_file
 from pipeline.learn.onnxcheck import agreement
 from pipeline.learn.onnxform import to_onnx
 
 
 def run(model: Path, out: Path) -> None:
     """Write the dense form of the model in a folder to `out`, once onnxruntime agrees with torch.
+
+    The Item lies beside it, under its name with `.json` in place of the suffix.
 
     Raises:
         LenscapeError: when the model cannot be read, has no dense form, or the two do not agree.
@@ -28,6 +31,8 @@ def run(model: Path, out: Path) -> None:
         )
     with publish(out) as partial:
         partial.write_bytes(content)
+    file = onnx_file(classifier.meta, f"./{out.name}", sha256_of(out))
+    write_json(out.with_suffix(".json"), model_item(classifier.meta, file))
     print(
         f"{out}: {found.same} of {found.cells} cells have the class that torch gives them, "
         f"probabilities differ by {found.largest:.1g} at most"

@@ -11,6 +11,17 @@ from pipeline.config.record import Conf
 BaselineName = Literal["majority", "logistic_regression", "random_forest", "svm", "mlp"]
 
 
+class CardConf(Conf):
+    """What only a person can say of a model."""
+
+    purpose: str = "Class maps of land cover from Sentinel-2 scenes."
+    """What the model is for."""
+    licence: str = "not stated"
+    """Under which the model may be used."""
+    limits: list[str] = []
+    """Where it should not be used, beside what follows from the data."""
+
+
 class EvaluateConf(Conf):
     """`conf/evaluate.yaml`: what the network is compared with."""
 
@@ -18,3 +29,5 @@ class EvaluateConf(Conf):
     """Fitted on the same training patches with the same class weights."""
     gallery: Annotated[int, Field(ge=0, le=100)] = 24
     """How many of the most confident mistakes the gallery shows."""
+    card: CardConf = CardConf()
+    """Its part of the model card."""

@@ -90,4 +90,7 @@ class TrainConf(Conf):
     """The validation score that chooses the epoch; never the overall accuracy."""
     tolerance: Annotated[float, Field(ge=0)] = 0.02
     """Of the epochs whose score lies within this of the best one, the last is kept."""
+    calibration_folds: Annotated[int, Field(ge=0, le=20)] = 0
+    """So many more networks, each trained without a share of the training blocks, are heard of these
+    blocks to calibrate the probabilities; below 2 the validation part alone calibrates."""
     seed: Annotated[int, Field(ge=0)] = 0

@@ -2,8 +2,8 @@
 
 One temperature for all classes (Guo et al. 2017, On Calibration of Modern Neural Networks) makes a
 network's probabilities less sure, or surer, and never changes which class is the most probable. It
-is chosen on the validation part, and the output layer of the network is divided by it, so that every
-form of the network gives calibrated probabilities and none has to know of it.
+is chosen on ground that did not train, and the output layer of the network is divided by it, so that
+every form of the network gives calibrated probabilities and none has to know of it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize_scalar
+from scipy.optimize import brentq
 
 BINS = 15
 """Of the reliability diagram, as in Guo et al. 2017, but of equal counts."""
@@ -75,11 +75,15 @@ class Reliability:
         return float(np.average(distance, weights=self.count))
 
 
-def best_temperature(truth: Labels, logits: npt.NDArray[np.floating]) -> float:
-    """The temperature T for which softmax(logits / T) has the lowest log loss; 1 without patches.
+def consistent_temperature(truth: Labels, logits: npt.NDArray[np.floating]) -> float:
+    """The temperature T for which softmax(logits / T) is as sure as it is right; 1 without patches.
 
-    The truth is held to be wrong once in N + 2 patches (Platt 1999), so that a few patches, all of
-    them called right, do not make a network certain.
+    Sure: the mean probability of the class that is called. Right: the share of right calls (Clarté et
+    al. 2023, Expectation consistency for calibration of neural networks), (right + 1) / (N + 2), so
+    that a few patches, all of them called right, do not make a network certain.
+
+    The temperature of the lowest log loss (Guo et al. 2017) follows the few calls that are wrong and
+    very sure, and leaves all others less sure than they are right.
 
     Args:
         truth: 0-based class of each patch, (N,).
@@ -87,25 +91,29 @@ def best_temperature(truth: Labels, logits: npt.NDArray[np.floating]) -> float:
     """
     if not len(truth):
         return 1.0
-    values, doubt = logits.astype(np.float64), 1 / (len(truth) + 2)
+    values = logits.astype(np.float64)
+    values -= values.max(axis=1, keepdims=True)
+    right = (np.sum(values.argmax(axis=1) == truth) + 1) / (len(truth) + 2)
 
-    def loss(log_temperature: float) -> float:
-        scaled = values / np.exp(log_temperature)
-        scaled -= scaled.max(axis=1, keepdims=True)
-        said = (1 - doubt) * scaled[np.arange(len(truth)), truth] + doubt * scaled.mean(axis=1)
-        return float(np.mean(np.log(np.exp(scaled).sum(axis=1)) - said))
+    def too_sure(log_temperature: float) -> float:
+        # of the class that is called the numerator is exp(0)
+        sure = 1 / np.exp(values / np.exp(log_temperature)).sum(axis=1)
+        return float(np.mean(sure) - right)
 
-    limits = np.log(_SHARPEST), np.log(_SOFTEST)
-    found = minimize_scalar(loss, bounds=limits, method="bounded", options={"xatol": 1e-4})
-    return float(np.exp(found.x))
+    sharpest, softest = np.log(_SHARPEST), np.log(_SOFTEST)
+    if too_sure(sharpest) <= 0:
+        return _SHARPEST
+    if too_sure(softest) >= 0:
+        return _SOFTEST
+    return float(np.exp(brentq(too_sure, sharpest, softest, xtol=1e-6)))
 
 
 def trusted_temperature(
     truth: Labels, logits: npt.NDArray[np.floating], blocks: npt.NDArray[np.integer]
 ) -> float:
-    """The best temperature, drawn towards 1 as far as the blocks of ground disagree about it.
+    """The consistent temperature, drawn towards 1 as far as the blocks of ground disagree about it.
 
-    A few blocks of validation are no fair sample of other ground: what they ask for is partly chance.
+    A few blocks are no fair sample of other ground: what they ask for is partly chance.
     The logarithm is multiplied by s^2 / (s^2 + v), where v is its variance by leaving out one block
     after the other (jackknife; Efron and Stein 1981) and s what temperatures of networks differ by.
 
@@ -118,11 +126,11 @@ def trusted_temperature(
     if len(names) < 2:
         return 1.0
     without = [
-        np.log(best_temperature(truth[blocks != name], logits[blocks != name])) for name in names
+        np.log(consistent_temperature(truth[blocks != name], logits[blocks != name])) for name in names
     ]
     variance = (len(names) - 1) * float(np.var(without))
     kept = _USUAL_SPREAD**2 / (_USUAL_SPREAD**2 + variance)
-    return float(np.exp(kept * np.log(best_temperature(truth, logits))))
+    return float(np.exp(kept * np.log(consistent_temperature(truth, logits))))
 
 
 def uncalibrated(probabilities: Probabilities, temperature: float) -> npt.NDArray[np.float64]:

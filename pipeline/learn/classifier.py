@@ -69,8 +69,12 @@ class ModelMeta(Conf):
     """Of the loss, in the order of the classes; baselines are fitted with the same."""
     temperature: float = 1.0
     """What the logits were divided by after training (see `calibration`); the weights hold it."""
+    temperature_blocks: int = 0
+    """Blocks of ground, not trained on, that it was chosen by; 0 of older models."""
     scenes: list[SceneInfo]
     """The scenes of the store."""
+    region: list[float] | None = None
+    """West, south, east and north of the labelled ground, degrees; None of older models."""
     hashes: Hashes
     weights_sha256: str = ""
     """Hash of `weights.safetensors`; empty until the model is saved."""

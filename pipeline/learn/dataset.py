@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import Sampler
@@ -78,6 +79,12 @@ class TrainingData:
         both = self.statistics.mean, self.statistics.std
         mean, std = ([values[place] for place in self.places] for values in both)
         return Statistics(mean=mean, std=std)
+
+    def blocks(self, rows: Rows) -> npt.NDArray[np.integer]:
+        """The block of ground of each of some patches, by a number."""
+        epsg, x, y = (self.store.patches[name][rows] for name in ("epsg", "x", "y"))
+        places = np.stack([epsg, np.floor(x / self.block_m), np.floor(y / self.block_m)])
+        return np.unique(places, axis=1, return_inverse=True)[1].reshape(-1)
 
     @property
     def class_counts(self) -> list[int]:

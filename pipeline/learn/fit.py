@@ -22,11 +22,12 @@ from pipeline.config.train import TrainConf
 from pipeline.errors import ConfigError
 from pipeline.files import sha256_of_value
 from pipeline.learn.classifier import Hashes, ModelMeta, PatchClassifier
+from pipeline.learn.crossfit import without_blocks
 from pipeline.learn.dataset import PatchDataModule, TrainingData
 from pipeline.learn.history import Epoch
 from pipeline.learn.layers import resolve
 from pipeline.learn.task import PatchClassification
-from pipeline.learn.trust import make_trustworthy
+from pipeline.learn.trust import Heard, heard_of, make_trustworthy
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ def fit(
 ) -> FitResult:
     """Train a network, keep the epoch that validates best (see `Choice`) and calibrate it.
 
+    For the calibration, networks of the same conf are trained without some of the ground, too.
+
     Args:
         data: Training and validation patches; the test part is not among them.
         conf: Network, loss, augmentation and schedule.
@@ -60,6 +63,22 @@ def fit(
         NetworkError: when the layers do not fit the patches.
         ConfigError: when the machine lacks the accelerator, or training diverges.
     """
+    result = _trained(data, conf, compute, on_epoch, class_weights)
+    elsewhere: list[Heard] = []
+    for held in without_blocks(data, conf.calibration_folds, conf.seed):
+        other = _trained(held.data, conf, compute, None, class_weights)
+        elsewhere.append(heard_of(other.classifier, held.data, held.rows))
+    make_trustworthy(result.classifier, data, elsewhere)
+    return result
+
+
+def _trained(
+    data: TrainingData,
+    conf: TrainConf,
+    compute: ComputeConf,
+    on_epoch: Callable[[Epoch], None] | None,
+    class_weights: list[float] | None,
+) -> FitResult:
     history: list[Epoch] = []
     choice = Choice(conf)
 
@@ -77,9 +96,7 @@ def fit(
         task = PatchClassification(_meta(data, conf, weights), conf, weights, record)
         trainer = _trainer(conf, compute)
         trainer.fit(task, PatchDataModule(data, conf.batch_size, conf.seed, compute.loaders))
-    classifier = choice.restore(task.kept)
-    make_trustworthy(classifier, data)
-    return FitResult(classifier, tuple(history), choice.row)
+    return FitResult(choice.restore(task.kept), tuple(history), choice.row)
 
 
 class Choice:

@@ -34,7 +34,7 @@ class Judged:
 
     store: PatchStore
     split: SplitFolder
-    meta: ModelMeta
+    classifier: PatchClassifier
     places: list[int]
     """The model's bands as places in the store."""
     rows: npt.NDArray[np.intp]
@@ -45,6 +45,11 @@ class Judged:
     """How unlike the training data each test patch is, 1 at the limit; none where it is not known."""
     said: dict[str, Labels]
     """0-based class that the network (`NETWORK`) and each baseline call each test patch, by name."""
+
+    @property
+    def meta(self) -> ModelMeta:
+        """What the model is."""
+        return self.classifier.meta
 
     @cached_property
     def scores(self) -> dict[str, Scores]:
@@ -115,7 +120,7 @@ def judge(conf: EvaluateConf, model: Path, store: Path, split: Path, compute: Co
     weights = classifier.meta.class_weights or (1.0,) * count
     said |= answers(conf.baselines, data, weights, rows, compute)
     unlike = _dissimilarity(classifier, patches, places, rows)
-    return Judged(patches, parted, classifier.meta, places, rows, probabilities, unlike, said)
+    return Judged(patches, parted, classifier, places, rows, probabilities, unlike, said)
 
 
 def _dissimilarity(

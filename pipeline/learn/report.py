@@ -67,18 +67,18 @@ def description(
         "",
         _against(network, {other: scores[other] for other in others}),
         "",
-        _worst(network, meta),
+        worst(network, meta),
         "",
         *([f"**Published.** {figures}.", ""] if figures else []),
         caveat(store),
         "",
-        f"**Data.** {_scenes(meta)}; {len(split.rows('train')):,} training, "
+        f"**Data.** {scenes_of(meta)}; {len(split.rows('train')):,} training, "
         f"{len(split.rows('validation')):,} validation and {len(split.rows('test')):,} test patches of "
         f"{len(meta.classes)} classes. {meta.credit}.",
         "",
-        f"**Split.** {_split(split)} {_ground(split)} (audit in `reports/`).",
+        f"**Split.** {split_of(split)} (audit in `reports/`).",
         "",
-        f"**Repeat.** {_repeat(tags)} The store then has the hash `{meta.hashes.store[:12]}`, the "
+        f"**Repeat.** {repeat(tags)} The store then has the hash `{meta.hashes.store[:12]}`, the "
         f"split `{meta.hashes.split[:12]}`, the conf of `train` `{meta.hashes.conf[:12]}`.",
     ]
     return "\n".join(lines)
@@ -100,11 +100,12 @@ def _against(network: Scores, baselines: Mapping[str, Scores]) -> str:
     )
 
 
-def _worst(network: Scores, meta: ModelMeta) -> str:
-    worst = network.worst_confusion
-    if worst is None:
+def worst(network: Scores, meta: ModelMeta) -> str:
+    """The most frequent mistake, in Markdown."""
+    found = network.worst_confusion
+    if found is None:
         return "No test patch is called anything but what it is."
-    truth, predicted, count = worst
+    truth, predicted, count = found
     share = count / network.support[truth]
     return (
         f"**Worst confusion.** {count} patches of {meta.classes[truth].title} ({share:.0%} of them) "
@@ -112,7 +113,8 @@ def _worst(network: Scores, meta: ModelMeta) -> str:
     )
 
 
-def _scenes(meta: ModelMeta) -> str:
+def scenes_of(meta: ModelMeta) -> str:
+    """The scenes that a model learnt from, the first ten by name."""
     named = [
         f"{scene.id} ({_day(scene)}, {scene.level or 'level unknown'}, baseline "
         f"{scene.baseline or 'unknown'})"
@@ -126,7 +128,12 @@ def _day(scene: SceneInfo) -> str:
     return " to ".join(moment[:10] for moment in scene.datetime.split("/"))
 
 
-def _split(split: SplitFolder) -> str:
+def split_of(split: SplitFolder) -> str:
+    """How the patches were parted, and whether parts share ground."""
+    return f"{_parting(split)} {_ground(split)}"
+
+
+def _parting(split: SplitFolder) -> str:
     parting = split.split
     if parting.lists is not None:
         return f"Parts as in the published list '{parting.lists}'."
@@ -141,7 +148,8 @@ def _ground(split: SplitFolder) -> str:
     return f"Parts share {shared / 1e6:,.2f} km2 of ground, so that what is tested was seen in training"
 
 
-def _repeat(tags: Mapping[str, str]) -> str:
+def repeat(tags: Mapping[str, str]) -> str:
+    """How to make the model again, in Markdown."""
     commit = tags.get("git.commit")
     if experiment := tags.get("dvc.experiment"):
         return f"`dvc exp apply {experiment}`, then `dvc repro`."

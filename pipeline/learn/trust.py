@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
@@ -9,33 +12,47 @@ from pipeline.learn.calibration import trusted_temperature
 from pipeline.learn.classifier import PatchClassifier
 from pipeline.learn.dataset import TrainingData
 from pipeline.learn.dissimilarity import MOST_ROWS, Familiar, Features, patch_features
-from pipeline.learn.patchwise import batched_probabilities
+from pipeline.learn.patchwise import Probabilities, batched_probabilities
 from pipeline.learn.reader import PatchReader, Rows
 
 _LEAST = np.finfo(np.float32).tiny
 
 
-def make_trustworthy(classifier: PatchClassifier, data: TrainingData) -> None:
+@dataclass(frozen=True)
+class Heard:
+    """What a network said of patches that did not train it."""
+
+    rows: Rows
+    """Of the store."""
+    probabilities: Probabilities
+    """(N, K)."""
+
+
+def make_trustworthy(
+    classifier: PatchClassifier, data: TrainingData, elsewhere: Sequence[Heard] = ()
+) -> None:
     """Calibrate a trained network and tell it what its training data look like.
 
-    The validation part decides on both the temperature and the limit; the test part is not seen.
+    Args:
+        classifier: The network.
+        data: What it learnt from; the validation part decides on the limit of dissimilarity and,
+            with what was heard elsewhere, on the temperature. The test part is not seen.
+        elsewhere: What networks of the same conf said of training blocks that they were not shown.
     """
-    classifier.soften(_temperature(classifier, data))
+    heard = [heard_of(classifier, data, data.validation), *elsewhere]
+    rows = np.concatenate([one.rows for one in heard])
+    logits = np.log(np.maximum(np.concatenate([one.probabilities for one in heard]), _LEAST))
+    blocks = data.blocks(rows)
+    classifier.soften(trusted_temperature(data.store.patches["label"][rows], logits, blocks))
+    count = len(np.unique(blocks))
+    classifier.meta = classifier.meta.model_copy(update={"temperature_blocks": count})
     classifier.familiar = _familiar(classifier, data)
 
 
-def _temperature(classifier: PatchClassifier, data: TrainingData) -> float:
-    pieces = PatchReader(data.store, data.places).pieces(data.validation)
-    probabilities = batched_probabilities(classifier, pieces)
-    truth = data.store.patches["label"][data.validation]
-    return trusted_temperature(truth, np.log(np.maximum(probabilities, _LEAST)), _blocks(data))
-
-
-def _blocks(data: TrainingData) -> npt.NDArray[np.integer]:
-    """The block of each validation patch, by number."""
-    epsg, x, y = (data.store.patches[name][data.validation] for name in ("epsg", "x", "y"))
-    places = np.stack([epsg, np.floor(x / data.block_m), np.floor(y / data.block_m)])
-    return np.unique(places, axis=1, return_inverse=True)[1].reshape(-1)
+def heard_of(classifier: PatchClassifier, data: TrainingData, rows: Rows) -> Heard:
+    """What a network says of some patches."""
+    pieces = PatchReader(data.store, data.places).pieces(rows)
+    return Heard(rows, batched_probabilities(classifier, pieces))
 
 
 def _familiar(classifier: PatchClassifier, data: TrainingData) -> Familiar:
@@ -48,4 +65,5 @@ def _familiar(classifier: PatchClassifier, data: TrainingData) -> Familiar:
     def described(some: Rows) -> Features:
         return patch_features(reader.pieces(some), cell_px, classifier.fill_dn)
 
-    return Familiar.of(described(rows), data.store.patches["label"][rows], described(data.validation))
+    labels: npt.NDArray[np.integer] = data.store.patches["label"][rows]
+    return Familiar.of(described(rows), labels, described(data.validation))

@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
 import numpy.typing as npt
-from matplotlib.figure import Figure
 
 from pipeline.config.compute import load_compute
 from pipeline.config.evaluate import EvaluateConf
 from pipeline.config.reading import load
+from pipeline.errors import LenscapeError
 from pipeline.files import publish, write_json
 from pipeline.geo.grid import block_names
 from pipeline.geo.vectors import categorized_qml, squares, write_layer
-from pipeline.learn import figures, published, report, tracking
-from pipeline.learn.accuracy import most_confident_mistakes, table
+from pipeline.learn import published, report, tracking
+from pipeline.learn.accuracy import table
+from pipeline.learn.card import card
 from pipeline.learn.certainty import Certainty
+from pipeline.learn.exhibits import Exhibits, bands_that_count, exhibits, png
 from pipeline.learn.judgement import NETWORK, Judged, judge
+from pipeline.learn.page import Page
+from pipeline.learn.promotion import changes, verdict
+from pipeline.learn.sections import REPORT, champion_section, fill
 from pipeline.learn.yardsticks import learns_from
 
-_STRETCHED = 500
-"""Test patches that the brightness of the gallery is taken from, about."""
+_CARD = "model_card.md"
 _RIGHT, _WRONG = "#2c7fb8", "#d7301f"
 
 
@@ -39,14 +44,19 @@ def run(
     settings = load(conf, EvaluateConf)
     judged = judge(settings, model, store, split, load_compute(compute))
     certainty = judged.certainty(_blocks(judged))
+    bands = bands_that_count(judged)
+    pictures = exhibits(judged, bands, settings.gallery)
+    shown = {caption: png(figure) for caption, figure in pictures.values()}
+    page = Page(judged, certainty, settings.card, shown, bands, {})
     _write(judged, certainty, settings, out)
+    _write_for_people(page, out)
     print(table(judged.scores))
     print(certainty.sentence)
     print(report.trust(judged.trust))
     print(report.caveat(judged.store.meta))
     if beside := published.beside(judged.store.meta, judged.split, judged.scores[NETWORK]):
         print(beside)
-    _track(judged, certainty, settings, model)
+    _track(page, settings, pictures, model)
 
 
 def _blocks(judged: Judged) -> npt.NDArray[np.str_]:
@@ -90,6 +100,21 @@ def _write(judged: Judged, certainty: Certainty, conf: EvaluateConf, out: Path) 
     pairs = zip(judged.truth, predicted, strict=True)
     _write_csv(out / "confusion.csv", ("actual", "predicted"), ((names[t], names[p]) for t, p in pairs))
     _write_errors(out / "errors.gpkg", judged)
+
+
+def _write_for_people(page: Page, out: Path) -> None:
+    """The report, the model card and the table of bands."""
+    for name, text in (
+        (REPORT, page.html()),
+        (_CARD, card(page.judged, page.certainty, page.said)),
+    ):
+        with publish(out / name) as partial:
+            partial.write_text(text, encoding="utf-8")
+    _write_csv(
+        out / "bands.csv",
+        ("band", "balanced_accuracy_lost", "spread"),
+        ((one.band, f"{one.loss:.4f}", f"{one.spread:.4f}") for one in page.bands),
+    )
 
 
 def _baseline(judged: Judged, name: str) -> dict[str, float]:
@@ -137,7 +162,8 @@ def _per_cent(dissimilarity: npt.NDArray[np.float64], count: int) -> npt.NDArray
     return np.ceil(100 * dissimilarity).astype(np.int32)
 
 
-def _track(judged: Judged, certainty: Certainty, conf: EvaluateConf, model: Path) -> None:
+def _track(page: Page, conf: EvaluateConf, pictures: Exhibits, model: Path) -> None:
+    judged, certainty = page.judged, page.certainty
     network = judged.scores[NETWORK]
     with tracking.resume(model) as tracker:
         tracker.metrics({f"test/{name}": value for name, value in network.numbers.items()})
@@ -148,42 +174,52 @@ def _track(judged: Judged, certainty: Certainty, conf: EvaluateConf, model: Path
         for name in conf.baselines:
             figures_of = _baseline(judged, name)
             tracker.metrics({f"baseline/{name}/{key}": value for key, value in figures_of.items()})
+        tracker.metrics({f"band/{one.band}": one.loss for one in page.bands})
         tracker.text(judged.calls(_blocks(judged)), tracking.CALLS)
-        tracker.figure(figures.confusion(network, judged.titles), "figures/confusion.png")
-        tracker.figure(figures.per_class(network, judged.titles), "figures/per_class.png")
-        tracker.figure(figures.comparison(judged.scores), "figures/baselines.png")
-        tracker.figure(figures.reliability(judged.reliability), "figures/reliability.png")
-        tracker.figure(_gallery(judged, conf.gallery), "figures/mistakes.png")
+        for shown, (_, figure) in pictures.items():
+            tracker.figure(figure, f"figures/{shown}.png")
         tags = tracker.known_tags()
         tracker.describe(
             report.description(judged.meta, judged.store.meta, judged.split, judged.scores, tags)
         )
+        told = card(judged, certainty, page.said)
+        tracker.text(told, _CARD)
+        tracker.version_description(told)
         tracker.version_tags(
             {
                 "balanced_accuracy": f"{network.balanced_accuracy:.4f}",
                 "accuracy": f"{network.accuracy:.4f}",
             }
         )
+        html = replace(page, tags=tags).html()
+        tracking.log_page(tracker, fill(html, "champion", _beside_champion(tracker, certainty)))
 
 
-def _gallery(judged: Judged, count: int) -> Figure:
-    """The most confident mistakes in true colour, or in the first bands of a store without it."""
-    bands = judged.store.meta.bands
-    shown = ["B04", "B03", "B02"]
-    if not set(shown) <= set(bands):
-        shown = (bands * 3)[:3]
-    places, titles = [bands.index(band) for band in shown], judged.titles
-    some = judged.rows[:: max(1, len(judged.rows) // _STRETCHED)]
-    limits = figures.stretch(judged.store.pixels[some][:, places])
-    mistakes = [
-        figures.Mistake(
-            picture=figures.picture(judged.store.pixels[judged.rows[place]][places], limits),
-            truth=titles[judged.truth[place]],
-            predicted=titles[judged.probabilities[place].argmax()],
-            probability=float(judged.probabilities[place].max()),
+def _beside_champion(tracker: tracking.Tracker, certainty: Certainty) -> str:
+    """What parts a model from the champion, as a section of its page."""
+    own, champion = tracking.version_of_run(tracker.run_id), tracking.champion_version()
+    if own is None or champion is None:
+        return champion_section("No model is the champion yet.")
+    if own.uri == champion.uri:
+        return champion_section(f"This model, {own.uri}, is the champion.")
+    theirs = tracking.params_of(champion)
+    differing = changes(tracker.known_params(), theirs)
+    if own.split != champion.split:
+        said = (
+            f"{champion.uri}, the champion, was judged by other test patches (store or split differ), "
+            "so the figures cannot be compared."
         )
-        for place in most_confident_mistakes(judged.truth, judged.probabilities, count)
-    ]
-    geometry = judged.meta.geometry
-    patch_m, cell_m = geometry.patch_px * geometry.pixel_m, geometry.cell_px * geometry.pixel_m
-    return figures.gallery(mistakes, shown, patch_m, cell_m)
+        return champion_section(said, champion.uri, differing)
+    over = 0.0 if certainty.gain is None else certainty.gain.value
+    try:
+        calls, champion_calls = (tracking.judgement_of(one)[0] for one in (own, champion))
+        found = verdict(calls, champion_calls, over, champion.uri)
+    except LenscapeError as error:
+        return champion_section(str(error), champion.uri, differing)
+    said = (
+        f"{own.uri} is surely better than {champion.uri}, the champion: {found.reason}. "
+        "`lenscape promote` would put it in its place."
+        if found.holds
+        else f"{own.uri} {found.reason}; the champion stays {champion.uri}."
+    )
+    return champion_section(said, champion.uri, differing)

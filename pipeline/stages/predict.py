@@ -240,6 +240,7 @@ def _track(
         for files in found:
             for path in (files.preview, files.areas):
                 if path.exists():  # the map over all zones has neither
-                    tracker.artifact(path, f"maps/{files.scene}")
+                    tracker.artifact(path, f"{tracking.MAPS}/{files.scene}")
+        tracking.refresh_page(tracker)
         tracker.metrics(shares)
         tracker.tags({f"note.{m.files.scene}": m.origin.note for m in maps if m.origin.note})

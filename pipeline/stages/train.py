@@ -7,14 +7,17 @@ from pathlib import Path
 from pipeline.config.compute import load_compute
 from pipeline.config.reading import load
 from pipeline.config.train import TrainConf
-from pipeline.files import publish
+from pipeline.files import publish, write_json
 from pipeline.geo.bands import select
+from pipeline.geo.region import region
 from pipeline.learn import figures, lineage, tracking
+from pipeline.learn.classifier import WEIGHTS, ModelMeta
 from pipeline.learn.dataset import TrainingData
 from pipeline.learn.fit import FitResult, first_process, fit
 from pipeline.learn.history import write_history
 from pipeline.learn.layers import plan, resolve
 from pipeline.learn.lenet import first_kernels
+from pipeline.learn.modelitem import model_item, weights_file
 from pipeline.learn.table import table
 from pipeline.store import PatchStore, SplitFolder
 
@@ -42,6 +45,7 @@ def run(conf: Path, store: Path, split: Path, out: Path, compute: Path | None = 
     record = _record(data, parted, settings)
     with publish(out) as folder, tracking.open_run(record) as tracker:
         result = fit(data, settings, machine, tracker.epoch)
+        result.classifier.meta = _placed(result.classifier.meta, patches)
         _write(folder, result, layers)
         tracker.metrics({"best_epoch": result.best.epoch})
         tracking.keep(tracker, record, folder)
@@ -65,9 +69,18 @@ def _record(data: TrainingData, split: SplitFolder, conf: TrainConf) -> tracking
     )
 
 
+def _placed(meta: ModelMeta, store: PatchStore) -> ModelMeta:
+    """The metadata with the region that the labelled ground lies in."""
+    geometry, table = meta.geometry, store.patches
+    side_m = geometry.patch_px * geometry.pixel_m
+    box = region(table["epsg"], table["x"], table["y"], side_m)
+    return meta.model_copy(update={"region": [round(degrees, 5) for degrees in box]})
+
+
 def _write(folder: Path, result: FitResult, layers: str) -> None:
     folder.mkdir()
     meta = result.classifier.save(folder)
+    write_json(folder / "item.json", model_item(meta, weights_file(meta, f"./{WEIGHTS}")))
     write_history(folder / "history.csv", result.history)
     (folder / "layers.txt").write_text(layers, encoding="utf-8")
     kernels = first_kernels(result.classifier.network, len(meta.bands))

@@ -4,10 +4,11 @@ import mlflow
 import numpy as np
 import pytest
 
-from pipeline.commands.promote import ahead, run
+from pipeline.commands.promote import run
 from pipeline.errors import MismatchError, TrackingError
 from pipeline.learn import tracking
 from pipeline.learn.classifier import read_meta
+from pipeline.learn.promotion import ahead, changes
 from pipeline.learn.tracking.where import connect
 from tests.learners import model_meta
 from tests.tracked import RECORD, make_models, mlflow_store
@@ -109,3 +110,8 @@ def test_a_version_that_was_never_judged_is_refused(store):
     with pytest.raises(TrackingError, match="no version '9'"):
         run("9")
     assert isinstance(connect(), mlflow.MlflowClient)
+
+
+def test_changes_name_what_differs_and_what_only_one_has():
+    ours, theirs = {"a": "1", "b": "2", "c": "3"}, {"a": "1", "b": "1", "d": "4"}
+    assert changes(ours, theirs) == [("b", "1", "2"), ("c", "–", "3"), ("d", "4", "–")]

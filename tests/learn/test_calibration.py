@@ -5,7 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.learn.calibration import Reliability, best_temperature, trusted_temperature, uncalibrated
+from pipeline.learn.calibration import (
+    Reliability,
+    consistent_temperature,
+    trusted_temperature,
+    uncalibrated,
+)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -24,21 +29,38 @@ def drawn(temperature: float, count: int = 20_000) -> tuple[np.ndarray, np.ndarr
 
 @pytest.mark.parametrize("temperature", [0.4, 1.0, 3.0])
 def test_the_temperature_that_made_a_network_too_sure_is_found(temperature):
-    assert best_temperature(*drawn(temperature)) == pytest.approx(temperature, rel=0.05)
+    assert consistent_temperature(*drawn(temperature)) == pytest.approx(temperature, rel=0.05)
 
 
 def test_dividing_by_the_temperature_calibrates():
     truth, logits = drawn(3.0)
     before = Reliability.of(truth, softmax(logits)).error
-    after = Reliability.of(truth, softmax(logits / best_temperature(truth, logits))).error
+    after = Reliability.of(truth, softmax(logits / consistent_temperature(truth, logits))).error
     assert before > 0.15
     assert after < 0.01
 
 
 def test_few_patches_all_called_right_do_not_make_certain():
     logits = np.tile([2.0, 0.0, 0.0], (8, 1))
-    temperature = best_temperature(np.zeros(8, dtype=int), logits)
-    assert 0.8 < softmax(logits / temperature)[0, 0] < 0.97
+    temperature = consistent_temperature(np.zeros(8, dtype=int), logits)
+    assert softmax(logits / temperature)[0, 0] == pytest.approx(0.9)
+
+
+def test_mean_confidence_becomes_the_share_of_right_calls():
+    random = np.random.default_rng(3)
+    # mostly a little too sure, seldom wildly so: the log loss would follow the wild ones
+    truth, logits = drawn(1.3, count=5000)
+    wild = random.random(5000) < 0.05
+    logits[wild] *= 10
+    scaled = softmax(logits / consistent_temperature(truth, logits))
+    assert scaled.max(axis=1).mean() == pytest.approx((scaled.argmax(axis=1) == truth).mean(), abs=1e-3)
+
+
+@pytest.mark.parametrize(("truth", "limit"), [(0, 0.05), (1, 20.0)])
+def test_what_no_temperature_can_reach_ends_at_a_limit(truth, limit):
+    logits = np.tile([1.0, 0.999, 0.999], (100_000, 1))
+    found = consistent_temperature(np.full(100_000, truth), logits)
+    assert found == pytest.approx(limit)
 
 
 def test_blocks_that_agree_are_believed_and_blocks_that_do_not_hardly():
@@ -48,7 +70,7 @@ def test_blocks_that_agree_are_believed_and_blocks_that_do_not_hardly():
     # in one block of five every call is wrong, in the others all are right
     block = np.arange(500) // 100
     truth, logits = np.where(block == 0, 1, 0), np.tile([2.0, 0.0, 0.0], (500, 1))
-    free, kept = best_temperature(truth, logits), trusted_temperature(truth, logits, block)
+    free, kept = consistent_temperature(truth, logits), trusted_temperature(truth, logits, block)
     assert abs(np.log(kept)) < 0.3 * abs(np.log(free))
 
 
@@ -74,7 +96,7 @@ def test_bins_hold_equal_counts_and_none_is_empty():
 
 
 def test_a_network_without_patches_is_left_alone():
-    assert best_temperature(np.array([], dtype=int), np.empty((0, 3))) == 1.0
+    assert consistent_temperature(np.array([], dtype=int), np.empty((0, 3))) == 1.0
     with pytest.raises(ValueError, match="0 true classes"):
         Reliability.of(np.array([], dtype=int), np.empty((0, 3)))
 

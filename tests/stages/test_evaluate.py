@@ -185,6 +185,7 @@ def test_the_same_model_gives_the_same_report(project):
     before = {path.name: path.read_bytes() for path in project.reports.iterdir()}
     assert set(before) == {
         "metrics.json", "per_class.csv", "confusion.csv", "reliability.csv", "errors.gpkg",
+            "bands.csv", "report.html", "model_card.md",
     }  # fmt: skip
     evaluate.run(
         project.folder / "evaluate.yaml",

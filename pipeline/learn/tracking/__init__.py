@@ -4,6 +4,7 @@
 - `model`: the model as an exported graph
 - `registry`: versions of the registered model
 - `run`, `record`: the run itself, and `run.json`, by which it is found and opened again
+- `pages`: its report, one HTML page
 
 `train` opens the run and keeps the model in it, later stages add to it:
 
@@ -21,6 +22,7 @@ What it takes to log the run again lies in `models/`. Where the store does not k
 clone, `dvc pull`), `resume` opens it anew from there, tagged `replayed_from`, and finds that one later.
 """
 
+from pipeline.learn.tracking.pages import MAPS, log_page, refresh_page
 from pipeline.learn.tracking.record import Part, RunRecord, read_record
 from pipeline.learn.tracking.registry import (
     CALLS,
@@ -28,11 +30,14 @@ from pipeline.learn.tracking.registry import (
     CHAMPION,
     KnownRun,
     ModelVersion,
+    champion_version,
     find_version,
     judgement_of,
+    params_of,
     promote,
     registered_model_folder,
     runs_of_weights,
+    version_of_run,
 )
 from pipeline.learn.tracking.run import (
     Tracker,
@@ -47,22 +52,28 @@ __all__ = [
     "CALLS",
     "CHALLENGER",
     "CHAMPION",
+    "MAPS",
     "KnownRun",
     "ModelVersion",
     "Part",
     "RunRecord",
     "Tracker",
+    "champion_version",
     "checkout_state",
     "child_run",
     "find_version",
     "judgement_of",
     "keep",
+    "log_page",
     "main_checkout",
     "open_run",
+    "params_of",
     "promote",
     "read_record",
+    "refresh_page",
     "registered_model_folder",
     "resume",
     "runs_of_weights",
     "store_uri",
+    "version_of_run",
 ]

@@ -25,6 +25,8 @@ CHAMPION = "champion"
 """Alias of the version in use; the first one gets it, `lenscape promote` moves it."""
 CHALLENGER = "challenger"
 """Alias of the newest version that is not in use."""
+_DESCRIPTION = 5000
+"""Characters that MLflow keeps of the description of a version."""
 CALLS = "test/calls.csv"
 """Artifact of a run: block, true class and the network's call of each test patch."""
 CHECKPOINT = "checkpoint"
@@ -105,6 +107,38 @@ def tag_version(client: mlflow.MlflowClient, run_id: str, values: Mapping[str, s
             client.set_model_version_tag(found.name, str(found.version), key, value)
 
 
+def describe_version(client: mlflow.MlflowClient, run_id: str, markdown: str) -> None:
+    """Set the description of the version that was registered from a run."""
+    for found in client.search_model_versions(f"run_id = '{run_id}'"):
+        client.update_model_version(found.name, str(found.version), _cut(markdown))
+
+
+def _cut(markdown: str) -> str:
+    """As much as MLflow takes; the whole lies in the run."""
+    if len(markdown) <= _DESCRIPTION:
+        return markdown
+    return markdown[: _DESCRIPTION - 40].rpartition("\n")[0] + "\n\n(more in the run: model_card.md)"
+
+
+def version_of_run(run_id: str) -> ModelVersion | None:
+    """The version that was registered from a run, the newest of several; None without one."""
+    client = where.connect()
+    with where.heard():
+        found = client.search_model_versions(f"run_id = '{run_id}'")
+    numbers = sorted(int(version.version) for version in found if version.name == MODEL)
+    return find_version(str(numbers[-1])) if numbers else None
+
+
+def champion_version() -> ModelVersion | None:
+    """The version that is in use; None while no model is registered."""
+    client = where.connect()
+    try:
+        aliases = client.get_registered_model(MODEL).aliases
+    except MlflowException:
+        return None
+    return find_version(CHAMPION) if CHAMPION in aliases else None
+
+
 def find_version(name: str) -> ModelVersion:
     """A version by alias (`champion`), by number, or by `models:/<name>/<version>` or `..@<alias>`.
 
@@ -151,6 +185,17 @@ def judgement_of(version: ModelVersion) -> tuple[str, dict[str, float]]:
             f"{version.uri} was never judged: its run {version.run_id} in {where.store_uri()} has no "
             f"{CALLS}; run `evaluate` on it."
         ) from error
+
+
+def params_of(version: ModelVersion) -> dict[str, str]:
+    """The parameters of the run that a version was registered from.
+
+    Raises:
+        TrackingError: when the store cannot be read.
+    """
+    client = where.connect()
+    with where.heard():
+        return dict(client.get_run(version.run_id).data.params)
 
 
 def promote(version: ModelVersion, reason: str) -> None:

@@ -22,7 +22,7 @@ from pipeline.learn.history import Epoch, read_history
 from pipeline.learn.tracking import where
 from pipeline.learn.tracking.model import WEIGHTS_TAG, log_exported
 from pipeline.learn.tracking.record import Part, RunRecord, read_record, write_record
-from pipeline.learn.tracking.registry import CHECKPOINT, register, tag_version
+from pipeline.learn.tracking.registry import CHECKPOINT, describe_version, register, tag_version
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -87,6 +87,14 @@ class Tracker:
     def known_tags(self) -> dict[str, str]:
         """The tags that the run has."""
         return dict(self.client.get_run(self.run_id).data.tags)
+
+    def known_params(self) -> dict[str, str]:
+        """The parameters that the run has."""
+        return dict(self.client.get_run(self.run_id).data.params)
+
+    def version_description(self, markdown: str) -> None:
+        """Set the description of the registered version of the run's model."""
+        describe_version(self.client, self.run_id, markdown)
 
     def version_tags(self, values: Mapping[str, str]) -> None:
         """Set tags of the registered version of the run's model."""
