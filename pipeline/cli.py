@@ -214,11 +214,36 @@ def start(**options: Any) -> None:
 @COMPUTE
 def folds(train: Path, lenet5: Path, folds: int, **others: Any) -> None:
     """Cross-validate the network, LeNet-5 and the baselines on spatial folds, and on random ones."""
-    from pipeline.commands.folds import Plan, run
+    from pipeline.commands.folds import run
+    from pipeline.crossvalidation.fitting import Plan
 
     seeds = others.pop("seeds"), others.pop("random_seeds")
     plan = Plan(folds, *seeds)
     run([("lenet", train), ("lenet5", lenet5)], plan, **others)
+
+
+@cli.command()
+@click.option(
+    "--bands",
+    multiple=True,
+    default=["all", "10m", "rgb"],
+    show_default=True,
+    help="all, 10m, rgb or a list as B04,B08; the first is what the others are compared with.",
+)
+@click.option("--train", type=EXISTING, default="conf/train.yaml", show_default=True)
+@click.option("--split", type=EXISTING, default="conf/split.yaml", show_default=True)
+@click.option("--store", type=EXISTING, default="data/patches", show_default=True)
+@click.option("--out", type=EXISTING, default="reports", show_default=True)
+@click.option("--folds", type=click.IntRange(min=2), default=5, show_default=True)
+@click.option("--seeds", default="0", show_default=True, type=SEEDS, help="Seeds of the spatial split.")
+@COMPUTE
+def ablation(bands: tuple[str, ...], train: Path, folds: int, **others: Any) -> None:
+    """Cross-validate the network on fewer bands, to see what they are worth."""
+    from pipeline.commands.ablation import choices, run
+    from pipeline.crossvalidation.fitting import Plan
+
+    plan = Plan(folds, others.pop("seeds"))
+    run(choices(bands, train), plan, **others)
 
 
 @cli.command()

@@ -47,6 +47,17 @@ class Project:
         return client.get_run(tracking.read_record(self.models).run_id)
 
 
+def challenged(project: Project) -> mlflow.entities.Run:
+    """Another network of the same project, trained and evaluated in the same store; its run."""
+    folder = project.folder
+    (folder / "other.yaml").write_text(CONF.replace("filters: 4", "filters: 6"))
+    data, machine = (folder / "patches", folder / "split"), folder / "compute.yaml"
+    train.run(folder / "other.yaml", *data, folder / "other", machine)
+    evaluate.run(folder / "evaluate.yaml", folder / "other", *data, folder / "other_reports")
+    client = mlflow.MlflowClient(tracking.store_uri())
+    return client.get_run(tracking.read_record(folder / "other").run_id)
+
+
 @contextmanager
 def judged_project(folder: Path) -> Iterator[Project]:
     """Train and evaluate; the MLflow store is that of the environment within the block."""

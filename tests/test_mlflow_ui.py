@@ -13,7 +13,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.judged import judged_project
+from tests.judged import challenged, judged_project
 
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = [
@@ -110,16 +110,60 @@ def test_figures_are_there(served, browser):
     assert widest_picture(browser) > 600
 
 
-def widest_picture(browser):
+def widest_picture(browser, wanted=600):
     """The width in pixels of the widest picture that the page has loaded."""
     widths = "return Math.max(0, ...[...document.images].map(i => i.complete ? i.naturalWidth : 0))"
     for _ in range(60):
-        if (width := browser.execute_script(widths)) > 600:
+        if (width := browser.execute_script(widths)) > wanted:
             break
         time.sleep(0.5)
     return width
 
 
+def test_the_report_is_shown_as_a_page(served, browser):
+    """What a reviewer decides by: verdict first, figures, and what changed since the champion."""
+    project, address = served
+    run = project.run
+    base = f"{address}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}/artifacts"
+    assert shows(browser, f"{base}/report.html", "report.html", "model_card.md")
+    page = inside_frame(browser, "Where it comes from")
+    assert page.index("Verdict") < page.index("Against the baselines") < page.index("By class")
+    assert "is the champion." in page
+    assert widest_picture(browser, 400) > 400
+    browser.switch_to.default_content()
+
+
+def inside_frame(browser, text):
+    """The text of the page that the viewer of artifacts shows in a frame; the browser stays in it."""
+    for _ in range(120):
+        browser.switch_to.default_content()
+        for frame in browser.find_elements("tag name", "iframe"):
+            browser.switch_to.frame(frame)
+            page = browser.find_element("tag name", "body").text
+            if text in page:
+                return page
+            browser.switch_to.default_content()
+        time.sleep(0.5)
+    pytest.fail(f"no frame shows {text!r}")
+
+
+def test_runs_can_be_compared(served, browser):
+    project, address = served
+    experiment, runs = project.run.info.experiment_id, [project.run.info.run_id]
+    runs.append(challenged(project).info.run_id)
+    quoted = ",".join(f'"{run}"' for run in runs)
+    page = f'{address}/#/compare-runs?runs=[{quoted}]&experiments=["{experiment}"]'
+    assert shows(browser, page, "train.network.convolutions.1.filters", "test/balanced_accuracy")
+    text = browser.find_element("tag name", "body").text
+    assert "baseline/svm/accuracy" in text
+
+
 def test_the_registered_model_is_there(served, browser):
     _, address = served
     assert shows(browser, f"{address}/#/models/lenscape", "lenscape", "champion", "balanced_accuracy")
+
+
+def test_a_version_is_described_by_its_model_card(served, browser):
+    _, address = served
+    page = f"{address}/#/models/lenscape/versions/1"
+    assert shows(browser, page, "Purpose", "Where not to use it", "Licence")

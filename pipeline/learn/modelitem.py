@@ -62,6 +62,7 @@ def model_item(meta: ModelMeta, file: ModelFile) -> dict[str, Any]:
                 "title": file.title,
                 "roles": ["mlm:model", "mlm:weights"],
                 "mlm:artifact_type": file.artifact,
+                "bands": [{"name": band} for band in meta.bands],
                 "file:checksum": _MULTIHASH_SHA256 + file.sha256,
             }
         },
@@ -83,7 +84,6 @@ def _properties(meta: ModelMeta) -> dict[str, Any]:
             f"Land-cover classes of Sentinel-2 patches of {meta.geometry.patch_px} px: "
             f"{', '.join(info.title for info in meta.classes)}. {meta.credit}."
         ),
-        "bands": [{"name": band} for band in meta.bands],
         "datetime": None,
         "start_datetime": moments[0],
         "end_datetime": moments[-1],

@@ -7,7 +7,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.commands.folds import Plan, run
+from pipeline.commands.folds import run
+from pipeline.crossvalidation.fitting import Plan
 from pipeline.learn import tracking
 from pipeline.learn.accuracy import Scores
 from pipeline.learn.calibration import Reliability

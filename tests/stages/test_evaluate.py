@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+from pathlib import Path
 
 import geopandas as gpd
 import mlflow
@@ -12,7 +14,7 @@ from pipeline.config.compute import ComputeConf
 from pipeline.config.evaluate import EvaluateConf
 from pipeline.config.train import TrainConf
 from pipeline.errors import MismatchError, SplitError
-from pipeline.learn import tracking
+from pipeline.learn import exhibits, tracking
 from pipeline.learn.accuracy import Scores
 from pipeline.learn.bootstrap import Hits, balanced_accuracy
 from pipeline.learn.calibration import Reliability
@@ -20,10 +22,11 @@ from pipeline.learn.classifier import PatchClassifier
 from pipeline.learn.dataset import TrainingData
 from pipeline.learn.fit import fit
 from pipeline.learn.patchwise import batched_probabilities
+from pipeline.learn.sections import fill
 from pipeline.learn.yardsticks import NAMES
 from pipeline.stages import evaluate
 from pipeline.store import PatchStore
-from tests.judged import judged_project
+from tests.judged import challenged, judged_project
 from tests.stores import BANDS, join, make_split, make_store, make_table
 
 CPU = ComputeConf(accelerator="cpu")
@@ -259,5 +262,59 @@ def test_errors_of_two_zones_share_one_layer(tmp_path):
 )
 def test_the_gallery_says_which_bands_it_shows(tmp_path, bands, said):
     found = judged(tmp_path, make_store(tmp_path / "patches", bands=bands, count=200), bands)
-    figure = evaluate._gallery(found, 6)
+    figure = exhibits._gallery(found, 6)
     assert f"red, green and blue are {said}" in figure.get_suptitle()
+
+
+def page_of(run) -> str:
+    """The report among a run's artifacts."""
+    client = mlflow.MlflowClient(tracking.store_uri())
+    return Path(client.download_artifacts(run.info.run_id, "report.html")).read_text("utf-8")
+
+
+def again_left_out(html: str) -> str:
+    """A page without the line that names the commit."""
+    return re.sub("<tr><th>again</th>.*?</tr>", "", html)
+
+
+def test_the_report_stands_on_its_own(project):
+    html = (project.reports / "report.html").read_text("utf-8")
+    sources = re.findall(r'(?:src|href)="([^"]{0,40})', html)
+    assert len(sources) == 8
+    assert all(source.startswith("data:image/png;base64,") for source in sources)
+    metrics = json.loads((project.reports / "metrics.json").read_text())
+    assert f"{metrics['test']['balanced_accuracy']:.3f} (" in html
+    assert html.index("Verdict") < html.index("<table>")
+    logged = page_of(project.run)
+    assert "This model, models:/lenscape/1, is the champion." in logged
+    # but for what the registry knows it is the same page
+    assert fill(again_left_out(logged), "champion", "") == fill(again_left_out(html), "champion", "")
+
+
+def test_the_model_card_is_the_description_of_the_version(project):
+    card = (project.reports / "model_card.md").read_text("utf-8")
+    version = mlflow.MlflowClient(tracking.store_uri()).get_model_version("lenscape", "1")
+    assert version.description == card
+    for title in ("Purpose", "Data", "Licence", "How good it is", "Where not to use it"):
+        assert f"## {title}" in card
+    row = next(line for line in card.splitlines() if line.startswith("| network |"))
+    found = json.loads((project.reports / "metrics.json").read_text())["intervals"]["accuracy"]
+    one = found["network"]
+    assert f"{one['value']:.3f} ({one['low']:.3f} to {one['high']:.3f})" in row
+
+
+def test_a_challenger_is_told_from_the_champion(project):
+    html = page_of(challenged(project))
+    assert "<td>train.network.convolutions.1.filters</td><td>4</td><td>6</td>" in html
+    assert "the champion stays models:/lenscape/1" in html or "surely better than" in html
+    assert "<td>train.lr</td>" not in html
+
+
+def test_the_table_of_bands_is_that_of_the_run(project):
+    rows = rows_of(project.reports / "bands.csv")
+    assert [row["band"] for row in rows] == list(BANDS)
+    metrics = project.run.data.metrics
+    assert [metrics[f"band/{band}"] for band in BANDS] == pytest.approx(
+        [float(row["balanced_accuracy_lost"]) for row in rows], abs=1e-4
+    )
+    assert max(float(row["balanced_accuracy_lost"]) for row in rows) > 0.05

@@ -15,6 +15,7 @@ from ruamel.yaml import YAML
 
 # read by MLflow when it is imported
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 import mlflow
 from mlflow.exceptions import MlflowException

@@ -1,0 +1,1 @@
+"""Cross-validation, where networks of `learn` meet the partings of `geo`: `fitting`, then `record`."""

@@ -1,0 +1,230 @@
+"""Cross-validation: networks and baselines fitted on folds of a store, each labelled cell tested once.
+
+Parted by blocks of ground, and, to show how much that flatters, patch by patch at random. Folds are
+trained side by side, one thread each.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from tqdm import tqdm
+
+from pipeline.config.compute import ComputeConf
+from pipeline.config.split import SplitConf
+from pipeline.config.train import TrainConf
+from pipeline.geo.bands import select
+from pipeline.geo.blocks import part_patches
+from pipeline.geo.grid import block_names
+from pipeline.geo.randomparts import random_parts
+from pipeline.learn.calibration import uncalibrated
+from pipeline.learn.dataset import TrainingData
+from pipeline.learn.dissimilarity import patch_features
+from pipeline.learn.fit import fit
+from pipeline.learn.foldtable import BLOCKS, CONFIDENCE, RANDOM, UNCALIBRATED
+from pipeline.learn.patchwise import batched_probabilities
+from pipeline.learn.yardsticks import NAMES, answers
+from pipeline.store import PatchStore
+
+YARDSTICKS = "baselines"
+"""The job that fits all baselines of a fold."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is fitted on one fold: a network, or all baselines."""
+
+    model: str
+    """The network's name in the table, or `YARDSTICKS`."""
+    conf: TrainConf
+    """Bands, class weights and, for a network, how it learns."""
+    parting: str
+    """`BLOCKS` or `RANDOM`."""
+    split: SplitConf
+    """With the fold that tests."""
+    store: Path
+    bands: tuple[str, ...]
+    compute: ComputeConf
+
+
+@dataclass(frozen=True)
+class Tested:
+    """What models said of the test part of a fold."""
+
+    job: Job
+    seed: int
+    """The seed that the split used."""
+    rows: npt.NDArray[np.intp]
+    """Test patches, as rows of the store."""
+    columns: dict[str, npt.NDArray[Any]]
+    """By the names of `foldtable.Columns`, a value for each of them."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How often the patches are parted."""
+
+    folds: int
+    seeds: tuple[int, ...]
+    """Seeds of the split: for each, every cell is tested once."""
+    random_seeds: tuple[int, ...] = ()
+    """Seeds for which the patches are parted at random, too."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is cross-validated."""
+
+    name: str
+    """Of its files: `folds`."""
+    networks: Mapping[str, TrainConf]
+    """By their names in the table."""
+    baselines: bool
+    """Whether all baselines are fitted, too, on bands and class weights of the first network."""
+    plan: Plan
+
+    def jobs(self, store: PatchStore, split: SplitConf, machine: ComputeConf) -> list[Job]:
+        """All that is fitted.
+
+        Raises:
+            ConfigError: when the store has not the bands of a network.
+        """
+        models = dict(self.networks)
+        if self.baselines:
+            models[YARDSTICKS] = next(iter(models.values()))
+        plan = self.plan
+        return [
+            Job(
+                model=name,
+                conf=conf,
+                parting=parting,
+                split=_fold(split, plan.folds, seed, fold),
+                store=store.folder,
+                bands=select(conf.bands, store.meta.bands, f"{name}: key 'bands'"),
+                compute=machine,
+            )
+            for parting, seeds in ((BLOCKS, plan.seeds), (RANDOM, plan.random_seeds))
+            for seed in seeds
+            for name, conf in models.items()
+            for fold in range(plan.folds)
+        ]
+
+
+def tested(jobs: Sequence[Job], machine: ComputeConf) -> list[Tested]:
+    """What all models say, with a bar of progress.
+
+    Raises:
+        LenscapeError: when a fold cannot be trained.
+    """
+    return list(_progress(_all(jobs, machine), len(jobs)))
+
+
+def _fold(conf: SplitConf, folds: int, seed: int, fold: int) -> SplitConf:
+    """The conf of split with another seed and fold; parts published with images give way."""
+    own = {"lists": None, "folds": folds, "seed": seed, "fold": fold}
+    return SplitConf.model_validate(conf.model_dump() | own)
+
+
+def _all(jobs: Sequence[Job], machine: ComputeConf) -> Iterable[Tested]:
+    workers = machine.workers or multiprocessing.cpu_count()
+    # spawned, because torch's threads do not survive a fork
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context) as pool:
+        yield from pool.map(_test, jobs)
+
+
+def _progress(results: Iterable[Tested], total: int) -> Iterable[Tested]:
+    quiet = not sys.stderr.isatty()
+    return tqdm(results, total=total, unit="fold", mininterval=30 if quiet else 0.5)
+
+
+def _test(job: Job) -> Tested:
+    torch.set_num_threads(1)
+    store = PatchStore.open(job.store)
+    part, seed = _parts(job, store)
+    train, validation, test = (np.flatnonzero(part == name) for name in ("train", "validation", "test"))
+    data = TrainingData(
+        store, train, validation, store.statistics(train), job.bands, block_m=job.split.block_m
+    )
+    asked = _yardsticks if job.model == YARDSTICKS else _network
+    return Tested(job, seed, test, asked(job, data, test))
+
+
+def _parts(job: Job, store: PatchStore) -> tuple[npt.NDArray[np.str_], int]:
+    """The part of each patch, and the seed that gave it."""
+    if job.parting == RANDOM:
+        return random_parts(store.patches, job.split), job.split.seed
+    geometry, names = store.meta.geometry, [info.name for info in store.meta.classes]
+    parting = part_patches(store.patches, job.split, geometry.patch_px * geometry.pixel_m, names)
+    return parting.part, parting.seed
+
+
+def _network(job: Job, data: TrainingData, test: npt.NDArray[np.intp]) -> dict[str, Any]:
+    classifier = fit(data, job.conf, job.compute).classifier
+    probabilities = batched_probabilities(classifier, _pieces(data, test))
+    before = uncalibrated(probabilities, classifier.meta.temperature)
+    columns = {
+        job.model: probabilities.argmax(axis=1),
+        f"{job.model}:{CONFIDENCE}": probabilities.max(axis=1),
+        f"{job.model}:{UNCALIBRATED}": before.max(axis=1).astype(np.float32),
+    }
+    if classifier.familiar is not None:
+        cell_px = classifier.meta.geometry.cell_px
+        features = patch_features(_pieces(data, test), cell_px, classifier.fill_dn)
+        columns["dissimilarity"] = classifier.familiar.relative(features).astype(np.float32)
+    return columns
+
+
+def _yardsticks(job: Job, data: TrainingData, test: npt.NDArray[np.intp]) -> dict[str, Any]:
+    weights = data.class_weights(job.conf.class_weight_exponent)
+    return dict(answers(NAMES, data, weights, test, job.compute))
+
+
+def _pieces(data: TrainingData, rows: npt.NDArray[np.intp]) -> Iterable[npt.NDArray[np.uint16]]:
+    return (chunk[:, data.places] for chunk in data.store.chunks(rows))
+
+
+def joined(store: PatchStore, tested: Sequence[Tested], block_m: float) -> dict[str, Any]:
+    """One row a cell, way of parting and seed, with what every model said, in the order of the folds.
+
+    The dissimilarity is that to the data of the first network.
+    """
+    pieces = []
+    for first in (t for t in tested if t.job.model == tested[0].job.model):
+        fold = first.job
+        same = [t for t in tested if (t.job.parting, t.job.split) == (fold.parting, fold.split)]
+        count = len(first.rows)
+        piece: dict[str, Any] = {
+            "parting": np.full(count, fold.parting),
+            "seed": np.full(count, fold.split.seed),
+            "split_seed": np.full(count, first.seed),
+            "fold": np.full(count, fold.split.fold),
+        }
+        patches = {name: store.patches[name][first.rows] for name in ("scene", "epsg", "x", "y")}
+        piece |= patches | {
+            "block": block_names(patches["epsg"], patches["x"], patches["y"], block_m),
+            "truth": store.patches["label"][first.rows].astype(np.int64),
+        }
+        for one in reversed(same):
+            piece |= one.columns
+        pieces.append(piece)
+    cells = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+    _require_once(store, cells)
+    return cells
+
+
+def _require_once(store: PatchStore, cells: dict[str, Any]) -> None:
+    """Each cell of the grid is tested exactly once a way of parting and seed."""
+    on_grid = int(store.patches["on_grid"].sum())
+    for parting, seed in set(zip(cells["parting"].tolist(), cells["seed"].tolist(), strict=True)):
+        if ((cells["parting"] == parting) & (cells["seed"] == seed)).sum() != on_grid:
+            raise AssertionError("each cell of the grid must be tested exactly once a seed")

@@ -1,0 +1,103 @@
+"""What a cross-validation leaves: its table, its cells, and an MLflow run with one child a fold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.config.compute import load_compute
+from pipeline.config.reading import load
+from pipeline.config.split import SplitConf
+from pipeline.crossvalidation.fitting import Study, Tested, joined, tested
+from pipeline.files import publish, write_json
+from pipeline.learn import foldtable, tracking
+from pipeline.learn.accuracy import Scores
+from pipeline.learn.foldtable import BLOCKS
+from pipeline.learn.lineage import flattened
+from pipeline.learn.yardsticks import NAMES
+from pipeline.store import PatchStore
+
+
+def cross_validate(
+    study: Study, split: Path, store: Path, out: Path, compute: Path | None = None
+) -> dict[str, Any]:
+    """Write `<study>.json` and `<study>.parquet` to the folder `out`, and an MLflow run; the table.
+
+    Args:
+        study: What is fitted, on which folds. All others are compared with its first network.
+        split: The conf of split; its seed and folds are replaced.
+        store: The PatchStore.
+        out: The folder of the two files.
+        compute: `compute.yaml`.
+
+    Raises:
+        LenscapeError: when a conf or the store cannot be used, or a fold cannot be trained.
+    """
+    opened, machine, base = PatchStore.open(store), load_compute(compute), load(split, SplitConf)
+    found = tested(study.jobs(opened, base, machine), machine)
+    cells = joined(opened, found, base.block_m)
+    first, *others = study.networks
+    networks, rivals = ([*study.networks], [*NAMES]) if study.baselines else ([first], others)
+    figures = foldtable.figures(cells, networks, rivals, len(opened.meta.classes)) | {
+        "folds": study.plan.folds,
+        "store_sha256": opened.sha256,
+    }
+    files = out / f"{study.name}.json", out / f"{study.name}.parquet"
+    names = [info.name for info in opened.meta.classes]
+    write_json(files[0], figures)
+    _write_cells(files[1], cells, names, [*networks, *rivals])
+    text = foldtable.summary(figures, study.plan.folds)
+    print("\n" + text)
+    _track(figures, text, found, opened, study, files)
+    return figures
+
+
+def _write_cells(
+    path: Path, cells: dict[str, Any], names: Sequence[str], models: Sequence[str]
+) -> None:
+    """The cells with the names of their classes."""
+    named = {key: np.array(names)[cells[key]] for key in ("truth", *models)}
+    table = pa.table({key: pa.array((named.get(key, cells[key])).tolist()) for key in cells})
+    with publish(path) as partial:
+        pq.write_table(table, partial, compression="zstd")
+
+
+def _track(
+    figures: dict[str, Any],
+    text: str,
+    found: Sequence[Tested],
+    store: PatchStore,
+    study: Study,
+    files: tuple[Path, Path],
+) -> None:
+    """One run with the table, and below it one for each fold of each model; nothing is registered."""
+    settings = {name: conf.model_dump(mode="json") for name, conf in study.networks.items()}
+    models = figures["partings"][BLOCKS]["models"]
+    record = tracking.RunRecord(
+        name=f"{study.name}, {figures['folds']} folds: {', '.join(models)}",
+        params=flattened("train", settings) | {"folds": str(figures["folds"])},
+        tags={"store_sha256": store.sha256} | tracking.checkout_state(),
+    )
+    labels, count = store.patches["label"], len(store.meta.classes)
+    with tracking.open_run(record) as parent:
+        for parting, table in figures["partings"].items():
+            under = "test" if parting == BLOCKS else "random"
+            for name, mean in table["models"].items():
+                numbers = {key: value for key, value in mean.items() if key != "by_seed"}
+                parent.metrics({f"{under}/{name}/{key}": value for key, value in numbers.items()})
+        parent.text(text, f"{study.name}.txt")
+        for path in files:
+            parent.artifact(path)
+        for one in found:
+            split, parting = one.job.split, one.job.parting
+            for model in (name for name in models if name in one.columns):
+                params = {"model": model, "seed": str(split.seed), "fold": str(split.fold)}
+                name = f"{model}, {parting}, seed {split.seed}, fold {split.fold}"
+                with tracking.child_run(parent, name, params | {"parting": parting}) as child:
+                    scores = Scores.of(labels[one.rows], one.columns[model], count)
+                    child.metrics({f"test/{key}": value for key, value in scores.numbers.items()})
