@@ -1,0 +1,72 @@
+"""docs/howto/review.md as it stands: a reviewer judges a model and its challenger in a real browser."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+
+from tests.browsing import chromium, inside_frame, needs_browser, run_page, served_ui, shows
+from tests.pages import HOWTO, follow
+from tests.projects import Project, make_project
+
+pytestmark = [
+    needs_browser,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def followed(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    project = make_project(tmp_path_factory.mktemp("judge"))
+    project.repro()
+    follow(HOWTO / "review.md", project)
+    return project
+
+
+def _runs(project: Project) -> list[Any]:
+    """The runs of models, the first one first."""
+    client = mlflow.MlflowClient(f"sqlite:///{project.path / 'mlflow.db'}")
+    return client.search_runs(["1"], order_by=["attributes.start_time ASC"])
+
+
+def test_a_reviewer_reads_the_report_then_the_card_then_compares(followed: Project) -> None:
+    champion, challenger = _runs(followed)
+    with served_ui(followed.path / "mlflow.db") as address, chromium() as browser:
+        assert shows(browser, run_page(address, challenger, "/artifacts/report.html"), "model_card.md")
+        page = inside_frame(browser, "Where it comes from")
+        assert page.index("Verdict") < page.index("Against the baselines")
+        assert "train.bands all rgb" in page  # what changed since the champion
+        assert "Gardens are taken for meadows." in page
+        pictures = browser.find_elements("css selector", "#maps img")
+        assert [one.get_attribute("alt") for one in pictures] == ["Map of east"]
+        assert all(int(one.get_property("naturalWidth")) > 200 for one in pictures)
+        browser.switch_to.default_content()
+        version = f"{address}/#/models/lenscape/versions/2"
+        assert shows(browser, version, "Land cover of the Havel country", "Where not to use it")
+        both = ",".join(f'"{run.info.run_id}"' for run in (champion, challenger))
+        compared = f'{address}/#/compare-runs?runs=[{both}]&experiments=["1"]'
+        assert shows(browser, compared, "Comparing 2 Runs", challenger.info.run_name)
+
+
+def test_the_run_describes_its_model_as_a_stac_item(followed: Project) -> None:
+    _, challenger = _runs(followed)
+    folder = followed.path / "mlartifacts" / challenger.info.run_id / "artifacts" / "checkpoint"
+    item = json.loads((folder / "item.json").read_text(encoding="utf-8"))
+    assert item["properties"]["mlm:input"][0]["bands"] == ["B04", "B03", "B02"]
+    assert (folder / item["assets"]["model"]["href"]).is_file()
+    west, south, east, north = item["bbox"]
+    assert 12 < west < east < 13
+    assert 52 < south < north < 53
+
+
+def test_the_page_names_sections_that_the_report_has() -> None:
+    named = (HOWTO / "review.md").read_text(encoding="utf-8")
+    from pipeline.learn import page  # noqa: PLC0415
+
+    for section in Path(page.__file__).read_text(encoding="utf-8").split("<h2>")[1:]:
+        title = section.partition("</h2>")[0].replace("'", "'")
+        assert title == "Bands" or f"| {title} |" in named
