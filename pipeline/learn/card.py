@@ -71,7 +71,7 @@ def limits(judged: Judged, said: CardConf) -> list[str]:
     found = [
         f"On ground outside of the region of its labels{_beyond(meta)}, unless a sample of the map "
         "says how good it is there.",
-        f"On scenes more than {SEASON_DAYS} days of the year from {_days(meta)}.",
+        *_season(meta),
         *([f"On scenes of another level than {', '.join(levels)}."] if levels else []),
         *(["On cells whose dissimilarity is above 100 %."] if len(judged.dissimilarity) else []),
         *([f"To find {', '.join(weak)}: fewer than half are found."] if weak else []),
@@ -121,13 +121,17 @@ def _beyond(meta: ModelMeta) -> str:
     return f" ({west:.2f}, {south:.2f} to {east:.2f}, {north:.2f})"
 
 
-def _days(meta: ModelMeta) -> str:
+def _season(meta: ModelMeta) -> list[str]:
+    """Nothing where a scene stands for a range of days, of which nobody knows more."""
+    if any("/" in scene.datetime for scene in meta.scenes):
+        return []
     days = sorted({scene.datetime[:10] for scene in meta.scenes})
-    return days[0] if len(days) == 1 else f"its {len(days)} days ({days[0]} to {days[-1]})"
+    own = days[0] if len(days) == 1 else f"its {len(days)} days ({days[0]} to {days[-1]})"
+    return [f"On scenes more than {SEASON_DAYS} days of the year from {own}."]
 
 
 def _attribution(meta: ModelMeta) -> str:
-    years = sorted({scene.datetime[:4] for scene in meta.scenes})
+    years = sorted({moment[:4] for scene in meta.scenes for moment in scene.datetime.split("/")})
     return (
         f"Trained on modified Copernicus Sentinel data {', '.join(years)}, labels {meta.credit}; both "
         "are to be named with its maps."

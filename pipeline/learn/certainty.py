@@ -8,6 +8,9 @@ from typing import Any
 
 from pipeline.learn.bootstrap import Hits, Interval, accuracy, balanced_accuracy
 
+WIDE = 0.3
+"""Of an interval of balanced accuracy: beyond it the figure says little."""
+
 
 @dataclass(frozen=True)
 class Certainty:
@@ -40,6 +43,18 @@ class Certainty:
         return next(iter(self.accuracy.values())).note
 
     @property
+    def width_note(self) -> str:
+        """What must be said where the interval of the network's balanced accuracy is wide."""
+        balanced = next(iter(self.balanced_accuracy.values()))
+        width = balanced.high - balanced.low
+        if width <= WIDE:
+            return ""
+        return (
+            f"the interval of balanced accuracy is {width:.2f} wide: too little test ground, or too "
+            "few patches of some classes, to decide much by"
+        )
+
+    @property
     def sentence(self) -> str:
         """The network's figures in words."""
         overall, balanced = (
@@ -55,7 +70,8 @@ class Certainty:
                 f"; {sure} better than {self.rival.replace('_', ' ')}: balanced accuracy "
                 f"{gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})"
             )
-        return f"{said}. {self.note[:1].upper()}{self.note[1:]}." if self.note else f"{said}."
+        notes = [note for note in (self.width_note, self.note) if note]
+        return " ".join([f"{said}.", *(f"{note[:1].upper()}{note[1:]}." for note in notes)])
 
     @property
     def record(self) -> dict[str, Any]:

@@ -146,9 +146,8 @@ def verdicts(judged: Judged, certainty: Certainty) -> list[tuple[str, str]]:
         found.append(
             ("bad", f"Parts share {shared / 1e6:,.2f} km2 of ground: what is tested was seen.")
         )
-    if certainty.note:
-        found.append(("fair", f"{certainty.note[:1].upper()}{certainty.note[1:]}."))
-    return found
+    notes = [note for note in (certainty.width_note, certainty.note) if note]
+    return [*found, *(("fair", f"{note[:1].upper()}{note[1:]}.") for note in notes)]
 
 
 def _against(certainty: Certainty) -> tuple[str, str]:

@@ -30,5 +30,14 @@ def test_ground_on_both_sides_of_the_antimeridian_goes_the_whole_way_round():
     # zone 60 reaches past 180 degrees
     x, y = np.array([820_000.0, 830_000.0, 840_000.0]), np.full(3, 1_000_000.0)
     found = region(np.full(3, 32660), x, y, 20_000.0)
-    assert found[0] == -180 or found[2] <= 180
-    assert found[1] < found[3]
+    assert (found[0], found[2]) == (-180, 180)
+    assert 8.9 < found[1] < found[3] < 9.2
+
+
+def test_a_crs_whose_axes_begin_in_the_north_is_no_other_place():
+    # ETRS89-LAEA, in which EPSG writes northing first
+    west, south, east, north = region(
+        np.array([3035]), np.array([4_321_000.0]), np.array([3_210_000.0]), 160
+    )
+    assert (west + east) / 2 == pytest.approx(10, abs=1e-3)
+    assert (south + north) / 2 == pytest.approx(52, abs=1e-3)

@@ -6,8 +6,10 @@ import pytest
 from pipeline.config.compute import ComputeConf
 from pipeline.config.train import TrainConf
 from pipeline.learn import fit as fitting
+from pipeline.learn.calibration import trusted_temperature
 from pipeline.learn.crossfit import without_blocks
 from pipeline.learn.fit import fit
+from pipeline.learn.trust import heard_of
 from tests.learners import training_data
 
 CONF = {
@@ -23,6 +25,7 @@ def data(tmp_path):
 
 
 def test_every_training_block_is_left_out_once(data):
+    data.store.patches["on_grid"] = np.arange(len(data.store)) % 3 > 0  # others only ever train
     found = list(without_blocks(data, 3, seed=0))
     assert len(found) == 3
     on_grid = data.store.patches["on_grid"]
@@ -64,7 +67,8 @@ def test_the_temperature_is_heard_from_all_training_blocks(data, monkeypatch):
     original = fitting.make_trustworthy
 
     def listening(classifier, given, elsewhere=()):
-        heard.extend(elsewhere)
+        if elsewhere:
+            heard.extend([*elsewhere, heard_of(classifier, given, given.validation)])
         original(classifier, given, elsewhere)
 
     monkeypatch.setattr(fitting, "make_trustworthy", listening)
@@ -72,9 +76,12 @@ def test_the_temperature_is_heard_from_all_training_blocks(data, monkeypatch):
     alone = fit(data, TrainConf(**CONF), machine).classifier
     assert heard == []
     more = fit(data, TrainConf(**CONF, calibration_folds=3), machine).classifier
-    assert sorted(np.concatenate([one.rows for one in heard]).tolist()) == data.train.tolist()
-    both = np.concatenate([data.train, data.validation])
-    assert more.meta.temperature_blocks == len(np.unique(data.blocks(both))) > 1
+    rows = np.concatenate([one.rows for one in heard])
+    assert sorted(rows.tolist()) == sorted([*data.train.tolist(), *data.validation.tolist()])
+    said = np.log(np.concatenate([one.probabilities for one in heard]))
+    labels, blocks = data.store.patches["label"][rows], data.blocks(rows)
+    assert more.meta.temperature == pytest.approx(trusted_temperature(labels, said, blocks), rel=1e-4)
+    assert more.meta.temperature_blocks == len(np.unique(blocks)) > 1
     # the same network, only its temperature is another one
     ratio = alone.meta.temperature / more.meta.temperature
     first, second = (one.network.output.weight.detach().numpy() for one in (alone, more))

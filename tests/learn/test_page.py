@@ -66,6 +66,16 @@ def test_the_verdict_tells_of_calibration_blocks_and_leaks():
     assert "8 blocks of test ground" in found[3][1]
 
 
+def test_a_wide_interval_is_said_to_be_wide():
+    wide = Interval(0.7, 0.3, 0.9, 40)
+    both = {"network": wide, "svm": wide}
+    found = Certainty(both, both, "svm", Interval(0.05, 0.01, 0.09, 40))
+    told = "interval of balanced accuracy is 0.60 wide"
+    assert told in verdicts(Said(), found)[-1][1]
+    assert told in found.sentence
+    assert "wide" not in certainty(0.05, 0.01, 0.09).sentence
+
+
 def judged(confusion: list[list[int]], region: list[float] | None = None, images: Any = None) -> Any:
     meta = model_meta(classes=3).model_copy(update={"region": region})
     store = SimpleNamespace(meta=SimpleNamespace(images=images, min_purity=0.6))
@@ -89,7 +99,13 @@ def test_limits_name_region_season_level_and_what_is_seldom_found():
 
 
 def test_limits_of_images_and_of_models_without_a_region():
-    text = "\n".join(limits(judged([[9, 0, 0], [0, 9, 0], [0, 0, 9]], images=object()), CardConf()))
+    found = judged([[9, 0, 0], [0, 9, 0], [0, 0, 9]], images=object())
+    scenes = [
+        scene.model_copy(update={"datetime": "2015-06-23/2017-08-31"}) for scene in found.meta.scenes
+    ]
+    found.meta = found.meta.model_copy(update={"scenes": scenes})
+    text = "\n".join(limits(found, CardConf()))
+    assert "days of the year" not in text
     assert "region of its labels, unless" in text
     assert "only images of one class were judged" in text
     assert "fewer than half" not in text
