@@ -42,6 +42,11 @@ def run(conf: Path, store: Path, split: Path, out: Path, compute: Path | None = 
         return
     print(f"network {resolve(settings.network)[0]} on {', '.join(bands)}\n\n{layers}")
     print(f"{len(data.train):,} training patches, {len(data.validation):,} validation patches")
+    if settings.calibration_folds > 1:
+        print(
+            f"then up to {settings.calibration_folds} more networks, each without a share of the "
+            "training blocks, to calibrate it"
+        )
     record = _record(data, parted, settings)
     with publish(out) as folder, tracking.open_run(record) as tracker:
         result = fit(data, settings, machine, tracker.epoch)
