@@ -44,7 +44,7 @@ ui: setup ## serve MLflow at 127.0.0.1 (PORT=5000)
 		--backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlflow.db}"
 
 .PHONY: folds
-folds: setup ## run the five-fold table (reports/folds.json); about an hour on two cores
+folds: setup ## run the five-fold table (reports/folds.json); two hours on two cores
 	dvc repro tile
 	lenscape folds
 

@@ -1,6 +1,6 @@
 """Draws docs/images/mlflow*.png: what a reviewer sees of the demo and a second run, in Chromium.
 
-After `make demo`, another experiment (`dvc exp run -S conf/train.yaml:bands=rgb`) and `make ui`:
+After `make demo`, then another experiment (`dvc exp run -S conf/train.yaml:bands=rgb`) and `make ui`:
 python docs/images/render_mlflow.py http://127.0.0.1:5000 docs/images
 """
 
@@ -15,6 +15,11 @@ import mlflow
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
+OWN = """
+for (const element of document.querySelectorAll("div, span, a"))
+  if (!element.children.length && /^(Path:|root$)/.test(element.textContent)) element.textContent = "";
+"""
+"""Blanks what is of the machine that draws: its paths and its user."""
 PAUSE_S = 15
 """Until the page has asked its server for everything."""
 
@@ -35,11 +40,11 @@ def pages(address: str) -> dict[str, str]:
     newest = sorted(versions, key=lambda version: int(version.version))[-2:]
     first, second = (version.run_id for version in newest)
     experiment = client.get_run(first).info.experiment_id
-    run = f"#/experiments/{experiment}/runs/{first}"
+    run = f"#/experiments/{experiment}/runs/{second}"
     return {
         "mlflow": run,
         "mlflow_report": f"{run}/artifacts/report.html",
-        "mlflow_version": f"#/models/lenscape/versions/{newest[0].version}",
+        "mlflow_version": f"#/models/lenscape/versions/{newest[-1].version}",
         "mlflow_compare": f'#/compare-runs?runs=["{first}","{second}"]&experiments=["{experiment}"]',
     }
 
@@ -59,6 +64,7 @@ def main(address: str, folder: str) -> None:
             driver.find_element("xpath", "//*[text()='Visualizations']").click()
             driver.find_element("xpath", "//*[text()='Show diff only']").click()
         time.sleep(2)
+        driver.execute_script(OWN)
         driver.save_screenshot(str(Path(folder) / f"{name}.png"))
     driver.quit()
 
