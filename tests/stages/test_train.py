@@ -77,6 +77,7 @@ def test_a_network_from_yaml_is_trained_and_written(trained):
         "weights.safetensors",
         "model.json",
         "history.csv",
+        "item.json",
         "layers.txt",
         "run.json",
         "figures/curves.png",
