@@ -11,7 +11,7 @@ import rasterio
 
 from benchmarks.errors import BenchmarkError, DisagreementError
 from benchmarks.peer import Answers
-from pipeline.geo.grid import PatchGrid
+from pipeline.geo.raster.grid import PatchGrid
 
 TOLERANCE = 1e-4
 """Of max(1, largest logit): below it, two logits are a tie in float32."""

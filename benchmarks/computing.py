@@ -12,7 +12,7 @@ from benchmarks.device import OnDevice, on_device
 from benchmarks.form import Network
 from benchmarks.model import beside_product
 from benchmarks.report import Figure, Section, judged
-from pipeline.learn.classifier import PatchClassifier
+from pipeline.learn.network.classifier import PatchClassifier
 
 NO_DEVICE = "no CUDA device at hand"
 

@@ -11,8 +11,8 @@ from torch import nn
 
 from benchmarks.form import Network, product, synchronise
 from benchmarks.timing import Side, repeated, side_by_side
-from pipeline.learn.dense import DenseForm
-from pipeline.learn.levels import read_levels
+from pipeline.learn.inference.dense import DenseForm
+from pipeline.learn.inference.levels import read_levels
 
 FULL_PX = 10_980
 BATCH = 256

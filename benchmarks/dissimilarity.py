@@ -18,11 +18,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from pipeline.geo.bands import BANDS
-from pipeline.geo.grid import PatchGrid
-from pipeline.geo.scene import open_catalog
-from pipeline.learn.classifier import PatchClassifier
-from pipeline.learn.dissimilarity import Familiar, patch_features
+from pipeline.bands import BANDS
+from pipeline.geo.raster.grid import PatchGrid
+from pipeline.geo.scenes.scene import open_catalog
+from pipeline.learn.network.classifier import PatchClassifier
+from pipeline.learn.stats.applicability import Familiar, patch_features
 from pipeline.store import PatchStore, SplitFolder
 
 Pixels = npt.NDArray[np.uint16]

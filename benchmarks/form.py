@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from benchmarks.timing import Run, Side, repeated
-from pipeline.learn.dense import DenseForm
-from pipeline.learn.levels import Normalisation
+from pipeline.learn.inference.dense import DenseForm
+from pipeline.learn.inference.levels import Normalisation
 
 PRODUCT = 2048
 """Side of the matrices."""

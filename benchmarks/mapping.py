@@ -19,10 +19,10 @@ from benchmarks.peer import Answers, Way
 from benchmarks.report import Figure, Section, judged
 from benchmarks.scene import Made
 from benchmarks.timing import RUNS, Measured, Side, repeated, side_by_side
-from pipeline.geo.grid import PatchGrid, mirror_index
-from pipeline.geo.pieces import Piece, pieces
-from pipeline.learn.classifier import PatchClassifier
-from pipeline.learn.predictor import Predictor
+from pipeline.geo.maps.pieces import Piece, pieces
+from pipeline.geo.raster.grid import PatchGrid, mirror_index
+from pipeline.learn.inference.predictor import Predictor
+from pipeline.learn.network.classifier import PatchClassifier
 
 PEAK_MB = 1500
 

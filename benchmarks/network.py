@@ -14,11 +14,11 @@ from pipeline.config.reading import load
 from pipeline.config.record import Conf
 from pipeline.config.train import NetworkConf
 from pipeline.files import publish
-from pipeline.geo.scene import Scene
-from pipeline.geo.thumbnail import Thumbnail
+from pipeline.geo.scenes.scene import Scene
+from pipeline.geo.scenes.thumbnail import Thumbnail
 from pipeline.learn import tracking
-from pipeline.learn.classifier import Hashes, ModelMeta, PatchClassifier
-from pipeline.learn.layers import resolve
+from pipeline.learn.network.classifier import Hashes, ModelMeta, PatchClassifier
+from pipeline.learn.network.layers import resolve
 from pipeline.learn.tracking.record import RunRecord, write_record
 from pipeline.store import ClassInfo, Geometry, Statistics
 

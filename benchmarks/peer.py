@@ -25,8 +25,8 @@ from torchgeo.samplers import GriddedPatchSampler, SpatialSampler
 
 from benchmarks.machine import CACHE_BYTES, cores
 from benchmarks.timing import Run, Side
-from pipeline.geo.grid import PatchGrid
-from pipeline.learn.classifier import PatchClassifier
+from pipeline.geo.raster.grid import PatchGrid
+from pipeline.learn.network.classifier import PatchClassifier
 
 BATCHES = (32, 128, 512)
 WORKERS = (0, 1, 2)

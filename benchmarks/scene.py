@@ -15,10 +15,10 @@ import rasterio.shutil
 from rasterio.windows import Window
 
 from benchmarks.errors import BenchmarkError
+from pipeline.bands import BANDS
 from pipeline.files import publish, write_json
-from pipeline.geo.bands import BANDS
-from pipeline.geo.grid import mirror_index
-from pipeline.geo.scene import Scene, open_catalog
+from pipeline.geo.raster.grid import mirror_index
+from pipeline.geo.scenes.scene import Scene, open_catalog
 from pipeline.geo.sources.folder import band_files
 from pipeline.stages import fetch
 

@@ -20,8 +20,8 @@ from benchmarks.bench import Bench, quiet
 from benchmarks.errors import BenchmarkError
 from benchmarks.network import NetworkFile
 from pipeline.files import publish, remove, write_json
-from pipeline.geo.grid import PatchGrid
-from pipeline.learn.dataset import TrainingData
+from pipeline.geo.raster.grid import PatchGrid
+from pipeline.learn.data.datamodule import TrainingData
 from pipeline.stages import tile
 from pipeline.store import PatchStore
 

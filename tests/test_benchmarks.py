@@ -26,11 +26,11 @@ from benchmarks.mapping import whole_scene
 from benchmarks.peer import Answers, Way
 from benchmarks.scene import Made, make, require_size
 from benchmarks.timing import Run
-from pipeline.geo.bands import BANDS
-from pipeline.geo.grid import PatchGrid
-from pipeline.learn.classifier import PatchClassifier
-from pipeline.learn.predictor import Predictor
-from tests.projects import ROOT
+from pipeline.bands import BANDS
+from pipeline.geo.raster.grid import PatchGrid
+from pipeline.learn.inference.predictor import Predictor
+from pipeline.learn.network.classifier import PatchClassifier
+from tests.support.projects import ROOT
 
 SIZE = 240
 """Larger than the scene that is mirrored."""

@@ -12,9 +12,9 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.learn.classifier import PatchClassifier
-from tests.learners import BANDS, model_meta
-from tests.projects import ROOT
+from pipeline.learn.network.classifier import PatchClassifier
+from tests.support.learners import BANDS, model_meta
+from tests.support.projects import ROOT
 
 PAGE = ROOT / "docs" / "course.md"
 

@@ -16,8 +16,8 @@ import pyogrio
 import pytest
 import rasterio
 
-from tests.projects import CONF, Project, make_project, scene_entry, stages_run, write_jp2
-from tests.viewers import open_in_qgis, open_layers_in_qgis
+from tests.support.projects import CONF, Project, make_project, scene_entry, stages_run, write_jp2
+from tests.support.viewers import open_in_qgis, open_layers_in_qgis
 
 STAGES = {"fetch", "tile", "split", "train", "evaluate", "predict"}
 REPRODUCIBLE = ("data/scenes", "data/patches", "data/split")

@@ -15,7 +15,7 @@ import rasterio
 from pipeline.errors import ConfigError, LabelError, LenscapeError, SceneError, SplitError
 from pipeline.stages import fetch, split, tile
 from pipeline.store import PatchStore, SplitFolder
-from tests.eurosats import (
+from tests.support.eurosats import (
     BAND_ORDER,
     SHAPE,
     make_eurosat,

@@ -17,7 +17,7 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 from pipeline.config.compute import ComputeConf
-from tests.projects import ROOT, Project, make_project, stages_run
+from tests.support.projects import ROOT, Project, make_project, stages_run
 
 PAGE = ROOT / "docs" / "howto" / "gpu.md"
 BLOCK = re.compile(r"^```sh *(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

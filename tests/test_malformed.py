@@ -23,8 +23,8 @@ from pipeline.store import PatchStore
 from tests import malformed
 from tests.malformed.case import Case
 from tests.malformed.labels import field, vectors
-from tests.products import make_product, zipped
-from tests.worlds import GRID, positions, write_raster
+from tests.support.products import make_product, zipped
+from tests.support.worlds import GRID, positions, write_raster
 
 NOBODY = 65_534
 OUTPUTS = ("scenes/train", "scenes/map", "patches", "downloads")

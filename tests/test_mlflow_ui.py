@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.browsing import (
+from tests.support.browsing import (
     chromium,
     inside_frame,
     needs_browser,
@@ -15,7 +15,7 @@ from tests.browsing import (
     shows,
     widest_picture,
 )
-from tests.judged import challenged, judged_project
+from tests.support.judged import challenged, judged_project
 
 pytestmark = [
     needs_browser,

@@ -12,12 +12,12 @@ import pytest
 import rasterio
 
 from pipeline.errors import SceneError
-from pipeline.geo.grid import SceneGrid
+from pipeline.geo.raster.grid import SceneGrid
 from pipeline.stages import fetch, tile
 from pipeline.store import PatchStore
-from tests.labelled import make_labels, px_box
-from tests.products import L1C, L2A, OLD_L2A, clear, make_product, zipped
-from tests.worlds import GRID, native_grid, write_bands_folder, write_raster
+from tests.support.labelled import make_labels, px_box
+from tests.support.products import L1C, L2A, OLD_L2A, clear, make_product, zipped
+from tests.support.worlds import GRID, native_grid, write_bands_folder, write_raster
 
 CLASSES = {
     "credit": "made up",

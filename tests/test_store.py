@@ -14,7 +14,7 @@ from hypothesis.extra.numpy import arrays
 
 from pipeline.errors import StoreError
 from pipeline.store import PATCH_COLUMNS, Geometry, PatchStore, SplitFolder
-from tests.stores import make_split, make_store
+from tests.support.stores import make_split, make_store
 
 
 @pytest.fixture

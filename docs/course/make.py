@@ -18,12 +18,12 @@ from matplotlib.patches import Rectangle
 from torch.nn import functional as F
 
 from pipeline.config.train import ConvolutionConf, NetworkConf
-from pipeline.geo.grid import Window
-from pipeline.geo.scene import open_catalog
-from pipeline.learn.classifier import PatchClassifier
-from pipeline.learn.figures import picture, stretch
-from pipeline.learn.layers import PRESETS, output_px, plan
-from pipeline.learn.table import table
+from pipeline.geo.raster.grid import Window
+from pipeline.geo.scenes.scene import open_catalog
+from pipeline.learn.network.classifier import PatchClassifier
+from pipeline.learn.network.layer_table import table
+from pipeline.learn.network.layers import PRESETS, output_px, plan
+from pipeline.learn.report.figures import picture, stretch
 
 PAGE = Path(__file__).parents[1] / "course.md"
 CROP = Window(row=250, col=700, height=96, width=96)

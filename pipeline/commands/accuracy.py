@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 from pipeline.errors import LabelError
 from pipeline.files import publish, write_json
-from pipeline.geo.labelsheet import CANNOT_TELL, Labelled, read_sheet
-from pipeline.geo.mapsample import MapClass, MapFrame
-from pipeline.learn.areas import Adjusted, Estimate, adjusted
+from pipeline.geo.reference.form import CANNOT_TELL, Labelled, read_sheet
+from pipeline.geo.reference.sample import MapClass, MapFrame
+from pipeline.learn.stats.area_estimation import Adjusted, Estimate, adjusted
 
 _HEADER = (
     "name", "cells_labelled", "mapped_ha", "adjusted_ha", "adjusted_low_ha", "adjusted_high_ha",

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from pipeline.bands import BANDS, select
 from pipeline.config.reading import load
 from pipeline.config.train import TrainConf
 from pipeline.errors import ConfigError
-from pipeline.geo.bands import BANDS, select
-from pipeline.learn.layers import PRESETS, plan, resolve
-from pipeline.learn.table import table
+from pipeline.learn.network.layer_table import table
+from pipeline.learn.network.layers import PRESETS, plan, resolve
 from pipeline.store import PatchStore
 
 USUAL_PATCH_PX = 16

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from pipeline.errors import NetworkError
 from pipeline.files import publish, sha256_of, write_json
-from pipeline.learn.classifier import PatchClassifier
-from pipeline.learn.modelitem import model_item, onnx_file
-from pipeline.learn.onnxcheck import agreement
-from pipeline.learn.onnxform import to_onnx
+from pipeline.learn.inference.onnx_check import agreement
+from pipeline.learn.inference.onnx_export import to_onnx
+from pipeline.learn.network.classifier import PatchClassifier
+from pipeline.learn.report.model_item import model_item, onnx_file
 
 
 def run(model: Path, out: Path) -> None:

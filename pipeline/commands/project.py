@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.errors import SceneError
-from pipeline.geo.project import write_project
+from pipeline.geo.qgis.project import write_project
 
 
 def run(maps: Path, errors: Path, out: Path) -> None:

@@ -1,13 +1,13 @@
 """`lenscape promote`: a registered model becomes the champion, if it is surely better.
 
-The rule is that of `learn/promotion.py`.
+The rule is that of `learn/evaluation/promotion.py`.
 """
 
 from __future__ import annotations
 
 from pipeline.errors import MismatchError
 from pipeline.learn import tracking
-from pipeline.learn.promotion import verdict
+from pipeline.learn.evaluation.promotion import verdict
 
 GAIN = "test/gain"
 """Metric of a run: balanced accuracy above that of the best baseline."""

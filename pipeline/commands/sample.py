@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.errors import ConfigError
-from pipeline.geo.delivery import UNSURE
-from pipeline.geo.labelsheet import key_path, write_sheet
-from pipeline.geo.mapsample import MapFrame
-from pipeline.learn.sampling import allocate, sample_size
+from pipeline.geo.maps.postprocessing import UNSURE
+from pipeline.geo.reference.form import key_path, write_sheet
+from pipeline.geo.reference.sample import MapFrame
+from pipeline.learn.stats.sampling import allocate, sample_size
 
 
 def run(class_map: Path, sheet: Path, standard_error: float, fewest: int, seed: int) -> None:

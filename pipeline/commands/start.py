@@ -24,13 +24,13 @@ from pipeline.config.sources.folder import SceneConf
 from pipeline.config.tile import TileConf
 from pipeline.errors import LabelError, RadiometryError, SceneError
 from pipeline.files import publish
-from pipeline.geo.catalog import scene_item, write_catalog
-from pipeline.geo.colors import distinct_colors
-from pipeline.geo.grid import SceneGrid
-from pipeline.geo.labelsources import read_features
-from pipeline.geo.scene import Scene, open_catalog
+from pipeline.geo.labels.sources import read_features
+from pipeline.geo.labels.vector_files import read_frame
+from pipeline.geo.raster.grid import SceneGrid
+from pipeline.geo.scenes.catalog import scene_item, write_catalog
+from pipeline.geo.scenes.scene import Scene, open_catalog
 from pipeline.geo.sources.folder import band_files, scene_files
-from pipeline.geo.vectorfiles import read_frame
+from pipeline.geo.style.colors import distinct_colors
 
 _LARGEST = 254
 _TIME = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.errors import SceneError, TrackingError
-from pipeline.geo.raster import opened
+from pipeline.geo.raster.raster_file import opened
 from pipeline.learn import tracking
 
 _WEIGHTS = "LENSCAPE_WEIGHTS_SHA256"

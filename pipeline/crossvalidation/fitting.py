@@ -19,20 +19,20 @@ import numpy.typing as npt
 import torch
 from tqdm import tqdm
 
+from pipeline.bands import select
 from pipeline.config.compute import ComputeConf
 from pipeline.config.split import SplitConf
 from pipeline.config.train import TrainConf
-from pipeline.geo.bands import select
-from pipeline.geo.blocks import part_patches
-from pipeline.geo.grid import block_names
-from pipeline.geo.randomparts import random_parts
-from pipeline.learn.calibration import uncalibrated
-from pipeline.learn.dataset import TrainingData
-from pipeline.learn.dissimilarity import patch_features
-from pipeline.learn.fit import fit
-from pipeline.learn.foldtable import BLOCKS, CONFIDENCE, RANDOM, UNCALIBRATED
-from pipeline.learn.patchwise import batched_probabilities
-from pipeline.learn.yardsticks import NAMES, answers
+from pipeline.geo.raster.grid import block_names
+from pipeline.geo.split.blocks import part_patches
+from pipeline.geo.split.random_split import random_parts
+from pipeline.learn.data.datamodule import TrainingData
+from pipeline.learn.evaluation.baseline_training import NAMES, answers
+from pipeline.learn.evaluation.fold_table import BLOCKS, CONFIDENCE, RANDOM, UNCALIBRATED
+from pipeline.learn.inference.patchwise import batched_probabilities
+from pipeline.learn.stats.applicability import patch_features
+from pipeline.learn.stats.calibration import uncalibrated
+from pipeline.learn.training.fit import fit
 from pipeline.store import PatchStore
 
 YARDSTICKS = "baselines"

@@ -15,11 +15,12 @@ from pipeline.config.reading import load
 from pipeline.config.split import SplitConf
 from pipeline.crossvalidation.fitting import Study, Tested, joined, tested
 from pipeline.files import publish, write_json
-from pipeline.learn import foldtable, tracking
-from pipeline.learn.accuracy import Scores
-from pipeline.learn.foldtable import BLOCKS
-from pipeline.learn.lineage import flattened
-from pipeline.learn.yardsticks import NAMES
+from pipeline.learn import tracking
+from pipeline.learn.evaluation import fold_table
+from pipeline.learn.evaluation.baseline_training import NAMES
+from pipeline.learn.evaluation.fold_table import BLOCKS
+from pipeline.learn.report.provenance import flattened
+from pipeline.learn.stats.accuracy import Scores
 from pipeline.store import PatchStore
 
 
@@ -43,7 +44,7 @@ def cross_validate(
     cells = joined(opened, found, base.block_m)
     first, *others = study.networks
     networks, rivals = ([*study.networks], [*NAMES]) if study.baselines else ([first], others)
-    figures = foldtable.figures(cells, networks, rivals, len(opened.meta.classes)) | {
+    figures = fold_table.figures(cells, networks, rivals, len(opened.meta.classes)) | {
         "folds": study.plan.folds,
         "store_sha256": opened.sha256,
     }
@@ -51,7 +52,7 @@ def cross_validate(
     names = [info.name for info in opened.meta.classes]
     write_json(files[0], figures)
     _write_cells(files[1], cells, names, [*networks, *rivals])
-    text = foldtable.summary(figures, study.plan.folds)
+    text = fold_table.summary(figures, study.plan.folds)
     print("\n" + text)
     _track(figures, text, found, opened, study, files)
     return figures

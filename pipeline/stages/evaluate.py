@@ -16,18 +16,20 @@ from pipeline.config.evaluate import EvaluateConf
 from pipeline.config.reading import load
 from pipeline.errors import LenscapeError
 from pipeline.files import publish, write_json
-from pipeline.geo.grid import block_names
-from pipeline.geo.vectors import categorized_qml, squares, write_layer
-from pipeline.learn import published, report, tracking
-from pipeline.learn.accuracy import table
-from pipeline.learn.card import card
-from pipeline.learn.certainty import Certainty
-from pipeline.learn.exhibits import Exhibits, bands_that_count, exhibits, png
-from pipeline.learn.judgement import NETWORK, Judged, judge
-from pipeline.learn.page import Page
-from pipeline.learn.promotion import changes, verdict
-from pipeline.learn.sections import REPORT, champion_section, fill
-from pipeline.learn.yardsticks import learns_from
+from pipeline.geo.raster.grid import block_names
+from pipeline.geo.style.geopackage import categorized_qml, squares, write_layer
+from pipeline.learn import tracking
+from pipeline.learn.evaluation import published_scores
+from pipeline.learn.evaluation.baseline_training import learns_from
+from pipeline.learn.evaluation.predictions import NETWORK, Judged, judge
+from pipeline.learn.evaluation.promotion import changes, verdict
+from pipeline.learn.report import summary
+from pipeline.learn.report.evaluation_figures import Exhibits, bands_that_count, exhibits, png
+from pipeline.learn.report.model_card import card
+from pipeline.learn.report.page import Page
+from pipeline.learn.report.sections import REPORT, champion_section, fill
+from pipeline.learn.stats.accuracy import table
+from pipeline.learn.stats.intervals import Certainty
 
 _CARD = "model_card.md"
 _RIGHT, _WRONG = "#2c7fb8", "#d7301f"
@@ -52,9 +54,9 @@ def run(
     _write_for_people(page, out)
     print(table(judged.scores))
     print(certainty.sentence)
-    print(report.trust(judged.trust))
-    print(report.caveat(judged.store.meta))
-    if beside := published.beside(judged.store.meta, judged.split, judged.scores[NETWORK]):
+    print(summary.trust(judged.trust))
+    print(summary.caveat(judged.store.meta))
+    if beside := published_scores.beside(judged.store.meta, judged.split, judged.scores[NETWORK]):
         print(beside)
     _track(page, settings, pictures, model)
 
@@ -180,7 +182,7 @@ def _track(page: Page, conf: EvaluateConf, pictures: Exhibits, model: Path) -> N
             tracker.figure(figure, f"figures/{shown}.png")
         tags = tracker.known_tags()
         tracker.describe(
-            report.description(judged.meta, judged.store.meta, judged.split, judged.scores, tags)
+            summary.description(judged.meta, judged.store.meta, judged.split, judged.scores, tags)
         )
         told = card(judged, certainty, page.said)
         tracker.text(told, _CARD)

@@ -13,12 +13,12 @@ from pipeline.config.reading import load
 from pipeline.config.sources.masking import Masking
 from pipeline.errors import ConfigError, SceneError
 from pipeline.files import publish, unwatched, workbench
-from pipeline.geo.catalog import moved_item, scene_item, take_over, write_catalog
-from pipeline.geo.maskitem import mask_scene
+from pipeline.geo.scenes.catalog import moved_item, scene_item, take_over, write_catalog
+from pipeline.geo.scenes.mask_item import mask_scene
+from pipeline.geo.scenes.scene_files import SceneFiles
 from pipeline.geo.sources.download import Downloads
 from pipeline.geo.sources.eurosat import write_images
 from pipeline.geo.sources.find import find_scenes, named_files
-from pipeline.geo.sources.scenefiles import SceneFiles
 
 
 def run(

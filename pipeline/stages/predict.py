@@ -13,23 +13,23 @@ from pipeline.config.predict import PredictConf
 from pipeline.config.reading import load
 from pipeline.errors import ConfigError, MismatchError
 from pipeline.files import publish, remove
-from pipeline.geo.classmap import Provenance
-from pipeline.geo.delivery import Delivery
-from pipeline.geo.mapcatalog import catalogued, write_catalog
-from pipeline.geo.mapfolder import MapFolder
-from pipeline.geo.mapitem import MapRecord
-from pipeline.geo.mapper import Crew, map_scene
-from pipeline.geo.mosaic import MappedScene
-from pipeline.geo.mosaicset import Plan, write_mosaics
-from pipeline.geo.pieces import Mapper
-from pipeline.geo.project import PROJECT, write_project
-from pipeline.geo.scene import Scene, open_catalog
+from pipeline.geo.maps.catalog import catalogued, write_catalog
+from pipeline.geo.maps.class_map import Provenance
+from pipeline.geo.maps.folder import MapFolder
+from pipeline.geo.maps.item import MapRecord
+from pipeline.geo.maps.mapper import Crew, map_scene
+from pipeline.geo.maps.pieces import Mapper
+from pipeline.geo.maps.postprocessing import Delivery
+from pipeline.geo.mosaics.mosaic import MappedScene
+from pipeline.geo.mosaics.mosaic_set import Plan, write_mosaics
+from pipeline.geo.qgis.project import PROJECT, write_project
+from pipeline.geo.scenes.scene import Scene, open_catalog
 from pipeline.learn import tracking
-from pipeline.learn.classifier import ModelMeta, PatchClassifier, require_bands
-from pipeline.learn.novelty import novelty
-from pipeline.learn.predictor import Predictor
+from pipeline.learn.inference.predictor import Predictor
+from pipeline.learn.network.classifier import ModelMeta, PatchClassifier, require_bands
+from pipeline.learn.stats.domain_shift import novelty
 from pipeline.learn.tracking.record import read_record
-from pipeline.scale import worker_count
+from pipeline.parallel import worker_count
 
 _COMPARED = 128
 """Side of the square of cells in which classes of low precision are compared with those of float32."""

@@ -14,10 +14,10 @@ from pipeline.config.reading import load
 from pipeline.config.split import SplitConf
 from pipeline.errors import SplitError
 from pipeline.files import publish, require_space, sha256_of, write_json
-from pipeline.geo.audit import audit, table
-from pipeline.geo.blocks import Parting, part_patches
-from pipeline.geo.listed import part_by_list
-from pipeline.geo.vectors import categorized_qml, squares, write_layer
+from pipeline.geo.split.audit import audit, table
+from pipeline.geo.split.blocks import Parting, part_patches
+from pipeline.geo.split.published_split import part_by_list
+from pipeline.geo.style.geopackage import categorized_qml, squares, write_layer
 from pipeline.store import PARTS, PatchStore, Split
 
 COLORS = {"train": "#0072b2", "validation": "#e69f00", "test": "#d55e00", "unused": "#999999"}

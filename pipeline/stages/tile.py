@@ -10,6 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from pipeline.bands import BANDS, select
 from pipeline.config.classes import ClassConf, ClassesConf
 from pipeline.config.compute import ComputeConf, load_compute
 from pipeline.config.labels import LabelSourceConf
@@ -17,17 +18,16 @@ from pipeline.config.reading import load
 from pipeline.config.tile import TileConf
 from pipeline.errors import ConfigError, LabelError, SceneError
 from pipeline.files import publish, require_space, sha256_of, unwatched, write_json
-from pipeline.geo.bands import BANDS, select
-from pipeline.geo.cutting import read_patches
-from pipeline.geo.grid import PatchGrid
-from pipeline.geo.images import holds_images
-from pipeline.geo.imagestore import ImageInputs, table, write_store
-from pipeline.geo.labelsources import read_sources
-from pipeline.geo.labeltally import LabelTally
-from pipeline.geo.patches import PatchWriter, store_bytes
-from pipeline.geo.positions import Positions, draw, labelled_positions
-from pipeline.geo.scene import Scene, open_catalog
-from pipeline.scale import worker_count
+from pipeline.geo.images.collection import holds_images
+from pipeline.geo.labels.sources import read_sources
+from pipeline.geo.labels.summary import LabelTally
+from pipeline.geo.patches.cutting import read_patches
+from pipeline.geo.patches.extraction import PatchWriter, store_bytes
+from pipeline.geo.patches.image_store import ImageInputs, table, write_store
+from pipeline.geo.patches.positions import Positions, draw, labelled_positions
+from pipeline.geo.raster.grid import PatchGrid
+from pipeline.geo.scenes.scene import Scene, open_catalog
+from pipeline.parallel import worker_count
 from pipeline.store import ClassInfo, Geometry, StoreMeta
 
 

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pipeline.bands import select
 from pipeline.config.compute import load_compute
 from pipeline.config.reading import load
 from pipeline.config.train import TrainConf
 from pipeline.files import publish, write_json
-from pipeline.geo.bands import select
-from pipeline.geo.region import region
-from pipeline.learn import figures, lineage, tracking
-from pipeline.learn.classifier import WEIGHTS, ModelMeta
-from pipeline.learn.dataset import TrainingData
-from pipeline.learn.fit import FitResult, first_process, fit
-from pipeline.learn.history import write_history
-from pipeline.learn.layers import plan, resolve
-from pipeline.learn.lenet import first_kernels
-from pipeline.learn.modelitem import model_item, weights_file
-from pipeline.learn.table import table
+from pipeline.geo.raster.extent import region
+from pipeline.learn import tracking
+from pipeline.learn.data.datamodule import TrainingData
+from pipeline.learn.network.classifier import WEIGHTS, ModelMeta
+from pipeline.learn.network.history import write_history
+from pipeline.learn.network.layer_table import table
+from pipeline.learn.network.layers import plan, resolve
+from pipeline.learn.network.lenet import first_kernels
+from pipeline.learn.report import figures, provenance
+from pipeline.learn.report.model_item import model_item, weights_file
+from pipeline.learn.training.fit import FitResult, first_process, fit
 from pipeline.store import PatchStore, SplitFolder
 
 
@@ -60,13 +61,13 @@ def run(conf: Path, store: Path, split: Path, out: Path, compute: Path | None = 
 def _record(data: TrainingData, split: SplitFolder, conf: TrainConf) -> tracking.RunRecord:
     parts = {"train": data.train, "validation": data.validation, "test": split.rows("test")}
     return tracking.RunRecord(
-        name=lineage.run_name(conf, data.bands, [s.id for s in data.store.meta.scenes]),
-        params=lineage.parameters(data, split, conf),
-        tags=lineage.tags(data, split, conf) | tracking.checkout_state(),
+        name=provenance.run_name(conf, data.bands, [s.id for s in data.store.meta.scenes]),
+        params=provenance.parameters(data, split, conf),
+        tags=provenance.tags(data, split, conf) | tracking.checkout_state(),
         parts=tuple(
             tracking.Part(
-                context=lineage.CONTEXTS[part],
-                digest=lineage.part_digest(data, split, part),
+                context=provenance.CONTEXTS[part],
+                digest=provenance.part_digest(data, split, part),
                 patches=len(rows),
             )
             for part, rows in parts.items()

@@ -10,8 +10,8 @@ from pipeline.commands.ablation import choices, run
 from pipeline.crossvalidation.fitting import Plan
 from pipeline.errors import ConfigError
 from pipeline.learn import tracking
-from tests.stores import make_store, make_table
-from tests.tracked import mlflow_store
+from tests.support.stores import make_store, make_table
+from tests.support.tracked import mlflow_store
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"

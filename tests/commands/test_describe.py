@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from pipeline.cli import cli
 from pipeline.commands.describe import run
 from pipeline.errors import ConfigError, NetworkError
-from tests.stores import make_store
+from tests.support.stores import make_store
 
 
 def test_a_preset_by_numbers(tmp_path, capsys):

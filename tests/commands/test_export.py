@@ -7,9 +7,9 @@ import torch
 from pipeline.commands import export
 from pipeline.config.train import ConvolutionConf, NetworkConf
 from pipeline.errors import NetworkError, StoreError
-from pipeline.learn.classifier import PatchClassifier
-from pipeline.learn.onnxcheck import Agreement
-from tests.learners import model_meta
+from pipeline.learn.inference.onnx_check import Agreement
+from pipeline.learn.network.classifier import PatchClassifier
+from tests.support.learners import model_meta
 
 
 def saved(folder, network="modern"):

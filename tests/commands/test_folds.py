@@ -10,11 +10,11 @@ import pytest
 from pipeline.commands.folds import run
 from pipeline.crossvalidation.fitting import Plan
 from pipeline.learn import tracking
-from pipeline.learn.accuracy import Scores
-from pipeline.learn.calibration import Reliability
-from pipeline.learn.yardsticks import NAMES
-from tests.stores import make_store, make_table
-from tests.tracked import mlflow_store
+from pipeline.learn.evaluation.baseline_training import NAMES
+from pipeline.learn.stats.accuracy import Scores
+from pipeline.learn.stats.calibration import Reliability
+from tests.support.stores import make_store, make_table
+from tests.support.tracked import mlflow_store
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"

@@ -6,8 +6,8 @@ from pipeline.commands.pin import run
 from pipeline.config.predict import PredictConf
 from pipeline.config.reading import load
 from pipeline.errors import ConfigError, TrackingError
-from pipeline.learn.classifier import read_meta
-from tests.tracked import make_models, mlflow_store, track
+from pipeline.learn.network.classifier import read_meta
+from tests.support.tracked import make_models, mlflow_store, track
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"

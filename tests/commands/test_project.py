@@ -4,7 +4,7 @@ import pytest
 
 from pipeline.commands.project import run
 from pipeline.errors import SceneError
-from pipeline.geo.mapcatalog import write_catalog
+from pipeline.geo.maps.catalog import write_catalog
 
 
 def test_what_is_missing_is_named_with_the_stage_that_makes_it(tmp_path):

@@ -7,11 +7,11 @@ import pytest
 from pipeline.commands.promote import run
 from pipeline.errors import MismatchError, TrackingError
 from pipeline.learn import tracking
-from pipeline.learn.classifier import read_meta
-from pipeline.learn.promotion import ahead, changes
-from pipeline.learn.tracking.where import connect
-from tests.learners import model_meta
-from tests.tracked import RECORD, make_models, mlflow_store
+from pipeline.learn.evaluation.promotion import ahead, changes
+from pipeline.learn.network.classifier import read_meta
+from pipeline.learn.tracking.tracking_uri import connect
+from tests.support.learners import model_meta
+from tests.support.tracked import RECORD, make_models, mlflow_store
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"

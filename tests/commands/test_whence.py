@@ -9,7 +9,7 @@ from pipeline.commands.whence import run
 from pipeline.errors import SceneError, TrackingError
 from pipeline.files import sha256_of
 from pipeline.learn import tracking
-from tests.tracked import RECORD, make_models, mlflow_store, track
+from tests.support.tracked import RECORD, make_models, mlflow_store, track
 
 
 @pytest.fixture(scope="module")

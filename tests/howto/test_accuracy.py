@@ -16,10 +16,10 @@ import rasterio
 
 from pipeline.commands import accuracy, sample
 from pipeline.errors import ConfigError, LabelError, SceneError
-from pipeline.learn.areas import adjusted
-from tests.pages import HOWTO, follow
-from tests.projects import Project, make_project
-from tests.viewers import label_in_qgis
+from pipeline.learn.stats.area_estimation import adjusted
+from tests.support.pages import HOWTO, follow
+from tests.support.projects import Project, make_project
+from tests.support.viewers import label_in_qgis
 
 PAGE = HOWTO / "accuracy.md"
 NAMES = ["open", "wood", "wet"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.eurosats import make_eurosat, turns, write_lists
-from tests.pages import HOWTO, follow
-from tests.projects import make_project
+from tests.support.eurosats import make_eurosat, turns, write_lists
+from tests.support.pages import HOWTO, follow
+from tests.support.projects import make_project
 
 
 def test_from_images_to_a_report(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ import pytest
 import rasterio
 from rasterio.features import rasterize
 
-from tests.pages import HOWTO, follow
-from tests.projects import DEMO, HEIGHT, WIDTH, Project, make_project
+from tests.support.pages import HOWTO, follow
+from tests.support.projects import DEMO, HEIGHT, WIDTH, Project, make_project
 
 POLYGONS = DEMO / "labels" / "osm_landuse.gpkg"
 CODES = {"farm": 40, "grass": 30, "meadow": 30, "forest": 10, "scrub": 20, "water": 80, "wetland": 90,

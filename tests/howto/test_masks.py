@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import rasterio
 
-from tests.pages import HOWTO, follow
-from tests.projects import DEMO, HEIGHT, WIDTH, Project, make_project
-from tests.worlds import SceneGrid, write_raster
+from tests.support.pages import HOWTO, follow
+from tests.support.projects import DEMO, HEIGHT, WIDTH, Project, make_project
+from tests.support.worlds import SceneGrid, write_raster
 
 CLOUDY_ROWS = 96
 MIN_VALID = 0.75

@@ -14,12 +14,12 @@ import pytest
 import rasterio
 from pyproj import Transformer
 
-from pipeline.geo.grid import SceneGrid
-from pipeline.learn.classifier import ModelMeta
+from pipeline.geo.raster.grid import SceneGrid
+from pipeline.learn.network.classifier import ModelMeta
 from pipeline.store import PatchStore
-from tests.pages import HOWTO, follow
-from tests.projects import Project, make_project
-from tests.worlds import World, separable_world
+from tests.support.pages import HOWTO, follow
+from tests.support.projects import Project, make_project
+from tests.support.worlds import World, separable_world
 
 EAST = SceneGrid(32633, 300_000.0, 5_800_020.0, 132, 120)
 NORTH = SceneGrid(32633, 300_480.0, 5_800_620.0, 132, 120)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import rasterio
 
-from tests.pages import BLOCK, HOWTO, follow
-from tests.projects import SCENE, make_project
+from tests.support.pages import BLOCK, HOWTO, follow
+from tests.support.projects import SCENE, make_project
 
 PAGE = HOWTO / "onnx.md"
 

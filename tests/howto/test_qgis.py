@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import rasterio
 
-from tests.pages import HOWTO, follow
-from tests.projects import Project, make_project
-from tests.viewers import open_project_in_qgis, qgis_is_here
+from tests.support.pages import HOWTO, follow
+from tests.support.projects import Project, make_project
+from tests.support.viewers import open_project_in_qgis, qgis_is_here
 
 
 @pytest.fixture(scope="module")

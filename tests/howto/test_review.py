@@ -9,9 +9,9 @@ from typing import Any
 import mlflow
 import pytest
 
-from tests.browsing import chromium, inside_frame, needs_browser, run_page, served_ui, shows
-from tests.pages import HOWTO, follow
-from tests.projects import Project, make_project
+from tests.support.browsing import chromium, inside_frame, needs_browser, run_page, served_ui, shows
+from tests.support.pages import HOWTO, follow
+from tests.support.projects import Project, make_project
 
 pytestmark = [
     needs_browser,
@@ -65,7 +65,7 @@ def test_the_run_describes_its_model_as_a_stac_item(followed: Project) -> None:
 
 def test_the_page_names_sections_that_the_report_has() -> None:
     named = (HOWTO / "review.md").read_text(encoding="utf-8")
-    from pipeline.learn import page  # noqa: PLC0415
+    from pipeline.learn.report import page  # noqa: PLC0415
 
     for section in Path(page.__file__).read_text(encoding="utf-8").split("<h2>")[1:]:
         title = section.partition("</h2>")[0].replace("'", "'")

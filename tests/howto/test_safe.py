@@ -6,9 +6,9 @@ import re
 import shutil
 from pathlib import Path
 
-from tests.pages import HOWTO, follow
-from tests.products import L1C, METADATA, zipped
-from tests.projects import DEMO, Project, make_project
+from tests.support.pages import HOWTO, follow
+from tests.support.products import L1C, METADATA, zipped
+from tests.support.projects import DEMO, Project, make_project
 
 IMAGE = re.compile(r"<IMAGE_FILE>([^<]*_(B\d\d|B8A))</IMAGE_FILE>")
 

@@ -16,13 +16,13 @@ import shapely
 from rasterio.warp import transform_bounds
 
 from pipeline.config.sources.stac import StacConf
-from pipeline.geo.sources.stacnames import band_assets
-from tests.catalogs import published, serving_api, write_cog
-from tests.pages import HOWTO, follow
-from tests.projects import DEMO, Project, make_project
-from tests.servers import FileServer, serving
-from tests.worlds import GRID as ANY
-from tests.worlds import SceneGrid
+from pipeline.geo.sources.stac_names import band_assets
+from tests.support.catalogs import published, serving_api, write_cog
+from tests.support.pages import HOWTO, follow
+from tests.support.projects import DEMO, Project, make_project
+from tests.support.servers import FileServer, serving
+from tests.support.worlds import GRID as ANY
+from tests.support.worlds import SceneGrid
 
 PAGE = HOWTO / "stac.md"
 ADDRESS = "https://earth-search.aws.element84.com/v1"

@@ -8,8 +8,8 @@ import numpy as np
 import rasterio
 from rasterio.enums import Resampling
 
-from tests.pages import HOWTO, follow
-from tests.projects import DEMO, Project, make_project
+from tests.support.pages import HOWTO, follow
+from tests.support.projects import DEMO, Project, make_project
 
 BANDS = ("B02", "B03", "B04", "B08", "B11")
 NAMES = ("B2", "Band 3 - Green", "red", "B08 (842 nm)", "B11_20m")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.pages import HOWTO
-from tests.projects import ROOT
+from tests.support.pages import HOWTO
+from tests.support.projects import ROOT
 
 TABLE = ROOT / "docs" / "sources.md"
 

@@ -11,10 +11,10 @@ import geopandas as gpd
 import numpy as np
 import shapely
 
-from pipeline.geo.grid import SceneGrid
-from tests.labelled import px_box
+from pipeline.geo.raster.grid import SceneGrid
 from tests.malformed.case import Case
-from tests.worlds import GRID, positions, write_bands_folder, write_raster
+from tests.support.labelled import px_box
+from tests.support.worlds import GRID, positions, write_bands_folder, write_raster
 
 _CLASSES = {
     "credit": "made up",

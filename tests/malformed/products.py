@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.geo.grid import SceneGrid
+from pipeline.geo.raster.grid import SceneGrid
 from tests.malformed.case import Case
-from tests.products import L1C, L2A, clear, make_product, zipped
-from tests.worlds import GRID, positions, write_raster
+from tests.support.products import L1C, L2A, clear, make_product, zipped
+from tests.support.worlds import GRID, positions, write_raster
 
 
 def _conf(path: Path) -> dict[str, Any]:

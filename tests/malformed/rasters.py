@@ -13,9 +13,9 @@ from affine import Affine
 from PIL import Image
 from rasterio.crs import CRS
 
-from pipeline.geo.grid import SceneGrid
+from pipeline.geo.raster.grid import SceneGrid
 from tests.malformed.case import Case
-from tests.worlds import GRID, native_grid, position_bands, positions, write_raster
+from tests.support.worlds import GRID, native_grid, position_bands, positions, write_raster
 
 _PLACE = {"crs": CRS.from_epsg(GRID.epsg), "transform": GRID.transform}
 _SCENE = {"id": "s1", "datetime": "2021-05-06T10:21:01Z", "scale": 0.0001, "offset": 0.0}

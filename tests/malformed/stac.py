@@ -9,9 +9,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from tests.catalogs import corner, degrees, published, with_pixels
 from tests.malformed.case import Case
-from tests.servers import FileServer, serving
+from tests.support.catalogs import corner, degrees, published, with_pixels
+from tests.support.servers import FileServer, serving
 
 _SERVERS = ExitStack()
 """Servers stay up as long as this process."""

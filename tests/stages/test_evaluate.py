@@ -14,20 +14,21 @@ from pipeline.config.compute import ComputeConf
 from pipeline.config.evaluate import EvaluateConf
 from pipeline.config.train import TrainConf
 from pipeline.errors import MismatchError, SplitError
-from pipeline.learn import exhibits, tracking
-from pipeline.learn.accuracy import Scores
-from pipeline.learn.bootstrap import Hits, balanced_accuracy
-from pipeline.learn.calibration import Reliability
-from pipeline.learn.classifier import PatchClassifier
-from pipeline.learn.dataset import TrainingData
-from pipeline.learn.fit import fit
-from pipeline.learn.patchwise import batched_probabilities
-from pipeline.learn.sections import fill
-from pipeline.learn.yardsticks import NAMES
+from pipeline.learn import tracking
+from pipeline.learn.data.datamodule import TrainingData
+from pipeline.learn.evaluation.baseline_training import NAMES
+from pipeline.learn.inference.patchwise import batched_probabilities
+from pipeline.learn.network.classifier import PatchClassifier
+from pipeline.learn.report import evaluation_figures
+from pipeline.learn.report.sections import fill
+from pipeline.learn.stats.accuracy import Scores
+from pipeline.learn.stats.bootstrap import Hits, balanced_accuracy
+from pipeline.learn.stats.calibration import Reliability
+from pipeline.learn.training.fit import fit
 from pipeline.stages import evaluate
 from pipeline.store import PatchStore
-from tests.judged import challenged, judged_project
-from tests.stores import BANDS, join, make_split, make_store, make_table
+from tests.support.judged import challenged, judged_project
+from tests.support.stores import BANDS, join, make_split, make_store, make_table
 
 CPU = ComputeConf(accelerator="cpu")
 SMALL = {
@@ -262,7 +263,7 @@ def test_errors_of_two_zones_share_one_layer(tmp_path):
 )
 def test_the_gallery_says_which_bands_it_shows(tmp_path, bands, said):
     found = judged(tmp_path, make_store(tmp_path / "patches", bands=bands, count=200), bands)
-    figure = exhibits._gallery(found, 6)
+    figure = evaluation_figures._gallery(found, 6)
     assert f"red, green and blue are {said}" in figure.get_suptitle()
 
 

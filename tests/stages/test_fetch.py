@@ -13,12 +13,12 @@ import pytest
 import rasterio
 
 from pipeline import cli
+from pipeline.bands import BANDS
 from pipeline.errors import ConfigError, LenscapeError, OutputError, RadiometryError, SceneError
-from pipeline.geo.bands import BANDS
-from pipeline.geo.grid import SceneGrid, Window
-from pipeline.geo.scene import open_catalog
+from pipeline.geo.raster.grid import SceneGrid, Window
+from pipeline.geo.scenes.scene import open_catalog
 from pipeline.stages.fetch import run
-from tests.worlds import GRID, position_bands, write_raster
+from tests.support.worlds import GRID, position_bands, write_raster
 
 DEMO = Path(__file__).parents[2] / "data" / "demo" / "scenes" / "T33UUU_20170216T102101"
 SCENE = "{id: one, path: own/one, datetime: '2021-05-06T10:21:01Z', scale: 0.0001, offset: 0}"

@@ -14,18 +14,19 @@ from pipeline.config.predict import RegisteredModelConf
 from pipeline.config.train import ConvolutionConf, NetworkConf
 from pipeline.errors import ConfigError, MismatchError, OutputError, SceneError, StoreError
 from pipeline.files import sha256_of, write_json
-from pipeline.geo.grid import PatchGrid
-from pipeline.geo.pieces import pieces as cut
-from pipeline.geo.scene import Scene, open_catalog
-from pipeline.learn import dense, tracking
-from pipeline.learn.classifier import PatchClassifier
-from pipeline.learn.dissimilarity import Familiar, patch_features
-from pipeline.learn.predictor import Predictor
-from pipeline.learn.tracking.where import connect
+from pipeline.geo.maps.pieces import pieces as cut
+from pipeline.geo.raster.grid import PatchGrid
+from pipeline.geo.scenes.scene import Scene, open_catalog
+from pipeline.learn import tracking
+from pipeline.learn.inference import dense
+from pipeline.learn.inference.predictor import Predictor
+from pipeline.learn.network.classifier import PatchClassifier
+from pipeline.learn.stats.applicability import Familiar, patch_features
+from pipeline.learn.tracking.tracking_uri import connect
 from pipeline.stages import predict
 from pipeline.store import Statistics
-from tests.learners import model_meta
-from tests.placed import HEIGHT, WIDTH, X0, Y0, make_bands, make_catalog
+from tests.support.learners import model_meta
+from tests.support.placed import HEIGHT, WIDTH, X0, Y0, make_bands, make_catalog
 
 BANDS = ["B02", "B03"]
 # of MLflow's own dependencies

@@ -15,8 +15,8 @@ from pipeline.errors import ConfigError, OutputError, SplitError, StoreError
 from pipeline.files import sha256_of
 from pipeline.stages import split
 from pipeline.store import SplitFolder
-from tests.stores import join, make_store, make_table
-from tests.viewers import open_layers_in_qgis
+from tests.support.stores import join, make_store, make_table
+from tests.support.viewers import open_layers_in_qgis
 
 CONF = "seed: 3\nblock_m: 960\n"
 
@@ -170,7 +170,7 @@ def test_a_class_without_training_patches_leaves_the_split_before_in_place(store
 
 
 def test_parts_that_share_ground_are_never_published(store, tmp_path, monkeypatch):
-    monkeypatch.setattr("pipeline.geo.blocks.Ground.touched", lambda *masks: masks[1] & False)
+    monkeypatch.setattr("pipeline.geo.split.blocks.Ground.touched", lambda *masks: masks[1] & False)
     with pytest.raises(SplitError, match=r"share .* m2 of ground, which is a fault of lenscape"):
         run(store, tmp_path, CONF)
     assert [p.name for p in tmp_path.iterdir()] == ["split.yaml"]

@@ -20,14 +20,14 @@ from pipeline import files
 from pipeline.cli import cli
 from pipeline.errors import ConfigError, LabelError, LenscapeError, OutputError, SceneError
 from pipeline.files import sha256_of
-from pipeline.geo.catalog import scene_item, write_catalog
-from pipeline.geo.grid import SceneGrid
-from pipeline.geo.patches import PatchWriter
+from pipeline.geo.patches.extraction import PatchWriter
+from pipeline.geo.raster.grid import SceneGrid
+from pipeline.geo.scenes.catalog import scene_item, write_catalog
 from pipeline.geo.sources.folder import scene_files
 from pipeline.stages import tile
 from pipeline.store import PatchStore
-from tests.labelled import make_labels, px_box
-from tests.worlds import (
+from tests.support.labelled import make_labels, px_box
+from tests.support.worlds import (
     EDGE,
     GRID,
     native_grid,

@@ -11,11 +11,11 @@ import pytest
 from pipeline.config.train import TrainConf
 from pipeline.errors import ConfigError, NetworkError, SplitError, StoreError
 from pipeline.files import sha256_of_value
-from pipeline.learn.classifier import PatchClassifier
-from pipeline.learn.history import read_history
-from pipeline.learn.patchwise import batched_probabilities
+from pipeline.learn.inference.patchwise import batched_probabilities
+from pipeline.learn.network.classifier import PatchClassifier
+from pipeline.learn.network.history import read_history
 from pipeline.stages.train import run
-from tests.stores import make_split, make_store
+from tests.support.stores import make_split, make_store
 
 # what MLflow and SQLAlchemy have to say to each other
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:mlflow")

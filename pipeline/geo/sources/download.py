@@ -19,13 +19,13 @@ import rasterio.shutil
 
 from pipeline.errors import OutputError, SceneError
 from pipeline.files import publish, remove, require_space
-from pipeline.geo.area import Area, window_of
-from pipeline.geo.canvas import writing
-from pipeline.geo.grid import SceneGrid, Window
-from pipeline.geo.raster import grid_of, opened, read, require_whole
-from pipeline.geo.remote import RemoteFile, look_up
+from pipeline.geo.maps.raster_writer import writing
+from pipeline.geo.raster.area import Area, window_of
+from pipeline.geo.raster.grid import SceneGrid, Window
+from pipeline.geo.raster.raster_file import grid_of, opened, read, require_whole
+from pipeline.geo.raster.remote import RemoteFile, look_up
+from pipeline.geo.raster.tiffindex import read_index, with_margin
 from pipeline.geo.sources.sparse import SparseCopy, Traffic
-from pipeline.geo.tiffindex import read_index, with_margin
 
 _FORM = 1
 """Number of the form of the COGs: another one, and they are written anew."""

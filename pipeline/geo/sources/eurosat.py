@@ -21,14 +21,14 @@ from pipeline.config.compute import ComputeConf
 from pipeline.config.sources.eurosat import EurosatConf
 from pipeline.errors import SceneError
 from pipeline.files import linked, require_space, sha256_of
-from pipeline.geo.imagefiles import ImageFile, ImageReader, decoded, find_images
-from pipeline.geo.imageitems import write_collection
-from pipeline.geo.images import About, Image, of_file
-from pipeline.geo.partlists import ENDINGS, PartLists, read_lists
-from pipeline.geo.remote import look_up
+from pipeline.geo.images.collection import About, Image, of_file
+from pipeline.geo.images.image_file import ImageFile, ImageReader, decoded, find_images
+from pipeline.geo.images.items import write_collection
+from pipeline.geo.images.published_splits import ENDINGS, PartLists, read_lists
+from pipeline.geo.raster.remote import look_up
 from pipeline.geo.sources.download import Downloads
 from pipeline.geo.sources.sparse import SparseCopy
-from pipeline.scale import run_pieces, worker_count
+from pipeline.parallel import run_pieces, worker_count
 
 URL = "https://hf.co/datasets/torchgeo/eurosat/resolve/1ce6f1bfb56db63fd91b6ecc466ea67f2509774c/"
 ZIP = "EuroSATallBands.zip"

@@ -10,9 +10,9 @@ from pipeline.config.sources.folder import SceneConf
 from pipeline.config.sources.safe import SafeConf
 from pipeline.config.sources.stac import StacConf
 from pipeline.config.sources.stack import StackConf
+from pipeline.geo.scenes.scene_files import SceneFiles
 from pipeline.geo.sources import eurosat, folder, safe, stac, stack, stated
 from pipeline.geo.sources.download import Downloads
-from pipeline.geo.sources.scenefiles import SceneFiles
 
 
 def find_scenes(source: SourceConf, downloads: Downloads) -> list[SceneFiles]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from pipeline.bands import BANDS
 from pipeline.config.sources.folder import SceneConf
 from pipeline.errors import SceneError
-from pipeline.geo.archive import PERMIT
-from pipeline.geo.bands import BANDS
-from pipeline.geo.layernotes import notes_of
-from pipeline.geo.raster import Layer
-from pipeline.geo.sources.scenefiles import SceneFiles
+from pipeline.geo.raster.archive import PERMIT
+from pipeline.geo.raster.band_metadata import notes_of
+from pipeline.geo.raster.raster_file import Layer
+from pipeline.geo.scenes.scene_files import SceneFiles
 from pipeline.geo.sources.stated import CLASSIFICATION, stated_scene
 
 _KNOWN = (*BANDS, CLASSIFICATION)

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree as ET
 
 from pipeline.errors import SceneError
-from pipeline.geo.archive import opened_zip, split, stream_of
+from pipeline.geo.raster.archive import opened_zip, split, stream_of
 
 _METADATA = re.compile(r"(MTD_MSIL[12][AC]|S2[A-D]_OPER_MTD_SAFL[12][AC]_[^/]*)\.xml$")
 _MOST_XML = 64_000_000

@@ -14,13 +14,13 @@ from datetime import datetime
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+from pipeline.bands import BANDS
 from pipeline.config.sources.safe import SafeConf
 from pipeline.errors import RadiometryError, SceneError
-from pipeline.geo.bands import BANDS
-from pipeline.geo.raster import Layer
-from pipeline.geo.sources.cloudmasks import masks_of
+from pipeline.geo.raster.raster_file import Layer
+from pipeline.geo.scenes.scene_files import BandSource, MaskSource, SceneFiles
+from pipeline.geo.sources.cloud_masks import masks_of
 from pipeline.geo.sources.product import Product, every, local_name
-from pipeline.geo.sources.scenefiles import BandSource, MaskSource, SceneFiles
 
 _LEVELS = {"Level-1C_User_Product": "L1C", "Level-2A_User_Product": "L2A"}
 _QUANTIFICATION = {

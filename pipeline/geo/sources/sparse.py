@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.files import remove
-from pipeline.geo.remote import AT_ONCE, RemoteFile, read_range, read_whole
-from pipeline.geo.tiffindex import Span
+from pipeline.geo.raster.remote import AT_ONCE, RemoteFile, read_range, read_whole
+from pipeline.geo.raster.tiffindex import Span
 
 PIECE = 1 << 20
 """Bytes of a request, about: neighbouring parts are fetched together up to here."""

@@ -9,27 +9,27 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from pipeline.bands import BANDS
 from pipeline.config.sources.stac import StacConf
 from pipeline.errors import ConfigError, SceneError
-from pipeline.geo.area import Area
-from pipeline.geo.bands import BANDS
-from pipeline.geo.raster import Layer
-from pipeline.geo.remote import look_up
-from pipeline.geo.sources.download import Downloads
-from pipeline.geo.sources.scenefiles import (
+from pipeline.geo.raster.area import Area
+from pipeline.geo.raster.raster_file import Layer
+from pipeline.geo.raster.remote import look_up
+from pipeline.geo.scenes.scene_files import (
     SCENE_CLASSIFICATION,
     BandSource,
     RasterMask,
     SceneFiles,
 )
-from pipeline.geo.sources.stacnames import (
+from pipeline.geo.sources.download import Downloads
+from pipeline.geo.sources.stac_names import (
     band_assets,
     classification,
     level,
     processing_baseline,
     radiometry,
 )
-from pipeline.geo.sources.stacsearch import Item, area_of, described, moment_of, search
+from pipeline.geo.sources.stac_search import Item, area_of, described, moment_of, search
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}"
 

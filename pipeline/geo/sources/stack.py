@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pipeline.bands import BANDS
 from pipeline.config.sources.stack import StackConf
 from pipeline.errors import ConfigError, SceneError
-from pipeline.geo.bands import BANDS
-from pipeline.geo.layernotes import LayerNotes, notes_of
-from pipeline.geo.raster import Layer
-from pipeline.geo.sources.bandnames import band_of
-from pipeline.geo.sources.scenefiles import SceneFiles
+from pipeline.geo.raster.band_metadata import LayerNotes, notes_of
+from pipeline.geo.raster.raster_file import Layer
+from pipeline.geo.scenes.scene_files import SceneFiles
+from pipeline.geo.sources.band_names import band_of
 from pipeline.geo.sources.stated import CLASSIFICATION, stated_scene
 
 _KNOWN = (*BANDS, CLASSIFICATION)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from pipeline.config.sources.stated import StatedConf
 from pipeline.errors import RadiometryError
-from pipeline.geo.layernotes import LayerNotes
-from pipeline.geo.raster import Layer
-from pipeline.geo.sources.scenefiles import (
+from pipeline.geo.raster.band_metadata import LayerNotes
+from pipeline.geo.raster.raster_file import Layer
+from pipeline.geo.scenes.scene_files import (
     SCENE_CLASSIFICATION,
     BandSource,
     MaskSource,

@@ -46,7 +46,7 @@ from pipeline.learn.tracking.run import (
     open_run,
     resume,
 )
-from pipeline.learn.tracking.where import checkout_state, main_checkout, store_uri
+from pipeline.learn.tracking.tracking_uri import checkout_state, main_checkout, store_uri
 
 __all__ = [
     "CALLS",

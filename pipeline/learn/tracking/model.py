@@ -14,7 +14,7 @@ from mlflow.models.model import ModelInfo
 from mlflow.types import Schema, TensorSpec
 from torch import Tensor, nn
 
-from pipeline.learn.classifier import ModelMeta, PatchClassifier
+from pipeline.learn.network.classifier import ModelMeta, PatchClassifier
 
 WEIGHTS_TAG = "weights_sha256"
 """The tag of runs and versions, and the key of the model's metadata, that names the weights."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from pipeline.learn.sections import REPORT, fill, maps_section
+from pipeline.learn.report.sections import REPORT, fill, maps_section
 from pipeline.learn.tracking.run import Tracker
 
 MAPS = "maps"

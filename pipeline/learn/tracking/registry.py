@@ -15,8 +15,8 @@ from mlflow.models.model import ModelInfo
 
 from pipeline.config.predict import RegisteredModelConf
 from pipeline.errors import MismatchError, TrackingError
-from pipeline.learn.classifier import ModelMeta
-from pipeline.learn.tracking import where
+from pipeline.learn.network.classifier import ModelMeta
+from pipeline.learn.tracking import tracking_uri
 from pipeline.learn.tracking.model import WEIGHTS_TAG
 
 MODEL = "lenscape"
@@ -122,8 +122,8 @@ def _cut(markdown: str) -> str:
 
 def version_of_run(run_id: str) -> ModelVersion | None:
     """The version that was registered from a run, the newest of several; None without one."""
-    client = where.connect()
-    with where.heard():
+    client = tracking_uri.connect()
+    with tracking_uri.heard():
         found = client.search_model_versions(f"run_id = '{run_id}'")
     numbers = sorted(int(version.version) for version in found if version.name == MODEL)
     return find_version(str(numbers[-1])) if numbers else None
@@ -131,7 +131,7 @@ def version_of_run(run_id: str) -> ModelVersion | None:
 
 def champion_version() -> ModelVersion | None:
     """The version that is in use; None while no model is registered."""
-    client = where.connect()
+    client = tracking_uri.connect()
     try:
         aliases = client.get_registered_model(MODEL).aliases
     except MlflowException:
@@ -145,7 +145,7 @@ def find_version(name: str) -> ModelVersion:
     Raises:
         TrackingError: when the registry has no such version, or it is not from lenscape.
     """
-    client = where.connect()
+    client = tracking_uri.connect()
     model, _, wanted = name.removeprefix("models:/").replace("@", "/").rpartition("/")
     model = model or MODEL
     try:
@@ -155,14 +155,14 @@ def find_version(name: str) -> ModelVersion:
             found = client.get_model_version_by_alias(model, wanted)
     except MlflowException as error:
         raise TrackingError(
-            f"the MLflow registry {where.store_uri()} has no version {wanted!r} of the model {model!r}"
-            f" ({where.reason(error)}); its Models page lists those there are."
+            f"the MLflow registry {tracking_uri.store_uri()} has no version {wanted!r} of the model "
+            f"{model!r} ({tracking_uri.reason(error)}); its Models page lists those there are."
         ) from error
     uri = f"models:/{model}/{found.version}"
     if WEIGHTS_TAG not in found.tags or not found.run_id:
         raise TrackingError(
-            f"{uri} in {where.store_uri()} has no tag {WEIGHTS_TAG}, so that lenscape did not register "
-            "it; name a version that `train` has made."
+            f"{uri} in {tracking_uri.store_uri()} has no tag {WEIGHTS_TAG}, so that lenscape did not "
+            "register it; name a version that `train` has made."
         )
     split = f"{found.tags.get('data_sha256', '')}:{found.tags.get('split_sha256', '')}"
     return ModelVersion(uri, found.tags[WEIGHTS_TAG], found.run_id, split)
@@ -174,7 +174,7 @@ def judgement_of(version: ModelVersion) -> tuple[str, dict[str, float]]:
     Raises:
         TrackingError: when `evaluate` has not judged it, or its files are gone.
     """
-    client = where.connect()
+    client = tracking_uri.connect()
     try:
         metrics: dict[str, float] = client.get_run(version.run_id).data.metrics
         with TemporaryDirectory() as folder:
@@ -182,8 +182,8 @@ def judgement_of(version: ModelVersion) -> tuple[str, dict[str, float]]:
             return Path(path).read_text(encoding="utf-8"), metrics
     except (MlflowException, OSError) as error:
         raise TrackingError(
-            f"{version.uri} was never judged: its run {version.run_id} in {where.store_uri()} has no "
-            f"{CALLS}; run `evaluate` on it."
+            f"{version.uri} was never judged: its run {version.run_id} in {tracking_uri.store_uri()} has "
+            f"no {CALLS}; run `evaluate` on it."
         ) from error
 
 
@@ -193,8 +193,8 @@ def params_of(version: ModelVersion) -> dict[str, str]:
     Raises:
         TrackingError: when the store cannot be read.
     """
-    client = where.connect()
-    with where.heard():
+    client = tracking_uri.connect()
+    with tracking_uri.heard():
         return dict(client.get_run(version.run_id).data.params)
 
 
@@ -204,9 +204,9 @@ def promote(version: ModelVersion, reason: str) -> None:
     Raises:
         TrackingError: when the registry cannot be written.
     """
-    client = where.connect()
+    client = tracking_uri.connect()
     model, _, number = version.uri.removeprefix("models:/").rpartition("/")
-    with where.heard():
+    with tracking_uri.heard():
         client.set_registered_model_alias(model, CHAMPION, number)
         client.set_model_version_tag(model, number, "promoted_because", reason)
         # a number or a text, as the store has it
@@ -231,11 +231,11 @@ def registered_model_folder(pinned: RegisteredModelConf) -> Path:
             f"{pinned.weights_sha256[:12]}; pin it again (lenscape pin {pinned.uri})."
         )
     try:
-        return Path(where.connect().download_artifacts(found.run_id, CHECKPOINT))
+        return Path(tracking_uri.connect().download_artifacts(found.run_id, CHECKPOINT))
     except (MlflowException, OSError) as error:
         raise TrackingError(
             f"the files of {pinned.uri} (run {found.run_id}) are gone from the MLflow store "
-            f"{where.store_uri()}; restore its artifacts or pin another version."
+            f"{tracking_uri.store_uri()}; restore its artifacts or pin another version."
         ) from error
 
 
@@ -245,8 +245,8 @@ def runs_of_weights(sha256: str) -> list[KnownRun]:
     Raises:
         TrackingError: when the store cannot be used.
     """
-    client = where.connect()
-    with where.heard():
+    client = tracking_uri.connect()
+    with tracking_uri.heard():
         experiments = [found.experiment_id for found in client.search_experiments()]
         query = f"tags.{WEIGHTS_TAG} = '{sha256}'"
         runs = client.search_runs(experiments, query, order_by=["attributes.start_time DESC"])

@@ -17,9 +17,9 @@ from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 
-from pipeline.learn.classifier import PatchClassifier
-from pipeline.learn.history import Epoch, read_history
-from pipeline.learn.tracking import where
+from pipeline.learn.network.classifier import PatchClassifier
+from pipeline.learn.network.history import Epoch, read_history
+from pipeline.learn.tracking import tracking_uri
 from pipeline.learn.tracking.model import WEIGHTS_TAG, log_exported
 from pipeline.learn.tracking.record import Part, RunRecord, read_record, write_record
 from pipeline.learn.tracking.registry import CHECKPOINT, describe_version, register, tag_version
@@ -108,7 +108,7 @@ def open_run(record: RunRecord) -> Iterator[Tracker]:
     Raises:
         TrackingError: when the store cannot be used.
     """
-    client = where.connect()
+    client = tracking_uri.connect()
     with _running(client, None, record.name) as tracker:
         _introduce(tracker, record)
         yield tracker
@@ -135,7 +135,7 @@ def resume(models: Path) -> Iterator[Tracker]:
         TrackingError: when the store cannot be used.
     """
     record = read_record(models)
-    client = where.connect()
+    client = tracking_uri.connect()
     known = _known_run(client, record.run_id)
     with _running(client, known, record.name) as tracker:
         if known is None:
@@ -151,7 +151,7 @@ def child_run(parent: Tracker, name: str, params: Mapping[str, str]) -> Iterator
         TrackingError: when the store fails.
     """
     client = parent.client
-    with where.heard():
+    with tracking_uri.heard():
         experiment = client.get_run(parent.run_id).info.experiment_id
         tags = {MLFLOW_PARENT_RUN_ID: parent.run_id}
         tracker = Tracker(client, client.create_run(experiment, run_name=name, tags=tags).info.run_id)
@@ -171,7 +171,7 @@ def _running(client: mlflow.MlflowClient, run_id: str | None, name: str) -> Iter
     os.environ.pop("MLFLOW_RUN_ID", None)
     mlflow.set_system_metrics_sampling_interval(1)  # type: ignore[no-untyped-call]
     named = None if run_id else name
-    with where.heard(), mlflow.start_run(run_id, run_name=named, log_system_metrics=True) as run:
+    with tracking_uri.heard(), mlflow.start_run(run_id, run_name=named, log_system_metrics=True) as run:
         yield Tracker(client, run.info.run_id)
 
 
@@ -217,7 +217,7 @@ def _known_run(client: mlflow.MlflowClient, run_id: str) -> str | None:
             return run_id
     except MlflowException:
         pass
-    ours = client.search_experiments(filter_string=f"name = '{where.EXPERIMENT}'")
+    ours = client.search_experiments(filter_string=f"name = '{tracking_uri.EXPERIMENT}'")
     query = f"tags.{_REPLAYED} = '{run_id}'"
     found = client.search_runs([ours[0].experiment_id], query, max_results=1)
     return str(found[0].info.run_id) if found else None

@@ -11,15 +11,15 @@ import rasterio
 from rio_cogeo.cogeo import cog_validate
 
 from pipeline.errors import OutputError, SceneError
-from pipeline.geo import remote
-from pipeline.geo.area import window_of
-from pipeline.geo.grid import SceneGrid, Window
-from pipeline.geo.raster import inspect
+from pipeline.geo.raster import remote
+from pipeline.geo.raster.area import window_of
+from pipeline.geo.raster.grid import SceneGrid, Window
+from pipeline.geo.raster.raster_file import inspect
 from pipeline.geo.sources import download, sparse
 from pipeline.geo.sources.download import Downloads
-from tests.catalogs import degrees, write_cog
-from tests.servers import Fault, FileServer, faults_of, serving
-from tests.worlds import write_raster
+from tests.support.catalogs import degrees, write_cog
+from tests.support.servers import Fault, FileServer, faults_of, serving
+from tests.support.worlds import write_raster
 
 GRID = SceneGrid(32633, 300_000.0, 5_800_020.0, 3072, 3072)
 PATH = "tile/B02.tif"

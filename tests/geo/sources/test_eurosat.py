@@ -13,13 +13,21 @@ from torchgeo.datasets import EuroSAT, EuroSATSpatial
 
 from pipeline.config.sources.eurosat import EurosatConf
 from pipeline.errors import SceneError
-from pipeline.geo import remote
-from pipeline.geo.imagefiles import ImageReader, find_images
+from pipeline.geo.images.image_file import ImageReader, find_images
+from pipeline.geo.raster import remote
 from pipeline.geo.sources import eurosat
 from pipeline.geo.sources.download import Downloads
 from pipeline.stages import fetch
-from tests.eurosats import SHAPE, make_eurosat, pixels_of, turns, write_image, write_lists, zipped
-from tests.servers import FileServer, faults_of, serving
+from tests.support.eurosats import (
+    SHAPE,
+    make_eurosat,
+    pixels_of,
+    turns,
+    write_image,
+    write_lists,
+    zipped,
+)
+from tests.support.servers import FileServer, faults_of, serving
 
 LABELS = ("Forest", "River")
 

@@ -9,10 +9,10 @@ import pytest
 import rasterio
 
 from pipeline.errors import RadiometryError, SceneError
-from pipeline.geo.grid import SceneGrid
+from pipeline.geo.raster.grid import SceneGrid
+from pipeline.geo.scenes.scene_files import RasterMask
 from pipeline.geo.sources.folder import band_files, scene_files
-from pipeline.geo.sources.scenefiles import RasterMask
-from tests.worlds import scene_conf, write_raster
+from tests.support.worlds import scene_conf, write_raster
 
 
 def touch(folder: Path, *names: str) -> Path:

@@ -12,12 +12,12 @@ import pytest
 
 from pipeline.config.sources.safe import SafeConf
 from pipeline.errors import LenscapeError, RadiometryError, SceneError
-from pipeline.geo.catalog import scene_item, write_catalog
-from pipeline.geo.grid import SceneGrid
-from pipeline.geo.scene import Scene, open_catalog
+from pipeline.geo.raster.grid import SceneGrid
+from pipeline.geo.scenes.catalog import scene_item, write_catalog
+from pipeline.geo.scenes.scene import Scene, open_catalog
 from pipeline.geo.sources.safe import scene_files
-from tests.products import L1C, L2A, OLD_L2A, Values, clear, make_product, zipped
-from tests.worlds import GRID
+from tests.support.products import L1C, L2A, OLD_L2A, Values, clear, make_product, zipped
+from tests.support.worlds import GRID
 
 
 def fetched(folder: Path, path: Path, **keys: object) -> Scene:

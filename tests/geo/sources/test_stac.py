@@ -17,18 +17,27 @@ import shapely
 from pipeline import cli
 from pipeline.config.sources.stac import StacConf
 from pipeline.errors import ConfigError, RadiometryError, SceneError
-from pipeline.geo import remote
-from pipeline.geo.scene import Scene, open_catalog
+from pipeline.geo.raster import remote
+from pipeline.geo.scenes.scene import Scene, open_catalog
 from pipeline.geo.sources.stac import watched
-from pipeline.geo.sources.stacsearch import area_of, search
+from pipeline.geo.sources.stac_search import area_of, search
 from pipeline.stages import fetch, tile
 from pipeline.store import PatchStore
-from tests.catalogs import SIDE, corner, degrees, ground, published, scl, serving_api, with_pixels
-from tests.labelled import make_labels, px_box
 from tests.malformed.case import Case
 from tests.malformed.stac import CASES
-from tests.servers import FileServer, serving
-from tests.worlds import native_grid
+from tests.support.catalogs import (
+    SIDE,
+    corner,
+    degrees,
+    ground,
+    published,
+    scl,
+    serving_api,
+    with_pixels,
+)
+from tests.support.labelled import make_labels, px_box
+from tests.support.servers import FileServer, serving
+from tests.support.worlds import native_grid
 
 BANDS = ["B02", "B05", "B09"]
 CATALOGS = {
@@ -301,7 +310,7 @@ def test_of_an_acquisition_processed_twice_the_later_baseline(tmp_path: Path) ->
 
 
 def test_too_many_scenes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.geo.sources.stacsearch.MOST_FOUND", 3)
+    monkeypatch.setattr("pipeline.geo.sources.stac_search.MOST_FOUND", 3)
     item = published("earth-search-v1")
     with serving_api(_variants(item), tmp_path) as api:
         area = degrees(corner(item))

@@ -12,12 +12,12 @@ from rasterio.crs import CRS
 
 from pipeline.config.sources.stack import StackConf
 from pipeline.errors import ConfigError, LenscapeError, RadiometryError, SceneError
-from pipeline.geo.catalog import scene_item, write_catalog
-from pipeline.geo.grid import SceneGrid
-from pipeline.geo.scene import Scene, open_catalog
-from pipeline.geo.sources.scenefiles import RasterMask
+from pipeline.geo.raster.grid import SceneGrid
+from pipeline.geo.scenes.catalog import scene_item, write_catalog
+from pipeline.geo.scenes.scene import Scene, open_catalog
+from pipeline.geo.scenes.scene_files import RasterMask
 from pipeline.geo.sources.stack import scene_files
-from tests.worlds import GRID, positions
+from tests.support.worlds import GRID, positions
 
 NAMES = ("B04", "Band 2 - Blue", "SCL", "green")
 

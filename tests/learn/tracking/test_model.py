@@ -12,11 +12,11 @@ import mlflow
 import numpy as np
 import pytest
 
-from pipeline.learn.classifier import PatchClassifier
-from pipeline.learn.patchwise import batched_probabilities
+from pipeline.learn.inference.patchwise import batched_probabilities
+from pipeline.learn.network.classifier import PatchClassifier
 from pipeline.learn.tracking import model
-from tests.learners import BANDS, model_meta
-from tests.tracked import make_models, mlflow_store, track
+from tests.support.learners import BANDS, model_meta
+from tests.support.tracked import make_models, mlflow_store, track
 
 # runs where `pipeline` cannot be imported: -I leaves out the working directory and PYTHONPATH, and the
 # finder refuses it even where the package is installed

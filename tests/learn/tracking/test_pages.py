@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.learn import tracking
-from tests.tracked import RECORD, mlflow_store
+from tests.support.tracked import RECORD, mlflow_store
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"

@@ -4,7 +4,7 @@ import pytest
 
 from pipeline.errors import StoreError
 from pipeline.learn.tracking.record import RUN, read_record, write_record
-from tests.tracked import RECORD
+from tests.support.tracked import RECORD
 
 
 def test_a_record_comes_back_as_it_was(tmp_path):

@@ -10,9 +10,9 @@ from pipeline.config.predict import RegisteredModelConf
 from pipeline.errors import MismatchError, TrackingError
 from pipeline.files import sha256_of
 from pipeline.learn import tracking
-from pipeline.learn.classifier import PatchClassifier
-from tests.learners import model_meta
-from tests.tracked import RECORD, make_models, mlflow_store, track
+from pipeline.learn.network.classifier import PatchClassifier
+from tests.support.learners import model_meta
+from tests.support.tracked import RECORD, make_models, mlflow_store, track
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from pipeline.errors import StoreError, TrackingError
 from pipeline.files import sha256_of
 from pipeline.learn import tracking
 from pipeline.learn.tracking.record import RUN, read_record
-from tests.tracked import HISTORY, RECORD, make_models, mlflow_store, track
+from tests.support.tracked import HISTORY, RECORD, make_models, mlflow_store, track
 
 
 @pytest.fixture

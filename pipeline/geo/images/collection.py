@@ -1,0 +1,175 @@
+"""Collections of labelled images: an Item each, all of them rows of one stac-geoparquet file.
+
+A folder of scenes to train on that holds `collection.json` holds such a collection instead of scenes:
+`catalog.json` leads to it, `images.parquet` has a row an image with its class, place, checksum and part
+in each list. As many JSON files would keep DVC, git and file systems busy for nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.parquet as pq
+
+from pipeline.bands import BANDS
+from pipeline.errors import SceneError
+from pipeline.geo.images.image_file import ImageFile
+from pipeline.geo.scenes.item import beside, described, read_json
+
+COLLECTION = "collection.json"
+IMAGES = "images.parquet"
+LABEL = "lenscape:class"
+"""Property of an Item: what the image shows."""
+PARTS = "lenscape:part:"
+"""Begins the property that names the part of an image in a list."""
+SUMMARY = "lenscape:images"
+"""Field of the collection: what is known of its images together."""
+ASSET = "image"
+PIXEL_M = 10.0
+_TOLERANCE_M = 0.5
+
+
+@dataclass(frozen=True)
+class Image:
+    """One image, checked."""
+
+    file: ImageFile
+    size: int
+    """Bytes of the file."""
+    sha256: str
+    epsg: int
+    transform: tuple[float, ...]
+    """Six values: the width of a pixel and its x, ..., as in the Items of scenes."""
+    shape: tuple[int, int]
+    """Height and width, pixels."""
+
+
+@dataclass(frozen=True)
+class About:
+    """What holds of all images of a collection."""
+
+    id: str
+    title: str
+    description: str
+    license: str
+    interval: tuple[str, str]
+    """The time within which they were taken, RFC 3339."""
+    level: str
+    bands: tuple[str, ...]
+    """In the order of the layers of an image."""
+    whole: bool
+    """Whether these are all images that were published."""
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """A collection opened for reading: arrays of one value an image."""
+
+    id: str
+    datetime: str
+    """The time within which they were taken, `from/to`, RFC 3339."""
+    level: str
+    bands: tuple[str, ...]
+    """In the order of the layers of an image."""
+    whole: bool
+    """Whether these are all images that were published."""
+    published: list[str]
+    """The lists that are those that were published."""
+    names: list[str]
+    labels: list[str]
+    paths: list[str]
+    sizes: npt.NDArray[np.int64]
+    epsg: npt.NDArray[np.int32]
+    x: npt.NDArray[np.float64]
+    """Easting of the centre, m."""
+    y: npt.NDArray[np.float64]
+    parts: dict[str, list[str | None]]
+    """By list, the part of each image."""
+    side_px: int
+    checksum: str
+    """SHA-256 over the checksums of the images."""
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def of_file(file: ImageFile, content: bytes, dataset: Any) -> Image:
+    """What is kept of an image that is open.
+
+    Raises:
+        SceneError: when it does not say where it lies, or not on a north-up grid of 10 m.
+    """
+    crs, transform = dataset.crs, dataset.transform
+    if crs is None or transform.is_identity:
+        raise SceneError(
+            f"{file.path} does not say where it lies, without which nobody can keep apart the ground "
+            "of training and test; give the images as published, with their georeference."
+        )
+    epsg = crs.to_epsg() if crs.is_projected and crs.linear_units_factor[1] == 1.0 else None
+    if epsg is None:
+        raise SceneError(
+            f"{file.path} has the CRS {crs.to_string()}, which is none in metres with an EPSG code; "
+            "reproject it to its UTM zone."
+        )
+    off = max(abs(transform.a - PIXEL_M), abs(-transform.e - PIXEL_M))
+    if transform.b or transform.d or off > _TOLERANCE_M:
+        raise SceneError(
+            f"{file.path} has pixels of {transform.a:g} x {-transform.e:g} m or is rotated; give "
+            f"images of {PIXEL_M:g} m, north up."
+        )
+    shape = dataset.height, dataset.width
+    sha256 = hashlib.sha256(content).hexdigest()
+    return Image(file, len(content), sha256, epsg, tuple(transform)[:6], shape)
+
+
+def holds_images(folder: Path) -> bool:
+    """Whether a folder of what is trained on holds images instead of scenes."""
+    return (folder / COLLECTION).is_file()
+
+
+def open_images(folder: Path) -> ImageSet:
+    """The collection of images in a folder.
+
+    Raises:
+        SceneError: when it is broken.
+    """
+    path = folder / IMAGES
+    with described(folder / COLLECTION, "STAC Collection of images"):
+        fields = read_json(folder / COLLECTION)
+        summary = fields[SUMMARY]
+    with described(path, "table of images"):
+        table = pq.read_table(path)
+        assets = table.column("assets").combine_chunks().field(ASSET)
+        checksums = "".join(assets.field("file:checksum").to_pylist())
+        transforms = np.array(table.column("proj:transform").to_pylist(), dtype=np.float64)
+        shapes = np.array(table.column("proj:shape").to_pylist(), dtype=np.int64)
+        codes = table.column("proj:code").to_pylist()
+        return ImageSet(
+            id=fields["id"],
+            datetime="/".join(fields["extent"]["temporal"]["interval"][0]),
+            level=summary["level"],
+            bands=tuple(summary["bands"]),
+            whole=summary["whole"],
+            published=summary["published_lists"],
+            names=table.column("id").to_pylist(),
+            labels=table.column(LABEL).to_pylist(),
+            paths=[str(beside(path, href)) for href in assets.field("href").to_pylist()],
+            sizes=assets.field("file:size").to_numpy(),
+            epsg=np.array([int(code.removeprefix("EPSG:")) for code in codes], dtype=np.int32),
+            x=transforms[:, 2] + transforms[:, 0] * shapes[:, 1] / 2,
+            y=transforms[:, 5] + transforms[:, 4] * shapes[:, 0] / 2,
+            parts={name: table.column(f"{PARTS}{name}").to_pylist() for name in summary["lists"]},
+            side_px=int(shapes[0, 0]),
+            checksum=hashlib.sha256(checksums.encode()).hexdigest(),
+        )
+
+
+def band_order(bands: Sequence[str]) -> tuple[str, ...]:
+    """The bands of an image in the order of every store."""
+    return tuple(name for name in BANDS if name in bands)

@@ -1,0 +1,163 @@
+"""Small labelled images: a folder a class, in a folder or in a zip that is not unpacked.
+
+Tens of thousands of them lie in one zip, so that it is opened once for all that is read of it.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import zipfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from types import TracebackType
+from typing import Any, Self
+
+import rasterio
+from rasterio.errors import RasterioError
+from rasterio.io import MemoryFile
+
+from pipeline.errors import SceneError
+from pipeline.geo.raster.archive import INSIDE, opened_zip, split
+
+_SUFFIXES = (".tif", ".tiff")
+_NUMBER = re.compile(r"(\d+)")
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """One image."""
+
+    name: str
+    """Of the file, without suffix: `Forest_12`."""
+    label: str
+    """The name of its folder: what the image shows."""
+    path: str
+    """Its path; of one in a zip as `archive` writes it: `x.zip!/Forest/Forest_12.tif`."""
+
+
+def find_images(place: Path) -> list[ImageFile]:
+    """The images of a folder or a zip, wherever in it, by class and number.
+
+    Raises:
+        SceneError: when there is none, or two of one name.
+    """
+    paths = [path for path in _paths(place) if path.suffix.lower() in _SUFFIXES and len(path.parts) > 1]
+    if not paths:
+        raise SceneError(
+            f"{place} holds no folders of GeoTIFFs, one a class (Forest/Forest_1.tif); name the folder "
+            "that does, or EuroSATallBands.zip."
+        )
+    inside = f"{place}{INSIDE.removeprefix('.zip')}" if place.is_file() else f"{place}/"
+    images = [ImageFile(path.stem, path.parent.name, f"{inside}{path}") for path in paths]
+    images.sort(key=lambda image: (_natural(image.label), _natural(image.name), image.path))
+    named: dict[str, ImageFile] = {}
+    for image in images:
+        other = named.setdefault(image.name, image)
+        if other is not image:
+            raise SceneError(
+                f"{place} has two images named {image.name}, {other.path} and {image.path}; leave one "
+                "of them there."
+            )
+    return images
+
+
+def _paths(place: Path) -> list[PurePosixPath]:
+    """The files below a folder or in a zip, relative to it."""
+    if place.is_dir():
+        return [PurePosixPath(path.relative_to(place)) for path in place.rglob("*") if path.is_file()]
+    if not place.is_file():
+        raise SceneError(f"{place} does not exist; name a folder of images, or a zip of one.")
+    if place.suffix != ".zip":
+        raise SceneError(f"{place} is neither a folder nor a file named .zip; name one of these.")
+    with opened_zip(place) as archive:
+        entries = [PurePosixPath(info.filename) for info in archive.infolist() if not info.is_dir()]
+    if outside := [path for path in entries if path.is_absolute() or ".." in path.parts]:
+        raise SceneError(f"{place} holds {outside[0]}, which is no path in it; download the zip again.")
+    return entries
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """What sorts `Forest_2` before `Forest_10`."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in _NUMBER.split(name)]
+
+
+class ImageReader:
+    """Reads the bytes of images, by several threads at a time; zips stay open meanwhile."""
+
+    def __init__(self) -> None:
+        self._zips: dict[Path, zipfile.ZipFile] = {}
+        self._lock, self._stack = threading.Lock(), ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    def read(self, path: str, most: int) -> bytes:
+        """The first `most` bytes of an image, or all there are.
+
+        Raises:
+            SceneError: when it is missing or damaged.
+        """
+        outer, inner = split(path)
+        try:
+            if inner is None:
+                with outer.open("rb") as stream:
+                    return stream.read(most)
+            return self._read_zipped(outer, inner, most)
+        except FileNotFoundError:
+            raise SceneError(f"{path} does not exist any more; run `fetch` again.") from None
+        except OSError as error:
+            raise SceneError(f"{path} cannot be read ({error.strerror}); make it readable.") from error
+
+    def _read_zipped(self, outer: Path, inner: str, most: int) -> bytes:
+        try:
+            with self._opened(outer).open(inner) as stream:
+                return stream.read(most)
+        except KeyError:
+            raise SceneError(f"{outer} holds no {inner} any more; run `fetch` again.") from None
+        except RuntimeError as error:
+            raise SceneError(f"{outer} is encrypted ({error}); give the zip as published.") from error
+        except (zipfile.BadZipFile, zipfile.zlib.error, EOFError, NotImplementedError) as error:  # type: ignore[attr-defined]
+            raise SceneError(
+                f"{outer} is damaged where it holds {inner} ({error}); download it again."
+            ) from error
+
+    def _opened(self, path: Path) -> zipfile.ZipFile:
+        with self._lock:
+            if path not in self._zips:
+                path.stat()  # for the word on what is gone: `opened_zip` asks for permission alone
+                self._zips[path] = self._stack.enter_context(opened_zip(path))
+            return self._zips[path]
+
+
+@contextmanager
+def decoded(content: bytes, path: str) -> Iterator[Any]:
+    """The dataset of a GeoTIFF in memory.
+
+    Raises:
+        SceneError: when it is none, or damaged, also for what fails while it is open.
+    """
+    try:
+        # threads inside GDAL would only stand in the way of those that read images side by side
+        alone = rasterio.Env(GDAL_NUM_THREADS="1")
+        with (
+            alone,
+            MemoryFile(content, filename=PurePosixPath(path).name) as file,
+            file.open(driver="GTiff") as dataset,
+        ):
+            yield dataset
+    except (RasterioError, OSError, ValueError) as error:
+        reason = str(error.__cause__ or error).split("\n")[0].rstrip(".")
+        raise SceneError(
+            f"{path} cannot be read ({reason}); it is damaged or no GeoTIFF: fetch it again."
+        ) from error

@@ -1,0 +1,183 @@
+"""Writes a collection of labelled images: its STAC files and the table of its Items."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+from itertools import batched
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pystac
+from pyproj import Transformer
+from pystac.utils import str_to_datetime
+from shapely.geometry import Polygon, mapping
+from stac_geoparquet.arrow import parse_stac_items_to_arrow, to_parquet
+
+from pipeline.bands import QUANTIFICATION
+from pipeline.files import canonical_json, relative_href
+from pipeline.geo.images.collection import (
+    ASSET,
+    COLLECTION,
+    IMAGES,
+    LABEL,
+    PARTS,
+    PIXEL_M,
+    SUMMARY,
+    About,
+    Image,
+)
+from pipeline.geo.images.image_file import ImageFile
+from pipeline.geo.images.published_splits import PartLists
+from pipeline.geo.scenes.item import CATALOG
+
+_EXTENSIONS = [
+    "https://stac-extensions.github.io/file/v2.1.0/schema.json",
+    "https://stac-extensions.github.io/processing/v1.2.0/schema.json",
+    "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
+    "https://stac-extensions.github.io/raster/v2.0.0/schema.json",
+]
+_PARQUET = "application/vnd.apache.parquet"
+_ROWS = 4096
+"""Items as objects at a time."""
+
+
+def write_collection(
+    folder: Path, target: Path, images: Iterable[Image], about: About, lists: PartLists
+) -> None:
+    """Write `catalog.json`, `collection.json` and `images.parquet` to `folder`.
+
+    The same images give the same bytes; hrefs are relative.
+
+    Args:
+        folder: An empty folder.
+        target: The folder that they will lie in.
+        images: At least one, in the order of the rows.
+        about: What holds of all of them.
+        lists: The part of each image in the lists that there are.
+    """
+    collection = _collection(about)
+    to_parquet(
+        _table(images, target, about, lists),
+        folder / IMAGES,
+        collections={about.id: collection.to_dict(False, False)},
+        compression="zstd",
+    )
+    table = pq.read_table(folder / IMAGES, columns=["bbox"])
+    collection.extent.spatial = pystac.SpatialExtent([_bounds(table)])
+    collection.extra_fields[SUMMARY] = {
+        "count": table.num_rows,
+        "level": about.level,
+        "bands": list(about.bands),
+        "whole": about.whole,
+        "lists": sorted(lists.parts),
+        "published_lists": sorted(lists.published),
+    }
+    collection.add_asset(
+        "items",
+        pystac.Asset(
+            f"./{IMAGES}", media_type="application/vnd.apache.parquet", roles=["collection-mirror"]
+        ),
+    )
+    for relation in ("root", "parent"):
+        collection.add_link(pystac.Link(relation, f"./{CATALOG}", pystac.MediaType.JSON))
+    catalog = pystac.Catalog("train", "lenscape: images to train on")
+    catalog.add_link(pystac.Link("root", f"./{CATALOG}", pystac.MediaType.JSON))
+    catalog.add_link(pystac.Link("child", f"./{COLLECTION}", pystac.MediaType.JSON))
+    for name, content in ((COLLECTION, collection), (CATALOG, catalog)):
+        fields = content.to_dict(include_self_link=False, transform_hrefs=False)
+        (folder / name).write_text(canonical_json(fields), encoding="utf-8")
+
+
+def _collection(about: About) -> pystac.Collection:
+    start, end = (str_to_datetime(moment) for moment in about.interval)
+    extent = pystac.Extent(
+        pystac.SpatialExtent([[-180.0, -90.0, 180.0, 90.0]]), pystac.TemporalExtent([[start, end]])
+    )
+    return pystac.Collection(
+        about.id, about.description, extent, title=about.title, license=about.license
+    )
+
+
+def _bounds(table: pa.Table) -> list[float]:
+    boxes = table.column("bbox").combine_chunks()
+    corners = [("xmin", np.min), ("ymin", np.min), ("xmax", np.max), ("ymax", np.max)]
+    return [float(extreme(boxes.field(name).to_numpy())) for name, extreme in corners]
+
+
+def _item(image: Image, folder: Path, about: About, lists: PartLists) -> dict[str, Any]:
+    a, _, x0, _, e, y0 = image.transform
+    height, width = image.shape
+    corners = [(0, height), (width, height), (width, 0), (0, 0)]
+    # 1e-7 degrees is a centimetre; the last bits of a projection differ between versions of PROJ
+    points = [_to_degrees(image.epsg).transform(x0 + col * a, y0 + row * e) for col, row in corners]
+    footprint = Polygon([(round(lon, 7), round(lat, 7)) for lon, lat in points])
+    start, end = about.interval
+    properties: dict[str, Any] = {
+        "datetime": None,
+        "start_datetime": start,
+        "end_datetime": end,
+        "instruments": ["msi"],
+        "gsd": PIXEL_M,
+        "processing:level": about.level,
+        "proj:code": f"EPSG:{image.epsg}",
+        "proj:shape": list(image.shape),
+        "proj:transform": list(image.transform),
+        LABEL: image.file.label,
+    }
+    properties |= {f"{PARTS}{name}": parts.get(image.file.name) for name, parts in lists.parts.items()}
+    asset = {
+        "href": relative_href(Path(image.file.path), folder),
+        "type": str(pystac.MediaType.GEOTIFF),
+        "roles": ["data"],
+        "bands": [{"name": name} for name in about.bands],
+        "data_type": "uint16",
+        "nodata": 0,
+        "raster:scale": 1 / QUANTIFICATION,
+        "raster:offset": 0.0,
+        # multihash: 12 is SHA-256, 20 its length in bytes, both hexadecimal
+        "file:checksum": f"1220{image.sha256}",
+        "file:size": image.size,
+    }
+    return {
+        "type": "Feature",
+        "stac_version": "1.1.0",
+        "stac_extensions": _EXTENSIONS,
+        "id": image.file.name,
+        "collection": about.id,
+        "geometry": mapping(footprint),
+        "bbox": list(footprint.bounds),
+        "properties": properties,
+        "links": [],
+        "assets": {ASSET: asset},
+    }
+
+
+def _table(images: Iterable[Image], folder: Path, about: About, lists: PartLists) -> pa.Table:
+    """The Items as rows: about 1 kB each, where an Item as objects of Python takes ten times that."""
+    schema = _schema(about, lists)
+    batches = [
+        # a part of which no image of the rows is in a list has no type of its own
+        parse_stac_items_to_arrow([_item(image, folder, about, lists) for image in some])
+        .read_next_batch()
+        .cast(schema)
+        for some in batched(images, _ROWS)
+    ]
+    # not a reader that asks for one batch after the other: Arrow hides errors that come up inside
+    return pa.Table.from_batches(batches, schema)
+
+
+def _schema(about: About, lists: PartLists) -> pa.Schema:
+    """The columns, which must not depend on whether the first images are in a list."""
+    file = ImageFile("a", "b", "a/b.tif")
+    example = Image(file, 1, "0", 32633, (10.0, 0.0, 5e5, 0.0, -10.0, 5e6), (1, 1))
+    listed = PartLists({name: {"a": "train"} for name in lists.parts})
+    return parse_stac_items_to_arrow([_item(example, Path(), about, listed)]).schema
+
+
+@cache
+def _to_degrees(epsg: int) -> Transformer:
+    return Transformer.from_crs(epsg, "OGC:CRS84", always_xy=True)

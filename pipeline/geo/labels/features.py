@@ -1,0 +1,192 @@
+"""Features of label files, each with its class: checked, counted, brought to a scene.
+
+What can be told from the file alone is told here, once for all scenes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import numpy.typing as npt
+import shapely
+from pyproj import CRS, Transformer
+from pyproj.exceptions import ProjError
+
+from pipeline.config.classes import ClassesConf
+from pipeline.config.labels import VectorLabelConf
+from pipeline.errors import LabelError
+from pipeline.geo.labels.vector_files import read_frame
+from pipeline.geo.raster.grid import SceneGrid
+
+Shapes = npt.NDArray[np.object_]
+
+AREAL = (shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON)
+PUNCTUAL = (shapely.GeometryType.POINT, shapely.GeometryType.MULTIPOINT)
+_EDGE_POINTS = 21
+"""Points along each edge of a scene that are looked up in the CRS of the labels: the edge bends."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features of one source of labels, in its CRS, in the order of the file."""
+
+    conf: VectorLabelConf
+    crs: CRS
+    shapes: Shapes
+    classes: npt.NDArray[np.int16]
+    """Class of each, 0-based."""
+    numbers: npt.NDArray[np.int32]
+    """Row of each in the file, the rows of several files counted on."""
+    counts: dict[str, int]
+    """What was found in the file, by what it is: `features` is the sum of those that label ground
+    (`polygons` or `points`), `ignored` (without a value, or with one that the conf ignores), `empty`
+    (no geometry, or one without area) and `other` (of another kind); `repaired` are polygons that
+    were invalid and were mended."""
+
+    def touching(self, grid: SceneGrid) -> tuple[Shapes, npt.NDArray[np.intp]]:
+        """The features that touch a scene, in its CRS, and their places among all of them.
+
+        Raises:
+            LabelError: when there is no way from the CRS of the labels to that of the scene.
+        """
+        try:
+            near = self._near(grid)
+            shapes = gpd.GeoSeries(self.shapes[near], crs=self.crs).to_crs(grid.epsg).to_numpy()
+        except ProjError as error:
+            raise LabelError(
+                f"{self.conf.path}: its CRS ({self.crs.name}) has no way to EPSG:{grid.epsg} of the "
+                "scene; reproject the labels to it."
+            ) from error
+        touching = shapely.intersects(shapes, shapely.box(*grid.bounds))
+        return shapes[touching], near[touching]
+
+    def _near(self, grid: SceneGrid) -> npt.NDArray[np.intp]:
+        """Places of the features whose bounds meet those of the scene.
+
+        Only these are reprojected: far from a UTM zone its coordinates are not defined.
+        """
+        transformer = Transformer.from_crs(grid.epsg, self.crs, always_xy=True)
+        left, bottom, right, top = transformer.transform_bounds(*grid.bounds, densify_pts=_EDGE_POINTS)
+        west, south, east, north = shapely.bounds(self.shapes).reshape(-1, 4).T
+        # a scene at the 180th meridian has its left edge east of its right one
+        across = (west <= right) & (east >= left) if left <= right else (west <= right) | (east >= left)
+        return np.flatnonzero(across & (south <= top) & (north >= bottom))
+
+
+@dataclass(frozen=True)
+class FoundFeatures:
+    """What a vector file holds, before anything but its kind is known."""
+
+    conf: VectorLabelConf
+    where: str
+    """The file of the classes, for the messages."""
+    crs: CRS
+    shapes: Shapes
+    """All features, without heights."""
+    classes: npt.NDArray[np.int16]
+    """Class of each, -1 without one."""
+    empty: npt.NDArray[np.bool_]
+    """Whether each has no geometry."""
+
+    @property
+    def ignored(self) -> npt.NDArray[np.bool_]:
+        """Whether each has a geometry and no class."""
+        return ~self.empty & (self.classes < 0)
+
+    def of(self, kinds: Iterable[int]) -> npt.NDArray[np.intp]:
+        """The rows of those with a class whose geometries are of some kinds."""
+        kind = np.isin(shapely.get_type_id(self.shapes), list(kinds))
+        return np.flatnonzero(kind & ~self.empty & ~self.ignored)
+
+    def counts(self, of_kind: int, kept: int, name: str) -> dict[str, int]:
+        """The counts of a source of which `of_kind` features have its kind and `kept` label ground.
+
+        Raises:
+            LabelError: when none does.
+        """
+        total, ignored, empty = len(self.shapes), int(self.ignored.sum()), int(self.empty.sum())
+        counts = {"features": total, name: kept, "ignored": ignored}
+        counts |= {"empty": empty + of_kind - kept, "other": total - of_kind - ignored - empty}
+        if not kept:
+            raise LabelError(self._nothing(counts))
+        return counts
+
+    def _nothing(self, counts: Mapping[str, int]) -> str:
+        """Why none of the features labels ground, and what to do."""
+        path = self.conf.path
+        if not counts["features"]:
+            return f"{path} holds no features; draw some, or name another layer or file."
+        reasons = {
+            "ignored": (
+                f"have no value of {self.conf.attribute!r} or one that {self.where} ignores",
+                f"list its values under the classes of {self.where}",
+            ),
+            "empty": ("are empty or have no area", "draw them again"),
+            "other": ("are neither polygons nor points", "buffer them first"),
+        }
+        most = max(reasons, key=lambda why: counts[why])
+        told = ", ".join(f"{counts[why]} {what}" for why, (what, _) in reasons.items() if counts[why])
+        remedy = reasons[most][1]
+        return f"none of the {counts['features']} features of {path} labels ground: {told}; {remedy}."
+
+
+def find_features(conf: VectorLabelConf, classes: ClassesConf, where: str) -> FoundFeatures:
+    """The features of a vector file and the class of each.
+
+    Raises:
+        LabelError: when the file cannot be read, has no CRS, lacks the attribute, or holds a value
+            that is no class or a coordinate that is no number.
+    """
+    frame = read_frame(conf)
+    labels = _classes_of(frame[conf.attribute], conf, classes, where)
+    shapes = shapely.force_2d(frame.geometry.to_numpy())
+    empty = shapely.is_missing(shapes) | shapely.is_empty(shapes)
+    _require_finite(shapes, conf)
+    return FoundFeatures(conf, where, CRS(frame.crs), shapes, labels, empty)
+
+
+def meanings(classes: ClassesConf) -> dict[str | int, int]:
+    """The class of each label value, -1 for those to ignore."""
+    known = {value: place for place, c in enumerate(classes.classes) for value in c.label_values}
+    return known | dict.fromkeys(classes.ignore, -1)
+
+
+def unknown_values(counts: Mapping[Hashable, int], what: str, where: str) -> str:
+    """What is wrong with values that are no class, by how often they occur, and what to do."""
+    often = sorted(counts.items(), key=lambda found: (-found[1], str(found[0])))
+    shown = ", ".join(f"{value!r} ({count} {what})" for value, count in often[:8])
+    more = f" and {len(often) - 8} more" if len(often) > 8 else ""
+    return (
+        f"{shown}{more}, which is no class; list it in {where}, under the `values` of a class or under "
+        "`ignore`."
+    )
+
+
+def _classes_of(
+    values: Any, conf: VectorLabelConf, classes: ClassesConf, where: str
+) -> npt.NDArray[np.int16]:
+    """The class of each feature, -1 where it has no value or an ignored one."""
+    known = meanings(classes)
+    there = Counter(values.dropna().tolist())
+    if unknown := {value: count for value, count in there.items() if value not in known}:
+        told = unknown_values(unknown, "features", where)
+        raise LabelError(f"{conf.path}: attribute {conf.attribute!r} holds {told}")
+    return np.fromiter(
+        (-1 if missing else known[value] for value, missing in zip(values, values.isna(), strict=True)),
+        dtype=np.int16,
+        count=len(values),
+    )
+
+
+def _require_finite(shapes: Shapes, conf: VectorLabelConf) -> None:
+    points, rows = shapely.get_coordinates(shapes, return_index=True)
+    if len(odd := np.unique(rows[~np.isfinite(points).all(axis=1)])):
+        raise LabelError(
+            f"{conf.path}: of feature {odd[0] + 1} (there are {len(odd)} such) a coordinate is NaN or "
+            "infinite; mend or delete it."
+        )

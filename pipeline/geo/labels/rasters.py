@@ -1,0 +1,219 @@
+"""Rasters of codes, such as land-cover maps, as labels.
+
+Codes become classes where they lie, and the classes come to the 10 m grid: by mode where the pixels
+of the raster are smaller than those of the grid (each pixel of 10 m has the class of most of what it
+covers, of equal ones the class that stands first in the conf, and none where most has none), by
+nearest neighbour where they are as large or larger. Nodata and codes that the conf ignores are
+unlabelled. The raster may lie in any CRS and be rotated; of one in degrees, what lies across the
+180th meridian from a window's first corner is not seen.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from affine import Affine
+from pyproj import CRS
+from pyproj.exceptions import ProjError
+from rasterio.enums import Resampling
+from rasterio.warp import reproject
+
+from pipeline.config.classes import ClassesConf
+from pipeline.config.labels import RasterLabelConf
+from pipeline.errors import LabelError
+from pipeline.geo.labels.cell_classes import NO_NUMBERS, UNLABELLED
+from pipeline.geo.labels.features import meanings, unknown_values
+from pipeline.geo.labels.polygons import grid_of
+from pipeline.geo.raster import raster_file
+from pipeline.geo.raster.grid import PatchGrid, SceneGrid, Window
+from pipeline.geo.raster.reprojection import RasterPlace
+
+_CODES = {"uint8", "int8", "uint16", "int16", "uint32", "int32"}
+_PIECE_PX = 8_000_000
+"""Pixels of a raster that are held at a time, about."""
+_LARGEST_PX = 2048
+"""Side of a piece of a scene that is labelled at a time, at most."""
+_FINER = 0.99
+"""A raster is finer than the grid when a side of its pixel is shorter than this share of a pixel."""
+_NO_CLASS, _OUTSIDE = 254, 255
+"""Among classes in eight bits: a pixel without one, and ground without a pixel."""
+
+
+@dataclass(frozen=True)
+class LabelRaster:
+    """A raster of codes and what they mean; pixels are read when they are asked for."""
+
+    conf: RasterLabelConf
+    where: str
+    """The file of the classes, for the messages."""
+    place: RasterPlace
+    nodata: float | None
+    codes: npt.NDArray[np.int64]
+    """Codes that mean something, ascending."""
+    classes: npt.NDArray[np.int16]
+    """The class of each, -1 for those to ignore."""
+    counts: dict[str, int]
+    numbers: ClassVar[npt.NDArray[np.int32]] = NO_NUMBERS
+
+    def on(self, cells: PatchGrid) -> RasterLabels | None:
+        """What it says of a scene; None where it has no class within the bounds of the scene.
+
+        Raises:
+            LabelError: when a code there is no class, or there is no way between the two CRS.
+        """
+        scene = cells.scene
+        try:
+            window = self.place.around(scene)
+        except ProjError as error:
+            raise LabelError(
+                f"{self.conf.raster}: its CRS has no way to EPSG:{scene.epsg} of the scene; reproject "
+                "the raster to it."
+            ) from error
+        counts = {} if window is None else self._counts(window)
+        if not counts.get("pixels"):
+            return None
+        side = self.place.pixel_m(scene)
+        resampling = Resampling.mode if min(side) < _FINER * scene.pixel_m else Resampling.nearest
+        density = scene.pixel_m**2 / math.prod(side)
+        piece_px = max(1, min(_LARGEST_PX, math.isqrt(int(_PIECE_PX / density))))
+        return RasterLabels(self, scene, resampling, piece_px, counts)
+
+    def _counts(self, window: Window) -> dict[str, int]:
+        """Its pixels in a window: `pixels` with a class, `ignored` and `nodata`."""
+        found: Counter[Hashable] = Counter()
+        with raster_file.opened(self.conf.raster) as dataset:
+            for part in _parts(window, max(1, _PIECE_PX // window.width), window.width):
+                codes, counts = np.unique(self.read(dataset, part), return_counts=True)
+                found.update(dict(zip(codes.tolist(), counts.tolist(), strict=True)))
+        total = found.total()
+        nodata = found.pop(int(self.nodata), 0) if self.nodata is not None else 0
+        known: dict[Hashable, int] = dict(zip(self.codes.tolist(), self.classes.tolist(), strict=True))
+        if unknown := {code: count for code, count in found.items() if code not in known}:
+            told = unknown_values(unknown, "pixels near the scene", self.where)
+            raise LabelError(f"{self.conf.raster} holds {told}")
+        ignored = sum(count for code, count in found.items() if known[code] == UNLABELLED)
+        return {"pixels": total - nodata - ignored, "ignored": ignored, "nodata": nodata}
+
+    def read(self, dataset: Any, window: Window) -> npt.NDArray[Any]:
+        """The codes of a window inside the raster, (H, W)."""
+        return raster_file.read(dataset, window, self.conf.layer)
+
+    def classes_of(self, codes: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+        """The class of each code, `_NO_CLASS` without one."""
+        places = np.minimum(np.searchsorted(self.codes, codes), len(self.codes) - 1)
+        labels = self.classes[places]
+        known = (self.codes[places] == codes) & (labels != UNLABELLED)
+        if self.nodata is not None:
+            known &= codes != self.nodata
+        return np.where(known, labels, _NO_CLASS).astype(np.uint8)
+
+
+def open_raster(conf: RasterLabelConf, classes: ClassesConf, where: str) -> LabelRaster:
+    """A raster of codes, checked as far as can be without its pixels.
+
+    Raises:
+        SceneError: when it is missing or cannot be read.
+        LabelError: when it holds no whole numbers, several layers or lies nowhere, or when no class
+            has a number among its values.
+    """
+    known = {value: label for value, label in meanings(classes).items() if isinstance(value, int)}
+    codes = np.array(sorted(known), dtype=np.int64)
+    labels = np.array([known[code] for code in codes.tolist()], dtype=np.int16)
+    if not (labels >= 0).any():
+        raise LabelError(
+            f"{where} gives no class the codes of {conf.raster}; list them as numbers under the "
+            "`values` of its classes."
+        )
+    with raster_file.opened(conf.raster) as dataset:
+        _require_codes(dataset, conf)
+        number = conf.layer or 1
+        return LabelRaster(
+            conf,
+            where,
+            RasterPlace(CRS(dataset.crs), dataset.transform, dataset.height, dataset.width),
+            dataset.nodatavals[number - 1],
+            codes,
+            labels,
+            counts={},
+        )
+
+
+def _require_codes(dataset: Any, conf: RasterLabelConf) -> None:
+    path, number = conf.raster, conf.layer or 1
+    if conf.layer is None and dataset.count != 1:
+        raise LabelError(f"{path} has {dataset.count} layers; name the one with the codes as `layer`.")
+    if number > dataset.count:
+        raise LabelError(f"{path} has {dataset.count} layers, none of them is number {number}.")
+    dtype = dataset.dtypes[number - 1]
+    if dtype not in _CODES:
+        raise LabelError(
+            f"{path} holds {dtype} values, but codes of classes are whole numbers; convert it "
+            "(gdal_translate -ot Int16)."
+        )
+    if dataset.crs is None:
+        raise LabelError(f"{path} has no CRS; assign one (gdal_edit.py -a_srs EPSG:...).")
+    if dataset.transform.is_identity:
+        raise LabelError(
+            f"{path} does not say where it lies; assign bounds (gdal_edit.py -a_ullr ...)."
+        )
+
+
+@dataclass(frozen=True)
+class RasterLabels:
+    """What a raster says of one scene."""
+
+    source: LabelRaster
+    grid: SceneGrid
+    resampling: Resampling
+    piece_px: int
+    """Side of what is labelled at a time, pixels of 10 m."""
+    counts: dict[str, int]
+    """Pixels of the raster within the bounds of the scene, by what they say."""
+    numbers: ClassVar[npt.NDArray[np.int32]] = NO_NUMBERS
+    centred: ClassVar[npt.NDArray[np.int32]] = NO_NUMBERS
+
+    def pixels(self, window: Window) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.int32]]:
+        """Class of each pixel of a window, -1 without one, and -1 for the number, both (H, W)."""
+        classes = np.full((window.height, window.width), UNLABELLED, dtype=np.int16)
+        with raster_file.opened(self.source.conf.raster) as dataset:
+            for part in _parts(window, self.piece_px, self.piece_px):
+                found = self._resampled(dataset, part)
+                top, left = part.row - window.row, part.col - window.col
+                labels = np.where(found < _NO_CLASS, found.astype(np.int16), UNLABELLED)
+                classes[top : top + part.height, left : left + part.width] = labels
+        return classes, np.full(classes.shape, UNLABELLED, dtype=np.int32)
+
+    def _resampled(self, dataset: Any, part: Window) -> npt.NDArray[np.uint8]:
+        here = grid_of(part, self.grid)
+        resampled = np.full((part.height, part.width), _OUTSIDE, dtype=np.uint8)
+        if (window := self.source.place.around(here)) is None:
+            return resampled
+        reproject(
+            self.source.classes_of(self.source.read(dataset, window)),
+            resampled,
+            src_transform=self.source.place.transform @ Affine.translation(window.col, window.row),
+            src_crs=self.source.place.crs,
+            src_nodata=_OUTSIDE,
+            dst_transform=here.transform,
+            dst_crs=f"EPSG:{here.epsg}",
+            dst_nodata=_OUTSIDE,
+            resampling=self.resampling,
+            # places are looked up one by one: what is near a pixel must not depend on the window
+            tolerance=0,
+            MODE_TIES="MIN",
+        )
+        return resampled
+
+
+def _parts(window: Window, height: int, width: int) -> Iterator[Window]:
+    """A window in parts of at most some rows and columns."""
+    for row in range(0, window.height, height):
+        for col in range(0, window.width, width):
+            rows, cols = min(height, window.height - row), min(width, window.width - col)
+            yield Window(window.row + row, window.col + col, rows, cols)

@@ -1,0 +1,231 @@
+"""The class map of a scene, its confidence, its probabilities: values, names, colours, tags.
+
+Class map: uint8, 0 is nodata, class k of the model (from 0) is k + 1. Confidence: uint8, per cent
+of the probability of that class, 255 is nodata. Probabilities: the same of every class, a band
+each. All are COGs (`cog`) with a style (`style`).
+
+GDAL keeps names of categories beside a TIFF, in `<file>.aux.xml`, which a viewer rewrites as soon
+as somebody asks it for a histogram. So that our files stay as they were published, the names stand
+in the older form, `<file>.aux`, an empty Erdas file, and its own `<file>.aux.aux.xml`: GDAL (and with
+it QGIS) reads them where there is no `<file>.aux.xml`, copies them into it when it writes one, and
+never writes to them.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+from xml.sax.saxutils import escape
+
+import numpy as np
+import numpy.typing as npt
+import rasterio
+from rasterio.errors import NotGeoreferencedWarning
+
+from pipeline import __version__
+from pipeline.geo.maps import overviews
+from pipeline.geo.maps.cog import Band, MapKind, write_cog
+from pipeline.geo.maps.raster_writer import Canvas, Cells, MapGrid
+from pipeline.geo.style import qml
+from pipeline.store import ClassInfo
+
+NODATA = 0
+CONFIDENCE_NODATA = 255
+"""Of the confidence and of the probabilities."""
+NODATA_NAME = "nodata"
+NAME_ENDS = (".aux", ".aux.aux.xml")
+"""What follows the name of a class map in those of the two files with its category names."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What a map says of its origin: only what follows from its inputs, no time and no path."""
+
+    scene: str
+    datetime: str
+    """Acquisition, RFC 3339, UTC."""
+    level: str | None
+    baseline: str | None
+    platform: str | None
+    bands: Sequence[str]
+    """Input bands of the model, in their order."""
+    hashes: dict[str, str]
+    """SHA-256 by what they are of: weights, store, split, conf."""
+    credit: str
+    """Credit of the labels."""
+    note: str = ""
+    """A warning that belongs to the map, such as a level that the model was not trained on."""
+
+    delivery: Mapping[str, str] = field(default_factory=dict)
+    """What was made of the map beside the network's classes (`delivery`), by what it is."""
+
+    @property
+    def attribution(self) -> str:
+        """The sentence that Copernicus asks for, then the credit of the labels."""
+        sentence = f"Contains modified Copernicus Sentinel data {self.datetime[:4]}"
+        return ". ".join(part.rstrip(".") for part in (sentence, self.credit.strip()) if part) + "."
+
+    def tags(self) -> dict[str, str]:
+        """The tags of the TIFF, without those that have nothing to say."""
+        tags = {
+            "ATTRIBUTION": self.attribution,
+            "LENSCAPE_VERSION": __version__,
+            "LENSCAPE_SCENE": self.scene,
+            "LENSCAPE_DATETIME": self.datetime,
+            "LENSCAPE_PLATFORM": self.platform or "",
+            "LENSCAPE_LEVEL": self.level or "",
+            "LENSCAPE_BASELINE": self.baseline or "",
+            "LENSCAPE_BANDS": " ".join(self.bands),
+            "LENSCAPE_NOTE": self.note,
+            **{f"LENSCAPE_{what.upper()}": value for what, value in self.delivery.items()},
+            **{f"LENSCAPE_{what.upper()}_SHA256": value for what, value in self.hashes.items()},
+        }
+        return {key: tags[key] for key in sorted(tags) if tags[key]}
+
+
+class Origin(Protocol):
+    """What a map comes from."""
+
+    def tags(self) -> dict[str, str]:
+        """The tags of the TIFF that say so."""
+
+
+def class_map_kind(classes: Sequence[ClassInfo]) -> MapKind:
+    """Class maps of these classes: their palette, overviews by mode."""
+    colors = {value: qml.rgb(info.color) for value, info in enumerate(classes, start=1)}
+    return MapKind([Band("land cover class")], NODATA, overviews.mode, colors)
+
+
+def probabilities_kind(classes: Sequence[ClassInfo]) -> MapKind:
+    """Probabilities of these classes: a band each, by its title, its name in a tag."""
+    bands = [Band(qml.readable(info.title), {"LENSCAPE_CLASS": info.name}) for info in classes]
+    return MapKind(bands, CONFIDENCE_NODATA, overviews.mean, unit="%")
+
+
+DISSIMILARITY_MOST = 254
+"""What lies further from the training data, in per cent of the limit, is held to be as far."""
+DISSIMILARITY = MapKind(
+    [Band("dissimilarity to the training data, per cent of its limit")],
+    CONFIDENCE_NODATA,
+    overviews.mean,
+    unit="%",
+)
+CONFIDENCE = MapKind([Band("confidence, per cent")], CONFIDENCE_NODATA, overviews.mean, unit="%")
+
+
+def decide(
+    probabilities: npt.NDArray[np.float32], mapped: npt.NDArray[np.bool_]
+) -> tuple[Cells, Cells]:
+    """Class map and confidence of a block.
+
+    Args:
+        probabilities: float (K, rows, cols), at most 254 classes.
+        mapped: bool (rows, cols), False where a cell is nodata.
+
+    Returns:
+        uint8 (rows, cols) twice: the most probable class from 1, of equals the first, and its
+        probability in whole per cent, halves upward.
+    """
+    best = probabilities.argmax(axis=0)
+    highest = probabilities.max(axis=0, keepdims=True)
+    classes = np.where(mapped, best + 1, NODATA).astype(np.uint8)
+    return classes, per_cent(highest, mapped)[0]
+
+
+def per_cent(probabilities: npt.NDArray[np.float32], mapped: npt.NDArray[np.bool_]) -> Cells:
+    """Probabilities in whole per cent, halves upward: float (K, rows, cols) -> uint8 of that shape.
+
+    Args:
+        probabilities: From 0 to 1.
+        mapped: bool (rows, cols), False where a cell is nodata.
+    """
+    result = np.full(probabilities.shape, CONFIDENCE_NODATA, dtype=np.uint8)
+    for band, share in zip(result, probabilities, strict=True):  # one at a time: float64 is large
+        whole = np.clip(share.astype(np.float64) * 100 + 0.5, 0, 100).astype(np.uint8)
+        np.copyto(band, whole, where=mapped)
+    return result
+
+
+def of_limit(dissimilarity: npt.NDArray[np.float64], mapped: npt.NDArray[np.bool_]) -> Cells:
+    """Dissimilarity in per cent of its limit, upward: above 100 is above it; uint8 (rows, cols).
+
+    Args:
+        dissimilarity: 1 at the limit, (rows, cols).
+        mapped: bool (rows, cols), False where a cell is nodata.
+    """
+    whole = np.minimum(np.ceil(100 * dissimilarity), DISSIMILARITY_MOST).astype(np.uint8)
+    return np.where(mapped, whole, CONFIDENCE_NODATA).astype(np.uint8)
+
+
+def write_class_map(
+    painted: Canvas, path: Path, classes: Sequence[ClassInfo], provenance: Origin
+) -> None:
+    """Write a class map at `path` with its style (`.qml`) and its category names beside it.
+
+    Raises:
+        OutputError: when it cannot be written.
+    """
+    kind = class_map_kind(classes)
+    write_cog(painted, path, kind, provenance.tags())
+    titles = [NODATA_NAME, *(info.title for info in classes)]
+    write_category_names(path, painted.grid, kind.bands[0].description, titles)
+    path.with_suffix(".qml").write_text(qml.class_map_qml(classes), encoding="utf-8")
+
+
+def write_confidence(painted: Canvas, path: Path, provenance: Origin) -> None:
+    """Write a confidence map at `path` with its style (`.qml`) beside it.
+
+    Raises:
+        OutputError: when it cannot be written.
+    """
+    write_cog(painted, path, CONFIDENCE, provenance.tags())
+    path.with_suffix(".qml").write_text(qml.per_cent_qml(), encoding="utf-8")
+
+
+def write_dissimilarity(painted: Canvas, path: Path, provenance: Origin) -> None:
+    """Write a map of dissimilarity at `path` with its style (`.qml`) beside it.
+
+    Raises:
+        OutputError: when it cannot be written.
+    """
+    write_cog(painted, path, DISSIMILARITY, provenance.tags())
+    path.with_suffix(".qml").write_text(qml.dissimilarity_qml(), encoding="utf-8")
+
+
+def write_probabilities(
+    painted: Canvas, path: Path, classes: Sequence[ClassInfo], provenance: Provenance
+) -> None:
+    """Write the probabilities of all classes, a band each, with a style (`.qml`) of the first.
+
+    Raises:
+        OutputError: when they cannot be written.
+    """
+    write_cog(painted, path, probabilities_kind(classes), provenance.tags())
+    path.with_suffix(".qml").write_text(qml.per_cent_qml(), encoding="utf-8")
+
+
+def write_category_names(path: Path, grid: MapGrid, description: str, names: Sequence[str]) -> None:
+    """Name the values 0, 1, ... of the raster at `path` in two files beside it."""
+    shell, sheet = (path.with_name(f"{path.name}{end}") for end in NAME_ENDS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # the TIFF says where it lies
+        with rasterio.open(
+            shell, "w", driver="HFA", dtype="uint8", count=1, height=grid.rows, width=grid.cols,
+            AUX="YES", DEPENDENT_FILE=path.name,
+        ) as dataset:  # fmt: skip
+            dataset.update_tags(1, LAYER_TYPE="thematic")
+            dataset.set_band_description(1, description)
+    lines = [
+        "<PAMDataset>",
+        '  <PAMRasterBand band="1">',
+        f"    <Description>{escape(description)}</Description>",
+        "    <CategoryNames>",
+        *(f"      <Category>{escape(qml.readable(name))}</Category>" for name in names),
+        "    </CategoryNames>",
+        "  </PAMRasterBand>",
+        "</PAMDataset>",
+    ]
+    sheet.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -1,0 +1,168 @@
+"""From a scene and a function that classifies to a folder of maps, piece by piece.
+
+Only pieces in flight are in memory, and the source blocks around them, of which each is decoded once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from tqdm import tqdm
+
+from pipeline.files import require_space
+from pipeline.geo.maps import class_map, preview
+from pipeline.geo.maps.areas import Tally, areas_csv
+from pipeline.geo.maps.class_map import Provenance
+from pipeline.geo.maps.cog import read_small
+from pipeline.geo.maps.folder import MapFolder
+from pipeline.geo.maps.item import MapRecord, write_item
+from pipeline.geo.maps.pieces import Mapper, column_bytes, inside_px, map_piece, piece_bytes, pieces
+from pipeline.geo.maps.polygons import write_polygons
+from pipeline.geo.maps.postprocessing import smooth
+from pipeline.geo.maps.raster_writer import Canvas, MapGrid, canvas
+from pipeline.geo.maps.sidecars import write_sidecars
+from pipeline.geo.maps.true_colour import write_true_colour
+from pipeline.geo.scenes.scene import Scene
+from pipeline.geo.scenes.thumbnail import Thumbnail
+from pipeline.parallel import run_pieces
+
+_NODATA = {"classes": class_map.NODATA}
+_ELSE = class_map.CONFIDENCE_NODATA
+_PREVIEW_PX = 640
+"""Of a picture on its longer side; a panel of the preview has about 560."""
+
+
+@dataclass(frozen=True)
+class Crew:
+    """Who does the work: threads of this process, or a Dask scheduler."""
+
+    workers: int = 1
+    memory_mb: int = 1024
+    """For pixels in flight; it bounds the workers."""
+    scheduler: str | None = None
+
+
+def map_scene(
+    scene: Scene, mapper: Mapper, provenance: Provenance, place: Path, folder: Path, crew: Crew
+) -> MapRecord:
+    """Map a scene into `folder`, which will lie at `place`: maps, styles, areas, preview, Item.
+
+    Returns:
+        What the Item says of the map, with the cells and the ground of each value.
+
+    Raises:
+        SceneError: when its pixels cannot be read.
+        OutputError: when the disk is full or cannot be written.
+    """
+    grid, legend = mapper.grid(scene), mapper.legend
+    cells = MapGrid(scene.grid.epsg, grid.transform, grid.rows, grid.cols)
+    bands = _layers(mapper)
+    # maps uncompressed, with overviews, then as COGs, and a picture
+    size = 5 * sum(bands.values()) * grid.rows * grid.cols // 2 + 8_000_000
+    require_space(place, size, f"The class map of {scene.id}")
+    files = MapFolder(folder, scene.id)
+    folder.mkdir()
+    with ExitStack() as stack:
+        layers = {
+            name: stack.enter_context(
+                canvas(folder / f"{name}.partial", cells, _NODATA.get(name, _ELSE), count)
+            )
+            for name, count in bands.items()
+        }
+        photo = Thumbnail(scene, preview.photo_bands(scene.bands), _PREVIEW_PX)
+        tally = _paint(scene, mapper, crew, list(layers.values()), photo)
+        unlike = _unlike(layers.get("dissimilarity"))
+        if side := mapper.delivery.smoothing_cells:
+            smoothed = stack.enter_context(canvas(folder / "smooth.partial", cells, class_map.NODATA))
+            tally = smooth(layers["classes"], smoothed, grid, len(mapper.classes), side)
+            layers["classes"] = smoothed
+        _write(layers, files, mapper, provenance)
+    files.areas.write_text(areas_csv(tally, legend, scene.grid.pixel_m), encoding="utf-8")
+    record = MapRecord(provenance, cells, legend, tally, scene.path, unlike)
+    if (least := mapper.delivery.polygons_m2) is not None:
+        write_polygons(files.class_map, files.polygons, legend, least)
+    write_sidecars(files.class_map, f"Class map of {scene.id}", record, provenance)
+    shown = preview.Photo(photo.pixels(), photo.bands, scene.grid.bounds)
+    write_true_colour(scene, shown, files.true_colour, place)
+    _draw(shown, record, files)
+    write_item(files, record, place)
+    return record
+
+
+def _layers(mapper: Mapper) -> dict[str, int]:
+    """What is painted, with its bands, in the order in which `map_piece` gives it."""
+    more = {} if mapper.compare is None else {"dissimilarity": 1}
+    if mapper.probabilities:
+        more["probabilities"] = len(mapper.classes)
+    return {"classes": 1, "confidence": 1} | more
+
+
+def _write(layers: Mapping[str, Canvas], files: MapFolder, mapper: Mapper, origin: Provenance) -> None:
+    with ThreadPoolExecutor(1) as beside:
+        confidence = beside.submit(
+            class_map.write_confidence, layers["confidence"], files.confidence, origin
+        )
+        class_map.write_class_map(layers["classes"], files.class_map, mapper.legend, origin)
+        confidence.result()
+    if painted := layers.get("dissimilarity"):
+        class_map.write_dissimilarity(painted, files.dissimilarity, origin)
+    if painted := layers.get("probabilities"):
+        class_map.write_probabilities(painted, files.probabilities, mapper.classes, origin)
+
+
+def _unlike(painted: Canvas | None) -> float | None:
+    """The share of the mapped cells that are unlike the training data; None where nobody asked."""
+    if painted is None:
+        return None
+    counts = painted.counts[0][: class_map.CONFIDENCE_NODATA]
+    return float(counts[101:].sum() / max(int(counts.sum()), 1))
+
+
+def _paint(
+    scene: Scene, mapper: Mapper, crew: Crew, layers: Sequence[Canvas], photo: Thumbnail
+) -> Tally:
+    grid, budget = mapper.grid(scene), crew.memory_mb * 1_000_000
+    # half of the memory for source blocks, half for pieces in flight
+    workers = max(1, min(crew.workers, budget // 2 // piece_bytes(mapper)))
+    across = max(1, budget // 2 // column_bytes(scene, mapper))
+    parts = pieces(grid, mapper.piece_cells, across)
+    windows = (grid.read_window(piece.rows, piece.cols) for piece in parts)
+    tally = Tally.empty()
+    total = scene.grid.height * scene.grid.width / 1e6
+    bar = tqdm(total=total, desc=scene.id, unit="Mpx", file=sys.stderr, disable=None)
+    here = crew.scheduler is None
+    with bar, scene.cache(mapper.bands, windows if here else (), photo.show) as cache:
+        work = partial(map_piece, scene, mapper, cache=cache if here else None)
+        # closed before the cache is, also when something fails
+        with closing(run_pieces(work, parts, workers, crew.scheduler)) as results:
+            for piece, values in zip(parts, results, strict=True):
+                for layer, cells in zip(layers, values, strict=True):
+                    layer.paint(piece.rows.start, piece.cols.start, cells)
+                inside = inside_px(grid, piece)
+                tally = tally.plus(values[0], *inside)
+                bar.update(int(inside[0].sum() * inside[1].sum()) / 1e6)
+    return tally
+
+
+def _draw(photo: preview.Photo, record: MapRecord, files: MapFolder) -> None:
+    origin = record.provenance
+    cells, bounds = read_small(files.class_map, _PREVIEW_PX)
+    picture = preview.MapPicture(cells, bounds, record.classes, record.tally.shares())
+    facts = [
+        f"{origin.datetime[:10]} {origin.datetime[11:16]} UTC",
+        origin.platform,
+        origin.level,
+        f"EPSG:{record.grid.epsg}",
+        f"cells of {record.grid.transform.a:g} m",
+        origin.note,
+    ]
+    subtitle = " · ".join(fact for fact in facts if fact)
+    preview.draw(
+        files.preview, photo, picture, preview.Caption(files.scene, subtitle, origin.attribution)
+    )

@@ -1,0 +1,177 @@
+"""Pieces of a class map: rectangles of cells, each computed by itself.
+
+They are anchored at the cell grid and always of the same size, whatever the machine: neither the
+number of workers nor the memory changes a byte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.geo.maps import class_map
+from pipeline.geo.maps.postprocessing import AS_IT_IS, Delivery, with_unsure
+from pipeline.geo.maps.raster_writer import Cells
+from pipeline.geo.raster.block_cache import CHUNK_PX, BlockCache
+from pipeline.geo.raster.grid import Indices, PatchGrid
+from pipeline.geo.scenes.scene import Scene
+from pipeline.store import ClassInfo, Geometry
+
+Classify = Callable[[npt.NDArray[np.uint16], int, int, Sequence[int] | None], npt.NDArray[np.float32]]
+"""Pixels (C, H, W) of a piece with its context, rows, cols, and the places of the bands that may have
+holes (0), None for any -> probabilities (K, rows, cols)."""
+
+Compare = Callable[[npt.NDArray[np.uint16], int, int], npt.NDArray[np.float64]]
+"""The same pixels, rows, cols -> dissimilarity to the training data (rows, cols), 1 at its limit."""
+
+
+@dataclass(frozen=True)
+class Mapper:
+    """What turns a scene into a class map."""
+
+    classify: Classify
+    """A function that can be pickled."""
+    bands: Sequence[str]
+    """Its input bands, in their order."""
+    geometry: Geometry
+    classes: Sequence[ClassInfo]
+    piece_cells: tuple[int, int]
+    """Rows and columns of a piece; they follow from the model, never from the machine."""
+    work_bytes: int = 0
+    """What `classify` takes beside its pixels and probabilities, for each piece in flight."""
+    probabilities: bool = False
+    """Whether the probabilities of all classes are wanted, too."""
+    compare: Compare | None = None
+    """Where the dissimilarity to the training data is wanted, too: a function that can be pickled."""
+    delivery: Delivery = AS_IT_IS
+    """What is made of the maps."""
+
+    @property
+    def legend(self) -> Sequence[ClassInfo]:
+        """The classes of the map, which may have unsure cells beside those of the model."""
+        return self.delivery.legend(self.classes)
+
+    def grid(self, scene: Scene) -> PatchGrid:
+        """The cells of a scene."""
+        return PatchGrid(scene.grid, self.geometry.patch_px, self.geometry.cell_px)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A rectangle of cells of the class map."""
+
+    rows: range
+    cols: range
+
+
+def pieces(grid: PatchGrid, cells: tuple[int, int], across: int | None = None) -> list[Piece]:
+    """The pieces of a scene's cells, row by row.
+
+    Args:
+        grid: The cells of the scene.
+        cells: Rows and columns of a piece.
+        across: At most so many pieces of a row before the next row; all of them by default.
+    """
+    rows, cols = cells
+    band = cols * (across or grid.cols)
+    return [
+        Piece(range(row, min(row + rows, grid.rows)), range(col, min(col + cols, grid.cols)))
+        for first in range(0, grid.cols, band)
+        for row in range(0, grid.rows, rows)
+        for col in range(first, min(first + band, grid.cols), cols)
+    ]
+
+
+def map_piece(
+    scene: Scene, mapper: Mapper, piece: Piece, cache: BlockCache | None = None
+) -> list[Cells]:
+    """Class map, confidence and what else is asked for of a piece, uint8 ([K,] rows, cols) each.
+
+    In the order of `layers`.
+
+    Args:
+        scene: The scene.
+        mapper: What maps it.
+        piece: Some of its cells.
+        cache: Source blocks of its bands, shared by the threads of this process.
+    """
+    grid = mapper.grid(scene)
+    window = grid.read_window(piece.rows, piece.cols)
+    shape = len(mapper.bands), window.height, window.width
+    # memory that is used again: fresh one costs as much as filling it
+    room = None if cache is None else cache.scratch(shape, np.uint16)
+    pixels = scene.read(window, mapper.bands, cache, room)
+    size = len(piece.rows), len(piece.cols)
+    holes = None if cache is None else scene.holed(window, mapper.bands, cache)
+    mapped = valid_share(pixels, grid, piece, holes) >= mapper.geometry.min_valid
+    probabilities = mapper.classify(pixels, *size, holes)
+    classes, confidence = class_map.decide(probabilities, mapped)
+    if mapper.delivery.min_confidence:
+        classes = with_unsure(classes, confidence, len(mapper.classes) + 1, mapper.delivery)
+    made = [classes, confidence]
+    if mapper.compare is not None:
+        made.append(class_map.of_limit(mapper.compare(pixels, *size), mapped))
+    if mapper.probabilities:
+        made.append(class_map.per_cent(probabilities, mapped))
+    return made
+
+
+def valid_share(
+    pixels: npt.NDArray[np.uint16],
+    grid: PatchGrid,
+    piece: Piece,
+    holes: Sequence[int] | None = None,
+) -> npt.NDArray[np.float64]:
+    """The share of each cell's band pixels that are valid, of those inside the scene, (rows, cols).
+
+    Args:
+        pixels: Harmonised DN (C, H, W) of the piece with its context, 0 is invalid.
+        grid: The cells of the scene.
+        piece: The cells of the piece.
+        holes: Places of the bands that may have invalid pixels; any by default.
+    """
+    rows_px, cols_px = inside_px(grid, piece)
+    total = len(pixels) * np.outer(rows_px, cols_px)
+    missing = np.zeros(total.size, dtype=np.intp)
+    window = grid.read_window(piece.rows, piece.cols, margin_px=0)
+    # the part of the cells that lies inside the scene
+    top, left = max(0, -window.row), max(0, -window.col)
+    bottom = min(window.height, grid.scene.height - window.row)
+    right = min(window.width, grid.scene.width - window.col)
+    margin, side = grid.margin_px, grid.cell_px
+    inside = pixels[:, margin + top : margin + bottom, margin + left : margin + right]
+    for band in range(len(inside)) if holes is None else holes:
+        plane = inside[band]
+        if plane.min() == 0:
+            row, col = np.nonzero(plane == 0)
+            cells = (row + top) // side * len(piece.cols) + (col + left) // side
+            missing += np.bincount(cells, minlength=len(missing))
+    share: npt.NDArray[np.float64] = (total - missing.reshape(total.shape)) / total
+    return share
+
+
+def inside_px(grid: PatchGrid, piece: Piece) -> tuple[Indices, Indices]:
+    """Pixels of each row and each column of the cells of a piece that lie inside the scene."""
+    rows, cols = grid.inside_px()
+    return rows[piece.rows.start : piece.rows.stop], cols[piece.cols.start : piece.cols.stop]
+
+
+def piece_bytes(mapper: Mapper) -> int:
+    """About the memory that one piece in flight takes."""
+    cell_px, context_px = mapper.geometry.cell_px, 2 * mapper.geometry.margin_px
+    rows, cols = mapper.piece_cells
+    pixels = 2 * len(mapper.bands) * (rows * cell_px + context_px) * (cols * cell_px + context_px)
+    # probabilities with their maximum; what `valid_share` counts where there are holes
+    others = rows * cols * (12 * len(mapper.classes) + 32 + 3 * cell_px**2)
+    return pixels + others + mapper.work_bytes
+
+
+def column_bytes(scene: Scene, mapper: Mapper) -> int:
+    """Source pixels that stay in memory for each piece of a row: its own and those of chunks around."""
+    rows, cols = (side * mapper.geometry.cell_px for side in mapper.piece_cells)
+    grids = [scene.files[band].grid for band in mapper.bands]
+    per_px = sum(2 * (scene.grid.pixel_m / grid.pixel_m) ** 2 for grid in grids)
+    return int(per_px * (rows + 2 * CHUNK_PX[0]) * cols)

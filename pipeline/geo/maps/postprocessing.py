@@ -1,0 +1,141 @@
+"""What is made of a class map before it is handed on: unsure cells, smoothing.
+
+Both change the map and not the network: what `evaluate` says of the network does not hold for such a
+map. Its tags and its Item state the options; a sample drawn from the map itself judges it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.errors import MismatchError
+from pipeline.geo.maps import class_map
+from pipeline.geo.maps.areas import Tally
+from pipeline.geo.maps.raster_writer import Canvas, Cells
+from pipeline.geo.raster.grid import PatchGrid
+from pipeline.store import ClassInfo
+
+UNSURE = "unsure"
+"""Name of the class of cells whose confidence is too low."""
+_GREYS = ("#9e9e9e", "#616161", "#c7c7c7")
+_SIDE = 1024
+"""Side of the squares of cells that are smoothed at a time, beside the cells around them."""
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What is made of the maps; nothing by default."""
+
+    min_confidence: int = 0
+    """Per cent; cells below it are unsure. 0 leaves every cell its class."""
+    smoothing_cells: int = 0
+    """Side of the square of cells, odd, whose most frequent class a cell takes. 0 is off."""
+    polygons_m2: float | None = None
+    """The smallest area of a polygon; None writes no polygons."""
+
+    def legend(self, classes: Sequence[ClassInfo]) -> list[ClassInfo]:
+        """The classes of the map: those of the model, then `unsure` where it is wanted.
+
+        Raises:
+            MismatchError: when there is no room for it, or the model has a class of that name.
+        """
+        if self.min_confidence == 0:
+            return list(classes)
+        if len(classes) >= class_map.CONFIDENCE_NODATA - 1:
+            raise MismatchError(
+                f"a map holds 254 classes and the model has {len(classes)}, which leaves none for "
+                "unsure cells; write `min_confidence: 0` into the conf of predict."
+            )
+        if any(info.name == UNSURE for info in classes):
+            raise MismatchError(
+                f"the model has a class {UNSURE!r} of its own; rename it, or write "
+                "`min_confidence: 0` into the conf of predict."
+            )
+        taken = {info.color.lower() for info in classes}
+        color = next((grey for grey in _GREYS if grey not in taken), _GREYS[0])
+        what = f"The network's most probable class has less than {self.min_confidence} %."
+        title = f"Unsure (below {self.min_confidence} %)"
+        return [*classes, ClassInfo(name=UNSURE, title=title, color=color, description=what)]
+
+    def facts(self) -> dict[str, str]:
+        """What the tags of a map and its Item say of it; nothing where nothing was done."""
+        stated = {
+            "min_confidence": str(self.min_confidence or ""),
+            "smoothing_cells": str(self.smoothing_cells or ""),
+        }
+        return {key: value for key, value in stated.items() if value}
+
+
+AS_IT_IS = Delivery()
+"""The classes of the network, untouched."""
+
+
+def with_unsure(classes: Cells, confidence: Cells, value: int, delivery: Delivery) -> Cells:
+    """Class maps of a block, where cells of low confidence have the value of the unsure ones."""
+    low = (classes != class_map.NODATA) & (confidence < delivery.min_confidence)
+    unsure: Cells = np.where(low, np.uint8(value), classes)
+    return unsure
+
+
+def smooth(source: Canvas, target: Canvas, grid: PatchGrid, count: int, side: int) -> Tally:
+    """Paint the majority of each cell's surroundings; squares of cells are in memory, never the map.
+
+    Args:
+        source: The class map.
+        target: An empty map of the same cells.
+        grid: Its cells, for the ground under them.
+        count: Classes of the model, values 1 to `count`; other values neither vote nor change.
+        side: Of the square around a cell, odd.
+
+    Returns:
+        The cells and the ground of each value of the smoothed map.
+    """
+    tally, reach = Tally.empty(), side // 2
+    rows_px, cols_px = grid.inside_px()
+    for row in range(0, grid.rows, _SIDE):
+        for col in range(0, grid.cols, _SIDE):
+            height, width = min(_SIDE, grid.rows - row), min(_SIDE, grid.cols - col)
+            around = source.read_around(row, col, (height, width), reach)
+            cells = majority(around, count, reach)
+            target.paint(row, col, cells)
+            inside = rows_px[row : row + height], cols_px[col : col + width]
+            tally = tally.plus(cells, *inside)
+    return tally
+
+
+def majority(around: Cells, count: int, reach: int) -> Cells:
+    """The most frequent class within `reach` cells of each; its own among equals, else the lowest.
+
+    Args:
+        around: uint8 (h + 2 reach, w + 2 reach); 0 where there is no map.
+        count: Classes, values 1 to `count`; other values neither vote nor change.
+        reach: Cells on each side.
+
+    Returns:
+        uint8 (h, w).
+    """
+    height, width = (length - 2 * reach for length in around.shape)
+    own = around[reach : reach + height, reach : reach + width]
+    votes_own = np.zeros(own.shape, dtype=np.int32)
+    best, votes_best = own.copy(), np.zeros(own.shape, dtype=np.int32)
+    for value in np.unique(around[(around > 0) & (around <= count)]):
+        votes = _votes(around == value, 2 * reach + 1)
+        np.copyto(votes_own, votes, where=own == value)
+        more = votes > votes_best
+        best[more], votes_best[more] = value, votes[more]
+    keep = (own == 0) | (own > count) | (votes_own == votes_best)
+    smoothed: Cells = np.where(keep, own, best)
+    return smoothed
+
+
+def _votes(there: npt.NDArray[np.bool_], side: int) -> npt.NDArray[np.int32]:
+    """How many of the cells of each square of `side` are there, by sums along both axes."""
+    sums = np.pad(there.cumsum(axis=0, dtype=np.int32).cumsum(axis=1, dtype=np.int32), ((1, 0), (1, 0)))
+    votes: npt.NDArray[np.int32] = (
+        sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
+    )
+    return votes

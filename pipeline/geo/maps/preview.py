@@ -1,0 +1,258 @@
+"""`preview.png`: a scene in true colour beside its class map, with legend, scale and attribution."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import matplotlib.style
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from pipeline.geo.style.fonts import FONT, fonts, legible
+from pipeline.geo.style.qml import readable, rgb
+from pipeline.store import ClassInfo
+
+Bounds = tuple[float, float, float, float]
+"""Left, bottom, right, top in the CRS, m."""
+
+_PAPER, _INK, _SOFT, _VOID = "#ffffff", "#1f2328", "#59636e", "#e6e8eb"
+VOID = rgb(_VOID)
+"""The colour of what has no data, red, green, blue."""
+_DPI = 100
+_MARGIN, _GAP, _LEGEND, _LINE = 24, 20, 250, 25
+_AREA_PX = 560 * 560
+"""Pixels of one panel, whatever its shape."""
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A scene to be shown: three bands, or one in grey."""
+
+    pixels: npt.NDArray[np.uint16]
+    """Harmonised DN (3, h, w) or (1, h, w), in the order red, green, blue; 0 is nodata."""
+    bands: Sequence[str]
+    bounds: Bounds
+
+    @property
+    def title(self) -> str:
+        """What it shows."""
+        true_colour = tuple(self.bands) == ("B04", "B03", "B02")
+        words = "True colour" if true_colour else "False colour" if len(self.bands) == 3 else "Band"
+        return f"{words} ({', '.join(self.bands)})"
+
+    @property
+    def image(self) -> npt.NDArray[np.uint8]:
+        """Its colours (h, w, 3), stretched for the eye."""
+        return stretch(self.pixels)
+
+
+class Panel(Protocol):
+    """What is shown beside a class map."""
+
+    @property
+    def title(self) -> str:
+        """What it is."""
+
+    @property
+    def bounds(self) -> Bounds:
+        """Where it lies."""
+
+    @property
+    def image(self) -> npt.NDArray[np.uint8]:
+        """Its colours (h, w, 3)."""
+
+
+@dataclass(frozen=True)
+class MapPicture:
+    """A class map to be shown."""
+
+    cells: npt.NDArray[np.uint8]
+    """Class map (h, w), 0 is nodata."""
+    bounds: Bounds
+    classes: Sequence[ClassInfo]
+    shares: npt.NDArray[np.float64]
+    """The share of the ground by value."""
+
+
+@dataclass(frozen=True)
+class Caption:
+    """The words around the pictures."""
+
+    title: str
+    subtitle: str
+    attribution: str
+
+
+def photo_bands(available: Sequence[str]) -> tuple[str, ...]:
+    """The bands to show: B04, B03, B02, or the last three where one is missing, or one in grey."""
+    if {"B04", "B03", "B02"} <= set(available):
+        return ("B04", "B03", "B02")
+    return tuple(reversed(available[-3:])) if len(available) >= 3 else (available[0],)
+
+
+def stretch(pixels: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint8]:
+    """DN (C, h, w) -> (h, w, 3) for the eye: per band, its 2nd to 98th percentile; nodata is void."""
+    valid = (pixels > 0).all(axis=0)
+    image = np.empty((*valid.shape, 3), dtype=np.uint8)
+    image[:] = VOID
+    if not valid.any():
+        return image
+    limits = stretch_limits(pixels)
+    for channel in range(3):
+        plane = min(channel, len(pixels) - 1)
+        low, high = limits[plane]
+        scaled = np.clip((pixels[plane][valid].astype(np.float64) - low) / (high - low), 0, 1)
+        image[valid, channel] = np.rint(255 * scaled).astype(np.uint8)
+    return image
+
+
+def stretch_limits(pixels: npt.NDArray[np.uint16]) -> list[tuple[float, float]]:
+    """The darkest and the brightest DN that are told apart, of each band of DN (C, h, w)."""
+    valid = (pixels > 0).all(axis=0)
+    limits = []
+    for plane in pixels:
+        low, high = np.percentile(plane[valid], (2, 98)) if valid.any() else (0.0, 1.0)
+        limits.append((float(low), max(float(high), float(low) + 1.0)))
+    return limits
+
+
+def draw(path: Path, beside: Panel, picture: MapPicture, caption: Caption) -> None:
+    """Draw the preview; the same input gives the same bytes.
+
+    Raises:
+        OSError: when the file cannot be written.
+    """
+    left, bottom, right, top = beside.bounds
+    aspect = (right - left) / (top - bottom)
+    width = round(min(max((_AREA_PX * aspect) ** 0.5, 240), 1120))
+    height = round(width / aspect) if aspect > 0.1 else 10 * width
+    notes = textwrap.wrap(legible(caption.attribution), max(40, (2 * width + _LEGEND) // 7))
+    size = (
+        2 * _MARGIN + 2 * width + 2 * _GAP + _LEGEND,
+        110 + max(height, 8 * _LINE) + 30 + 18 * len(notes) + 12,
+    )
+    with matplotlib.style.context("default"):
+        figure = Figure(figsize=(size[0] / _DPI, size[1] / _DPI), dpi=_DPI, facecolor=_PAPER)
+        FigureCanvasAgg(figure)
+        page = _Page(figure, size)
+        page.text(_MARGIN, 34, caption.title, size=15, weight="bold")
+        page.text(_MARGIN, 60, caption.subtitle, size=9.5, color=_SOFT)
+        axes = page.panel(_MARGIN, 110, (width, height), beside.title)
+        _show(axes, beside.image, beside.bounds, beside.bounds)
+        _scale_bar(axes, beside.bounds, width)
+        x = _MARGIN + width + _GAP
+        axes = page.panel(x, 110, (width, height), "Class map")
+        _show(axes, _paint(picture), picture.bounds, beside.bounds)
+        lines = max(height, 8 * _LINE) // _LINE
+        _legend(page, x + width + _GAP, 110, picture, lines)
+        for number, note in enumerate(notes):
+            y = size[1] - 12 - 18 * (len(notes) - 1 - number) - 6
+            page.text(_MARGIN, y, note, size=8, color=_SOFT)
+        figure.savefig(path, format="png", dpi=_DPI, metadata={"Software": None})
+
+
+@dataclass(frozen=True)
+class _Page:
+    """A figure that is laid out in pixels from its top left corner."""
+
+    figure: Figure
+    size: tuple[int, int]
+
+    def text(self, x: float, y: float, text: str, **look: Any) -> None:
+        """A line of text whose baseline starts at (x, y); dollars are dollars."""
+        look = {"color": _INK, "family": fonts(text), "parse_math": False, **look}
+        self.figure.text(x / self.size[0], 1 - y / self.size[1], legible(text), **look)
+
+    def panel(self, x: float, y: float, size: tuple[int, int], title: str) -> Axes:
+        """Axes of `size` (width, height) with their top left corner at (x, y)."""
+        self.text(x, y - 9, title, size=9.5, weight="bold")
+        width, height = self.size
+        axes = self.figure.add_axes(
+            (x / width, 1 - (y + size[1]) / height, size[0] / width, size[1] / height)
+        )
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.set_facecolor(_VOID)
+        for spine in axes.spines.values():
+            spine.set(color=_SOFT, linewidth=0.6)
+        return axes
+
+    def swatch(self, x: float, y: float, color: str) -> None:
+        """A filled square of 15 px with its top left corner at (x, y)."""
+        width, height = self.size
+        corner = (x / width, 1 - (y + 15) / height)
+        square = Rectangle(corner, 15 / width, 15 / height, transform=self.figure.transFigure)
+        square.set(facecolor=color, edgecolor=_SOFT, linewidth=0.5)
+        self.figure.add_artist(square)
+
+
+def _paint(picture: MapPicture) -> npt.NDArray[np.uint8]:
+    palette = np.empty((256, 3), dtype=np.uint8)
+    palette[:] = VOID
+    for value, info in enumerate(picture.classes, start=1):
+        palette[value] = rgb(info.color)
+    painted: npt.NDArray[np.uint8] = palette[picture.cells]
+    return painted
+
+
+def _show(axes: Axes, image: npt.NDArray[np.uint8], bounds: Bounds, view: Bounds) -> None:
+    """An image where it lies on the ground, cut to `view`."""
+    extent = (bounds[0], bounds[2], bounds[1], bounds[3])
+    axes.imshow(image, extent=extent, interpolation="nearest", aspect="auto")
+    axes.set_xlim(view[0], view[2])
+    axes.set_ylim(view[1], view[3])
+
+
+def _scale_bar(axes: Axes, bounds: Bounds, width_px: int) -> None:
+    """A bar of a round length, about a fifth of the panel, at its lower left."""
+    left, bottom, right, _ = bounds
+    per_px = (right - left) / width_px
+    wanted = (right - left) / 4
+    decade = 10.0 ** np.floor(np.log10(wanted))
+    length = max(step * decade for step in (1, 2, 5) if step * decade <= wanted)
+    x, y = left + 14 * per_px, bottom + 14 * per_px
+    frame = Rectangle((x - 7 * per_px, y - 7 * per_px), length + 14 * per_px, 34 * per_px)
+    axes.add_patch(frame)
+    frame.set(facecolor=_PAPER, alpha=0.8, linewidth=0)
+    bar = Rectangle((x, y), length, 4 * per_px)
+    axes.add_patch(bar)
+    bar.set(facecolor=_INK, linewidth=0)
+    label = f"{length / 1000:g} km" if length >= 1000 else f"{length:g} m"
+    axes.text(x, y + 10 * per_px, label, size=8, color=_INK, family=FONT)
+
+
+def _legend(page: _Page, x: float, y: float, picture: MapPicture, lines: int) -> None:
+    """A line a class that occurs: colour, title, share; the largest where not all have room."""
+    page.text(x, y - 9, "Classes (share of the scene)", size=9.5, weight="bold")
+    shares = [float(share) for share in picture.shares]
+    values = [v for v in range(1, len(picture.classes) + 1) if shares[v] > 0]
+    room = lines - (shares[0] > 0)
+    kept = values
+    if len(values) > room:
+        kept = sorted(sorted(values, key=lambda v: -shares[v])[: room - 1])
+    shown = [(*_entry(picture.classes[v - 1]), shares[v]) for v in kept]
+    if others := [shares[v] for v in values if v not in kept]:
+        shown.append((_PAPER, f"{len(others)} others", sum(others)))
+    if shares[0] > 0:
+        shown.append((_VOID, "no data", shares[0]))
+    for number, (color, label, share) in enumerate(shown):
+        top = y + number * _LINE
+        page.swatch(x, top, color)
+        page.text(x + 23, top + 12, label, size=9)
+        per_cent = f"{100 * share:.1f} %" if share >= 0.0005 else "< 0.1 %"
+        page.text(x + _LEGEND, top + 12, per_cent, size=9, color=_SOFT, ha="right")
+
+
+def _entry(info: ClassInfo) -> tuple[str, str]:
+    """Colour and label of a class; its machine name where no font has its title's letters."""
+    title = readable(info.title)
+    label = title if legible(title) == title else info.name
+    return info.color, label if len(label) <= 26 else f"{label[:25]}…"

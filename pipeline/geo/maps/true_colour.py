@@ -1,0 +1,123 @@
+"""A scene in true colour under its map, for QGIS: of its own files where they lie here, else small.
+
+Where the bands are plain files of this disk, a GDAL virtual raster shows them at full resolution, by
+relative paths. Of a scene behind HTTP or in an archive, a small picture in its place is written out:
+nobody should wait for a server, or need a key, to look at a map.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+import numpy as np
+import numpy.typing as npt
+import rasterio
+from affine import Affine
+from rasterio.crs import CRS
+
+from pipeline.files import relative_href
+from pipeline.geo.maps.preview import Photo, stretch_limits
+from pipeline.geo.maps.raster_writer import writing
+from pipeline.geo.raster.remote import is_remote
+from pipeline.geo.scenes.item import BandFile
+from pipeline.geo.scenes.scene import Scene
+from pipeline.geo.style import qml
+
+NODATA = 0
+_FULL = 10_000
+"""Harmonised DN of reflectance 1."""
+
+
+def write_true_colour(scene: Scene, photo: Photo, stem: Path, place: Path) -> None:
+    """Write `<stem>.vrt` or `<stem>.tif`, and its style beside it: colours from 1, 0 is nodata.
+
+    Args:
+        scene: The scene.
+        photo: A small picture of it, which says which bands are shown and how they are stretched.
+        stem: The file without its ending.
+        place: The folder in which it will lie.
+
+    Raises:
+        OutputError: when it cannot be written.
+    """
+    files = [scene.files[band] for band in _three(photo.bands)]
+    limits = [stretch_limits(photo.pixels)[k] for k in _three(range(len(photo.bands)))]
+    if all(_is_plain(file) and file.grid == scene.grid for file in files):
+        path = stem.with_name(f"{stem.name}.vrt")
+        path.write_text(_vrt(scene, files, limits, place), encoding="utf-8")
+    else:
+        path = stem.with_name(f"{stem.name}.tif")
+        _write_small(path, scene, photo, limits)
+    path.with_suffix(".qml").write_text(qml.three_bands_qml(), encoding="utf-8")
+
+
+def _three[T](items: Sequence[T]) -> list[T]:
+    """Three of them: one band stands for all colours."""
+    return [items[min(k, len(items) - 1)] for k in range(3)]
+
+
+def _is_plain(file: BandFile) -> bool:
+    return not is_remote(file.layer.href) and Path(file.layer.href).is_file()
+
+
+def _vrt(
+    scene: Scene, files: Sequence[BandFile], limits: Sequence[tuple[float, float]], place: Path
+) -> str:
+    grid = scene.grid
+    size = f'xSize="{grid.width}" ySize="{grid.height}"'
+    transform = ",".join(repr(float(value)) for value in grid.transform.to_gdal())
+    lines = [
+        f'<VRTDataset rasterXSize="{grid.width}" rasterYSize="{grid.height}">',
+        '  <Group name="/"/>',  # GDAL then writes no statistics into it
+        f"  <SRS>EPSG:{grid.epsg}</SRS>",
+        f"  <GeoTransform>{transform}</GeoTransform>",
+    ]
+    for number, (file, colour) in enumerate(zip(files, ("Red", "Green", "Blue"), strict=True), start=1):
+        low, high = (_stored(file, edge) for edge in limits[number - 1])
+        lines += [
+            f'  <VRTRasterBand dataType="Byte" band="{number}">',
+            f"    <NoDataValue>{NODATA}</NoDataValue>",
+            f"    <ColorInterp>{colour}</ColorInterp>",
+            "    <ComplexSource>",
+            '      <SourceFilename relativeToVRT="1">'
+            f"{escape(relative_href(Path(file.layer.href), place.absolute()))}</SourceFilename>",
+            f"      <SourceBand>{file.layer.number or 1}</SourceBand>",
+            f'      <SrcRect xOff="0" yOff="0" {size}/>',
+            f'      <DstRect xOff="0" yOff="0" {size}/>',
+            f"      <NODATA>{0 if file.nodata is None else file.nodata!r}</NODATA>",
+            f"      <LUT>{low!r}:1,{high!r}:255</LUT>",
+            "    </ComplexSource>",
+            "  </VRTRasterBand>",
+        ]
+    return "\n".join([*lines, "</VRTDataset>", ""])
+
+
+def _stored(file: BandFile, harmonised: float) -> float:
+    """The number in a file that stands for a harmonised DN."""
+    return round((harmonised / _FULL - file.offset) / file.scale, 6)
+
+
+def _write_small(path: Path, scene: Scene, photo: Photo, limits: Sequence[tuple[float, float]]) -> None:
+    planes = _three(list(photo.pixels))
+    height, width = planes[0].shape
+    shrunk = Affine.scale(scene.grid.width / width, scene.grid.height / height)
+    with (
+        writing(path),
+        rasterio.open(
+            path, "w", driver="GTiff", dtype="uint8", count=3, height=height, width=width,
+            crs=CRS.from_epsg(scene.grid.epsg), transform=scene.grid.transform @ shrunk,
+            nodata=NODATA, photometric="RGB", compress="DEFLATE", interleave="pixel",
+        ) as dataset,
+    ):  # fmt: skip
+        for number, (plane, (low, high)) in enumerate(zip(planes, limits, strict=True), start=1):
+            dataset.write(_shades(plane, low, high), number)
+
+
+def _shades(plane: npt.NDArray[np.uint16], low: float, high: float) -> npt.NDArray[np.uint8]:
+    scaled = np.clip((plane - low) / (high - low), 0, 1)
+    shades: npt.NDArray[np.uint8] = np.where(plane > 0, 1 + np.rint(254 * scaled), NODATA).astype(
+        np.uint8
+    )
+    return shades

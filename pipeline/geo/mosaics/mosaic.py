@@ -1,0 +1,213 @@
+"""Mosaics: maps of one UTM zone, joined cell by cell on the grid that they share; nothing is resampled.
+
+Cells are anchored at multiples of their size in the CRS, in the phase of the scene's pixels. Maps of
+one zone and one phase therefore fall on each other. Scenes of another phase, such as exports whose
+edges are no multiples of the pixel, would have to be resampled: they make a mosaic of their own.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import product
+
+import numpy as np
+import numpy.typing as npt
+from affine import Affine
+from rasterio.windows import Window as RasterWindow
+
+from pipeline.geo.maps import class_map
+from pipeline.geo.maps.class_map import Provenance
+from pipeline.geo.maps.folder import MapFolder
+from pipeline.geo.maps.raster_writer import Cells, MapGrid
+from pipeline.geo.raster.grid import PatchGrid
+from pipeline.geo.raster.raster_file import opened
+
+type Ground = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class MappedScene:
+    """A scene whose maps are there."""
+
+    files: MapFolder
+    cells: PatchGrid
+    origin: Provenance
+
+
+@dataclass(frozen=True)
+class Member:
+    """A map that is part of a mosaic."""
+
+    scene: MappedScene
+    row: int
+    """Of the mosaic, where the first row of its cells lies."""
+    col: int
+    """Of the mosaic, where the first column of its cells lies."""
+
+    @property
+    def rows_px(self) -> tuple[int, int]:
+        """First row of pixels of the scene and the one after its last, from the top of the mosaic."""
+        cells = self.scene.cells
+        first = self.row * cells.cell_px - cells.row0
+        return first, first + cells.scene.height
+
+    @property
+    def cols_px(self) -> tuple[int, int]:
+        """First column of pixels and the one after the last, from the left edge of the mosaic."""
+        cells = self.scene.cells
+        first = self.col * cells.cell_px - cells.col0
+        return first, first + cells.scene.width
+
+
+@dataclass(frozen=True)
+class Mosaic:
+    """Maps on one grid, to be joined."""
+
+    id: str
+    grid: MapGrid
+    members: tuple[Member, ...]
+    """In the order in which they win where they are equally sure: the newest first, then by id."""
+
+    @property
+    def cell_px(self) -> int:
+        """Side of a cell in pixels of the scenes."""
+        return self.members[0].scene.cells.cell_px
+
+
+@dataclass(frozen=True)
+class Square:
+    """A part of a mosaic."""
+
+    row: int
+    col: int
+    classes: Cells
+    """Class map, uint8 (h, w)."""
+    confidence: Cells
+    """Per cent, uint8 (h, w)."""
+    ground_px: Ground
+    """Pixels of each cell that lie inside of a scene, (h, w); those of several scenes count once."""
+
+
+def mosaics(scenes: Iterable[MappedScene], least: int) -> list[Mosaic]:
+    """The mosaics of all grids that at least `least` of the scenes share, by name."""
+    groups = defaultdict(list)
+    for scene in scenes:
+        groups[grid_key(scene.cells)].append(scene)
+    found = [_mosaic(key, group) for key, group in groups.items() if len(group) >= least]
+    return sorted(found, key=lambda mosaic: mosaic.id)
+
+
+type GridKey = tuple[int, int, int]
+"""EPSG code, and by how many millimetres cells lie east and north of multiples of their size."""
+
+
+def grid_key(cells: PatchGrid) -> GridKey:
+    """What the cells of scenes have in common that can be joined without resampling."""
+    side = round(1000 * cells.cell_m)
+    transform = cells.transform
+    return cells.scene.epsg, round(1000 * transform.c) % side, round(1000 * transform.f) % side
+
+
+def mosaic_id(key: GridKey) -> str:
+    """The name of the mosaic of a grid: `mosaic_EPSG32633`, `mosaic_EPSG32633_x5_y2.5`."""
+    epsg, east_mm, north_mm = key
+    phase = f"_x{east_mm / 1000:g}_y{north_mm / 1000:g}" if east_mm or north_mm else ""
+    return f"mosaic_EPSG{epsg}{phase}"
+
+
+def _mosaic(key: GridKey, scenes: Sequence[MappedScene]) -> Mosaic:
+    # sorted() keeps the order of equals, here by id
+    by_id = sorted(scenes, key=lambda scene: scene.files.scene)
+    ordered = sorted(by_id, key=lambda s: datetime.fromisoformat(s.origin.datetime), reverse=True)
+    cell_m = ordered[0].cells.cell_m
+    left = min(scene.cells.transform.c for scene in ordered)
+    top = max(scene.cells.transform.f for scene in ordered)
+    members = tuple(
+        Member(
+            scene,
+            round((top - scene.cells.transform.f) / cell_m),
+            round((scene.cells.transform.c - left) / cell_m),
+        )
+        for scene in ordered
+    )
+    transform = Affine(cell_m, 0.0, left, 0.0, -cell_m, top)
+    rows = max(member.row + member.scene.cells.rows for member in members)
+    cols = max(member.col + member.scene.cells.cols for member in members)
+    return Mosaic(mosaic_id(key), MapGrid(key[0], transform, rows, cols), members)
+
+
+def joined(mosaic: Mosaic, side: int) -> Iterator[Square]:
+    """The cells of a mosaic in squares of at most `side`, row by row.
+
+    Where maps overlap, the class of the higher confidence is taken; where they are equally sure, that
+    of the newer scene, then that of the id that comes first.
+
+    Raises:
+        SceneError: when a map cannot be read.
+    """
+    grid = mosaic.grid
+    for row, col in product(range(0, grid.rows, side), range(0, grid.cols, side)):
+        rows = range(row, min(row + side, grid.rows))
+        cols = range(col, min(col + side, grid.cols))
+        classes = np.full((len(rows), len(cols)), class_map.NODATA, dtype=np.uint8)
+        surest = np.full(classes.shape, -1, dtype=np.int16)  # below a map's 0 %
+        for member in mosaic.members:
+            _join(member, rows, cols, (classes, surest))
+        confidence = np.where(surest < 0, class_map.CONFIDENCE_NODATA, surest).astype(np.uint8)
+        yield Square(row, col, classes, confidence, covered_px(mosaic, rows, cols))
+
+
+def _join(member: Member, rows: range, cols: range, best: tuple[Cells, npt.NDArray[np.int16]]) -> None:
+    """Take over the cells of a map that are surer than what a square has so far."""
+    cells = member.scene.cells
+    top, bottom = _common(rows, member.row, cells.rows)
+    left, right = _common(cols, member.col, cells.cols)
+    if top >= bottom or left >= right:
+        return
+    window = RasterWindow(left - member.col, top - member.row, right - left, bottom - top)
+    with opened(str(member.scene.files.class_map)) as dataset:
+        classes: Cells = dataset.read(1, window=window)
+    with opened(str(member.scene.files.confidence)) as dataset:
+        confidence = dataset.read(1, window=window).astype(np.int16)
+    confidence[classes == class_map.NODATA] = -1
+    at = np.s_[top - rows.start : bottom - rows.start, left - cols.start : right - cols.start]
+    surer = confidence > best[1][at]
+    np.copyto(best[0][at], classes, where=surer)
+    np.copyto(best[1][at], confidence, where=surer)
+
+
+def _common(square: range, first: int, count: int) -> tuple[int, int]:
+    """Where cells from `first` on begin and end inside of a square, in cells of the mosaic."""
+    return max(square.start, first), min(square.stop, first + count)
+
+
+def covered_px(mosaic: Mosaic, rows: range, cols: range) -> Ground:
+    """Pixels of some cells that lie inside of any scene, int64 (rows, cols); none counts twice."""
+    size = mosaic.cell_px
+    # between these lines of pixels nothing changes: neither the cell nor the scenes that cover it
+    row_lines = _lines(rows, size, [member.rows_px for member in mosaic.members])
+    col_lines = _lines(cols, size, [member.cols_px for member in mosaic.members])
+    covered = np.zeros((len(row_lines) - 1, len(col_lines) - 1), dtype=bool)
+    for member in mosaic.members:
+        (top, bottom), (left, right) = (
+            np.searchsorted(lines, np.clip(edges, lines[0], lines[-1]))
+            for lines, edges in ((row_lines, member.rows_px), (col_lines, member.cols_px))
+        )
+        covered[top:bottom, left:right] = True
+    area = covered * np.outer(np.diff(row_lines), np.diff(col_lines))
+    first_row, first_col = (
+        np.searchsorted(lines, size * np.asarray(cells))
+        for lines, cells in ((row_lines, rows), (col_lines, cols))
+    )
+    ground: Ground = np.add.reduceat(np.add.reduceat(area, first_row, axis=0), first_col, axis=1)
+    return ground
+
+
+def _lines(cells: range, size: int, edges: Sequence[tuple[int, int]]) -> Ground:
+    """The edges of some cells and those edges of scenes that lie between them, px, ascending."""
+    first, last = cells.start * size, cells.stop * size
+    scenes = np.clip(np.asarray(edges, dtype=np.int64).ravel(), first, last)
+    return np.unique(np.concatenate([np.arange(first, last + 1, size), scenes]))

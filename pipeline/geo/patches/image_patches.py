@@ -1,0 +1,194 @@
+"""From a collection of labelled images to the patches of a store: the centre of each image is one.
+
+Images are read side by side, some at a time, and written in the order of the collection; memory is
+bounded by a few of these batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.bands import QUANTIFICATION, harmonise
+from pipeline.config.classes import ClassesConf
+from pipeline.config.compute import ComputeConf
+from pipeline.config.tile import TileConf
+from pipeline.errors import LabelError, SceneError
+from pipeline.geo.images.collection import PIXEL_M, ImageSet
+from pipeline.geo.images.image_file import ImageReader, decoded
+from pipeline.geo.labels.cell_classes import UNLABELLED
+from pipeline.geo.patches.positions import ground_ranks
+from pipeline.parallel import AHEAD, run_pieces, worker_count
+
+_BATCH_BYTES = 8_000_000
+"""Pixels of the images that are read at a time, about."""
+
+
+@dataclass(frozen=True)
+class ImagePositions:
+    """Images that become patches, and what the table of patches says of them: N values each."""
+
+    scene_ids: npt.NDArray[np.str_]
+    """Their names: each image is an acquisition of its own."""
+    paths: npt.NDArray[np.str_]
+    sizes: npt.NDArray[np.int64]
+    """Bytes of their files."""
+    epsg: npt.NDArray[np.int32]
+    x: npt.NDArray[np.float64]
+    y: npt.NDArray[np.float64]
+    label: npt.NDArray[np.int16]
+    cell_m: float
+
+    @classmethod
+    def of(cls, images: ImageSet, label: npt.NDArray[np.int16], cell_px: int) -> Self:
+        """All images of a collection."""
+        names, paths = np.array(images.names), np.array(images.paths)
+        places = images.epsg, images.x, images.y
+        return cls(names, paths, images.sizes, *places, label, cell_px * PIXEL_M)
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def __getitem__(self, some: slice | npt.NDArray[Any]) -> Self:
+        """Some of them: a run, places, or a mask."""
+        columns = [field.name for field in fields(self) if field.name != "cell_m"]
+        return replace(self, **{name: getattr(self, name)[some] for name in columns})
+
+    @property
+    def centers(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """World coordinates (x, y) of the centres, m."""
+        return self.x, self.y
+
+    @property
+    def on_grid(self) -> npt.NDArray[np.bool_]:
+        """Any of them may judge: they do not lie between others."""
+        return np.ones(len(self), dtype=bool)
+
+    @property
+    def purity(self) -> npt.NDArray[np.float32]:
+        """The class is that of the whole image."""
+        return np.ones(len(self), dtype=np.float32)
+
+    @property
+    def polygon(self) -> npt.NDArray[np.int32]:
+        """None: no polygon says what they are."""
+        return np.full(len(self), -1, dtype=np.int32)
+
+
+@dataclass(frozen=True)
+class ImagePatches:
+    """Patches of some images."""
+
+    positions: ImagePositions
+    """Those whose cell has enough valid band pixels."""
+    valid: npt.NDArray[np.float32]
+    invalid: int
+    """How many more there would be, had their cells enough of them."""
+    pixels: npt.NDArray[np.uint16]
+    """(n, C, P, P)."""
+
+    def pieces(self) -> Iterator[npt.NDArray[np.uint16]]:
+        """All of them at once."""
+        yield self.pixels
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """What is taken of each image."""
+
+    layers: tuple[int, ...]
+    """Of the bands of the store, in their order, from 1."""
+    image_px: int
+    patch_px: int
+    cell_px: int
+    min_valid: float
+
+
+def classes_of(images: ImageSet, classes: ClassesConf, where: str) -> npt.NDArray[np.int16]:
+    """The class of each image, -1 where it is ignored; `where` the classes stand goes into messages.
+
+    Raises:
+        LabelError: when an image shows what is no class.
+    """
+    known = {str(value): place for place, c in enumerate(classes.classes) for value in c.label_values}
+    known |= {str(value): UNLABELLED for value in classes.ignore}
+    if unknown := sorted(set(images.labels) - known.keys()):
+        shown = ", ".join(map(repr, unknown[:10])) + (", ..." if len(unknown) > 10 else "")
+        raise LabelError(
+            f"the images of {images.id} show {shown}, which is no class; list it in {where}, under the "
+            "`values` of a class or under `ignore`."
+        )
+    return np.array([known[label] for label in images.labels], dtype=np.int16)
+
+
+def drawn(images: ImagePositions, conf: TileConf) -> ImagePositions:
+    """At most `max_per_class` of each class, in their order: those that `positions.draw` would take."""
+    if conf.max_per_class is None:
+        return images
+    order = np.argsort(ground_ranks(images.x, images.y, images.epsg, conf.seed), kind="stable")
+    ranked = images.label[order]
+    kept = [order[ranked == label][: conf.max_per_class] for label in np.unique(ranked)]
+    return images[np.sort(np.concatenate([order[:0], *kept]))]
+
+
+def read_patches(
+    positions: ImagePositions,
+    images: ImageSet,
+    bands: tuple[str, ...],
+    conf: TileConf,
+    compute: ComputeConf,
+) -> Iterator[ImagePatches]:
+    """The patches of those images whose cell has `min_valid` of valid band pixels, in order.
+
+    Raises:
+        SceneError: when an image is missing, is not the one that was fetched, or is damaged.
+    """
+    layers = tuple(images.bands.index(band) + 1 for band in bands)
+    cut = _Cut(layers, images.side_px, conf.patch_px, conf.cell_px, conf.min_valid)
+    # what is read of a file, and the patch that is cut from it
+    size = 2 * (len(images.bands) * images.side_px**2 + len(bands) * conf.patch_px**2)
+    count = max(1, _BATCH_BYTES // size)
+    batches = [positions[start : start + count] for start in range(0, len(positions), count)]
+    most = compute.memory_mb * 1_000_000 // (AHEAD * count * size)
+    workers = max(1, min(worker_count(compute), most))
+    with ImageReader() as reader:
+        # a worker elsewhere opens the files itself
+        work = partial(_read, cut=cut, reader=reader if compute.scheduler is None else None)
+        with closing(run_pieces(work, batches, workers, compute.scheduler)) as read:
+            yield from read
+
+
+def _read(batch: ImagePositions, cut: _Cut, reader: ImageReader | None) -> ImagePatches:
+    if reader is None:
+        with ImageReader() as own:
+            return _read(batch, cut, own)
+    pixels = np.empty((len(batch), len(cut.layers), cut.patch_px, cut.patch_px), dtype=np.uint16)
+    margin, inner = (cut.image_px - cut.patch_px) // 2, (cut.patch_px - cut.cell_px) // 2
+    patch, cell = slice(margin, margin + cut.patch_px), slice(inner, inner + cut.cell_px)
+    valid = np.empty(len(batch))
+    for place, (path, size) in enumerate(zip(batch.paths.tolist(), batch.sizes.tolist(), strict=True)):
+        image = _image(path, size, cut.layers, reader)
+        pixels[place] = harmonise(image[:, patch, patch], 1 / QUANTIFICATION, 0.0)
+        valid[place] = (pixels[place, :, cell, cell] != 0).mean()
+    enough = valid >= cut.min_valid
+    some = pixels if enough.all() else pixels[enough]
+    share = valid[enough].astype(np.float32)
+    return ImagePatches(batch[enough], share, int((~enough).sum()), some)
+
+
+def _image(
+    path: str, size: int, layers: tuple[int, ...], reader: ImageReader
+) -> npt.NDArray[np.uint16]:
+    """Some layers of an image, uint16 (C, H, W)."""
+    content = reader.read(path, size + 1)
+    if len(content) != size:
+        raise SceneError(f"{path} has changed since it was fetched; run `fetch` again.")
+    with decoded(content, path) as dataset:
+        pixels: npt.NDArray[np.uint16] = dataset.read(list(layers))
+        return pixels

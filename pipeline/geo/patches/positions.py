@@ -1,0 +1,262 @@
+"""Which cells of a scene become patches: those with a class, and a draw of them where there are many.
+
+Labels alone decide here; no pixel is read. Everything is counted: the positions that stay and the
+reasons of the others add up to all cells that share a pixel with the scene.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.config.tile import TileConf
+from pipeline.geo.labels.cell_classes import UNLABELLED, Labels, classify_cells
+from pipeline.geo.raster.grid import Indices, PatchGrid, Window
+from pipeline.geo.scenes.scene import Scene
+from pipeline.parallel import run_pieces
+
+_SPAN_PX = 512
+"""Rows of pixels whose labels are painted at a time."""
+_AT_A_TIME = 16_384
+"""Cells that are classified at a time."""
+
+
+@dataclass(frozen=True)
+class Positions:
+    """Cells of one scene that have a class, row-major: arrays of N values each."""
+
+    scene: Scene
+    grid: PatchGrid
+    row: Indices
+    """Top row of the cell, pixels of the scene."""
+    col: Indices
+    """Left column of the cell."""
+    label: npt.NDArray[np.int16]
+    """Class of the cell, 0-based."""
+    purity: npt.NDArray[np.float32]
+    """Share of the cell that its class covers."""
+    polygon: npt.NDArray[np.int32]
+    """Number of the label of this class that most of the cell has it from, -1 for a raster."""
+    left_out: dict[str, int] = field(default_factory=dict)
+    """Positions that are not among them, by reason."""
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def __getitem__(self, some: slice | npt.NDArray[Any]) -> Positions:
+        """Some of the positions: a run of them, places, or a mask."""
+        return replace(
+            self,
+            row=self.row[some],
+            col=self.col[some],
+            label=self.label[some],
+            purity=self.purity[some],
+            polygon=self.polygon[some],
+        )
+
+    @property
+    def centers(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """World coordinates (x, y) of the centres, m."""
+        half, scene = self.grid.cell_px / 2, self.scene.grid
+        x = scene.x0 + (self.col + half) * scene.pixel_m
+        y = scene.y0 - (self.row + half) * scene.pixel_m
+        return np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+
+    @property
+    def scene_ids(self) -> list[str]:
+        """Of the scene, as often as there are positions."""
+        return [self.scene.id] * len(self)
+
+    @property
+    def epsg(self) -> npt.NDArray[np.int32]:
+        """Of the scene, as often as there are positions."""
+        return np.full(len(self), self.scene.grid.epsg, dtype=np.int32)
+
+    @property
+    def cell_m(self) -> float:
+        """Side of a cell, m."""
+        return self.grid.cell_m
+
+    @property
+    def on_grid(self) -> npt.NDArray[np.bool_]:
+        """Whether each cell lies on the cell grid."""
+        size = self.grid.cell_px
+        on_rows = (self.row - self.grid.row0) % size == 0
+        on_cols = (self.col - self.grid.col0) % size == 0
+        on_both: npt.NDArray[np.bool_] = on_rows & on_cols
+        return on_both
+
+
+def labelled_positions(
+    scene: Scene, labels: Labels, conf: TileConf, classes: int, workers: int = 1
+) -> Positions:
+    """The positions of a scene, at the stride of the conf, whose cell has a class.
+
+    `left_out` counts the others: `edge` (the cell reaches past the scene), `unlabelled` (no pixel of it
+    has a class; those of points have one for cells of the cell grid alone) and `impure` (no class
+    covers `min_purity` of it).
+    """
+    grid = PatchGrid(scene.grid, conf.patch_px, conf.cell_px)
+    rows, cols = grid.positions(conf.stride_px)
+    everywhere = _meeting(grid.row0, scene.grid.height, conf) * _meeting(
+        grid.col0, scene.grid.width, conf
+    )
+    left_out = {"edge": everywhere - len(rows) * len(cols), "unlabelled": 0, "impure": 0}
+    found = [_unlabelled(scene, grid, rows[:0], cols[:0])]
+    spans = (_unlabelled(scene, grid, rows[run], cols) for run in runs(rows, _SPAN_PX) if len(cols))
+    for cells in run_pieces(partial(_classified, labels=labels, classes=classes), spans, workers):
+        labelled = cells.label != UNLABELLED
+        # a share is a quotient of whole numbers, here in 32 bits: leave room for its last ones
+        pure = cells.purity >= conf.min_purity - 1e-6
+        left_out["unlabelled"] += int((~labelled).sum())
+        left_out["impure"] += int((labelled & ~pure).sum())
+        found.append(cells[labelled & pure])
+    return replace(_joined(found), left_out=left_out)
+
+
+def runs(rows: Indices, span_px: int) -> list[slice]:
+    """Ascending rows in runs of which each spans at most `span_px`, or is one row many times."""
+    if not len(rows):
+        return []
+    cuts = np.flatnonzero(np.diff((rows - rows[0]) // span_px)) + 1
+    return [slice(start, stop) for start, stop in pairwise([0, *cuts.tolist(), len(rows)])]
+
+
+def _meeting(first: int, size: int, conf: TileConf) -> int:
+    """How many positions along one axis have a cell that shares a pixel with the scene."""
+    # of the positions first + k * stride, those above -cell_px and below size
+    before = (first + conf.cell_px - 1) // conf.stride_px
+    return before + (size - 1 - first) // conf.stride_px + 1
+
+
+def _joined(parts: Sequence[Positions]) -> Positions:
+    return replace(
+        parts[0],
+        row=np.concatenate([part.row for part in parts]),
+        col=np.concatenate([part.col for part in parts]),
+        label=np.concatenate([part.label for part in parts]),
+        purity=np.concatenate([part.purity for part in parts]),
+        polygon=np.concatenate([part.polygon for part in parts]),
+    )
+
+
+def _unlabelled(scene: Scene, grid: PatchGrid, rows: Indices, cols: Indices) -> Positions:
+    """All positions of some rows and columns, row-major, without a class."""
+    row, col = (axis.ravel() for axis in np.meshgrid(rows, cols, indexing="ij"))
+    return Positions(
+        scene,
+        grid,
+        row,
+        col,
+        label=np.full(len(row), UNLABELLED, dtype=np.int16),
+        purity=np.zeros(len(row), dtype=np.float32),
+        polygon=np.full(len(row), UNLABELLED, dtype=np.int32),
+    )
+
+
+def _classified(cells: Positions, labels: Labels, classes: int) -> Positions:
+    """The same cells, each with its class unless all of its pixels are unlabelled."""
+    size, (row, col) = cells.grid.cell_px, (cells.row, cells.col)
+    top, left = int(row[0]), int(col[0])
+    window = Window(top, left, int(row[-1]) - top + size, int(col[-1]) - left + size)
+    pixels, numbers = labels.pixels(window)
+    between = _off_grid(pixels, numbers, labels)
+    view = partial(np.lib.stride_tricks.sliding_window_view, window_shape=(size, size))
+    label, purity, polygon = cells.label.copy(), cells.purity.copy(), cells.polygon.copy()
+    some = np.flatnonzero(_seen(pixels != UNLABELLED, row - top, col - left, size))
+    for start in range(0, len(some), _AT_A_TIME):
+        part = some[start : start + _AT_A_TIME]
+        at = (row[part] - top, col[part] - left)
+        squares = view(pixels)[at]
+        if between is not pixels:
+            on_grid = cells.on_grid[part, None, None]
+            squares = np.where(on_grid, squares, view(between)[at])
+        label[part], purity[part], polygon[part] = classify_cells(squares, view(numbers)[at], classes)
+    return replace(cells, label=label, purity=purity, polygon=polygon)
+
+
+def _off_grid(
+    pixels: npt.NDArray[np.int16], numbers: npt.NDArray[np.int32], labels: Labels
+) -> npt.NDArray[np.int16]:
+    """The classes of pixels, as cells between those of the cell grid see them."""
+    if not len(labels.centred):
+        return pixels
+    return np.where(np.isin(numbers, labels.centred), np.int16(UNLABELLED), pixels)
+
+
+def _seen(mask: npt.NDArray[np.bool_], row: Indices, col: Indices, size: int) -> npt.NDArray[np.bool_]:
+    """Whether there is any in the squares of a mask (H, W) with top left corners at `row`, `col`."""
+    tops, lefts = np.unique(row), np.unique(col)
+    seen = np.zeros((len(tops), mask.shape[1]), dtype=bool)
+    for offset in range(size):
+        seen |= mask[tops + offset]
+    across = np.zeros((len(tops), len(lefts)), dtype=bool)
+    for offset in range(size):
+        across |= seen[:, lefts + offset]
+    return across[np.searchsorted(tops, row), np.searchsorted(lefts, col)]
+
+
+def square_sums(
+    plane: npt.NDArray[Any], row: Indices, col: Indices, size: int
+) -> npt.NDArray[np.int64]:
+    """Sums (N) of the squares of a plane (H, W) that have their top left corners at `row`, `col`."""
+    # a summed area table (Crow 1984): each sum takes four look-ups
+    table = np.zeros((plane.shape[0] + 1, plane.shape[1] + 1), dtype=np.int64)
+    np.cumsum(np.cumsum(plane, axis=0, dtype=np.int64), axis=1, out=table[1:, 1:])
+    end_row, end_col = row + size, col + size
+    corners = table[end_row, end_col] + table[row, col]
+    return corners - table[row, end_col] - table[end_row, col]
+
+
+def draw(scenes: Sequence[Positions], conf: TileConf) -> list[Positions]:
+    """At most `max_per_scene` positions of each scene, and of those `max_per_class` of each class.
+
+    The rank of a position is a hash of (seed, EPSG, x, y), and the smallest ranks stay: the same
+    ground is drawn on every date and in any order of the scenes. Another scene can take places under
+    `max_per_class` away, but exchanges no position of the others for another. What is not drawn is
+    counted as `drawn_out`.
+    """
+    if not scenes:
+        return []
+    count = sum(len(positions) for positions in scenes)
+    ranks = np.concatenate([ground_ranks(*p.centers, p.epsg, conf.seed) for p in scenes])
+    labels = np.concatenate([positions.label for positions in scenes])
+    turns = {name: turn for turn, name in enumerate(sorted(p.scene.id for p in scenes))}
+    scene = np.repeat([turns[p.scene.id] for p in scenes], [len(p) for p in scenes])
+    # of equal ranks, one ground on several dates, the scene whose id sorts first
+    order = np.lexsort((scene, ranks))
+    keep = np.ones(count, dtype=bool)
+    for groups, most in ((scene, conf.max_per_scene), (labels, conf.max_per_class)):
+        for group in np.unique(groups) if most is not None else []:
+            mine = order[keep[order] & (groups[order] == group)]
+            keep[mine[most:]] = False
+    masks = np.split(keep, np.cumsum([len(positions) for positions in scenes])[:-1])
+    return [
+        replace(p[mask], left_out=p.left_out | {"drawn_out": int((~mask).sum())})
+        for p, mask in zip(scenes, masks, strict=True)
+    ]
+
+
+def ground_ranks(
+    x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], epsg: npt.NDArray[Any], seed: int
+) -> npt.NDArray[np.uint64]:
+    """Where places (x, y), m in the CRS of each, stand in the draw of a seed: a hash of the ground."""
+    rank = np.full(len(x), seed % 2**64, dtype=np.uint64)
+    # half metres as whole numbers, free of the noise of floats
+    for values in (epsg, np.rint(2 * x), np.rint(2 * y)):
+        rank = _mixed(rank ^ values.astype(np.int64).astype(np.uint64))
+    return rank
+
+
+def _mixed(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """The finaliser of SplitMix64 (Steele, Lea and Flood 2014): every bit sways all others."""
+    values = values + np.uint64(0x9E3779B97F4A7C15)
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))

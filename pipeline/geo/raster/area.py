@@ -1,0 +1,69 @@
+"""The part of a scene that is wanted: an area in degrees as pixels of a grid."""
+
+from __future__ import annotations
+
+import math
+
+from rasterio.warp import transform_bounds
+
+from pipeline.errors import SceneError
+from pipeline.geo.raster.grid import SceneGrid, Window
+
+type Area = tuple[float, float, float, float]
+"""West, south, east, north in degrees."""
+
+_SNAP_M = 60.0
+"""Windows begin and end at multiples of this: bands of all resolutions cover the same ground."""
+_NOTHING = 1e-6
+"""Part of a pixel that is a rounding error."""
+
+
+def window_of(grid: SceneGrid, area: Area, what: str) -> Window:
+    """The pixels of a grid in an area, with those around it up to whole 60 m.
+
+    Raises:
+        SceneError: when there are none; `what` has none.
+    """
+    window = covering(grid, _ground(grid.epsg, area))
+    if window is None:
+        raise SceneError(f"{what} has no pixel in the area; correct the area or narrow the search.")
+    return window
+
+
+def covering(grid: SceneGrid, bounds: Area) -> Window | None:
+    """The pixels of a grid that have ground between some bounds in its CRS, m; None where none has."""
+    left, bottom, right, top = bounds
+    col, row = (
+        max(0, math.floor(distance / grid.pixel_m + _NOTHING))
+        for distance in (left - grid.x0, grid.y0 - top)
+    )
+    last_col, last_row = (
+        min(side, math.ceil(distance / grid.pixel_m - _NOTHING))
+        for side, distance in ((grid.width, right - grid.x0), (grid.height, grid.y0 - bottom))
+    )
+    if last_col <= col or last_row <= row:
+        return None
+    return Window(row, col, last_row - row, last_col - col)
+
+
+def cut(grid: SceneGrid, window: Window) -> SceneGrid:
+    """The grid of the pixels of a window alone."""
+    x0, y0 = grid.transform @ (window.col, window.row)
+    return SceneGrid(grid.epsg, x0, y0, window.height, window.width, grid.pixel_m)
+
+
+def part_of(grid: SceneGrid, area: Area, what: str) -> SceneGrid:
+    """The grid of those pixels alone.
+
+    Raises:
+        SceneError: as `window_of`.
+    """
+    return cut(grid, window_of(grid, area, what))
+
+
+def _ground(epsg: int, area: Area) -> Area:
+    """The bounds of an area in a CRS, m, grown to whole 60 m."""
+    left, bottom, right, top = transform_bounds("OGC:CRS84", f"EPSG:{epsg}", *area)
+    west, south = (math.floor(edge / _SNAP_M) * _SNAP_M for edge in (left, bottom))
+    east, north = (math.ceil(edge / _SNAP_M) * _SNAP_M for edge in (right, top))
+    return west, south, east, north

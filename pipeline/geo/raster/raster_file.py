@@ -1,0 +1,284 @@
+"""The one door to raster files: open, check, read; every failure names the file and the remedy."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy.typing as npt
+import rasterio
+from rasterio.enums import Resampling
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.windows import Window as RasterWindow
+
+from pipeline.errors import SceneError
+from pipeline.geo.raster import archive
+from pipeline.geo.raster.grid import SceneGrid, Window
+from pipeline.geo.raster.remote import gdal_options, is_remote
+from pipeline.geo.raster.signing import signed
+
+_DRIVERS = {"GTiff", "COG", "JP2OpenJPEG", "JP2ECW", "JP2KAK", "JP2MrSID"}
+_DN = {"uint8", "uint16", "int16"}
+FLOATS = {"float32", "float64"}
+_CACHE_BYTES = 64_000_000
+_JP2 = b"\x00\x00\x00\x0cjP  "
+
+
+class Layer(NamedTuple):
+    """One layer of a raster file."""
+
+    href: str
+    """Path or URL."""
+    number: int | None = None
+    """Its place in the file, from 1; none for the only layer of a file that must have no other."""
+
+
+@dataclass(frozen=True)
+class RasterFile:
+    """What a raster file says of itself and of one of its layers."""
+
+    layer: Layer
+    grid: SceneGrid
+    dtype: str
+    nodata: float | None
+    """The value that the file itself declares to be none."""
+
+    @property
+    def href(self) -> str:
+        """Path or URL."""
+        return self.layer.href
+
+
+@contextmanager
+def opened(href: str) -> Iterator[Any]:
+    """The dataset of a path or URL, open for reading.
+
+    Raises:
+        SceneError: when it is missing, unreadable or broken; also for what fails while it is open.
+    """
+    with _speaking_of(href), rasterio.open(_address(href)) as dataset:
+        yield dataset
+
+
+class OpenFile:
+    """A raster file that stays open; for one thread."""
+
+    def __init__(self, href: str) -> None:
+        """Open it.
+
+        Raises:
+            SceneError: when it is missing, unreadable or broken.
+        """
+        self.href, self._address = href, _address(href)
+        with _speaking_of(href):
+            self._dataset = rasterio.open(self._address)
+        self.height: int = self._dataset.height
+        self.width: int = self._dataset.width
+        self.block_px: tuple[int, int] = self._dataset.block_shapes[0]
+        """Height and width of what is decoded at a time."""
+
+    def read(self, window: Window, layer: int | None = None) -> npt.NDArray[Any]:
+        """The pixels (H, W) of a window inside the file, of one of its layers.
+
+        Raises:
+            SceneError: when they are damaged.
+        """
+        with _speaking_of(self.href):
+            if (address := _address(self.href)) != self._address:
+                self._dataset.close()
+                self._dataset, self._address = rasterio.open(address), address
+            return read(self._dataset, window, layer)
+
+    def close(self) -> None:
+        """Close it."""
+        self._dataset.close()
+
+
+def _address(href: str) -> str:
+    """What GDAL calls a path or URL."""
+    return signed(href) if is_remote(href) else archive.for_gdal(href)
+
+
+@contextmanager
+def _speaking_of(href: str) -> Iterator[None]:
+    """GDAL set up as we need it; what fails is an error about `href`."""
+    remote = is_remote(href)
+    if not remote and not archive.is_file(href):
+        what = "is a folder" if Path(href).is_dir() else "does not exist"
+        raise SceneError(f"{href} {what}; name a raster file.")
+    try:
+        # One thread inside GDAL: with more, a damaged JPEG 2000 file comes back as zeros without an
+        # error. Pieces of work run side by side instead. Its cache, by default a share of the memory
+        # of the machine, need hold no more than what is decoded at a time.
+        with rasterio.Env(
+            GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR",
+            GDAL_NUM_THREADS="1",
+            GDAL_CACHEMAX=_CACHE_BYTES,
+            **(gdal_options() if remote else {}),
+        ):
+            yield
+    except (RasterioError, OSError, ValueError) as error:
+        reason = str(error.__cause__ or error).split("\n")[0].rstrip(".")
+        remedy = "check the connection, or" if remote else "it is damaged or no raster:"
+        raise SceneError(
+            f"{href} cannot be read ({reason}); {remedy} fetch or export it again."
+        ) from error
+
+
+def inspect(href: str, layer: int | None = None, *, floats: bool = False) -> RasterFile:
+    """Open a raster file and check that it lies on a grid that lenscape can use.
+
+    Args:
+        href: Path or URL.
+        layer: The layer that is meant, from 1; without it, the file must have just one.
+        floats: Whether its values are to be floats; they must be DN otherwise.
+
+    Raises:
+        SceneError: when it is no GeoTIFF or JPEG 2000, was cut off, lacks the layer or has several
+            where one was expected, has no CRS, a CRS in degrees or without EPSG code, a rotated or
+            south-up grid, or values of another type.
+    """
+    require_whole(href)
+    # what the warning is about is refused below, in a sentence
+    no_warning = warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning)
+    with no_warning, opened(href) as dataset:
+        require_driver(dataset, href)
+        if layer is None and dataset.count != 1:
+            raise SceneError(
+                f"{href} has {dataset.count} layers; give a file of one (gdal_translate -b)."
+            )
+        number = layer or 1
+        if number > dataset.count:
+            raise SceneError(f"{href} has {dataset.count} layers, none of them is number {number}.")
+        dtype = dataset.dtypes[number - 1]
+        _require_type(dtype, href, floats=floats)
+        nodata = dataset.nodatavals[number - 1]
+        file = RasterFile(Layer(href, layer), _grid(dataset, href), dtype, nodata)
+        # of a file that was cut off, the last pixel is missing whatever else can still be read
+        read(dataset, Window(dataset.height - 1, dataset.width - 1, 1, 1), number)
+        return file
+
+
+def require_driver(dataset: Any, href: str) -> None:
+    """Refuse a file that is neither GeoTIFF nor JPEG 2000.
+
+    Raises:
+        SceneError: when it is another.
+    """
+    if dataset.driver not in _DRIVERS:
+        raise SceneError(
+            f"{href} is a {dataset.driver} file whatever its name says; "
+            "give a GeoTIFF or JPEG 2000 file."
+        )
+
+
+def _require_type(dtype: str, href: str, *, floats: bool) -> None:
+    if dtype in (FLOATS if floats else _DN):
+        return
+    if floats:
+        raise SceneError(
+            f"{href} holds {dtype} values, but the conf says `values: reflectance`, which means "
+            "floats; drop that and state scale and offset."
+        )
+    reflectance = "if they are reflectance, add `values: reflectance` in the conf, else "
+    raise SceneError(
+        f"{href} holds {dtype} values; {reflectance if dtype in FLOATS else ''}give digital numbers "
+        "(uint16) with their scale and offset in the conf."
+    )
+
+
+def grid_of(href: str) -> SceneGrid:
+    """The grid of a raster file, whatever it holds.
+
+    Raises:
+        SceneError: when it cannot be read, or lies on no grid that lenscape can use.
+    """
+    no_warning = warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning)
+    with no_warning, opened(href) as dataset:
+        return _grid(dataset, href)
+
+
+def require_whole(path: Path | str) -> None:
+    """Refuse a JPEG 2000 file that was cut off.
+
+    Its boxes state their length (ISO/IEC 15444-1, annex I.4), so a missing end shows without decoding.
+
+    Raises:
+        SceneError: when the file ends before its last box does.
+    """
+    if is_remote(str(path)) or not archive.is_file(path):
+        return
+    size, start = archive.size_of(path), 0
+    with archive.stream_of(path) as stream:
+        if stream.read(len(_JP2)) != _JP2:
+            return
+        while start < size:
+            stream.seek(start)
+            head = stream.read(16)
+            length = int.from_bytes(head[:4], "big")
+            if length == 1:
+                length = int.from_bytes(head[8:16], "big")
+            if length == 0:
+                # the last box reaches to the end of the file; a codestream ends with FF D9
+                stream.seek(-2, 2)
+                start = size if stream.read() == b"\xff\xd9" else size + 1
+                break
+            start += max(length, 8)
+    if start != size:
+        raise SceneError(f"{path} is truncated: it ends before its image does; fetch it again.")
+
+
+def _grid(dataset: Any, href: str) -> SceneGrid:
+    crs, transform = dataset.crs, dataset.transform
+    if crs is None:
+        raise SceneError(f"{href} has no CRS; assign one (gdal_edit.py -a_srs EPSG:...).")
+    if not crs.is_projected or crs.linear_units_factor[1] != 1.0:
+        raise SceneError(
+            f"{href} has the CRS {crs.to_string()}, which is not in metres; "
+            "reproject it to its UTM zone (gdalwarp -t_srs EPSG:326..)."
+        )
+    epsg = crs.to_epsg()
+    if epsg is None:
+        raise SceneError(f"{href} has a CRS without EPSG code; assign the one of its UTM zone.")
+    if transform.is_identity:
+        raise SceneError(
+            f"{href} does not say where it lies; assign bounds (gdal_edit.py -a_ullr ...)."
+        )
+    if transform.b or transform.d:
+        raise SceneError(f"{href} is rotated; warp it to a north-up grid (gdalwarp).")
+    if transform.e > 0:
+        raise SceneError(f"{href} is south-up; warp it to a north-up grid (gdalwarp).")
+    pixel_m = float(transform.a)
+    if pixel_m != -transform.e:
+        raise SceneError(
+            f"{href} has pixels of {pixel_m:g} x {-transform.e:g} m; warp it to square ones (gdalwarp)."
+        )
+    return SceneGrid(epsg, transform.c, transform.f, dataset.height, dataset.width, pixel_m)
+
+
+def read(dataset: Any, window: Window, layer: int | None = None) -> npt.NDArray[Any]:
+    """The pixels (H, W) of a window that lies inside a dataset, of one of its layers."""
+    view = RasterWindow(window.col, window.row, window.width, window.height)
+    pixels: npt.NDArray[Any] = dataset.read(layer or 1, window=view)
+    return pixels
+
+
+def read_decimated(
+    dataset: Any, max_px: int, layer: int | None = None, window: Window | None = None
+) -> npt.NDArray[Any]:
+    """One layer of a dataset, or a window of it, by nearest neighbour at `max_px` on its longer side
+    or less, (h, w).
+    """
+    part = window or Window(0, 0, dataset.height, dataset.width)
+    factor = max(1.0, max(part.height, part.width) / max_px)
+    pixels: npt.NDArray[Any] = dataset.read(
+        layer or 1,
+        window=RasterWindow(part.col, part.row, part.width, part.height),
+        out_shape=(round(part.height / factor) or 1, round(part.width / factor) or 1),
+        resampling=Resampling.nearest,
+    )
+    return pixels

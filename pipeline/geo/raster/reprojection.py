@@ -1,0 +1,94 @@
+"""Where a raster lies that shares no grid with a scene: in any CRS, rotated or not."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from affine import Affine
+from pyproj import CRS, Transformer
+
+from pipeline.geo.raster.grid import SceneGrid, Window
+
+_EDGE_POINTS = 21
+"""Points along each edge of a grid that are looked up in the other CRS: the edge bends."""
+_REACH_PX = 2
+"""Pixels of the raster around a grid that resampling may look at."""
+_FAR = 1e30
+"""A coordinate of what cannot be seen from the other CRS."""
+
+type _Places = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class RasterPlace:
+    """The pixels of a raster on the ground."""
+
+    crs: CRS
+    transform: Affine
+    """From (col, row) to coordinates of its CRS."""
+    height: int
+    """Rows."""
+    width: int
+    """Columns."""
+
+    def around(self, grid: SceneGrid) -> Window | None:
+        """The pixels around a grid; None where there are none.
+
+        Raises:
+            ProjError: when there is no way between the two CRS.
+        """
+        x, y = self._looked_up(grid, *_outline(grid))
+        if self.crs.is_geographic:
+            # longitudes go on across the 180th meridian instead of beginning again
+            x = x[0] + (x - x[0] + 180) % 360 - 180
+        cols, rows = _applied(~self.transform, x, y)
+        top, bottom = _span(rows, self.height)
+        left, right = _span(cols, self.width)
+        if top >= bottom or left >= right:
+            return None
+        return Window(top, left, bottom - top, right - left)
+
+    def pixel_m(self, grid: SceneGrid) -> tuple[float, float]:
+        """Width and height of a pixel at the middle of a grid, m.
+
+        Raises:
+            ProjError: when there is no way between the two CRS.
+        """
+        left, bottom, right, top = grid.bounds
+        middle = np.array([(left + right) / 2]), np.array([(bottom + top) / 2])
+        cols, rows = _applied(~self.transform, *self._looked_up(grid, *middle))
+        # the pixel's corner, and those to the right of it and below it
+        corners = _applied(self.transform, cols + np.array([0, 1, 0]), rows + np.array([0, 0, 1]))
+        x, y = Transformer.from_crs(self.crs, grid.epsg, always_xy=True).transform(*corners)
+        return math.hypot(x[1] - x[0], y[1] - y[0]), math.hypot(x[2] - x[0], y[2] - y[0])
+
+    def _looked_up(self, grid: SceneGrid, x: _Places, y: _Places) -> tuple[_Places, _Places]:
+        """Coordinates of a grid's CRS in that of the raster."""
+        found = Transformer.from_crs(grid.epsg, self.crs, always_xy=True).transform(x, y)
+        x, y = (np.where(np.isfinite(axis), axis, _FAR) for axis in found)
+        return x, y
+
+
+def _applied(transform: Affine, x: _Places, y: _Places) -> tuple[_Places, _Places]:
+    a, b, c, d, e, f = tuple(transform)[:6]
+    return a * x + b * y + c, d * x + e * y + f
+
+
+def _outline(grid: SceneGrid) -> tuple[_Places, _Places]:
+    """Points along the edges of a grid."""
+    left, bottom, right, top = grid.bounds
+    x, y = np.linspace(left, right, _EDGE_POINTS), np.linspace(bottom, top, _EDGE_POINTS)
+    ends = np.ones(_EDGE_POINTS)
+    return (
+        np.concatenate([x, x, left * ends, right * ends]),
+        np.concatenate([top * ends, bottom * ends, y, y]),
+    )
+
+
+def _span(places: _Places, size: int) -> tuple[int, int]:
+    """The first pixel and the one behind the last that some places need, of those there are."""
+    low, high = (math.floor(np.clip(end, -_FAR, _FAR)) for end in (places.min(), places.max()))
+    return max(0, low - _REACH_PX), min(size, high + 1 + _REACH_PX)

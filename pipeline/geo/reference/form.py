@@ -1,0 +1,187 @@
+"""A sheet of cells to label in QGIS, blind: outlines and an empty form, and not the map's class.
+
+What the map says of the cells lies in a table beside it, `<sheet>_key.csv`, joined by `id`.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import quoteattr
+
+import geopandas as gpd
+import numpy as np
+import numpy.typing as npt
+import pyogrio
+
+from pipeline.errors import LabelError
+from pipeline.files import publish
+from pipeline.geo.reference.sample import MapClass
+from pipeline.geo.style.geopackage import categorized_qml, squares, write_layer
+from pipeline.geo.style.qml import readable
+
+LAYER = "sheet"
+CANNOT_TELL = "cannot tell"
+FIRST, SECOND, NOTE = "class", "class_second", "note"
+_FORM = """  <fieldConfiguration>
+{fields}
+  </fieldConfiguration>
+  <editable>
+    <field name="id" editable="0"/>
+  </editable>
+  <blendMode>"""
+_CHOICE = """    <field name="{name}">
+      <editWidget type="ValueMap">
+        <config>
+          <Option type="Map">
+            <Option name="map" type="List">
+{choices}
+            </Option>
+          </Option>
+        </config>
+      </editWidget>
+    </field>"""
+_TEXT = """    <field name="{name}">
+      <editWidget type="TextEdit">
+        <config>
+          <Option/>
+        </config>
+      </editWidget>
+    </field>"""
+_VALUE = """              <Option type="Map">
+                <Option name={title} value={name} type="QString"/>
+              </Option>"""
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A sheet that came back: what the map says of each cell, and what people say."""
+
+    mapped: npt.NDArray[np.str_]
+    """Name of the map's class."""
+    first: npt.NDArray[np.str_]
+    """Name of the class, or `CANNOT_TELL`; never empty."""
+    second: npt.NDArray[np.str_]
+    """Of a second interpreter, empty where there was none."""
+
+
+def key_path(sheet: Path) -> Path:
+    """Where the table beside a sheet lies."""
+    return sheet.with_name(f"{sheet.stem}_key.csv")
+
+
+def write_sheet(
+    sheet: Path,
+    cells: Mapping[str, npt.NDArray[Any]],
+    classes: Sequence[MapClass],
+    place: tuple[int, float],
+    choices: Sequence[MapClass],
+) -> None:
+    """Write a sheet and its key.
+
+    Args:
+        sheet: A GeoPackage.
+        cells: Of `MapFrame.draw`.
+        classes: Of the map.
+        place: EPSG code and side of a cell, m.
+        choices: The classes that the form offers.
+
+    Raises:
+        OutputError: when they cannot be written.
+    """
+    count, (epsg, side_m) = len(cells["value"]), place
+    names = {one.value: one.name for one in classes}
+    empty = np.full(count, None, dtype=object)
+    frame = gpd.GeoDataFrame(
+        {
+            "id": np.arange(1, count + 1),
+            FIRST: gpd.pd.Series(empty, dtype="str"),
+            SECOND: gpd.pd.Series(empty, dtype="str"),
+            NOTE: gpd.pd.Series(empty, dtype="str"),
+        },
+        geometry=squares(cells["x"], cells["y"], np.full(count, epsg), side_m),
+    )
+    with publish(key_path(sheet)) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(("id", "map_class"))
+        writer.writerows(
+            (at, names[value]) for at, value in enumerate(cells["value"].tolist(), start=1)
+        )
+    write_layer(sheet, LAYER, frame, _form_qml(choices))
+    sheet.chmod(0o644)  # unlike other layers it is there to be edited
+
+
+def read_sheet(sheet: Path, classes: Sequence[MapClass]) -> Labelled:
+    """Read a labelled sheet and its key.
+
+    Args:
+        sheet: The GeoPackage.
+        classes: Of the map that it was drawn from.
+
+    Raises:
+        LabelError: when a file is missing or broken, the two do not go together, a cell has no class
+            yet, or one that the map does not have.
+    """
+    try:
+        frame = pyogrio.read_dataframe(sheet, layer=LAYER, read_geometry=False)
+        labelled = {name: frame[name].fillna("").astype(str) for name in (FIRST, SECOND)}
+        ids = frame["id"].to_numpy()
+        with key_path(sheet).open(encoding="utf-8", newline="") as stream:
+            key = {int(row["id"]): row["map_class"] for row in csv.DictReader(stream)}
+    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, OSError, KeyError) as error:
+        raise LabelError(
+            f"{sheet} and {key_path(sheet)} are no sheet of `lenscape sample` ({error}); draw one."
+        ) from error
+    if sorted(ids.tolist()) != sorted(key):
+        raise LabelError(
+            f"{sheet} has other cells than {key_path(sheet)}: cells were added or deleted, which "
+            "spoils the sample; take both files of one `lenscape sample`."
+        )
+    known = {one.name for one in classes}
+    _require_known(sheet, labelled, ids, known)
+    mapped = np.array([key[at] for at in ids.tolist()])
+    if strange := sorted(set(mapped.tolist()) - known):
+        raise LabelError(
+            f"{key_path(sheet)} names the class {strange[0]!r}, which the map does not have; name the "
+            "class map that the sheet was drawn from."
+        )
+    return Labelled(mapped, *(labelled[name].to_numpy().astype(str) for name in (FIRST, SECOND)))
+
+
+def _require_known(
+    sheet: Path, labelled: Mapping[str, Any], ids: npt.NDArray[Any], known: set[str]
+) -> None:
+    if missing := int((labelled[FIRST] == "").sum()):
+        raise LabelError(
+            f"{missing} of {len(ids)} cells of {sheet} have no class yet; label them all, with "
+            f"{CANNOT_TELL!r} where nobody can: left out at will they spoil the sample."
+        )
+    for name, values in labelled.items():
+        for at, value in zip(ids.tolist(), values.tolist(), strict=True):
+            if value and value != CANNOT_TELL and value not in known:
+                raise LabelError(
+                    f"{sheet} calls cell {at} {value!r} in {name!r}, which is no class of the map "
+                    f"({', '.join(sorted(known))}); choose one of the form."
+                )
+
+
+def _form_qml(choices: Sequence[MapClass]) -> str:
+    """Outlines by class, and a form with the classes to choose from."""
+    named = [(one.name, one.title, one.color) for one in choices]
+    qml = categorized_qml(
+        FIRST,
+        [*named, (CANNOT_TELL, "Cannot tell", "#ff00ff"), ("", "not labelled yet", "#ffff00")],
+        0.0,
+    )
+    values = "\n".join(
+        _VALUE.format(title=quoteattr(readable(title)), name=quoteattr(name))
+        for name, title in (*((one.name, one.title) for one in choices), (CANNOT_TELL, "Cannot tell"))
+    )
+    fields = [_CHOICE.format(name=name, choices=values) for name in (FIRST, SECOND)]
+    form = _FORM.format(fields="\n".join([*fields, _TEXT.format(name=NOTE)]))
+    return qml.replace(
+        'styleCategories="Symbology"', 'styleCategories="Symbology|Fields|Forms"'
+    ).replace("  <blendMode>", form, 1)

@@ -1,0 +1,126 @@
+"""A class map as the frame of a sample: its classes, their ground, cells drawn at random."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.errors import SceneError
+from pipeline.geo.maps.raster_writer import squares
+from pipeline.geo.raster import raster_file
+from pipeline.geo.scenes.item import read_json
+
+_END = "_classmap.tif"
+_SIDE = 2048
+"""Cells along each axis that are in memory at a time."""
+
+
+@dataclass(frozen=True)
+class MapClass:
+    """A class of a map."""
+
+    value: int
+    name: str
+    title: str
+    color: str
+    mapped_ha: float
+    """Ground that the map gives to it."""
+    cells: int
+
+
+@dataclass(frozen=True)
+class MapFrame:
+    """A class map with its classes, in the order of their values."""
+
+    path: Path
+    classes: Sequence[MapClass]
+
+    @classmethod
+    def open(cls, path: Path) -> MapFrame:
+        """A class map of `predict`, with what lies beside it.
+
+        Raises:
+            SceneError: when it is no class map, or its Item or table of areas is missing or broken.
+        """
+        if not path.name.endswith(_END):
+            raise SceneError(f"{path} is no class map; name a file that ends in {_END}.")
+        item = path.with_name(f"{path.name.removesuffix(_END)}.json")
+        try:
+            described = read_json(item)["assets"]["classmap"]["classification:classes"]
+            with (path.parent / "areas.csv").open(encoding="utf-8", newline="") as stream:
+                lines = [line for line in stream if not line.startswith("#")]
+            areas = {row["value"]: row for row in csv.DictReader(lines)}
+            return cls(path, [_class(one, areas) for one in described if one["value"]])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise SceneError(
+                f"{path} has no Item and table of areas beside it that go with it "
+                f"({type(error).__name__}: {error}); run `predict` again."
+            ) from error
+
+    def draw(self, counts: Sequence[int], seed: int) -> dict[str, npt.NDArray[Any]]:
+        """Cells drawn at random within each class, without replacement.
+
+        The map is read square by square; what is drawn is in memory, and the numbers of its cells.
+
+        Args:
+            counts: Cells to draw of each class.
+            seed: Of the drawing: the same one draws the same cells.
+
+        Returns:
+            `x` and `y` of the centres, m; `value`; all (n,), in an order that says nothing.
+
+        Raises:
+            SceneError: when the map has fewer cells of a class than are to be drawn.
+        """
+        random = np.random.default_rng(seed)
+        wanted = {
+            one.value: np.sort(random.choice(one.cells, size=count, replace=False))
+            for one, count in zip(self.classes, counts, strict=True)
+            if count
+        }
+        found: list[tuple[float, float, int]] = []
+        passed = dict.fromkeys(wanted, 0)
+        with raster_file.opened(str(self.path)) as dataset:
+            for row, col, cells in squares(dataset, _SIDE, 1):
+                for value, numbers in wanted.items():
+                    rows, cols = np.nonzero(cells == value)
+                    here = numbers - passed[value]
+                    here = here[(here >= 0) & (here < len(rows))]
+                    x, y = dataset.transform @ (col + cols[here] + 0.5, row + rows[here] + 0.5)
+                    found += [(float(a), float(b), value) for a, b in zip(x, y, strict=True)]
+                    passed[value] += len(rows)
+        if len(found) != sum(len(numbers) for numbers in wanted.values()):
+            raise SceneError(
+                f"{self.path} has other cells than the Item beside it says; run `predict` again."
+            )
+        order = random.permutation(len(found))
+        columns = (np.array(column)[order] for column in zip(*found, strict=True))
+        return dict(zip(("x", "y", "value"), columns, strict=True))
+
+    def place(self) -> tuple[int, float]:
+        """EPSG code, and the side of a cell, m.
+
+        Raises:
+            SceneError: when the map cannot be read.
+        """
+        with raster_file.opened(str(self.path)) as dataset:
+            return int(dataset.crs.to_epsg()), float(dataset.transform.a)
+
+
+def _class(described: dict[str, Any], areas: dict[str, dict[str, str]]) -> MapClass:
+    value = int(described["value"])
+    row = areas[str(value)]
+    return MapClass(
+        value,
+        row["name"],
+        str(described["title"]),
+        f"#{described['color_hint'].lower()}",
+        float(row["mapped_ha"]),
+        int(row["cells"]),
+    )

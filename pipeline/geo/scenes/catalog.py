@@ -1,0 +1,231 @@
+"""From local bands to checked STAC Items in static catalogs.
+
+Whatever a scene comes from, it becomes an Item of this form: an asset a band with `raster:scale`,
+`raster:offset`, `nodata`, grid, size and checksum, and a mask asset where there is one. Items hold
+no wall clock, and their hrefs are relative, so that the same pixels give the same bytes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import UTC
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import pystac
+from pyproj import Transformer
+from shapely.geometry import Polygon, mapping
+
+from pipeline.bands import BANDS
+from pipeline.files import canonical_json, linked, relative_href
+from pipeline.geo.raster.archive import checksum_of, size_of
+from pipeline.geo.raster.area import part_of
+from pipeline.geo.raster.grid import SceneGrid
+from pipeline.geo.raster.raster_file import RasterFile, inspect
+from pipeline.geo.raster.remote import is_remote, look_up
+from pipeline.geo.scenes.checks import (
+    require_band,
+    require_cover,
+    require_pixels,
+    require_same_ground,
+)
+from pipeline.geo.scenes.item import (
+    CATALOG,
+    ETAG,
+    INVALID_VALUES,
+    LAYER,
+    MASK,
+    NAN,
+    beside,
+    ten_metre_grid,
+)
+from pipeline.geo.scenes.scene_files import BandSource, MaskSource, SceneFiles
+
+EXTENSIONS = [
+    "https://stac-extensions.github.io/eo/v2.0.0/schema.json",
+    "https://stac-extensions.github.io/file/v2.1.0/schema.json",
+    "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
+    "https://stac-extensions.github.io/raster/v2.0.0/schema.json",
+]
+OPTIONAL_EXTENSIONS = {
+    "grid:code": "https://stac-extensions.github.io/grid/v1.1.0/schema.json",
+    "processing:level": "https://stac-extensions.github.io/processing/v1.2.0/schema.json",
+    "s2:processing_baseline": "https://stac-extensions.github.io/sentinel-2/v1.0.0/schema.json",
+}
+"""Named only by an Item with the property: the one of `grid` requires it."""
+_MEDIA = {".jp2": pystac.MediaType.JPEG2000}
+_MGRS = re.compile(r"(?:^|_)T?((?:0[1-9]|[1-5]\d|60)[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V])(?:_|$)")
+
+
+def scene_item(files: SceneFiles, folder: Path) -> pystac.Item:
+    """The checked Item of a scene, its hrefs relative to the folder that it will lie in.
+
+    Raises:
+        SceneError: when a file is missing, damaged, or not on the ground of the others.
+        RadiometryError: when scale or offset is contradicted by the pixels.
+    """
+    layers = {name: inspect(*band.layer, floats=band.floats) for name, band in files.bands.items()}
+    grid = ten_metre_grid(file.grid for file in layers.values())
+    part = grid if files.area is None else part_of(grid, files.area, files.id)
+    item = _bare_item(files, part)
+    for name, file in layers.items():
+        band = files.bands[name]
+        require_band(file)
+        require_same_ground(file, grid)
+        require_pixels(file, band, part)
+    # all layers of a stack are of one file, which is read through for its checksum
+    identities = {href: _identity(href) for href in {file.href for file in layers.values()}}
+    for name, file in layers.items():
+        fields = _band_fields(name, file, files.bands[name]) | identities[file.href]
+        item.add_asset(name, _asset(file, folder, fields))
+    if files.mask is not None:
+        add_mask(item, files.mask, folder, part)
+    return item
+
+
+def add_mask(
+    item: pystac.Item,
+    mask: MaskSource,
+    folder: Path,
+    grid: SceneGrid,
+    fields: Mapping[str, Any] = MappingProxyType({}),
+) -> None:
+    """Give the Item of a scene its mask, with some `fields` of it more.
+
+    Raises:
+        SceneError: when its file is missing or damaged, or leaves out a part of the scene.
+    """
+    file = inspect(*mask.layer)
+    require_cover(file, grid)
+    stated = {"data_type": file.dtype, INVALID_VALUES: list(mask.invalid), **fields}
+    stated |= _identity(file.href)
+    item.add_asset(MASK, _asset(file, folder, stated, role="data-mask"))
+
+
+def moved_item(item: pystac.Item, folder: Path, target: Path) -> pystac.Item:
+    """A copy of a scene's Item that will lie in another folder."""
+    moved = item.clone()
+    for asset in moved.assets.values():
+        if not is_remote(asset.href):
+            asset.href = relative_href(folder / asset.href, target)
+    return moved
+
+
+def write_catalog(folder: Path, items: Iterable[pystac.Item], what: str) -> None:
+    """Write a static, self-contained catalog: `catalog.json` and `<id>/<id>.json`.
+
+    Its few files are written here, because pystac takes a path for a URL and cuts it at a `#` or `?`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    catalog = pystac.Catalog(what, f"lenscape: scenes to {what}")
+    catalog.add_link(pystac.Link("root", f"./{CATALOG}", pystac.MediaType.JSON))
+    for item in items:
+        for relation in ("root", "parent"):
+            item.add_link(pystac.Link(relation, f"../{CATALOG}", pystac.MediaType.JSON))
+        href = f"{item.id}/{item.id}.json"
+        catalog.add_link(pystac.Link("item", f"./{href}", pystac.MediaType.GEOJSON))
+        _write(folder / href, item)
+    _write(folder / CATALOG, catalog)
+
+
+def _write(path: Path, content: pystac.STACObject) -> None:
+    path.parent.mkdir(exist_ok=True)
+    fields = content.to_dict(include_self_link=False, transform_hrefs=False)
+    path.write_text(canonical_json(fields), encoding="utf-8")
+
+
+def _bare_item(scene: SceneFiles, grid: SceneGrid) -> pystac.Item:
+    left, bottom, right, top = grid.bounds
+    to_degrees = Transformer.from_crs(grid.epsg, "OGC:CRS84", always_xy=True)
+    corners = [(left, bottom), (right, bottom), (right, top), (left, top)]
+    footprint = Polygon([_rounded(to_degrees.transform(x, y)) for x, y in corners])
+    properties: dict[str, Any] = {
+        "gsd": grid.pixel_m,
+        "proj:code": f"EPSG:{grid.epsg}",
+        "proj:shape": [grid.height, grid.width],
+        "proj:transform": list(grid.transform)[:6],
+    }
+    optional = {
+        "platform": scene.platform,
+        "instruments": ["msi"],
+        "processing:level": scene.level,
+        "s2:processing_baseline": scene.baseline,
+        "grid:code": f"MGRS-{match[1]}" if (match := _MGRS.search(scene.id)) else None,
+    }
+    properties |= {key: value for key, value in optional.items() if value is not None}
+    properties |= scene.properties
+    stated = sorted(properties.keys() & OPTIONAL_EXTENSIONS)
+    return pystac.Item(
+        scene.id,
+        mapping(footprint),
+        list(footprint.bounds),
+        scene.datetime.astimezone(UTC),
+        properties,
+        stac_extensions=EXTENSIONS + [OPTIONAL_EXTENSIONS[key] for key in stated],
+    )
+
+
+def _rounded(point: tuple[float, float]) -> tuple[float, float]:
+    # 1e-7 degrees is a centimetre; the last bits of a projection differ between versions of PROJ
+    return round(point[0], 7), round(point[1], 7)
+
+
+def _band_fields(name: str, file: RasterFile, source: BandSource) -> dict[str, Any]:
+    band = BANDS[name]
+    described: dict[str, Any] = {"name": name, "eo:center_wavelength": band.center_wavelength_um}
+    if band.common_name is not None:
+        described["eo:common_name"] = band.common_name
+    return {
+        "bands": [described],
+        "data_type": file.dtype,
+        "nodata": _nodata(source) if source.floats else 0,
+        "raster:scale": source.scale,
+        "raster:offset": source.offset,
+    }
+
+
+def _nodata(source: BandSource) -> float | str:
+    return NAN if source.nodata is None else source.nodata
+
+
+def _asset(file: RasterFile, folder: Path, fields: dict[str, Any], role: str = "data") -> pystac.Asset:
+    path, grid = Path(file.href), file.grid
+    fields |= {
+        "gsd": grid.pixel_m,
+        "proj:shape": [grid.height, grid.width],
+        "proj:transform": list(grid.transform)[:6],
+    }
+    if file.layer.number is not None:
+        fields[LAYER] = file.layer.number
+    media = _MEDIA.get(path.suffix.lower(), pystac.MediaType.GEOTIFF)
+    href = file.href if is_remote(file.href) else relative_href(path, folder)
+    return pystac.Asset(href, media_type=media, roles=[role], extra_fields=fields)
+
+
+def _identity(href: str) -> dict[str, Any]:
+    """What changes when a file does: its checksum and size, or what its server says in their place."""
+    if is_remote(href):
+        remote, _ = look_up(href)
+        return {ETAG: remote.etag, "file:size": remote.size}
+    # multihash: 12 is SHA-256, 20 its length in bytes, both hexadecimal
+    return {"file:checksum": f"1220{checksum_of(href)}", "file:size": size_of(href)}
+
+
+def take_over(item: pystac.Item, folder: Path, kept_in: Path, target: Path) -> None:
+    """Put files of an Item beside it, so that they are part of its catalog: those below `kept_in`.
+
+    Args:
+        item: Its hrefs are relative to `folder`; they become those of the new places.
+        folder: The folder that the Item will lie in.
+        kept_in: The folder of files that nobody else keeps.
+        target: The folder that the Item and its files are written to now.
+    """
+    for key, asset in item.assets.items():
+        path = beside(folder / item.id / f"{item.id}.json", asset.href)
+        if is_remote(asset.href) or not path.is_relative_to(kept_in.absolute()):
+            continue
+        target.mkdir(parents=True, exist_ok=True)
+        asset.href = f"{key}{path.suffix}"
+        linked(path, target / asset.href)

@@ -1,0 +1,162 @@
+"""The mask of a scene: what its source says of its pixels, as one raster that lenscape writes.
+
+Its values are the same whatever the source is: 0 clear, then the classes of `MASK_CLASSES` in their
+order, of which the first counts where several meet, then `MARGIN`. Cloud, shadow and cirrus are
+widened by a round disk, because their edges are not where a classification draws them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import rasterio
+from rasterio.crs import CRS
+from rasterio.windows import Window as RasterWindow
+
+from pipeline.config.sources.masking import GROWN, Masking
+from pipeline.geo.maps.raster_writer import writing
+from pipeline.geo.raster.area import covering, cut
+from pipeline.geo.raster.grid import SceneGrid, Window
+from pipeline.geo.raster.raster_file import Layer, RasterFile
+from pipeline.geo.scenes.mask_sources import VALUES, Codes, LayerSource, Source, open_sources
+from pipeline.geo.scenes.scene_files import MaskSource, PolygonMask, RasterMask
+
+MARGIN = len(VALUES) + 1
+"""Value of what lies around cloud, shadow and cirrus."""
+NAMES: dict[int, str] = {
+    0: "clear",
+    **{value: name for name, value in VALUES.items()},
+    MARGIN: "margin",
+}
+"""Of all values of the file."""
+_SOFT = frozenset(VALUES[name] for name in GROWN)
+_STRIP_PX = 512
+"""Rows that are worked on at a time, and side of the tiles of the file."""
+_TOUCHING = 1e-9
+"""Of a pixel: float noise must not leave out a centre that lies right on the circle."""
+
+
+@dataclass(frozen=True)
+class MadeMask:
+    """A mask that was written."""
+
+    source: MaskSource
+    shares: dict[str, float]
+    """Of all its pixels, those of each class that it can have, and of the margin."""
+
+
+def make_mask(
+    masks: Sequence[RasterMask | PolygonMask], scene: SceneGrid, masking: Masking, path: Path
+) -> MadeMask | None:
+    """Write the mask of a scene: uint8, on the finest grid of what says it, strip by strip.
+
+    Args:
+        masks: What the source says.
+        scene: The grid of the scene, which may be a part of the masks' ground. Clouds outside of it
+            do not reach into it, so that downloaded pixels and those read where they lie agree.
+        masking: Which classes are left out, and by how much cloud, shadow and cirrus are widened.
+        path: Of the GeoTIFF.
+
+    Returns:
+        None where no class of `masking` can occur.
+
+    Raises:
+        SceneError: when a mask cannot be read, leaves out a part of the scene or has another CRS.
+        OutputError: when the file cannot be written.
+    """
+    with ExitStack() as stack:
+        sources, grids = open_sources(masks, scene, masking.classes, stack)
+        if not sources:
+            return None
+        finest = min(grids, key=lambda grid: grid.pixel_m)
+        if (window := covering(finest, scene.bounds)) is None:
+            return None
+        grid = cut(finest, window)
+        counts = _write(path, grid, _strips(sources, grid, masking))
+        values = sorted(frozenset.union(*(source.gives for source in sources)))
+    if masking.grow_m and not _SOFT.isdisjoint(values):
+        values.append(MARGIN)
+    shares = {NAMES[value]: round(int(counts[value]) / int(counts.sum()), 6) for value in values}
+    return MadeMask(MaskSource(Layer(str(path)), tuple(values)), shares)
+
+
+def masked_share(mask: RasterFile, invalid: Sequence[int], scene: SceneGrid) -> float:
+    """The share of a scene that a mask of the user leaves out."""
+    with closing(LayerSource(mask, dict.fromkeys(invalid, 1))) as source:
+        strips = (source.codes(_rows(scene, *rows)) for rows in _runs(scene.height))
+        return round(sum(int(codes.sum()) for codes in strips) / (scene.height * scene.width), 6)
+
+
+def widened(marked: npt.NDArray[np.bool_], radius_px: float) -> npt.NDArray[np.bool_]:
+    """The pixels (H, W) whose centre lies within a radius of that of a marked one."""
+    height, width = marked.shape
+    # sums along rows tell whether a run of pixels holds a marked one, however long it is
+    sums = np.zeros((height, width + 1), dtype=np.int32)
+    np.cumsum(marked, axis=1, out=sums[:, 1:])
+    cols, grown = np.arange(width), marked.copy()
+    for rows in range(min(int(radius_px + _TOUCHING), height - 1) + 1):
+        half = int(math.sqrt(max(radius_px**2 - rows**2, 0)) + _TOUCHING)
+        right, left = np.minimum(cols + half + 1, width), np.maximum(cols - half, 0)
+        near = sums[:, right] != sums[:, left]
+        grown[rows:] |= near[: height - rows]
+        grown[: height - rows] |= near[rows:]
+    return grown
+
+
+def _strips(sources: Sequence[Source], grid: SceneGrid, masking: Masking) -> Iterator[Codes]:
+    """The values of a mask from top to bottom, each strip with as much around it as it takes."""
+    radius_px = masking.grow_m / grid.pixel_m
+    halo = math.ceil(radius_px)
+    soft = np.isin(np.arange(256), list(_SOFT))
+    for row, end in _runs(grid.height):
+        first, last = max(0, row - halo), min(end + halo, grid.height)
+        codes = _joined(sources, _rows(grid, first, last))
+        if radius_px and (marked := soft[codes]).any():
+            codes[widened(marked, radius_px) & (codes == 0)] = MARGIN
+        yield codes[row - first : end - first]
+
+
+def _runs(height: int) -> Iterator[tuple[int, int]]:
+    """The first row of each strip and the one behind its last."""
+    return ((row, min(row + _STRIP_PX, height)) for row in range(0, height, _STRIP_PX))
+
+
+def _rows(grid: SceneGrid, first: int, end: int) -> SceneGrid:
+    """The grid of some rows alone."""
+    return cut(grid, Window(first, 0, end - first, grid.width))
+
+
+def _joined(sources: Sequence[Source], strip: SceneGrid) -> Codes:
+    """Of several sources, the smallest value that is not 0."""
+    # 0 less 1 is 255, the largest of all
+    joined = np.full((strip.height, strip.width), 255, dtype=np.uint8)
+    for source in sources:
+        np.minimum(joined, source.codes(strip) - np.uint8(1), out=joined)
+    return joined + np.uint8(1)
+
+
+def _write(path: Path, grid: SceneGrid, strips: Iterator[Codes]) -> npt.NDArray[np.int64]:
+    """Write a mask; how often each value occurs."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    counts, row = np.zeros(256, dtype=np.int64), 0
+    with (
+        writing(path),
+        rasterio.open(
+            path, "w", driver="GTiff", count=1, dtype="uint8", height=grid.height, width=grid.width,
+            crs=CRS.from_epsg(grid.epsg), transform=grid.transform, compress="DEFLATE", tiled=True,
+            blockxsize=_STRIP_PX, blockysize=_STRIP_PX,
+        ) as file,
+    ):  # fmt: skip
+        file.update_tags(values=", ".join(f"{value} {name}" for value, name in NAMES.items()))
+        file.set_band_description(1, "mask")
+        for codes in strips:
+            counts += np.bincount(codes.ravel(), minlength=256)
+            file.write(codes, 1, window=RasterWindow(0, row, grid.width, len(codes)))
+            row += len(codes)
+    return counts

@@ -1,0 +1,96 @@
+"""What a SAFE product says itself of clouds and the like in one of its granules.
+
+L2A has its scene classification. L1C has polygons of cloud (`MSK_CLOUDS`, GML) before processing
+baseline 04.00 and since then three layers of 60 m (`MSK_CLASSI`): Sentinel-2 Products Specification
+Document, S2-PDGS-TAS-DI-PSD.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import shapely
+
+from pipeline.config.sources.masking import MaskClass
+from pipeline.errors import SceneError
+from pipeline.geo.raster.raster_file import Layer
+from pipeline.geo.scenes.scene_files import SCENE_CLASSIFICATION, PolygonMask, RasterMask
+from pipeline.geo.sources.product import Product, every
+
+_LAYERS: tuple[MaskClass, ...] = ("cloud_opaque", "cirrus", "snow")
+"""Of `MSK_CLASSI`, each 1 where there is such, else 0."""
+_POLYGONS: Mapping[str, MaskClass] = {"OPAQUE": "cloud_opaque", "CIRRUS": "cirrus"}
+_CLASSI = re.compile(r"MSK_CLASSI[^/]*\.(jp2|tif)$")
+_CLOUDS = re.compile(r"MSK_CLOUDS[^/]*\.gml$")
+_EPSG = re.compile(r"EPSG:.*?(\d{4,6})$")
+
+
+def masks_of(product: Product, images: Mapping[str, str]) -> tuple[RasterMask | PolygonMask, ...]:
+    """The masks of a granule; none where the product came without them.
+
+    Args:
+        product: The product.
+        images: Names of the granule's image files by band, `SCL` for the scene classification.
+
+    Raises:
+        SceneError: when a mask cannot be read.
+    """
+    if "SCL" in images:
+        return (RasterMask(Layer(product.href(images["SCL"])), SCENE_CLASSIFICATION),)
+    granule, _, _ = next(iter(images.values())).rpartition("/IMG_DATA/")
+    there = sorted(name for name in product.names if name.startswith(f"{granule}/QI_DATA/"))
+    if layers := next(filter(_CLASSI.search, there), None):
+        href = product.href(layers)
+        return tuple(
+            RasterMask(Layer(href, number), {1: meaning})
+            for number, meaning in enumerate(_LAYERS, start=1)
+        )
+    if polygons := next(filter(_CLOUDS.search, there), None):
+        return _polygon_masks(product, polygons)
+    return ()
+
+
+def _polygon_masks(product: Product, name: str) -> tuple[PolygonMask, ...]:
+    root, href = product.xml(name), product.href(name)
+    found: dict[MaskClass, list[shapely.Polygon]] = {}
+    for feature in every(root, "MaskFeature"):
+        said = next((element.text or "" for element in every(feature, "maskType")), "").strip()
+        if said in _POLYGONS:
+            found.setdefault(_POLYGONS[said], []).extend(_shapes(feature, href))
+    if not found:
+        return ()
+    codes = {
+        code[1]
+        for element in root.iter()
+        if (code := _EPSG.search(element.get("srsName", ""))) is not None
+    }
+    if len(codes) != 1:
+        raise SceneError(f"{href} does not state one CRS of its polygons; download the product again.")
+    epsg = int(codes.pop())
+    return tuple(
+        PolygonMask(href, np.array(shapes, dtype=np.object_), epsg, meaning)
+        for meaning, shapes in found.items()
+    )
+
+
+def _shapes(feature: ET.Element, href: str) -> Iterator[shapely.Polygon]:
+    for polygon in every(feature, "Polygon"):
+        try:
+            outer, *holes = (_ring(ring) for ring in every(polygon, "LinearRing"))
+            yield shapely.Polygon(outer, holes)
+        except ValueError as error:
+            raise SceneError(
+                f"{href} holds a polygon whose corners are none; download the product again."
+            ) from error
+
+
+def _ring(ring: ET.Element) -> list[tuple[float, float]]:
+    """Corners (x, y), m."""
+    (places,) = every(ring, "posList")
+    values = [float(value) for value in (places.text or "").split()]
+    # GML of the detector footprints has heights, and some clouds do
+    size = int(places.get("srsDimension", "2"))
+    return list(zip(values[::size], values[1::size], strict=True))

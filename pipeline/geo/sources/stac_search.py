@@ -1,0 +1,158 @@
+"""The search of a STAC API: which Items lie in an area, a time and a collection."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pystac_client
+import requests
+from pyproj.exceptions import ProjError
+from pystac import STACError
+from pystac_client.exceptions import APIError
+from pystac_client.stac_api_io import StacApiIO
+from pystac_client.warnings import PystacClientWarning
+from shapely.geometry import box
+from shapely.geometry.base import BaseGeometry
+from urllib3 import Retry
+
+from pipeline.config.sources.stac import StacConf
+from pipeline.errors import SceneError
+from pipeline.geo.raster import remote
+from pipeline.geo.sources.stac_names import processing_baseline
+
+MOST_FOUND = 2000
+"""Of more Items than that nobody can say that the least cloudy are the right ones."""
+_PAGE = 100
+_CLOUD = "eo:cloud_cover"
+_GRID = ("grid:code", "s2:mgrs_tile")
+_BROKEN = (ValueError, KeyError, TypeError, AttributeError, IndexError)
+"""What reading an answer of another form than promised may end in."""
+
+type Item = Mapping[str, Any]
+
+
+def area_of(conf: StacConf) -> BaseGeometry:
+    """The area of a search, in degrees.
+
+    Raises:
+        SceneError: when its file cannot be read or holds no area.
+    """
+    if isinstance(conf.area, list):
+        return box(*conf.area)
+    try:
+        frame = gpd.read_file(conf.area)
+        shape = frame.to_crs("OGC:CRS84").union_all()
+    except (OSError, RuntimeError, *_BROKEN, ProjError) as error:
+        # what pyogrio raises is a RuntimeError
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise SceneError(
+            f"the area {conf.area} cannot be read ({reason}); give a vector file with a CRS, or "
+            "[west, south, east, north] in degrees."
+        ) from error
+    if shape.is_empty or shape.area == 0 or not np.isfinite(shape.bounds).all():
+        raise SceneError(f"the area {conf.area} holds no polygon; draw one and save it again.")
+    return shape
+
+
+def search(conf: StacConf, area: BaseGeometry) -> list[Item]:
+    """The least cloudy Items in an area, a time and a collection, in the order of their time.
+
+    Of an acquisition that was processed twice the later baseline counts.
+
+    Raises:
+        SceneError: when the API cannot be reached, is none, or finds nothing or too much.
+    """
+    where = f"{conf.collection} of {conf.stac}, {conf.datetime}, in the area {conf.area}"
+    with described(conf.stac, f"the answer of {conf.stac}"):
+        items = _found(conf, area)
+        if len(items) > MOST_FOUND:
+            raise SceneError(
+                f"{where}: there are over {MOST_FOUND} scenes; narrow the time or the area."
+            )
+        # an API that does not know the query passes over it
+        clear = [item for item in _latest(items) if _cloud(item) <= conf.cloud_cover]
+        chosen = _chosen(clear, conf.max_scenes)
+    if not chosen:
+        raise SceneError(
+            f"{where}: there is no scene with at most {conf.cloud_cover:g} % cloud; widen the search."
+        )
+    return chosen
+
+
+def moment_of(item: Item) -> datetime:
+    """When the scene of an Item was acquired."""
+    fields = item["properties"]
+    moment = datetime.fromisoformat(fields.get("datetime") or fields["start_datetime"])
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+@contextmanager
+def described(url: str, what: str) -> Iterator[None]:
+    """Say in a sentence what is wrong with an API or with what it answered."""
+    try:
+        # it warns of what an API does not promise and may be able to do all the same
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    except (requests.RequestException, APIError) as error:
+        reason = " ".join(str(error).split())[:200].rstrip(".")
+        raise SceneError(
+            f"{url} cannot be searched ({type(error).__name__}: {reason}); check the address, the "
+            "collection and the connection."
+        ) from error
+    except (STACError, NotImplementedError, PystacClientWarning, *_BROKEN) as error:
+        raise SceneError(
+            f"{what} is not what a STAC API sends ({type(error).__name__}); check the address in a "
+            "browser: it must lead to JSON that lists `conformsTo`."
+        ) from error
+
+
+def _found(conf: StacConf, area: BaseGeometry) -> list[Item]:
+    """What the API finds, and one more than there may be where it is too much."""
+    again = Retry(
+        remote.TRIES - 1, backoff_factor=remote.WAIT_S, status_forcelist=sorted(remote.MAY_PASS),
+        allowed_methods=None,
+    )  # fmt: skip
+    line = StacApiIO(timeout=remote.TIMEOUT_S, max_retries=again)
+    client = pystac_client.Client.open(conf.stac, stac_io=line)
+    query: dict[str, Any] = {"bbox": area.bounds}
+    if not isinstance(conf.area, list):
+        query = {"intersects": area}
+    if conf.cloud_cover < 100 and client.conforms_to("QUERY"):
+        query |= {"query": {_CLOUD: {"lte": conf.cloud_cover}}}
+    found = client.search(
+        collections=[conf.collection],
+        datetime=conf.datetime,
+        limit=_PAGE,
+        max_items=MOST_FOUND + 1,
+        **query,
+    )
+    return list(found.items_as_dicts())
+
+
+def _latest(items: Iterable[Item]) -> list[Item]:
+    """The Items without those that a later baseline of the same acquisition and MGRS tile replaces."""
+    latest: dict[Any, Item] = {}
+    for item in sorted(items, key=lambda item: (processing_baseline(item) or "", item["id"])):
+        fields = item["properties"]
+        tile = next((fields[key] for key in _GRID if key in fields), None)
+        ground = item["id"] if tile is None else (tile, fields.get("platform"), moment_of(item))
+        latest[ground] = item
+    return list(latest.values())
+
+
+def _chosen(items: Sequence[Item], most: int) -> list[Item]:
+    """The least cloudy, in the order of their time."""
+    cloudless = sorted(items, key=lambda item: (_cloud(item), moment_of(item), item["id"]))
+    return sorted(cloudless[:most], key=lambda item: (moment_of(item), item["id"]))
+
+
+def _cloud(item: Item) -> float:
+    """The share of cloud of a scene, per cent; 100 where nobody says."""
+    stated = item["properties"].get(_CLOUD)
+    return 100.0 if stated is None else float(stated)

@@ -1,0 +1,163 @@
+"""The leakage audit: what the parts of a split share, measured on the ground.
+
+Nothing here trusts the code that parted the patches: windows become polygons again, and polygons
+are intersected (GEOS), in the CRS of one side, with those of other CRSs projected into it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+from pyproj import Transformer
+
+from pipeline.geo.split.blocks import Parting, Patches
+from pipeline.store import PARTS
+
+_PIXEL_M = 60.0
+_CHUNK = 20_000
+"""Windows compared at a time."""
+_NOTHING_M2 = 1e-3
+"""Below this, an area is the noise of floats."""
+
+Rows = npt.NDArray[np.intp]
+Polygons = npt.NDArray[np.object_]
+
+
+def audit(patches: Patches, parting: Parting, patch_m: float, classes: Sequence[str]) -> dict[str, Any]:
+    """The figures of a split, for `reports/audit.json` and people.
+
+    `shared_ground_m2` is ground that windows of two parts have in common once grown to whole pixels
+    of 60 m, 0 in a sound split; `smallest_distance_m` lies between windows as they are, None where
+    a part is empty; `test_polygons_in_training` is the share of test patches whose label polygon
+    is in training too.
+    """
+    rows = {part: np.flatnonzero(parting.part == part) for part in PARTS}
+    pairs = list(combinations(PARTS[:3], 2))
+    label = patches["label"]
+    origin = {"seed": parting.seed} if parting.lists is None else {"lists": parting.lists}
+    return {
+        **origin,
+        "shared_ground_m2": sum(_shared(patches, rows[a], rows[b], patch_m) for a, b in pairs),
+        "smallest_distance_m": {
+            f"{a}_{b}": _distance(patches, rows[a], rows[b], patch_m) for a, b in pairs
+        },
+        "test_polygons_in_training": _known_polygons(patches, rows["train"], rows["test"]),
+        "patches": {part: len(rows[part]) for part in PARTS},
+        "blocks": {part: int((parting.block_part == part).sum()) for part in PARTS[:3]},
+        "classes": {
+            name: {part: int((label[rows[part]] == index).sum()) for part in PARTS}
+            for index, name in enumerate(classes)
+        },
+    }
+
+
+def table(figures: Mapping[str, Any]) -> str:
+    """The figures of `audit` for people."""
+    columns = [*PARTS]
+    lines = {"blocks": figures["blocks"], "patches": figures["patches"], **figures["classes"]}
+    wide = max(map(len, lines))
+    head = " " * wide + "".join(f"{column:>12}" for column in columns)
+    body = [
+        f"{name:<{wide}}" + "".join(f"{counts.get(column, '-'):>12}" for column in columns)
+        for name, counts in lines.items()
+    ]
+    apart = ", ".join(
+        f"{pair.replace('_', ' to ')} {'-' if metres is None else f'{metres:.0f} m'}"
+        for pair, metres in figures["smallest_distance_m"].items()
+    )
+    return "\n".join(
+        [
+            head,
+            *body,
+            f"seed used: {figures['seed']}" if "seed" in figures else _listed(figures),
+            f"ground shared between parts: {figures['shared_ground_m2']:g} m2",
+            f"smallest distance between windows: {apart}",
+            "test patches whose label polygon is in training too: "
+            f"{figures['test_polygons_in_training']:.0%}",
+        ]
+    )
+
+
+def _listed(figures: Mapping[str, Any]) -> str:
+    apart = "they share no ground" if not figures["shared_ground_m2"] else "they share ground"
+    return f"parts as in the list '{figures['lists']}', not by blocks: {apart}"
+
+
+def _shared(patches: Patches, first: Rows, second: Rows, side_m: float) -> float:
+    """Area in m2 that grown windows of two sets of patches have in common."""
+    area = 0.0
+    for mine, theirs in _meetings(patches, first, second, side_m, grown=True):
+        tree = shapely.STRtree(mine)
+        common: list[Any] = []
+        for start in range(0, len(theirs), _CHUNK):
+            chunk = theirs[start : start + _CHUNK]
+            at, met = tree.query(chunk, predicate="intersects")
+            pieces = shapely.intersection(chunk[at], mine[met])
+            common.append(shapely.union_all(pieces[shapely.area(pieces) > _NOTHING_M2]))
+        area += float(shapely.area(shapely.union_all(common)))
+    return area
+
+
+def _distance(patches: Patches, first: Rows, second: Rows, side_m: float) -> float | None:
+    """The smallest distance in m between windows of two sets; None where there is no such pair."""
+    smallest = np.inf
+    for mine, theirs in _meetings(patches, first, second, side_m, grown=False):
+        tree = shapely.STRtree(mine)
+        for start in range(0, len(theirs), _CHUNK):
+            if smallest == 0:
+                return 0.0
+            # a bound makes the search quick, and none but a smaller distance is of interest
+            bound = {"max_distance": smallest} if np.isfinite(smallest) else {}
+            _, found = tree.query_nearest(
+                theirs[start : start + _CHUNK], return_distance=True, all_matches=False, **bound
+            )
+            smallest = min(smallest, float(found.min(initial=np.inf)))
+    return smallest if np.isfinite(smallest) else None
+
+
+def _meetings(
+    patches: Patches, first: Rows, second: Rows, side_m: float, grown: bool
+) -> Iterator[tuple[Polygons, Polygons]]:
+    """The windows of the two sets, once per CRS of the first, in that CRS; none twice."""
+    epsg = patches["epsg"]
+    for home in np.unique(epsg[first]) if len(second) else ():
+        mine = _windows(patches, first[epsg[first] == home], side_m, grown)
+        theirs = [
+            _projected(
+                _windows(patches, second[epsg[second] == code], side_m, grown), int(code), int(home)
+            )
+            for code in np.unique(epsg[second])
+        ]
+        yield mine, np.concatenate(theirs)
+
+
+def _windows(patches: Patches, rows: Rows, side_m: float, grown: bool) -> Polygons:
+    """The windows of patches as squares in their own CRS; the same ground at two dates is one."""
+    centers = np.unique(np.stack([patches["x"][rows], patches["y"][rows]], axis=1), axis=0)
+    low, high = (np.round(centers + shift, 3) for shift in (-side_m / 2, side_m / 2))
+    if grown:
+        low, high = np.floor(low / _PIXEL_M) * _PIXEL_M, np.ceil(high / _PIXEL_M) * _PIXEL_M
+    squares: Polygons = shapely.box(*low.T, *high.T)
+    return squares
+
+
+def _projected(polygons: Polygons, epsg: int, home: int) -> Polygons:
+    """Polygons of one CRS in another; those that cannot be seen from there are left out."""
+    if epsg == home:
+        return polygons
+    change = Transformer.from_crs(epsg, home, always_xy=True).transform
+    moved: Polygons = shapely.transform(polygons, change, interleaved=False)
+    visible: Polygons = moved[np.isfinite(shapely.bounds(moved)).all(axis=1)]
+    return visible
+
+
+def _known_polygons(patches: Patches, train: Rows, test: Rows) -> float:
+    """The share of test patches whose label polygon some training patch comes from."""
+    polygon = patches["polygon"]
+    known = np.isin(polygon[test], polygon[train]) & (polygon[test] >= 0)
+    return float(known.mean()) if len(test) else 0.0

@@ -1,0 +1,183 @@
+"""GeoPackages for people: the same bytes for the same table, with a style that QGIS applies by itself.
+
+A style lies in the table `layer_styles` of the file, as QGIS keeps it ("save style in database"), so
+that one file holds all there is to see and opens coloured. GDAL lists that table after the layer:
+name the layer to read it in silence (`geopandas.read_file(path, layer="blocks")`).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import quoteattr
+
+import geopandas as gpd
+import numpy as np
+import numpy.typing as npt
+import pyogrio
+import shapely
+
+from pipeline.errors import OutputError
+from pipeline.files import publish, remove
+from pipeline.geo.style.qml import readable, rgb
+
+GEOMETRY = "geom"
+"""Name of the geometry column in a GeoPackage."""
+WORLD_EPSG = 4326
+"""CRS of a layer whose squares lie in several UTM zones."""
+
+# what GDAL would otherwise take from the clock, or leave to a race of threads
+_STEADY = {"OGR_CURRENT_DATE": "1970-01-01T00:00:00.000Z", "OGR_GPKG_ALLOW_THREADED_RTREE": "NO"}
+
+# the table as QGIS makes it, but for the time of the update
+_STYLES = """
+CREATE TABLE layer_styles (
+  id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL,
+  f_table_catalog TEXT(256), f_table_schema TEXT(256), f_table_name TEXT(256),
+  f_geometry_column TEXT(256), styleName TEXT(30), styleQML TEXT, styleSLD TEXT,
+  useAsDefault BOOLEAN, description TEXT, owner TEXT(30), ui TEXT(30),
+  update_time DATETIME DEFAULT CURRENT_TIMESTAMP
+)"""
+
+_QML = """<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>
+<qgis version="3.22.0" styleCategories="Symbology" labelsEnabled="0">
+  <renderer-v2 type="categorizedSymbol" attr={column} symbollevels="0" enableorderby="0" \
+forceraster="0" referencescale="-1">
+    <categories>
+{categories}
+    </categories>
+    <symbols>
+{symbols}
+    </symbols>
+  </renderer-v2>
+  <blendMode>0</blendMode>
+  <featureBlendMode>0</featureBlendMode>
+  <layerOpacity>1</layerOpacity>
+</qgis>
+"""
+
+_CATEGORY = '      <category render="true" symbol="{at}" value={value} label={label}/>'
+
+_SYMBOL = """      <symbol name="{at}" type="fill" alpha="1" clip_to_extent="1" force_rhr="0">
+        <layer class="SimpleFill" enabled="1" locked="0" pass="0">
+          <Option type="Map">
+            <Option name="color" value="{red},{green},{blue},{alpha}" type="QString"/>
+            <Option name="outline_color" value="{red},{green},{blue},255" type="QString"/>
+            <Option name="outline_style" value="solid" type="QString"/>
+            <Option name="outline_width" value="0.26" type="QString"/>
+            <Option name="outline_width_unit" value="MM" type="QString"/>
+            <Option name="style" value="solid" type="QString"/>
+          </Option>
+        </layer>
+      </symbol>"""
+
+
+def write_layer(path: Path, layer: str, frame: gpd.GeoDataFrame, qml: str) -> None:
+    """Write a table as the one layer of a GeoPackage that opens in QGIS with the given style.
+
+    The same table gives the same bytes: no clock, no path, no journal; whole or not at all. It is
+    read-only, because the mere start of an edit in QGIS, even if given up, changes bytes.
+
+    Raises:
+        OutputError: when the disk is full or the place cannot be written.
+    """
+    with publish(path) as partial:
+        draft = partial.with_name(f"{partial.name}.gpkg")  # GDAL wants this extension
+        try:
+            remove(draft)
+            with _steady():
+                pyogrio.write_dataframe(
+                    frame,
+                    draft,
+                    layer=layer,
+                    driver="GPKG",
+                    dataset_options={"VERSION": "1.2"},  # the newest that QGIS 3.22 reads in silence
+                    layer_options={"GEOMETRY_NAME": GEOMETRY},
+                )
+            _add_style(draft, layer, qml)
+            _require_whole(draft, layer, len(frame))
+            draft.chmod(0o444)
+            draft.replace(partial)
+        except (pyogrio.errors.DataSourceError, RuntimeError, sqlite3.Error) as error:
+            raise OutputError(f"{path} cannot be written ({error}); is the disk full?") from error
+        finally:
+            remove(draft)
+
+
+def squares(
+    x: npt.NDArray[Any], y: npt.NDArray[Any], epsg: npt.NDArray[Any], side_m: float
+) -> gpd.GeoSeries:
+    """The squares of `side_m` around centres (x, y), in m of the CRS that `epsg` names for each.
+
+    The series is in that CRS where there is one, in WGS 84 (longitude, latitude) where there are
+    several.
+    """
+    half = side_m / 2
+    boxes = shapely.box(x - half, y - half, x + half, y + half)
+    codes = np.unique(epsg)
+    if len(codes) == 1:
+        return gpd.GeoSeries(boxes, crs=int(codes[0]))
+    for code in codes:
+        here = epsg == code
+        boxes[here] = gpd.GeoSeries(boxes[here], crs=int(code)).to_crs(WORLD_EPSG).to_numpy()
+    return gpd.GeoSeries(boxes, crs=WORLD_EPSG)
+
+
+def categorized_qml(
+    column: str, categories: Sequence[tuple[str | int, str, str]], opacity: float = 0.6
+) -> str:
+    """The style of a polygon layer coloured by a column: (value, label, `#rrggbb`) in legend order.
+
+    `opacity` is that of the fill, from 0 to 1; outlines are opaque.
+    """
+    return _QML.format(
+        column=quoteattr(column),
+        categories="\n".join(
+            _CATEGORY.format(at=at, value=quoteattr(str(value)), label=quoteattr(readable(label)))
+            for at, (value, label, _) in enumerate(categories)
+        ),
+        symbols="\n".join(_symbol(at, color, opacity) for at, (_, _, color) in enumerate(categories)),
+    )
+
+
+def _symbol(at: int, color: str, opacity: float) -> str:
+    red, green, blue = rgb(color)
+    return _SYMBOL.format(at=at, red=red, green=green, blue=blue, alpha=round(255 * opacity))
+
+
+@contextmanager
+def _steady() -> Iterator[None]:
+    before = {name: pyogrio.get_gdal_config_option(name) for name in _STEADY}
+    pyogrio.set_gdal_config_options(_STEADY)
+    try:
+        yield
+    finally:
+        pyogrio.set_gdal_config_options(before)
+
+
+def _add_style(path: Path, layer: str, qml: str) -> None:
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute(_STYLES)
+        database.execute(
+            "INSERT INTO layer_styles (f_table_catalog, f_table_schema, f_table_name,"
+            " f_geometry_column, styleName, styleQML, styleSLD, useAsDefault, description, owner,"
+            " ui, update_time) VALUES ('', '', ?, ?, ?, ?, '', 1, '', '', '', ?)",
+            (layer, GEOMETRY, layer, qml, _STEADY["OGR_CURRENT_DATE"]),
+        )
+        database.execute(
+            "INSERT INTO gpkg_contents (table_name, data_type, identifier, description, last_change,"
+            " srs_id) VALUES ('layer_styles', 'attributes', 'layer_styles', '', ?, 0)",
+            (_STEADY["OGR_CURRENT_DATE"],),
+        )
+
+
+def _require_whole(path: Path, layer: str, count: int) -> None:
+    """Make sure that features and index are all there: GDAL passes over a disk that fills up late."""
+    with closing(sqlite3.connect(path)) as database:
+        for table in (layer, f"rtree_{layer}_{GEOMETRY}_rowid"):
+            (found,) = database.execute(f'SELECT count(*) FROM "{table}"').fetchone()
+            if found != count:
+                raise sqlite3.OperationalError(f"{found} of {count} rows of {table} were written")

@@ -1,0 +1,147 @@
+"""Batches of a store, on time: read ahead by threads, or gathered on the device where they fit."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sized
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.learn.data.reader import PatchReader, Rows
+from pipeline.store import PatchStore
+
+Batch = dict[str, Tensor]
+DEVICE_SHARE = 0.5
+"""Share of the free memory of a device that patches may take; the rest is the network's."""
+PIECE_BYTES = 64 * 2**20
+"""Patches on their way to the device at a time."""
+
+
+class RowsInTurn(Sized, Iterable[Rows], Protocol):
+    """Rows of a store, batch after batch."""
+
+
+class StoredRows:
+    """Rows of a store to a batch, from its file."""
+
+    def __init__(self, store: PatchStore, places: list[int], *, pinned: bool = False) -> None:
+        """Read the bands at `places`, into memory that a CUDA device can fetch from when `pinned`.
+
+        Raises:
+            StoreError: when the store cannot be opened.
+        """
+        self.labels = store.patches["label"]
+        self.reader, self.pinned = PatchReader(store, places), pinned
+
+    def nbytes(self, count: int) -> int:
+        """Bytes of the pixels of `count` patches."""
+        return count * int(math.prod(self.reader.shape)) * 2
+
+    def __call__(self, rows: Rows) -> Batch:
+        """`image`: uint16 (n, C, P, P), raw; `label`: int64 (n,); both in the order of the store.
+
+        Raises:
+            StoreError: when the file has become shorter or the disk fails.
+        """
+        rows = np.sort(rows)  # in the order of the disk; the order within a batch means nothing
+        shape = (len(rows), *self.reader.shape)
+        image = torch.empty(shape, dtype=torch.uint16, pin_memory=self.pinned)
+        self.reader.read(rows, image.numpy())
+        return {"image": image, "label": torch.from_numpy(self.labels[rows].astype(np.int64))}
+
+
+class DeviceRows:
+    """Rows of a store to a batch, from the memory of a device, where they were put once."""
+
+    def __init__(self, stored: StoredRows, rows: Rows, device: torch.device, loaders: int = 0) -> None:
+        """Put `rows` on `device`, read by `loaders` threads.
+
+        Raises:
+            StoreError: as `stored` does.
+        """
+        self.rows, self.device = np.unique(rows), device
+        shape = (len(self.rows), *stored.reader.shape)
+        # 16 bits are moved as they are; of uint16 torch gathers on few devices
+        self.image = torch.empty(shape, dtype=torch.int16, device=device)
+        self.label = torch.empty(len(self.rows), dtype=torch.int64, device=device)
+        count = max(1, PIECE_BYTES // stored.nbytes(1))
+        pieces = np.split(self.rows, range(count, len(self.rows), count))
+        done = 0
+        for batch in read_ahead(stored, pieces, loaders):
+            end = done + len(batch["label"])
+            self.image[done:end] = batch["image"].view(torch.int16)
+            self.label[done:end] = batch["label"]
+            done = end
+
+    def __call__(self, rows: Rows) -> Batch:
+        """As `StoredRows` gives it, on the device."""
+        places = torch.from_numpy(np.searchsorted(self.rows, np.sort(rows))).to(self.device)
+        image = self.image.index_select(0, places).view(torch.uint16)
+        return {"image": image, "label": self.label.index_select(0, places)}
+
+
+class Batches:
+    """Batches in the order of a sampler; Lightning finds it here, to tell it the epoch."""
+
+    batch_sampler = None
+    """Lightning asks what has a sampler for this too."""
+
+    def __init__(self, read: Callable[[Rows], Batch], sampler: RowsInTurn, loaders: int = 0) -> None:
+        """Batches that `read` makes of the rows of `sampler`, in `loaders` threads."""
+        self.read, self.sampler, self.loaders = read, sampler, loaders
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def __iter__(self) -> Iterator[Batch]:
+        # torch's DataLoader draws a seed here; so the random numbers of a training stay as they were
+        # when one was used, and its weights too, to the last bit
+        torch.empty((), dtype=torch.int64).random_()
+        yield from read_ahead(self.read, self.sampler, self.loaders)
+
+
+def read_ahead(read: Callable[[Rows], Batch], batches: Iterable[Rows], loaders: int) -> Iterator[Batch]:
+    """What `read` makes of each of `batches`, in order, by `loaders` threads, each a batch ahead.
+
+    Without threads a batch is read as it is asked for. An error of a thread is raised where its batch
+    was due; the threads end with the iterator, or where there is nothing left for them to do.
+    """
+    if not loaders:
+        yield from map(read, batches)
+        return
+    rows = iter(batches)
+    # threads wait for work, never for room: none can be stuck when nobody takes what it has read
+    readers = ThreadPoolExecutor(loaders, thread_name_prefix="lenscape-reader")
+    try:
+        ahead = deque(readers.submit(read, some) for some in islice(rows, loaders))
+        while ahead:
+            following = [readers.submit(read, some) for some in islice(rows, 1)]
+            if not following:  # who takes the last batch may never ask for another
+                readers.shutdown(wait=False)
+            ahead.extend(following)
+            yield ahead.popleft().result()
+    finally:
+        readers.shutdown(wait=True, cancel_futures=True)
+
+
+def open_rows(
+    store: PatchStore, places: list[int], rows: Rows, device: torch.device, loaders: int
+) -> StoredRows | DeviceRows:
+    """Where batches of `rows` are best taken from: a CUDA device that has the room, or the file.
+
+    Raises:
+        StoreError: when the store cannot be opened or read.
+    """
+    cuda = device.type == "cuda"
+    stored = StoredRows(store, places, pinned=cuda)
+    if not cuda:
+        return stored
+    free, _ = torch.cuda.mem_get_info(device)
+    fits = stored.nbytes(len(rows)) <= DEVICE_SHARE * free
+    return DeviceRows(stored, rows, device, loaders) if fits else stored

@@ -1,0 +1,133 @@
+"""A trained model as a function of pixels: in its dense form where it has one, else patch by patch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from pipeline.learn.inference.dense import DenseForm
+from pipeline.learn.inference.levels import Normalisation, read_levels, unsupported
+from pipeline.learn.inference.patchwise import BATCH, class_probabilities
+from pipeline.learn.network.classifier import PatchClassifier
+from pipeline.learn.stats.applicability import window_features
+
+_BLOCK_PX = 1024
+"""Side of a block of the patch-by-patch path; a constant, so that it cannot change a result."""
+
+
+class Predictor:
+    """Class probabilities of blocks of cells; it can be used by several threads, and be pickled."""
+
+    def __init__(
+        self,
+        classifier: PatchClassifier,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        """Choose the path of a model.
+
+        Args:
+            classifier: The model.
+            device: Where it runs.
+            dtype: What the dense form is computed in; patch by patch it is float32.
+        """
+        self.classifier = classifier.to(device).eval()
+        geometry = classifier.meta.geometry
+        sides_px = geometry.patch_px, geometry.cell_px
+        self.patchwise_because = _why_patchwise(classifier)
+        """Why the model runs patch by patch; None where it runs in its dense form."""
+        self.form = None
+        if self.patchwise_because is None:
+            normalisation = normalisation_of(classifier)
+            self.form = DenseForm(classifier.network, normalisation, sides_px, dtype, device)
+
+    def __call__(
+        self,
+        pixels: npt.NDArray[np.uint16],
+        rows: int,
+        cols: int,
+        holes: Sequence[int] | None = None,
+    ) -> npt.NDArray[np.float32]:
+        """Probabilities of the classes, float32 (K, rows, cols), of a block of cells.
+
+        Args:
+            pixels: Harmonised DN, uint16 (C, H, W), 0 is a hole; the cells and the context around them.
+            rows: Cells from north to south.
+            cols: Cells from west to east.
+            holes: Places of the bands that may have some; any by default.
+
+        Raises:
+            ValueError: when `pixels` does not have the size that rows and cols ask for.
+        """
+        if self.form is None:
+            return class_probabilities(self.classifier, pixels, rows, cols)
+        return self.form.probabilities(pixels, rows, cols, holes)
+
+    def dissimilarity(
+        self, pixels: npt.NDArray[np.uint16], rows: int, cols: int
+    ) -> npt.NDArray[np.float64]:
+        """How unlike the training data each cell of a block is, 1 at the limit, (rows, cols).
+
+        Args:
+            pixels: As for the probabilities.
+            rows: Cells from north to south.
+            cols: Cells from west to east.
+
+        Raises:
+            ValueError: when the model does not know its training data.
+        """
+        familiar, geometry = self.classifier.familiar, self.classifier.meta.geometry
+        if familiar is None:
+            raise ValueError("the model does not know its training data")
+        sides_px = geometry.patch_px, geometry.cell_px
+        features = window_features(pixels, (rows, cols), sides_px, self.classifier.fill_dn)
+        return familiar.relative(features).reshape(rows, cols)
+
+    @property
+    def block_cells(self) -> tuple[int, int]:
+        """Rows and columns of a block that wastes nothing; they follow from the model alone."""
+        if self.form is not None:
+            return self.form.rows, self.form.cols
+        side = max(1, _BLOCK_PX // self.classifier.meta.geometry.cell_px)
+        return side, side
+
+    @property
+    def work_bytes(self) -> int:
+        """About the memory that the network takes for a block, its pixels and probabilities aside."""
+        if self.form is not None:
+            return self.form.lane_bytes
+        meta = self.classifier.meta
+        largest = max([len(meta.bands), *(layer.filters for layer in meta.network.convolutions)])
+        return 3 * 4 * BATCH * largest * meta.geometry.patch_px**2
+
+    def agreement(self, pixels: npt.NDArray[np.uint16], rows: int, cols: int) -> float:
+        """The share of the cells of a block that have the class that float32 gives them."""
+        if self.form is None or self.form.dtype == torch.float32:
+            return 1.0
+        exact = Predictor(self.classifier, self.form.device)
+        classes = (one(pixels, rows, cols).argmax(axis=0) for one in (self, exact))
+        return float(np.mean(next(classes) == next(classes)))
+
+
+def normalisation_of(classifier: PatchClassifier) -> Normalisation:
+    """How a model takes DN."""
+    mean, std, hole = (
+        values.flatten().cpu().numpy() for values in (classifier.mean, classifier.std, classifier.hole)
+    )
+    return Normalisation(mean, std, hole)
+
+
+def _why_patchwise(classifier: PatchClassifier) -> str | None:
+    if reason := unsupported(classifier.network):
+        return reason
+    geometry = classifier.meta.geometry
+    levels = read_levels(classifier.network, geometry.patch_px, geometry.cell_px, None)
+    if levels.patch_multiply_adds < levels.multiply_adds:
+        return (
+            f"patches of {geometry.patch_px} px every {geometry.cell_px} px share so little that "
+            "one by one they take less work"
+        )
+    return None

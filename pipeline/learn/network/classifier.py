@@ -1,0 +1,250 @@
+"""A trained model: raw harmonised patches in, logits out, with all that a map made by it must carry.
+
+On disk it is a folder with `weights.safetensors` (network and normalisation; no code, no pickle) and
+`model.json` (`ModelMeta`). Nothing else is needed to load it, whatever its bands and its network.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import safetensors.torch
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from pipeline import __version__
+from pipeline.config.record import Conf
+from pipeline.config.train import NetworkConf
+from pipeline.errors import MismatchError, StoreError
+from pipeline.files import publish, sha256_of, write_json
+from pipeline.learn.network.lenet import build
+from pipeline.learn.stats.applicability import Familiar
+from pipeline.store import ClassInfo, Geometry, SceneInfo, Statistics, StoreMeta
+
+MODEL_FORMAT = 1
+WEIGHTS = "weights.safetensors"
+META = "model.json"
+_FAMILIAR = "familiar."
+"""Begins the names of tensors in the file of weights that are none of the network's."""
+
+
+class Hashes(Conf):
+    """What a model was made from, as SHA-256."""
+
+    store: str
+    """Identity of the store."""
+    split: str
+    """Identity of the split; empty for a fold that was never written."""
+    conf: str
+    """Hash of the conf of `train`."""
+
+
+class ModelMeta(Conf):
+    """`model.json`: what a model is, inherited from its store or stated by its conf."""
+
+    format: int = MODEL_FORMAT
+    lenscape: str = __version__
+    """Version of lenscape that trained it."""
+    preset: str
+    """Name of the network, `own` where it is composed in the conf."""
+    network: NetworkConf
+    bands: list[str]
+    """Input bands in the order of the C axis."""
+    geometry: Geometry
+    resampling: str
+    """How bands of 20 and 60 m came to the grid of 10 m."""
+    classes: list[ClassInfo]
+    """In the order of the logits."""
+    credit: str
+    """Credit of the labels."""
+    statistics: Statistics
+    """Of the input bands in the training part, DN."""
+    class_weights: list[float]
+    """Of the loss, in the order of the classes; baselines are fitted with the same."""
+    temperature: float = 1.0
+    """What the logits were divided by after training (see `calibration`); the weights hold it."""
+    temperature_blocks: int = 0
+    """Blocks of ground, not trained on, that it was chosen by; 0 of older models."""
+    scenes: list[SceneInfo]
+    """The scenes of the store."""
+    region: list[float] | None = None
+    """West, south, east and north of the labelled ground, degrees; None of older models."""
+    hashes: Hashes
+    weights_sha256: str = ""
+    """Hash of `weights.safetensors`; empty until the model is saved."""
+
+
+class PatchClassifier(nn.Module):
+    """Raw harmonised patches to logits; holes and normalisation are handled inside."""
+
+    mean: Tensor
+    std: Tensor
+    hole: Tensor
+
+    def __init__(self, meta: ModelMeta) -> None:
+        """Build the network of `meta` with fresh weights.
+
+        Raises:
+            NetworkError: when its layers do not fit its patches.
+        """
+        super().__init__()
+        self.meta = meta
+        self.familiar: Familiar | None = None
+        """What the training data look like; None of a model that was not trained by `fit`."""
+        network = build(meta.network, len(meta.bands), meta.geometry.patch_px, len(meta.classes))
+        # channels last in memory is half again as fast to train and twice as fast to predict
+        self.network = network.to(memory_format=torch.channels_last)
+        statistics = meta.statistics
+        for name, values in (
+            ("mean", statistics.mean),
+            ("std", statistics.std),
+            ("hole", np.rint(statistics.mean)),
+        ):
+            column = torch.tensor(np.asarray(values), dtype=torch.float32)[:, None, None]
+            self.register_buffer(name, column)
+
+    def filled(self, pixels: Tensor) -> Tensor:
+        """DN (N, C, P, P) of any type as float32, holes (0) at the training mean as a whole DN."""
+        values = pixels.to(torch.float32)
+        return torch.where(values == 0, self.hole, values)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Logits (N, K) of DN (N, C, P, P), uint16 or float, in which 0 is a hole."""
+        values = (self.filled(pixels) - self.mean) / self.std
+        logits: Tensor = self.network(values.contiguous(memory_format=torch.channels_last))
+        return logits
+
+    def soften(self, temperature: float) -> None:
+        """Divide the logits by a temperature, in the output layer: all forms of the network follow."""
+        output = cast(nn.Linear, self.network.output)
+        with torch.no_grad():
+            output.weight.div_(temperature)
+            output.bias.div_(temperature)
+        self.meta = self.meta.model_copy(update={"temperature": self.meta.temperature * temperature})
+
+    @property
+    def fill_dn(self) -> npt.NDArray[np.uint16]:
+        """The DN that each input band takes in a hole, uint16 (C,)."""
+        return self.hole.flatten().cpu().numpy().astype(np.uint16)
+
+    def save(self, folder: Path) -> ModelMeta:
+        """Write weights and metadata into `folder`; the metadata returned hold the weights' hash."""
+        state = self.state_dict()
+        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+        if self.familiar is not None:
+            arrays = self.familiar.arrays().items()
+            weights |= {_FAMILIAR + name: torch.from_numpy(values) for name, values in arrays}
+        with publish(folder / WEIGHTS) as partial:
+            # bytes, not save_file, so that a full disk is an OSError that `publish` can name
+            partial.write_bytes(safetensors.torch.save(weights))
+        self.meta = self.meta.model_copy(update={"weights_sha256": sha256_of(folder / WEIGHTS)})
+        write_json(folder / META, self.meta.model_dump(mode="json"))
+        return self.meta
+
+    @classmethod
+    def load(cls, folder: Path) -> PatchClassifier:
+        """The model in a folder, ready to predict, on the CPU.
+
+        Raises:
+            StoreError: when a file is missing, broken or of another format.
+            MismatchError: when the weights are not those that `model.json` speaks of.
+        """
+        meta = read_meta(folder)
+        path = folder / WEIGHTS
+        if not path.is_file():
+            raise StoreError(f"{path} does not exist; run `train` first.")
+        if (found := sha256_of(path)) != meta.weights_sha256:
+            raise MismatchError(
+                f"{path} has the hash {found[:12]}, but {folder / META} speaks of "
+                f"{meta.weights_sha256[:12]}: they are of two models, or one is damaged; "
+                "restore both from one model or run `train` again."
+            )
+        classifier = cls(meta)
+        try:
+            weights = safetensors.torch.load(path.read_bytes())
+            others = [name for name in weights if name.startswith(_FAMILIAR)]
+            arrays = {name.removeprefix(_FAMILIAR): weights.pop(name).numpy() for name in others}
+            classifier.familiar = Familiar(**arrays) if arrays else None
+            classifier.load_state_dict(weights)
+        except (SafetensorError, RuntimeError, TypeError) as error:
+            raise StoreError(
+                f"{path} does not hold the weights of the network in {folder / META} "
+                f"({type(error).__name__}); run `train` again."
+            ) from error
+        return classifier.eval()
+
+    def require_matches(self, store: StoreMeta, where: str) -> list[int]:
+        """The places of the model's bands in a store of the same geometry and classes.
+
+        Raises:
+            MismatchError: when bands are missing, or geometry or classes differ; it names both sides.
+        """
+        return require_matches(self.meta, store, where)
+
+
+def read_meta(folder: Path) -> ModelMeta:
+    """The metadata of the model in a folder.
+
+    Raises:
+        StoreError: when `model.json` is missing, broken or of another format.
+    """
+    path = folder / META
+    try:
+        raw: Any = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise StoreError(f"{path} does not exist; run `train` first.") from None
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path} is broken ({type(error).__name__}); run `train` again.") from error
+    if not isinstance(raw, dict) or raw.get("format") != MODEL_FORMAT:
+        found = raw.get("format") if isinstance(raw, dict) else None
+        raise StoreError(
+            f"{path} has format {found!r}, this lenscape reads {MODEL_FORMAT}; run `train` again."
+        )
+    try:
+        return ModelMeta.model_validate(raw)
+    except ValidationError as error:
+        key = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise StoreError(f"{path} is broken at key '{key}'; run `train` again.") from error
+
+
+def require_bands(bands: list[str], available: list[str], where: str) -> list[int]:
+    """The places of a model's bands among those of a store or scene.
+
+    Raises:
+        MismatchError: when one is missing.
+    """
+    if missing := [band for band in bands if band not in available]:
+        raise MismatchError(
+            f"the model sees the bands {', '.join(bands)}, but {where} has {', '.join(available)}: "
+            f"{', '.join(missing)} missing; use a model of other bands or data with these."
+        )
+    return [available.index(band) for band in bands]
+
+
+def require_matches(meta: ModelMeta, store: StoreMeta, where: str) -> list[int]:
+    """The places of the model's bands in a store; see `PatchClassifier.require_matches`."""
+    places = require_bands(meta.bands, store.bands, where)
+    for what, ours, theirs in (
+        ("geometry", _geometry(meta.geometry), _geometry(store.geometry)),
+        ("classes", _names(meta.classes), _names(store.classes)),
+    ):
+        if ours != theirs:
+            raise MismatchError(
+                f"the model has the {what} {ours}, but {where} has {theirs}; "
+                "run `train` on this store or name the store that the model was trained on."
+            )
+    return places
+
+
+def _geometry(geometry: Geometry) -> str:
+    return f"patch_px {geometry.patch_px}, cell_px {geometry.cell_px}, pixel_m {geometry.pixel_m:g}"
+
+
+def _names(classes: list[ClassInfo]) -> str:
+    return ", ".join(info.name for info in classes)

@@ -1,0 +1,231 @@
+"""Charts of a training and an evaluation, as matplotlib figures that stand on their own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from textwrap import fill
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
+
+from pipeline.learn.network.history import Epoch
+from pipeline.learn.stats.accuracy import Scores
+from pipeline.learn.stats.calibration import Reliability
+
+# Okabe and Ito, Color Universal Design (2008): told apart by colour-blind readers
+_BLUE, _ORANGE, _GREEN = "#0072b2", "#e69f00", "#009e73"
+_MAX_FILTERS = 32
+_COLUMNS = 6
+"""Pictures in a row of the gallery."""
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A test patch that was called something else."""
+
+    picture: npt.NDArray[np.float64]
+    """(P, P, 3), 0 to 1."""
+    truth: str
+    predicted: str
+    probability: float
+
+
+def curves(history: Sequence[Epoch], best: int) -> Figure:
+    """Loss and balanced accuracy by epoch, the epoch that was kept marked."""
+    figure = Figure(figsize=(9, 3.8), layout="constrained")
+    panels = (
+        ("Loss by epoch", "class-weighted loss", "loss"),
+        ("Balanced accuracy by epoch", "balanced accuracy", "balanced_accuracy"),
+    )
+    epochs = [row.epoch for row in history]
+    for axes, (title, label, name) in zip(figure.subplots(1, 2), panels, strict=True):
+        for part, color in (("train", _BLUE), ("validation", _ORANGE)):
+            values = [getattr(row, f"{part}_{name}") for row in history]
+            axes.plot(epochs, values, color=color, marker=".", label=part)
+        axes.axvline(best, color="0.4", linestyle=":", label="kept")
+        axes.set(title=title, xlabel="epoch", ylabel=label)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axes.grid(color="0.9")
+    lines = axes.get_legend_handles_labels()[0]
+    named = ["training (augmented)", "validation", f"epoch {best}, which was kept"]
+    figure.legend(lines, named, loc="outside lower center", ncols=3, frameon=False)
+    return figure
+
+
+def confusion(scores: Scores, titles: Sequence[str]) -> Figure:
+    """Counts with the share of each true class as the shade; the truth in rows."""
+    count = len(titles)
+    side = max(5.5, 2.2 + 0.55 * count)
+    figure = Figure(figsize=(side + 1.2, side), layout="constrained")
+    axes = figure.subplots()
+    shares = scores.confusion / np.maximum(scores.support[:, None], 1)
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, col), number in np.ndenumerate(scores.confusion):
+        if number:
+            color = "white" if shares[row, col] > 0.55 else "black"
+            axes.text(col, row, str(number), ha="center", va="center", color=color, fontsize=8)
+    axes.set_xticks(range(count), titles, rotation=40, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(count), titles)
+    axes.set(xlabel="predicted class", ylabel="true class")
+    axes.set_title(
+        f"Confusion matrix, {scores.support.sum():,} test patches\n"
+        f"accuracy {scores.accuracy:.3f}, balanced {scores.balanced_accuracy:.3f}",
+    )
+    figure.colorbar(image, ax=axes, shrink=0.7, label="share of the patches of the true class")
+    return figure
+
+
+def per_class(scores: Scores, titles: Sequence[str]) -> Figure:
+    """Precision, recall and F1 of each class."""
+    rows = scores.per_class
+    figure = Figure(figsize=(8, 1.7 + 0.5 * len(titles)), layout="constrained")
+    axes = figure.subplots()
+    series = {
+        "precision": ([row.precision for row in rows], _BLUE),
+        "recall": ([row.recall for row in rows], _ORANGE),
+        "F1": ([row.f1 for row in rows], _GREEN),
+    }
+    named = [f"{title} ({row.support:,})" for title, row in zip(titles, rows, strict=True)]
+    _bars(axes, named, series)
+    axes.set(xlim=(0, 1), xlabel="share", title="Scores per class (with its number of test patches)")
+    figure.legend(loc="outside lower center", ncols=3, frameon=False)
+    return figure
+
+
+def comparison(models: Mapping[str, Scores]) -> Figure:
+    """Network and baselines side by side."""
+    figure = Figure(figsize=(7, 1.7 + 0.7 * len(models)), layout="constrained")
+    axes = figure.subplots()
+    series = {
+        "accuracy": ([scores.accuracy for scores in models.values()], _BLUE),
+        "balanced accuracy": ([scores.balanced_accuracy for scores in models.values()], _ORANGE),
+    }
+    _bars(axes, [name.replace("_", " ") for name in models], series)
+    for bars in axes.containers:
+        axes.bar_label(bars, fmt="%.3f", padding=2, fontsize=8)  # type: ignore[arg-type]
+    axes.set(xlim=(0, 1.1), xlabel="score", title="The network and what it must beat, on the test part")
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    return figure
+
+
+def reliability(parts: Mapping[str, Reliability]) -> Figure:
+    """Accuracy over confidence, before and after calibration; each dot a bin of equal counts."""
+    figure = Figure(figsize=(5.6, 5.8), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color="0.6", linestyle=":", label="as sure as right")
+    for (when, one), color in zip(parts.items(), (_ORANGE, _BLUE), strict=False):
+        label = f"{when} calibration, error {one.error:.3f}"
+        axes.plot(one.confidence, one.accuracy, color=color, marker="o", label=label)
+    axes.set(
+        title="Are cells called with 80 % right in 80 %?",
+        xlabel="confidence (probability of the class called)",
+        ylabel="accuracy (share that is right)",
+        xlim=(0, 1),
+        ylim=(0, 1),
+        aspect="equal",
+    )
+    axes.grid(color="0.9")
+    figure.legend(loc="outside lower center", ncols=1, frameon=False)
+    return figure
+
+
+def _bars(axes: Axes, names: Sequence[str], series: Mapping[str, tuple[Sequence[float], str]]) -> None:
+    """Groups of bars from top to bottom: one group a name, in it one bar a series with its colour."""
+    places, width = np.arange(len(names)), 0.8 / len(series)
+    for number, (label, (values, color)) in enumerate(series.items()):
+        shift = (number - (len(series) - 1) / 2) * width
+        axes.barh(places + shift, values, 0.94 * width, color=color, label=label)
+    axes.set_yticks(places, names)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.grid(axis="x", color="0.9")
+    axes.set_axisbelow(True)
+
+
+def gallery(mistakes: Sequence[Mistake], bands: Sequence[str], patch_m: float, cell_m: float) -> Figure:
+    """The most confident mistakes as pictures of their patches, with the cell that is spoken of."""
+    rows = max(1, -(-len(mistakes) // _COLUMNS))
+    figure = Figure(figsize=(1.8 * _COLUMNS, 2.6 * rows + 0.6), layout="constrained")
+    colors = ", ".join(bands)
+    figure.suptitle(
+        f"The most confident mistakes: patches of {patch_m:g} m, the cell of {cell_m:g} m outlined\n"
+        f"red, green and blue are {colors}",
+        fontsize=10,
+    )
+    grid = figure.subplots(rows, _COLUMNS, squeeze=False).ravel()
+    for axes in grid:
+        axes.set_axis_off()
+    for axes, mistake in zip(grid, mistakes, strict=False):
+        axes.imshow(mistake.picture, interpolation="nearest")
+        side = len(mistake.picture)
+        cell = side * cell_m / patch_m
+        corner = (side - cell) / 2 - 0.5
+        for color, width in (("black", 2.0), ("white", 0.9)):
+            outline = Rectangle((corner, corner), cell, cell, fill=False, color=color, linewidth=width)
+            axes.add_patch(outline)
+        lines = (
+            f"is {mistake.truth}",
+            f"called {mistake.predicted}",
+            f"{mistake.probability:.0%} sure",
+        )
+        axes.set_title("\n".join(fill(line, 24) for line in lines), fontsize=8)
+    if not mistakes:
+        grid[0].text(0, 0.5, "There are none.", va="center")
+    return figure
+
+
+def first_filters(weights: npt.NDArray[np.float32], bands: Sequence[str]) -> Figure:
+    """The kernels (filters, C, k, k) of the first layer: a row a band, a column a filter."""
+    shown = weights[:_MAX_FILTERS]
+    count, channels, side = shown.shape[:3]
+    figure = Figure(figsize=(2.8 + 0.4 * count, 1.6 + 0.4 * channels), layout="constrained")
+    axes = figure.subplots()
+    # squares of k x k weights, parted by a line of nothing
+    size = side + 1
+    mosaic = np.full((channels * size - 1, count * size - 1), np.nan)
+    for column, band in np.ndindex(count, channels):
+        top, left = band * size, column * size
+        mosaic[top : top + side, left : left + side] = shown[column, band]
+    limit = float(np.abs(shown).max()) or 1.0
+    image = axes.imshow(mosaic, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
+    middle = (side - 1) / 2
+    axes.set_xticks(np.arange(count) * size + middle, [str(n + 1) for n in range(count)], fontsize=8)
+    axes.set_yticks(np.arange(channels) * size + middle, bands, fontsize=8)
+    axes.tick_params(length=0)
+    more = f" (the first {count} of {len(weights)})" if len(weights) > count else ""
+    axes.set(xlabel=f"filter{more}", ylabel="band")
+    axes.set_title(f"Weights of the first layer: filters of {side} x {side} px", fontsize=10)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    figure.colorbar(image, ax=axes, label="weight")
+    return figure
+
+
+def text_page(text: str, title: str) -> Figure:
+    """A table in letters of one width, as a picture."""
+    lines = text.splitlines()
+    width, height = max(map(len, lines), default=1), len(lines)
+    figure = Figure(figsize=(0.4 + 0.075 * width, 0.7 + 0.19 * height))
+    figure.suptitle(title, fontsize=11, x=0.02, ha="left")
+    top = 1 - 0.5 / figure.get_figheight()
+    figure.text(0.02, top, text, family="monospace", fontsize=8.5, va="top", linespacing=1.25)
+    return figure
+
+
+def stretch(patches: npt.NDArray[np.uint16]) -> npt.NDArray[np.float64]:
+    """The 2nd and 98th percentile of the valid pixels of each band, (C, 2), of patches (N, C, P, P)."""
+    bands = patches.transpose(1, 0, 2, 3).reshape(patches.shape[1], -1)
+    return np.array(
+        [np.percentile(band[band > 0], (2, 98)) if band.any() else (0, 1) for band in bands]
+    )
+
+
+def picture(patch: npt.NDArray[np.uint16], limits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """A patch (3, P, P) of harmonised DN as a picture (P, P, 3), each band stretched to its limits."""
+    low, high = limits[:, 0, None, None], limits[:, 1, None, None]
+    stretched: npt.NDArray[np.float64] = np.clip((patch - low) / np.maximum(high - low, 1.0), 0, 1)
+    return stretched.transpose(1, 2, 0)

@@ -1,0 +1,152 @@
+"""How the network learns: loss, scores, optimiser and augmentation, as a Lightning task of torchgeo."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import OneCycleLR
+from torchgeo.tasks import Classification
+from torchmetrics import MeanMetric, MetricCollection
+from torchmetrics.classification import MulticlassConfusionMatrix
+
+from pipeline.config.train import TrainConf
+from pipeline.learn.network.classifier import ModelMeta, PatchClassifier
+from pipeline.learn.network.history import Epoch
+from pipeline.learn.training.augment import augment
+
+Batch = dict[str, Tensor]
+WARMUP = 0.2
+"""Share of the steps in which the learning rate rises."""
+
+
+class BalancedAccuracy(MulticlassConfusionMatrix):
+    """Recall averaged over the classes that occur; one that does not occur does not count."""
+
+    def compute(self) -> Tensor:
+        """The score so far, from 0 to 1."""
+        confusion: Tensor = super().compute().float()
+        support = confusion.sum(dim=1)
+        return (confusion.diagonal() / support)[support > 0].mean()
+
+
+class PatchClassification(Classification):
+    """Trains a `PatchClassifier`; the rows of its history go to `on_epoch` as they come."""
+
+    # records and functions are no hyperparameters: the checkpoint holds plain values only
+    ignore = ("weights", "meta", "conf", "on_epoch")
+    model: PatchClassifier
+    criterion: nn.CrossEntropyLoss
+    train_metrics: MetricCollection
+    val_metrics: MetricCollection
+
+    def __init__(
+        self,
+        meta: ModelMeta,
+        conf: TrainConf,
+        class_weights: list[float],
+        on_epoch: Callable[[Epoch], None],
+    ) -> None:
+        self.meta, self.conf, self.on_epoch = meta, conf, on_epoch
+        super().__init__(
+            model=meta.preset,
+            in_channels=len(meta.bands),
+            num_classes=len(meta.classes),
+            labels=[info.name for info in meta.classes],
+            class_weights=class_weights,
+            lr=conf.lr,
+            patience=conf.patience,
+        )
+
+    def configure_models(self) -> None:
+        """The classifier with fresh weights; normalisation and holes are its own."""
+        self.model = PatchClassifier(self.meta)
+        # without a running mean of the weights, the weights themselves are validated and kept
+        self.kept = copy.deepcopy(self.model).requires_grad_(False) if self.conf.ema else self.model
+
+    def configure_losses(self) -> None:
+        """Cross entropy with class weights."""
+        weights = torch.tensor(self.hparams["class_weights"], dtype=torch.float32)
+        self.criterion = nn.CrossEntropyLoss(weights, label_smoothing=self.conf.label_smoothing)
+
+    def configure_metrics(self) -> None:
+        """Class-averaged scores; the overall ones are evaluate's."""
+        metrics = MetricCollection(
+            {"balanced_accuracy": BalancedAccuracy(self.hparams["num_classes"])}, compute_groups=False
+        )
+        self.train_metrics = metrics.clone(prefix="train_")
+        self.val_metrics = metrics.clone(prefix="val_")
+        # a loss that is not a number stays one: neither dropped, as by default, nor warned of
+        self.train_loss, self.val_loss = MeanMetric(math.nan), MeanMetric(math.nan)
+
+    def configure_optimizers(self) -> Any:
+        """AdamW; the learning rate rises to `lr` and falls to nothing over the epochs."""
+        weights = self.model.parameters()
+        optimizer = AdamW(weights, lr=self.conf.lr, weight_decay=self.conf.weight_decay)
+        steps = int(self.trainer.estimated_stepping_batches)
+        scheduler = OneCycleLR(optimizer, self.conf.lr, total_steps=steps, pct_start=WARMUP)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def training_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
+        """The loss of a batch of augmented patches."""
+        del batch_idx, dataloader_idx
+        logits = self(augment(self.model.filled(batch["image"]), self.conf.augment))
+        self.train_metrics.update(logits.detach(), batch["label"])
+        return self._loss(self.train_loss, logits, batch["label"])
+
+    @torch.no_grad()
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Let the running mean of the weights follow; early on it follows faster."""
+        del outputs, batch, batch_idx
+        if not self.conf.ema:
+            return
+        decay = min(self.conf.ema, (1 + self.global_step) / (10 + self.global_step))
+        states = zip(self.kept.state_dict().values(), self.model.state_dict().values(), strict=True)
+        for mean, now in states:
+            if mean.is_floating_point():
+                mean.lerp_(now, 1 - decay)
+            else:
+                mean.copy_(now)
+
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Add a batch of patches, as they are, to the validation scores."""
+        del batch_idx, dataloader_idx
+        logits = self.kept(batch["image"])
+        self.val_metrics.update(logits, batch["label"])
+        self._loss(self.val_loss, logits, batch["label"])
+
+    def _loss(self, mean: MeanMetric, logits: Tensor, labels: Tensor) -> Tensor:
+        """The loss of a batch, added to the mean of the epoch."""
+        loss: Tensor = self.criterion(logits.float(), labels)
+        # the loss of a batch is a mean weighted by class: so is the mean over batches
+        weights = cast(Tensor, self.criterion.weight)
+        mean.update(loss.detach(), weights[labels].sum())
+        return loss
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the scores that choose the epoch."""
+        super().on_validation_epoch_end()
+        self.log("val_loss", self.val_loss.compute())
+        self.val_loss.reset()
+
+    def on_train_epoch_end(self) -> None:
+        """Log the training scores and hand out the row of the history."""
+        super().on_train_epoch_end()
+        self.log("train_loss", self.train_loss.compute())
+        self.train_loss.reset()
+        logged = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
+        optimizer: Any = self.optimizers()
+        row = Epoch(
+            epoch=self.current_epoch + 1,
+            train_loss=logged["train_loss"],
+            validation_loss=logged["val_loss"],
+            train_balanced_accuracy=logged["train_balanced_accuracy"],
+            validation_balanced_accuracy=logged["val_balanced_accuracy"],
+            lr=optimizer.param_groups[0]["lr"],
+        )
+        self.on_epoch(row)

@@ -1,0 +1,100 @@
+import hashlib
+import json
+
+import numpy as np
+import pystac
+import pytest
+from affine import Affine
+
+from pipeline.errors import OutputError
+from pipeline.geo.maps import class_map, raster_writer
+from pipeline.geo.maps.areas import Tally
+from pipeline.geo.maps.folder import MapFolder
+from pipeline.geo.maps.item import MapRecord, write_item
+from pipeline.geo.maps.sidecars import write_sidecars
+from pipeline.store import ClassInfo
+
+CLASSES = [
+    ClassInfo(name="forest", title="Wald & Forst", color="#1b7837", code="311"),
+    ClassInfo(name="water", title="水域", color="#2166ac"),
+]
+GRID = raster_writer.MapGrid(32633, Affine(80, 0, 300000, 0, -80, 5800000), 30, 40)
+PROVENANCE = class_map.Provenance(
+    "S", "2017-02-16T10:21:01Z", "L1C", None, None, ["B02"], {"weights": "ab" * 32}, "credit"
+)
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Everything in a folder of maps but the Item and the probabilities."""
+    files = MapFolder(tmp_path, "S")
+    with (
+        raster_writer.canvas(tmp_path / "a", GRID, class_map.NODATA) as classes,
+        raster_writer.canvas(tmp_path / "b", GRID, class_map.CONFIDENCE_NODATA) as confidence,
+    ):
+        classes.paint(0, 0, np.ones((GRID.rows, GRID.cols), dtype=np.uint8))
+        confidence.paint(0, 0, np.full((GRID.rows, GRID.cols), 70, dtype=np.uint8))
+        class_map.write_class_map(classes, files.class_map, CLASSES, PROVENANCE)
+        class_map.write_confidence(confidence, files.confidence, PROVENANCE)
+    record = MapRecord(PROVENANCE, GRID, CLASSES, Tally.empty(), files.folder / "scene.json")
+    write_sidecars(files.class_map, "Class map of S", record, PROVENANCE)
+    for end in (".vrt", ".qml"):
+        files.true_colour.with_name(f"{files.true_colour.name}{end}").write_text("a picture")
+    files.polygons.write_bytes(b"polygons")
+    files.areas.write_text("areas")
+    files.preview.write_bytes(b"picture")
+    return files
+
+
+def add_probabilities(files):
+    with raster_writer.canvas(files.folder / "c", GRID, class_map.CONFIDENCE_NODATA, 2) as shares:
+        shares.paint(0, 0, np.full((2, GRID.rows, GRID.cols), 50, dtype=np.uint8))
+        class_map.write_probabilities(shares, files.probabilities, CLASSES, PROVENANCE)
+
+
+def assets(files):
+    record = MapRecord(PROVENANCE, GRID, CLASSES, Tally.empty(), files.folder / "scene.json")
+    write_item(files, record, files.folder)
+    return pystac.Item.from_file(str(files.item)).assets
+
+
+def test_probabilities_are_an_asset_where_they_were_asked_for(files):
+    without = assets(files)
+    add_probabilities(files)
+    found = assets(files)
+    assert set(found) - set(without) == {"probabilities", "probabilities_style"}
+    asset = found["probabilities"]
+    assert (asset.href, asset.media_type) == ("./S_probabilities.tif", pystac.MediaType.COG)
+    assert asset.extra_fields["bands"] == [
+        {"name": "forest", "description": "Wald & Forst"},
+        {"name": "water", "description": "水域"},
+    ]
+    assert (asset.extra_fields["nodata"], asset.extra_fields["unit"]) == (255, "%")
+    assert asset.extra_fields["proj:shape"] == [30, 40]
+    digest = hashlib.sha256(files.probabilities.read_bytes()).hexdigest()
+    assert asset.extra_fields["file:checksum"] == f"1220{digest}"
+    assert (files.folder / found["probabilities_style"].href).read_text().startswith("<!DOCTYPE qgis")
+
+
+def test_every_file_of_the_folder_is_an_asset(files):
+    add_probabilities(files)
+    hrefs = {asset.href for asset in assets(files).values()}
+    there = {f"./{path.name}" for path in files.folder.iterdir() if path != files.item}
+    assert hrefs == there
+
+
+def test_the_item_of_a_folder_with_a_gap_is_refused(files):
+    files.confidence.with_suffix(".qml").unlink()
+    with pytest.raises(OutputError, match=r"S_confidence\.qml is missing .* run `predict` again"):
+        assets(files)
+
+
+def test_an_item_carries_the_code_of_another_nomenclature(files):
+    classes = assets(files)["classmap"].extra_fields["classification:classes"]
+    assert [one.get("lenscape:code") for one in classes] == [None, "311", None]
+
+
+def test_an_item_holds_no_absolute_path(files):
+    add_probabilities(files)
+    assets(files)
+    assert str(files.folder) not in json.dumps(json.loads(files.item.read_text()))

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from pyproj import Transformer
+
+from pipeline.geo.raster.extent import region
+
+
+def test_the_box_holds_all_squares_of_all_zones():
+    epsg = np.array([32633, 32633, 32632])
+    x, y = (
+        np.array([330_000.0, 345_000.0, 690_000.0]),
+        np.array([5_818_000.0, 5_810_000.0, 5_900_000.0]),
+    )
+    west, south, east, north = region(epsg, x, y, 160.0)
+    for code, easting, northing in zip(epsg, x, y, strict=True):
+        to_world = Transformer.from_crs(f"EPSG:{code}", "EPSG:4326", always_xy=True)
+        for right in (-80, 80):
+            for up in (-80, 80):
+                lon, lat = to_world.transform(easting + right, northing + up)
+                assert west <= lon <= east
+                assert south <= lat <= north
+    alone = region(epsg[:1], x[:1], y[:1], 160.0)
+    assert alone[2] - alone[0] == pytest.approx(160 / 111_320 / np.cos(np.radians(52.5)), rel=0.05)
+    assert alone[3] - alone[1] == pytest.approx(160 / 111_320, rel=0.05)
+
+
+def test_ground_on_both_sides_of_the_antimeridian_goes_the_whole_way_round():
+    # zone 60 reaches past 180 degrees
+    x, y = np.array([820_000.0, 830_000.0, 840_000.0]), np.full(3, 1_000_000.0)
+    found = region(np.full(3, 32660), x, y, 20_000.0)
+    assert (found[0], found[2]) == (-180, 180)
+    assert 8.9 < found[1] < found[3] < 9.2
+
+
+def test_a_crs_whose_axes_begin_in_the_north_is_no_other_place():
+    # ETRS89-LAEA, in which EPSG writes northing first
+    west, south, east, north = region(
+        np.array([3035]), np.array([4_321_000.0]), np.array([3_210_000.0]), 160
+    )
+    assert (west + east) / 2 == pytest.approx(10, abs=1e-3)
+    assert (south + north) / 2 == pytest.approx(52, abs=1e-3)

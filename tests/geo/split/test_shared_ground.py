@@ -1,0 +1,107 @@
+"""Windows on the lattice of 60 m: which of them share a pixel, wherever they lie."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyproj import Transformer
+
+from pipeline.geo.split import shared_ground
+from pipeline.geo.split.shared_ground import Ground
+
+quick = settings(deadline=None, derandomize=True, max_examples=80)
+PIXEL = 60.0
+
+
+def coarse_pixels(x, y, side):
+    """The 60 m pixels that a window lies on: plain sets, no lattice arithmetic."""
+    first = [int((c - side / 2) // PIXEL) for c in (x, y)]
+    last = [int(-((-(c + side / 2)) // PIXEL)) for c in (x, y)]
+    return {(i, j) for i in range(first[0], last[0]) for j in range(first[1], last[1])}
+
+
+def touched(x, y, epsg, side, giving, keeping):
+    x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    here = Ground.of(x, y, np.asarray(epsg), side)
+    return here.touched(np.asarray(giving), np.asarray(keeping)).tolist()
+
+
+@quick
+@given(data=st.data(), side_px=st.integers(1, 40), sheet=st.sampled_from([8, 11, 2048]))
+def test_two_windows_touch_where_they_lie_on_a_pixel_of_60_m_together(data, side_px, sheet):
+    count = data.draw(st.integers(2, 12))
+    places = st.lists(st.integers(-60, 60), min_size=count, max_size=count)
+    # centres of windows on 10 m pixels, on both sides of the axes and of sheets
+    x, y = (np.array(data.draw(places)) * 10.0 + side_px * 5 for _ in "xy")
+    keeping = np.array(data.draw(st.lists(st.booleans(), min_size=count, max_size=count)))
+    side = side_px * 10.0
+    on = [coarse_pixels(a, b, side) for a, b in zip(x, y, strict=True)]
+    kept = set().union(*(on[i] for i in np.flatnonzero(keeping)))
+    expected = [not keeping[i] and bool(on[i] & kept) for i in range(count)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shared_ground, "_SHEET", sheet)
+        assert touched(x, y, np.full(count, 32633), side, ~keeping, keeping) == expected
+
+
+def test_windows_that_touch_along_an_edge_of_60_m_share_nothing():
+    x = [300_000 + 60, 300_000 + 180, 300_000 + 60]
+    y = [5_000_040.0, 5_000_040.0, 5_000_040.0 - 120]
+    nothing = touched(x, y, [32633] * 3, 120.0, [False, True, True], [True, False, False])
+    assert nothing == [False, False, False]
+    nearer = [x[0], x[1] - 10, x[2]]  # one pixel of 10 m further, a whole one of 60 m is shared
+    shared = touched(nearer, y, [32633] * 3, 120.0, [False, True, True], [True, False, False])
+    assert shared == [False, True, False]
+
+
+def test_the_noise_of_floats_grows_no_window():
+    x = [300_060.0 + 1e-6, 300_180.0 - 1e-6]
+    assert touched(x, [60.0, 60.0], [32633] * 2, 120.0, [True, False], [False, True]) == [False] * 2
+
+
+def test_windows_meet_across_the_sheets_of_the_lattice():
+    # the eight pixels of 60 m around a corner of four sheets and beyond it, and a window across it
+    corner = np.array([3.0, 45.0]) * 2048 * PIXEL
+    steps = np.array([-90.0, -30.0, 30.0, 90.0])
+    x, y = (axis.ravel() for axis in np.meshgrid(corner[0] + steps, corner[1] + steps))
+    near = (abs(x - corner[0]) < 60) & (abs(y - corner[1]) < 60)
+    across = Ground.of(np.append(x, corner[0]), np.append(y, corner[1]), np.full(17, 32633), 60.0)
+    last = np.arange(17) == 16
+    assert across.touched(~last, last).tolist() == [*near.tolist(), False]
+    for pixel in range(16):
+        here = Ground.of(np.append(x, x[pixel]), np.append(y, y[pixel]), np.full(17, 32633), 60.0)
+        assert np.flatnonzero(here.touched(~last, last)).tolist() == [pixel]
+
+
+def test_windows_far_apart_take_no_lattice_between_them():
+    x = [300_060.0, 699_900.0, 699_900.0]
+    y = [60.0, 9_000_060.0, 9_000_060.0]
+    assert touched(x, y, [32633] * 3, 160.0, [True, True, False], [False, False, True]) == [
+        False,
+        True,
+        False,
+    ]
+
+
+@pytest.mark.parametrize("away", [32632, 32634, 3035])
+def test_the_same_ground_is_found_in_another_crs(away):
+    rng = np.random.default_rng(3)
+    x, y = 330_000 + rng.uniform(0, 3e4, 200), 5_800_000 + rng.uniform(0, 3e4, 200)
+    seen_x, seen_y = Transformer.from_crs(32633, away, always_xy=True).transform(x, y)
+    epsg = np.repeat([32633, away], 200)
+    for first in (True, False):
+        giving = np.repeat([first, not first], 200)
+        hit = touched([*x, *seen_x], [*y, *seen_y], epsg, 160.0, giving, ~giving)
+        assert hit == giving.tolist()
+
+
+def test_other_ground_in_another_crs_is_left_alone():
+    to_32 = Transformer.from_crs(32633, 32632, always_xy=True)
+    x, y = np.array([330_000.0, 330_000.0]), np.array([5_800_000.0, 5_800_000.0])
+    # 1 km east of each; and zone 10, from where zone 33 cannot be seen
+    seen_x, seen_y = to_32.transform(x + 1000, y)
+    epsg = [32633, 32633, 32632, 32610]
+    giving = [True, True, False, False]
+    hit = touched(
+        [*x, seen_x[0], 330_000.0], [*y, seen_y[0], 5_800_000.0], epsg, 160.0, giving, ~np.array(giving)
+    )
+    assert hit == [False] * 4

@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from pipeline.errors import StoreError
+from pipeline.learn.data import feed
+from pipeline.learn.data.datamodule import BatchRows
+from pipeline.learn.data.feed import Batches, DeviceRows, StoredRows, open_rows, read_ahead
+from pipeline.store import PatchStore
+from tests.support.stores import make_store
+
+CPU = torch.device("cpu")
+CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+LONG_S = 60
+"""After this time something hangs."""
+
+
+@pytest.fixture
+def store(tmp_path):
+    """60 patches of 4 bands; each pixel holds its row of the store and its band."""
+    made = make_store(tmp_path / "store", count=60, patch_px=8, cell_px=4)
+    values = np.arange(60)[:, None] * 10 + np.arange(4) + 1
+    pixels = np.broadcast_to(values[..., None, None], (60, 4, 8, 8))
+    np.save(made.folder / "pixels.npy", pixels.astype(np.uint16))
+    return PatchStore.open(made.folder)
+
+
+def readers() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("lenscape-reader")]
+
+
+def cut(store: PatchStore, patches: int) -> None:
+    """Leave the first patches of a store only."""
+    path = store.folder / "pixels.npy"
+    size = store.pixels[0].nbytes
+    os.truncate(path, path.stat().st_size - (len(store) - patches) * size)
+
+
+def same(first, second) -> bool:
+    return all(
+        one[key].dtype == other[key].dtype and torch.equal(one[key].cpu(), other[key].cpu())
+        for one, other in zip(first, second, strict=True)
+        for key in ("image", "label")
+    )
+
+
+def test_a_batch_is_raw_pixels_of_the_chosen_bands_with_their_labels(store):
+    batch = StoredRows(store, [2, 0])(np.array([31, 4, 17]))
+    assert batch["image"].dtype == torch.uint16
+    assert batch["image"].shape == (3, 2, 8, 8)
+    assert batch["image"][:, :, 0, 0].tolist() == [[43, 41], [173, 171], [313, 311]]
+    assert batch["label"].dtype == torch.int64
+    assert batch["label"].tolist() == store.patches["label"][[4, 17, 31]].tolist()
+
+
+@pytest.mark.parametrize("places", [[0, 1, 2, 3], [3, 1]])
+@pytest.mark.parametrize("loaders", [1, 3, 50])
+def test_threads_give_the_same_batches_in_the_same_order(store, places, loaders):
+    rows = StoredRows(store, places)
+    here, there = (Batches(rows, BatchRows(np.arange(60), 7, 0), count) for count in (0, loaders))
+    assert len(there) == len(list(there)) == 9
+    assert same(here, there)
+    assert not readers()
+
+
+def test_each_thread_reads_a_batch_ahead_and_no_more():
+    started = threading.Semaphore(0)
+
+    def read(rows):
+        started.release()
+        return {"label": torch.from_numpy(rows)}
+
+    batches = read_ahead(read, [np.array([number]) for number in range(10)], 2)
+    for taken in range(1, 9):
+        assert next(batches)["label"].item() == taken - 1
+        # two more than were taken begin, whoever waits for them
+        for _ in range(3 if taken == 1 else 1):
+            assert started.acquire(timeout=LONG_S)
+        assert not started.acquire(blocking=False)
+    batches.close()
+
+
+@pytest.mark.parametrize("leave", ["close", "forget", "raise"])
+def test_threads_end_with_an_epoch_that_ends_early(store, leave):
+    batches = iter(Batches(StoredRows(store, [0]), BatchRows(np.arange(60), 4), 3))
+    next(batches)
+    assert readers()
+    if leave == "close":
+        batches.close()
+    elif leave == "forget":
+        del batches
+    else:
+        with pytest.raises(ValueError, match="too many"):
+            (_,) = batches
+        del batches
+        gc.collect()
+    assert not readers()
+
+
+def test_threads_end_with_the_last_batch_though_nobody_asks_for_another(store):
+    batches = iter(Batches(StoredRows(store, [0]), BatchRows(np.arange(60), 20), 2))
+    threads = set()
+    for _ in range(3):
+        next(batches)
+        threads |= set(readers())
+    assert threads
+    for thread in threads:
+        thread.join(LONG_S)
+    assert not readers()
+
+
+@pytest.mark.parametrize("loaders", [0, 1, 3])
+def test_a_store_cut_short_in_an_epoch_is_an_error_where_its_batch_was_due(store, loaders):
+    batches = iter(Batches(StoredRows(store, [0, 1, 2, 3]), BatchRows(np.arange(60), 4), loaders))
+    seen = [next(batches)["image"][:, 0, 0, 0].tolist()]
+    cut(store, 40)
+    with pytest.raises(StoreError, match=r"pixels\.npy ends at byte \d+, .* run `tile` again"):
+        seen.extend(batch["image"][:, 0, 0, 0].tolist() for batch in batches)
+    assert seen == [[row * 10 + 1 for row in range(first, first + 4)] for first in range(0, 40, 4)]
+    assert not readers()
+
+
+@pytest.mark.parametrize("ending", ["", "raise SystemExit(3)", "raise KeyError"])
+def test_nothing_hangs_where_the_process_ends_in_an_epoch(store, ending):
+    script = (
+        "import numpy as np, pathlib, sys\n"
+        "from pipeline.learn.data.feed import StoredRows, read_ahead\n"
+        "from pipeline.store import PatchStore\n"
+        "store = PatchStore.open(pathlib.Path(sys.argv[1]))\n"
+        "batches = read_ahead(StoredRows(store, [0]), np.arange(60).reshape(15, 4), 3)\n"
+        f"print(len(next(batches)['label']))\n{ending}\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(store.folder)], check=False, text=True, timeout=LONG_S,
+        cwd=Path(feed.__file__).parents[2], capture_output=True,
+    )  # fmt: skip
+    assert done.stdout == "4\n"
+    assert done.returncode == {"": 0, "raise SystemExit(3)": 3}.get(ending, 1)
+
+
+def test_an_epoch_takes_one_random_number_as_a_data_loader_does(store):
+    def after(batches):
+        torch.manual_seed(5)
+        list(batches)
+        list(batches)
+        return torch.rand(3).tolist()
+
+    rows = StoredRows(store, [0])
+    ours = [after(Batches(rows, BatchRows(np.arange(60), 20), loaders)) for loaders in (0, 2)]
+    assert ours == [after(DataLoader(np.arange(3)))] * 2
+
+
+@pytest.mark.parametrize("loaders", [0, 2])
+@pytest.mark.parametrize("piece_bytes", [1, 5000, 2**20])
+def test_rows_on_a_device_are_read_once_and_give_the_same_batches(
+    store, monkeypatch, loaders, piece_bytes
+):
+    monkeypatch.setattr(feed, "PIECE_BYTES", piece_bytes)
+    rows, stored = np.arange(1, 60, 2), StoredRows(store, [3, 0])
+    sampler = BatchRows(rows, 8, 4)
+    expected = list(Batches(stored, sampler))
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    device = DeviceRows(stored, rows[::-1].copy(), CPU, loaders)
+    assert torch.equal(torch.get_rng_state(), before)
+    cut(store, 0)  # whoever reads the file again fails
+    assert same(Batches(device, sampler), expected)
+    assert device.image.shape == (30, 2, 8, 8)
+
+
+def test_a_store_cut_short_on_its_way_to_a_device_is_an_error(store):
+    stored = StoredRows(store, [0])
+    cut(store, 20)
+    with pytest.raises(StoreError, match=r"pixels\.npy ends at byte"):
+        DeviceRows(stored, np.arange(60), CPU, 2)
+    assert not readers()
+
+
+def test_without_cuda_batches_come_from_the_file(store):
+    stored = open_rows(store, [0, 1], np.arange(60), CPU, 1)
+    assert isinstance(stored, StoredRows)
+    assert not stored(np.array([0]))["image"].is_pinned()
+
+
+@CUDA
+def test_on_cuda_a_store_that_fits_is_put_there_once(store):
+    device = torch.device("cuda", 0)
+    rows = open_rows(store, [3, 0], np.arange(60), device, 2)
+    sampler = BatchRows(np.arange(60), 8, 4)
+    expected = list(Batches(StoredRows(store, [3, 0]), sampler))
+    cut(store, 0)
+    batches = list(Batches(rows, sampler))
+    assert {value.device for batch in batches for value in batch.values()} == {device}
+    assert same(batches, expected)
+
+
+@CUDA
+def test_on_cuda_a_store_that_does_not_fit_comes_from_pinned_memory(store, monkeypatch):
+    monkeypatch.setattr(feed, "DEVICE_SHARE", 0.0)
+    rows = open_rows(store, [3, 0], np.arange(60), torch.device("cuda", 0), 2)
+    sampler = BatchRows(np.arange(60), 8, 4)
+    batches = list(Batches(rows, sampler, 2))
+    assert all(batch["image"].is_pinned() for batch in batches)
+    assert same(batches, Batches(StoredRows(store, [3, 0]), sampler))

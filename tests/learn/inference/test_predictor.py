@@ -1,0 +1,96 @@
+"""A model as a function of pixels: which path it takes, and that both agree."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.config.train import ConvolutionConf, NetworkConf
+from pipeline.learn.inference.patchwise import class_probabilities
+from pipeline.learn.inference.predictor import Predictor
+from pipeline.learn.network.classifier import PatchClassifier
+from tests.support.learners import model_meta
+
+PADDED = NetworkConf(convolutions=[ConvolutionConf(filters=4, padding=1)])
+
+
+def classifier(**meta):
+    torch.manual_seed(0)
+    return PatchClassifier(model_meta(**meta)).eval()
+
+
+def block(model, rows, cols):
+    geometry = model.meta.geometry
+    height, width = (count * geometry.cell_px + 2 * geometry.margin_px for count in (rows, cols))
+    shape = (len(model.meta.bands), height, width)
+    pixels = np.random.default_rng(0).integers(1, 3000, shape).astype(np.uint16)
+    pixels[np.random.default_rng(1).random(shape) < 0.05] = 0
+    return pixels
+
+
+@pytest.mark.parametrize(("network", "cell_px"), [("modern", 8), ("modern", 2), ("lenet5", 4)])
+def test_the_dense_form_gives_the_probabilities_of_the_patches(network, cell_px):
+    model = classifier(network=network, cell_px=cell_px, patch_px=16, bands=5)
+    pixels = block(model, 9, 7)
+    predictor = Predictor(model)
+    assert predictor.patchwise_because is None
+    expected = class_probabilities(model, pixels, 9, 7)
+    np.testing.assert_allclose(predictor(pixels, 9, 7), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("meta", "reason"),
+    [
+        ({"network": PADDED}, "convolution 1 has padding"),
+        ({"cell_px": 16}, "patches of 16 px every 16 px share so little"),
+    ],
+)
+def test_the_other_path_says_why(meta, reason):
+    model = classifier(**meta)
+    predictor = Predictor(model)
+    assert reason in predictor.patchwise_because
+    pixels = block(model, 2, 3)
+    np.testing.assert_array_equal(predictor(pixels, 2, 3), class_probabilities(model, pixels, 2, 3))
+    assert predictor.work_bytes > 0
+    assert min(predictor.block_cells) > 1
+
+
+def test_another_process_predicts_the_same():
+    model = classifier()
+    pixels = block(model, 4, 4)
+    sent = pickle.loads(pickle.dumps(Predictor(model)))
+    np.testing.assert_array_equal(sent(pixels, 4, 4), Predictor(model)(pixels, 4, 4))
+
+
+def test_blocks_follow_from_the_model_alone():
+    rows, cols = Predictor(classifier(cell_px=8)).block_cells
+    assert 512 <= cols * 8 <= 1152
+    assert 512 <= rows * 8 <= 3072
+
+
+def test_agreement_of_low_precision_with_float32():
+    model = classifier()
+    pixels = block(model, 30, 30)
+    assert Predictor(model).agreement(pixels, 30, 30) == 1
+    low = Predictor(model, dtype=torch.bfloat16)
+    classes = [one(pixels, 30, 30).argmax(axis=0) for one in (low, Predictor(model))]
+    assert low.agreement(pixels, 30, 30) == np.mean(classes[0] == classes[1])
+    assert 0.8 < low.agreement(pixels, 30, 30) < 1
+
+
+def test_a_model_in_training_predicts_without_dropout():
+    model = classifier().train()
+    pixels = block(model, 2, 2)
+    first, second = (Predictor(model)(pixels, 2, 2) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_a_perceptron_predicts_patch_by_patch_and_says_why():
+    model = classifier(network="mlp")
+    predictor, pixels = Predictor(model), block(model, 3, 4)
+    assert "no convolution" in predictor.patchwise_because
+    assert predictor.work_bytes > 0
+    np.testing.assert_array_equal(predictor(pixels, 3, 4), class_probabilities(model, pixels, 3, 4))

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import json
+
+import pystac
+import pytest
+from pystac.extensions.mlm import MLMExtension
+from pystac.validation.stac_validator import JsonSchemaSTACValidator
+
+from pipeline.learn.network.lenet import build
+from pipeline.learn.report.model_item import model_item, onnx_file, weights_file
+from tests.support.learners import model_meta
+
+BOX = [12.4, 52.4, 12.7, 52.6]
+
+
+@pytest.fixture
+def meta():
+    return model_meta().model_copy(update={"weights_sha256": "ab" * 32, "region": BOX})
+
+
+def test_pystac_reads_what_the_model_takes_and_gives(meta):
+    written = model_item(meta, weights_file(meta, "./weights.safetensors"))
+    validator = JsonSchemaSTACValidator()  # of the core; schemas of extensions are not at hand offline
+    assert validator.validate_core(written, pystac.STACObjectType.ITEM, "1.1.0") is not None
+    item = pystac.Item.from_dict(written)
+    found = MLMExtension.ext(item)
+    assert found.framework == "PyTorch"
+    assert found.architecture == "LeNet"
+    weights = build(meta.network, 3, 16, 4).parameters()
+    assert found.total_parameters == sum(tensor.numel() for tensor in weights)
+    assert [model_input.bands for model_input in found.input] == [["B01", "B02", "B03"]]
+    assert found.input[0].input.shape == [-1, 3, 16, 16]
+    assert found.output[0].result.shape == [-1, 4]
+    classes = found.output[0].properties["classification:classes"]
+    assert [one["name"] for one in classes] == ["c0", "c1", "c2", "c3"]
+    assert [one["value"] for one in classes] == [0, 1, 2, 3]
+    assert item.bbox == BOX
+    assert item.common_metadata.start_datetime.isoformat() == "2017-02-16T10:21:01+00:00"
+    asset = item.assets["model"]
+    assert asset.extra_fields["file:checksum"] == "1220" + "ab" * 32
+    assert "mlm:model" in asset.roles
+
+
+def test_the_onnx_file_takes_a_picture_of_any_size(meta):
+    item = model_item(meta, onnx_file(meta, "./m.onnx", "cd" * 32))
+    assert item["properties"]["mlm:framework"] == "ONNX"
+    assert item["properties"]["mlm:input"][0]["input"]["shape"] == [1, 3, -1, -1]
+    assert item["assets"]["model"]["href"] == "./m.onnx"
+
+
+def test_a_model_without_a_region_has_no_outline(meta):
+    item = model_item(meta.model_copy(update={"region": None}), weights_file(meta, "./w"))
+    assert item["geometry"] is None
+    assert "bbox" not in item
+    assert json.loads(json.dumps(item)) == item

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.learn.stats.applicability import Familiar, patch_features, sample_px, window_features
+
+HOLES = np.array([700, 800, 900], dtype=np.uint16)
+
+
+def spectra(count: int, seed: int, gain: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """Patches of two classes whose bands rise and fall together, and their classes."""
+    random = np.random.default_rng(seed)
+    labels = np.arange(count) % 2
+    means = np.array([[400, 600, 3000], [1500, 1700, 1200]])[labels]
+    light = random.normal(1, 0.1, (count, 1))
+    noise = random.normal(0, 40, (count, 3, 8, 8))
+    pixels = (gain * means * light)[:, :, None, None] + noise
+    return pixels.clip(1, 65534).astype(np.uint16), labels
+
+
+def features(pixels: np.ndarray) -> np.ndarray:
+    return patch_features([pixels], 8, HOLES)
+
+
+@pytest.fixture(scope="module")
+def familiar():
+    training, labels = spectra(2000, seed=0)
+    return Familiar.of(features(training), labels, features(spectra(1000, seed=1)[0]))
+
+
+def flagged(familiar: Familiar, pixels: np.ndarray) -> float:
+    return float(np.mean(familiar.relative(features(pixels)) > 1))
+
+
+def test_one_in_twenty_patches_of_the_same_kind_is_beyond_the_limit(familiar):
+    assert flagged(familiar, spectra(2000, seed=2)[0]) == pytest.approx(0.05, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda pixels: pixels[:, [2, 0, 1]], id="bands in another order"),
+        pytest.param(lambda pixels: pixels // 10, id="a tenth of the reflectance"),
+        pytest.param(lambda pixels: np.full_like(pixels, 6000), id="a white wall"),
+        pytest.param(lambda pixels: np.where(np.arange(8) < 4, 6000, pixels), id="half of it"),
+    ],
+)
+def test_what_training_never_saw_is_beyond_the_limit(familiar, change):
+    assert flagged(familiar, change(spectra(500, seed=3)[0]).astype(np.uint16)) > 0.99
+
+
+def test_brighter_light_is_no_other_world(familiar):
+    assert flagged(familiar, spectra(2000, seed=4, gain=1.05)[0]) < 0.2
+
+
+def test_halfway_between_two_classes_is_like_neither(familiar):
+    middle = spectra(500, seed=5)[0].astype(float)
+    middle = (middle[::2] + middle[1::2]) / 2
+    assert flagged(familiar, middle.astype(np.uint16)) > 0.99
+
+
+def test_a_band_twice_and_a_band_without_contrast_do_no_harm():
+    training, labels = spectra(400, seed=0)
+    training = training[:, [0, 0, 1]]
+    training[:, 2] = 500
+    familiar = Familiar.of(features(training), labels, features(training))
+    assert np.isfinite(familiar.relative(features(training))).all()
+
+
+def test_nothing_to_learn_from_is_refused():
+    training, labels = spectra(10, seed=0)
+    with pytest.raises(ValueError, match="0 validation patches"):
+        Familiar.of(features(training), labels, features(training[:0]))
+
+
+sides = st.tuples(st.integers(1, 24), st.integers(0, 12)).map(lambda s: (s[0] + 2 * s[1], s[0]))
+
+
+@given(sides, st.integers(1, 5), st.integers(1, 5), st.integers(0, 2**32 - 1))
+def test_a_block_of_cells_has_the_statistics_of_its_patches(sides_px, rows, cols, seed):
+    patch_px, cell_px = sides_px
+    context = patch_px - cell_px
+    random = np.random.default_rng(seed)
+    shape = 3, rows * cell_px + context, cols * cell_px + context
+    pixels = random.integers(0, 65536, shape).astype(np.uint16)
+    pixels[random.random(shape) < 0.1] = 0
+    views = np.lib.stride_tricks.sliding_window_view(pixels, (patch_px, patch_px), axis=(1, 2))
+    patches = views[:, ::cell_px, ::cell_px].transpose(1, 2, 0, 3, 4).reshape(-1, 3, patch_px, patch_px)
+    block = window_features(pixels, (rows, cols), sides_px, HOLES)
+    assert (block == patch_features([patches], cell_px, HOLES)).all()
+
+
+@pytest.mark.parametrize(
+    ("patch_px", "cell_px", "step"), [(64, 8, 8), (16, 8, 2), (64, 64, 8), (12, 8, 1), (9, 3, 1)]
+)
+def test_patches_are_described_by_pixels_that_neighbours_share(patch_px, cell_px, step):
+    assert sample_px(patch_px, cell_px) == step
+    assert patch_px % step == cell_px % step == 0

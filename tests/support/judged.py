@@ -1,0 +1,85 @@
+"""A small model, trained and evaluated by the stages in an MLflow store of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlflow
+
+from pipeline.learn import tracking
+from pipeline.stages import evaluate, train
+from pipeline.store import PatchStore, SplitFolder
+from tests.support.stores import make_split, make_store
+from tests.support.tracked import mlflow_store
+
+CONF = """
+epochs: 2
+batch_size: 32
+lr: 0.01
+network: {convolutions: [{filters: 4, kernel: 3, pool: {size: 2}}], dense: [{units: 8}]}
+"""
+
+
+@dataclass(frozen=True)
+class Project:
+    """Where everything lies."""
+
+    folder: Path
+    store: PatchStore
+    split: SplitFolder
+    database: Path
+
+    @property
+    def models(self) -> Path:
+        return self.folder / "models"
+
+    @property
+    def reports(self) -> Path:
+        return self.folder / "reports"
+
+    @property
+    def run(self) -> mlflow.entities.Run:
+        """The one run of the model."""
+        client = mlflow.MlflowClient(tracking.store_uri())
+        return client.get_run(tracking.read_record(self.models).run_id)
+
+
+def challenged(project: Project) -> mlflow.entities.Run:
+    """Another network of the same project, trained and evaluated in the same store; its run."""
+    folder = project.folder
+    (folder / "other.yaml").write_text(CONF.replace("filters: 4", "filters: 6"))
+    data, machine = (folder / "patches", folder / "split"), folder / "compute.yaml"
+    train.run(folder / "other.yaml", *data, folder / "other", machine)
+    evaluate.run(folder / "evaluate.yaml", folder / "other", *data, folder / "other_reports")
+    client = mlflow.MlflowClient(tracking.store_uri())
+    return client.get_run(tracking.read_record(folder / "other").run_id)
+
+
+@contextmanager
+def judged_project(folder: Path) -> Iterator[Project]:
+    """Train and evaluate; the MLflow store is that of the environment within the block."""
+    store = make_store(folder / "patches", count=300, odd=0.2)
+    split = make_split(folder / "split", store)
+    (folder / "train.yaml").write_text(CONF)
+    (folder / "evaluate.yaml").write_text("gallery: 6\n")
+    (folder / "compute.yaml").write_text("accelerator: cpu\n")
+    with mlflow_store(folder) as database:
+        project = Project(folder, store, split, database)
+        train.run(
+            folder / "train.yaml",
+            folder / "patches",
+            folder / "split",
+            project.models,
+            folder / "compute.yaml",
+        )
+        evaluate.run(
+            folder / "evaluate.yaml",
+            project.models,
+            folder / "patches",
+            folder / "split",
+            project.reports,
+        )
+        yield project

@@ -1,0 +1,70 @@
+"""Maps of scenes as `predict` leaves them, from cells that a test makes up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.geo.maps import class_map
+from pipeline.geo.maps.folder import MapFolder
+from pipeline.geo.maps.raster_writer import canvas
+from pipeline.geo.mosaics.mosaic import MappedScene
+from pipeline.geo.mosaics.mosaic_set import map_grid
+from pipeline.geo.raster.grid import PatchGrid, SceneGrid
+from pipeline.store import ClassInfo
+
+CLASSES = [
+    ClassInfo(name="forest", title="Wald & Forst", color="#1b7837"),
+    ClassInfo(name="water", title="水域", color="#2166ac"),
+    ClassInfo(name="meadow", title="Wiese", color="#ffee08"),
+]
+TIME = "2021-05-06T10:21:01Z"
+
+type Cells = npt.NDArray[np.uint8]
+
+
+def cells_of(grid: SceneGrid, cell_px: int = 8) -> PatchGrid:
+    return PatchGrid(grid, 2 * cell_px, cell_px)
+
+
+def mapped(
+    out: Path, name: str, grid: SceneGrid, values: tuple[Cells, Cells] | None = None, **origin: Any
+) -> MappedScene:
+    """A scene with its class map and confidence in `out/<name>/`, at random where none are given."""
+    cells = cells_of(grid)
+    classes, confidence = values or random_cells(cells, seed=len(name))
+    stated = {
+        "datetime": TIME, "level": "L1C", "baseline": "02.04", "platform": "sentinel-2a",
+        "bands": ["B02"], "hashes": {"weights": "ab" * 32}, "credit": "© a mapper",
+    }  # fmt: skip
+    provenance = class_map.Provenance(scene=name, **(stated | origin))
+    files = MapFolder(out / name, name)
+    files.folder.mkdir(parents=True)
+    place = map_grid(cells)
+    with (
+        canvas(files.folder / "a", place, class_map.NODATA) as first,
+        canvas(files.folder / "b", place, class_map.CONFIDENCE_NODATA) as second,
+    ):
+        first.paint(0, 0, classes)
+        second.paint(0, 0, confidence)
+        class_map.write_class_map(first, files.class_map, CLASSES, provenance)
+        class_map.write_confidence(second, files.confidence, provenance)
+    return MappedScene(files, cells, provenance)
+
+
+def random_cells(cells: PatchGrid, seed: int) -> tuple[Cells, Cells]:
+    """Classes from 0 (nodata) to 3, and few values of confidence, so that many are equal."""
+    rng = np.random.default_rng(seed)
+    classes = rng.integers(0, 4, (cells.rows, cells.cols)).astype(np.uint8)
+    confidence = (10 * rng.integers(0, 4, classes.shape)).astype(np.uint8)
+    confidence[classes == class_map.NODATA] = class_map.CONFIDENCE_NODATA
+    return classes, confidence
+
+
+def constant_cells(grid: SceneGrid, value: int, per_cent: int) -> tuple[Cells, Cells]:
+    """One class and one confidence everywhere."""
+    shape = cells_of(grid).rows, cells_of(grid).cols
+    return np.full(shape, value, dtype=np.uint8), np.full(shape, per_cent, dtype=np.uint8)

@@ -1,0 +1,180 @@
+"""A whole project in a temporary git repository: this code, a crop of the demo scene, a small conf."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import rasterio
+from rasterio.windows import Window
+
+ROOT = Path(__file__).parents[2]
+DEMO = ROOT / "data" / "demo"
+SCENE = "T33UUU_20170216T102101"
+CODE = (
+    "pipeline", "conf/examples", "dvc.yaml", ".dvc/config", ".dvc/.gitignore", ".dvcignore",
+    ".gitignore",
+)  # fmt: skip
+SCENES = {"east": (384, 528), "north": (0, 1056)}
+"""Row and column of the top left corner of each crop in the demo scene, multiples of 60 m."""
+HEIGHT, WIDTH = 384, 480
+
+CONF = {
+    "fetch": "train:\n{scenes}\nmap: train\n",
+    "tile": "labels: [{path: data/demo/labels/osm_landuse.gpkg, attribute: fclass}]\nstride_px: 8\n",
+    "classes": (
+        "credit: Labels © OpenStreetMap contributors, ODbL 1.0\n"
+        "ignore: [residential]\n"
+        "classes:\n"
+        "  - {name: open, title: Open land, color: '#e6c35c', values: [farm, grass, meadow]}\n"
+        "  - {name: wood, title: Wald und Gebüsch, color: '#1f7a3d', values: [forest, scrub]}\n"
+        "  - {name: wet, title: Wet, color: '#2f7fd6', values: [water, wetland]}\n"
+    ),
+    "split": "block_m: 480.0\n",
+    # -S of an experiment changes keys that stand in the file, and only those
+    "train": "epochs: 2\nbatch_size: 64\nbands: all\nseed: 0\n",
+    "evaluate": "gallery: 4\n",
+    "predict": "model: trained\n",
+    "compute": "accelerator: cpu\nprecision: float32\n",
+}
+
+
+@dataclass(frozen=True)
+class Project:
+    """A git repository with DVC, whose commands run as a person would run them."""
+
+    path: Path
+    home: Path
+    """Where DVC and git keep what is of the user and the machine."""
+
+    def run(self, *words: str) -> str:
+        """What a command prints on both streams; it must succeed."""
+        done = subprocess.run(
+            words, cwd=self.path, env=self.environment(), check=False, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{' '.join(words)}\n{done.stdout}"
+        return done.stdout
+
+    def dvc(self, *words: str) -> str:
+        return self.run(sys.executable, "-m", "dvc", *words)
+
+    def repro(self, *words: str) -> set[str]:
+        """The stages that `dvc repro` really ran."""
+        return stages_run(self.dvc("repro", *words))
+
+    def commit(self, message: str) -> None:
+        self.run("git", "add", "--all")
+        self.run("git", "commit", "--quiet", "--message", message)
+
+    def clone(self, path: Path, *, share_cache: bool) -> Project:
+        """A clone; with the cache shared, its outputs are there without a run."""
+        self.run("git", "clone", "--quiet", str(self.path), str(path))
+        clone = Project(path, self.home)
+        if share_cache:
+            clone.dvc("cache", "dir", "--local", str(self.path / ".dvc" / "cache"))
+            clone.dvc("checkout", "--quiet")
+        return clone
+
+    def conf(self, name: str, text: str) -> None:
+        (self.path / "conf" / f"{name}.yaml").write_text(text, encoding="utf-8")
+
+    def bytes_of(self, folder: str) -> dict[str, str]:
+        """The hash of each file below a folder."""
+        top = self.path / folder
+        return {
+            path.relative_to(top).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted(top.rglob("*"))
+            if path.is_file()
+        }
+
+    def environment(self) -> dict[str, str]:
+        """That of this process, without what would lead to other stores, settings or code."""
+        kept = {
+            key: value
+            for key, value in os.environ.items()
+            if not key.startswith(("MLFLOW_", "DVC_", "GIT_", "PYTHONPATH", "PYTHONHOME"))
+        }
+        own = {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "HOME": str(self.home),
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_AUTHOR_NAME": "lenscape",
+            "GIT_AUTHOR_EMAIL": "lenscape@example.org",
+            "GIT_COMMITTER_NAME": "lenscape",
+            "GIT_COMMITTER_EMAIL": "lenscape@example.org",
+            "DVC_NO_ANALYTICS": "1",
+            "DVC_GLOBAL_CONFIG_DIR": str(self.home / "dvc"),
+            "DVC_SYSTEM_CONFIG_DIR": str(self.home / "dvc-system"),
+            "DVC_SITE_CACHE_DIR": str(self.home / "dvc-site"),
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+        }
+        return kept | own
+
+
+def stages_run(output: str) -> set[str]:
+    """The stages that DVC says it runs; those taken from its run cache are none."""
+    return set(re.findall(r"^Running stage '(\w+)'", output, re.MULTILINE))
+
+
+def make_project(folder: Path) -> Project:
+    """A project that was never run, committed."""
+    project = Project(folder / "project", folder / "home")
+    for path in (project.path / "conf", project.home):
+        path.mkdir(parents=True)
+    for name in CODE:
+        _copy(ROOT / name, project.path / name)
+    for name in ("scenes", "labels"):
+        (project.path / "data" / "own" / name).mkdir(parents=True)
+        (project.path / "data" / "own" / name / ".gitkeep").touch()
+    _copy(DEMO / "labels", project.path / "data" / "demo" / "labels")
+    for name, (row, col) in SCENES.items():
+        _crop(project.path / "data" / "demo" / "scenes" / name, row, col)
+    for name, text in CONF.items():
+        project.conf(name, text.replace("{scenes}", scene_entry("east")))
+    project.run("git", "init", "--quiet", "--initial-branch", "main")
+    project.commit("a project")
+    return project
+
+
+def scene_entry(name: str) -> str:
+    """A scene as an item of a list in `fetch.yaml`."""
+    return (
+        f"- {{id: {name}, path: data/demo/scenes/{name}, datetime: '2017-02-16T10:21:01Z', "
+        "scale: 0.0001, offset: 0, level: L1C, platform: sentinel-2a}"
+    )
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_dir():
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+    else:
+        shutil.copyfile(source, target)
+
+
+def _crop(folder: Path, row: int, col: int) -> None:
+    """A part of the demo scene as JP2 files of its 13 bands at their own resolution."""
+    folder.mkdir(parents=True)
+    for path in sorted((DEMO / "scenes" / SCENE).glob("*.jp2")):
+        with rasterio.open(path) as source:
+            factor = round(source.res[0] / 10)
+            window = Window(col // factor, row // factor, WIDTH // factor, HEIGHT // factor)
+            profile = source.profile | {
+                "height": window.height,
+                "width": window.width,
+                "transform": source.window_transform(window),
+            }
+            write_jp2(folder / path.name, source.read(1, window=window), profile)
+
+
+def write_jp2(path: Path, pixels: object, profile: dict[str, object]) -> None:
+    """A lossless JPEG 2000 file."""
+    with rasterio.open(path, "w", **profile, QUALITY=100, REVERSIBLE="YES") as target:
+        target.write(pixels, 1)

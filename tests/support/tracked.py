@@ -1,0 +1,87 @@
+"""An MLflow store and the folder of a model that was tracked in it, for tests of what adds to runs."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import mlflow
+import pytest
+import torch
+
+from pipeline.learn import tracking
+from pipeline.learn.network.classifier import ModelMeta, PatchClassifier
+from pipeline.learn.network.history import Epoch, write_history
+from tests.support.learners import model_meta
+
+HISTORY = (
+    Epoch(1, 1.5, 1.25, 0.25, 0.375, 0.001),
+    Epoch(2, 1.0, 0.75, 0.5, 0.625, 0.0005),
+)
+RECORD = tracking.RunRecord(
+    name="modern, 3 bands, s1",
+    params={"train.lr": "0.001", "split.seed": "0"},
+    tags={"store_sha256": "1" * 64, "git.commit": "c" * 40, "git.dirty": "true"},
+    parts=tuple(
+        tracking.Part(context=context, digest=digest * 16, patches=patches)
+        for context, digest, patches in (
+            ("training", "a", 60),
+            ("validation", "b", 20),
+            ("test", "c", 20),
+        )
+    ),
+)
+
+
+@contextmanager
+def mlflow_store(folder: Path) -> Iterator[Path]:
+    """An empty store in a folder, which stages then find; its database."""
+    folder.mkdir(parents=True, exist_ok=True)
+    database = folder / "mlflow.db"
+    database.write_bytes(_empty_database())
+    with pytest.MonkeyPatch.context() as patch:
+        for name in (
+            "DVC_ROOT",
+            "DVC_STAGE",
+            "DVC_EXP_NAME",
+            "MLFLOW_RUN_ID",
+            "MLFLOW_EXPERIMENT_NAME",
+        ):
+            patch.delenv(name, raising=False)
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{database}")
+        yield database
+
+
+@cache
+def _empty_database() -> bytes:
+    """A database with MLflow's tables and nothing in them: to make them takes seconds."""
+    with TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow's own
+        database = Path(folder) / "mlflow.db"
+        mlflow.MlflowClient(f"sqlite:///{database}").search_experiments()
+        return database.read_bytes()
+
+
+def make_models(folder: Path, meta: ModelMeta | None = None, seed: int = 0) -> Path:
+    """A folder as `train` leaves it, but for `run.json`; the weights are random."""
+    folder.mkdir(parents=True)
+    torch.manual_seed(seed)
+    PatchClassifier(meta or model_meta()).eval().save(folder)
+    write_history(folder / "history.csv", HISTORY)
+    (folder / "layers.txt").write_text("layer  weights\n", encoding="utf-8")
+    (folder / "figures").mkdir()
+    (folder / "figures" / "curves.png").write_bytes(b"\x89PNG")
+    return folder
+
+
+def track(models: Path, record: tracking.RunRecord = RECORD) -> str:
+    """Open a run for the model in a folder as `train` does; its id."""
+    with tracking.open_run(record) as run:
+        for row in HISTORY:
+            run.epoch(row)
+        tracking.keep(run, record, models)
+    return run.run_id
