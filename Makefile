@@ -48,6 +48,10 @@ folds: setup ## run the five-fold table (reports/folds.json); two hours on two c
 	dvc repro tile
 	lenscape folds
 
+.PHONY: size
+size: ## count modules and lines, a package of pipeline/ a line
+	@python3 .ci/size.py
+
 .PHONY: lock
 lock: setup ## compile requirements.txt anew from pyproject.toml, with the newest versions
 	uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.12 \

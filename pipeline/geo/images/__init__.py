@@ -1,0 +1,4 @@
+"""Collections of labelled images, such as EuroSAT, in place of scenes and labels.
+
+May import `geo.scenes` and `geo.raster`.
+"""

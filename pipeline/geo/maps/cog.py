@@ -21,7 +21,8 @@ from affine import Affine
 
 from pipeline.errors import OutputError
 from pipeline.geo.maps import overviews
-from pipeline.geo.maps.raster_writer import BLOCK, Canvas, Cells, MapGrid, squares, writing
+from pipeline.geo.maps.raster_writer import BLOCK, Canvas, Cells, MapGrid, squares
+from pipeline.geo.raster.raster_file import writing
 
 _READ = 2048
 """Side of the squares of cells that are held in memory at a time; a power of 2."""

@@ -12,12 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import rasterio
 from affine import Affine
-from rasterio._err import CPLE_BaseError  # what GDAL says where rasterio has no word for it
 from rasterio.crs import CRS
-from rasterio.errors import RasterioError
 from rasterio.windows import Window as RasterWindow
 
-from pipeline.errors import OutputError
+from pipeline.geo.raster.raster_file import writing
 
 BLOCK = 256
 """Side of the squares in which a file keeps its cells."""
@@ -108,18 +106,6 @@ def canvas(path: Path, grid: MapGrid, nodata: int, bands: int = 1) -> Iterator[C
         finally:
             opened.close()
             path.unlink(missing_ok=True)
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn what GDAL says of a full disk or a closed folder into an `OutputError` about `path`."""
-    try:
-        yield
-    except (RasterioError, CPLE_BaseError) as error:
-        raise OutputError(
-            f"{path} cannot be written ({error.__cause__ or error}); "
-            "check the free space and the permissions there."
-        ) from error
 
 
 def squares(dataset: Any, side: int, band: int) -> Iterator[tuple[int, int, Cells]]:

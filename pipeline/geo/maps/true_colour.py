@@ -19,7 +19,7 @@ from rasterio.crs import CRS
 
 from pipeline.files import relative_href
 from pipeline.geo.maps.preview import Photo, stretch_limits
-from pipeline.geo.maps.raster_writer import writing
+from pipeline.geo.raster.raster_file import writing
 from pipeline.geo.raster.remote import is_remote
 from pipeline.geo.scenes.item import BandFile
 from pipeline.geo.scenes.scene import Scene

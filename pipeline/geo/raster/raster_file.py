@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 
 import numpy.typing as npt
 import rasterio
+from rasterio._err import CPLE_BaseError  # what GDAL says where rasterio has no word for it
 from rasterio.enums import Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window as RasterWindow
 
-from pipeline.errors import SceneError
+from pipeline.errors import OutputError, SceneError
 from pipeline.geo.raster import archive
 from pipeline.geo.raster.grid import SceneGrid, Window
 from pipeline.geo.raster.remote import gdal_options, is_remote
@@ -101,6 +102,18 @@ class OpenFile:
 def _address(href: str) -> str:
     """What GDAL calls a path or URL."""
     return signed(href) if is_remote(href) else archive.for_gdal(href)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what GDAL says of a full disk or a closed folder into an `OutputError` about `path`."""
+    try:
+        yield
+    except (RasterioError, CPLE_BaseError) as error:
+        raise OutputError(
+            f"{path} cannot be written ({error.__cause__ or error}); "
+            "check the free space and the permissions there."
+        ) from error
 
 
 @contextmanager

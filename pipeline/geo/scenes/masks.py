@@ -20,10 +20,9 @@ from rasterio.crs import CRS
 from rasterio.windows import Window as RasterWindow
 
 from pipeline.config.sources.masking import GROWN, Masking
-from pipeline.geo.maps.raster_writer import writing
 from pipeline.geo.raster.area import covering, cut
 from pipeline.geo.raster.grid import SceneGrid, Window
-from pipeline.geo.raster.raster_file import Layer, RasterFile
+from pipeline.geo.raster.raster_file import Layer, RasterFile, writing
 from pipeline.geo.scenes.mask_sources import VALUES, Codes, LayerSource, Source, open_sources
 from pipeline.geo.scenes.scene_files import MaskSource, PolygonMask, RasterMask
 

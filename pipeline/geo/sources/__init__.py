@@ -1,1 +1,4 @@
-"""Where scenes come from: a module a kind of source, each of which gives `SceneFiles`."""
+"""Where scenes come from, a module a kind of source: folder, stack, SAFE product, STAC API, EuroSAT.
+
+May import `geo.images`, `geo.scenes` and `geo.raster`.
+"""

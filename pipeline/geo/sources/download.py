@@ -19,10 +19,9 @@ import rasterio.shutil
 
 from pipeline.errors import OutputError, SceneError
 from pipeline.files import publish, remove, require_space
-from pipeline.geo.maps.raster_writer import writing
 from pipeline.geo.raster.area import Area, window_of
 from pipeline.geo.raster.grid import SceneGrid, Window
-from pipeline.geo.raster.raster_file import grid_of, opened, read, require_whole
+from pipeline.geo.raster.raster_file import grid_of, opened, read, require_whole, writing
 from pipeline.geo.raster.remote import RemoteFile, look_up
 from pipeline.geo.raster.tiffindex import read_index, with_margin
 from pipeline.geo.sources.sparse import SparseCopy, Traffic

@@ -1,0 +1,4 @@
+"""Colours, QGIS styles (QML), and GeoPackages that carry theirs.
+
+Imports nothing else of `geo`.
+"""

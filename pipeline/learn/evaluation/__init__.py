@@ -1,0 +1,4 @@
+"""Baselines, predictions for the test part, band importance, promotion of a model.
+
+May import `learn.training` and what that may.
+"""

@@ -1,6 +1,6 @@
 """The only place that knows MLflow: one run per model, in one store, whichever stage speaks.
 
-- `where`: the store, `connect`; state of code and data
+- `tracking_uri`: the store, `connect`; state of code and data
 - `model`: the model as an exported graph
 - `registry`: versions of the registered model
 - `run`, `record`: the run itself, and `run.json`, by which it is found and opened again

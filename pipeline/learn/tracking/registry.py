@@ -182,8 +182,8 @@ def judgement_of(version: ModelVersion) -> tuple[str, dict[str, float]]:
             return Path(path).read_text(encoding="utf-8"), metrics
     except (MlflowException, OSError) as error:
         raise TrackingError(
-            f"{version.uri} was never judged: its run {version.run_id} in {tracking_uri.store_uri()} has "
-            f"no {CALLS}; run `evaluate` on it."
+            f"{version.uri} was never judged: its run {version.run_id} in {tracking_uri.store_uri()} "
+            f"has no {CALLS}; run `evaluate` on it."
         ) from error
 
 
