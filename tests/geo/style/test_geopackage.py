@@ -110,7 +110,7 @@ LIMITED = """
 import resource, signal, sys
 from pathlib import Path
 from pipeline.errors import OutputError
-from tests.geo.test_vectors import frame
+from tests.geo.style.test_geopackage import frame
 from pipeline.geo.style.geopackage import write_layer
 data = frame(3000)
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -164,7 +164,7 @@ def test_processes_read_their_shares_of_a_store(tmp_path, store, strategy):
         "import sys\n"
         "from pathlib import Path\n"
         "from pipeline.store import SplitFolder\n"
-        "from tests.learn import test_dataset as here\n"
+        "from tests.learn.data import test_datamodule as here\n"
         "if __name__ == '__main__':\n"
         "    folder = Path(sys.argv[1])\n"
         "    store = here.PatchStore.open(folder / 'store')\n"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pytest
-from tests.learn.test_report import SCORES
 
 from pipeline.learn.evaluation.published_scores import beside
 from pipeline.learn.report.summary import caveat, description
 from pipeline.store import ImagesInfo, Split, SplitFolder, StoreMeta
+from tests.learn.report.test_summary import SCORES
 from tests.support.learners import model_meta
 from tests.support.stores import make_split, make_store
 
