@@ -217,7 +217,7 @@ def test_dvc_keeps_our_files_and_passes_over_those_of_viewers(maps, tmp_path):
     shutil.copytree(maps[0].parent, tmp_path / "maps")
     for viewers in (tmp_path / "maps").glob("*.tif.aux.xml"):
         viewers.unlink()  # of the other tests
-    shutil.copy(Path(__file__).parents[2] / ".dvcignore", tmp_path)
+    shutil.copy(Path(__file__).parents[3] / ".dvcignore", tmp_path)
     ours = hashes(tmp_path / "maps")
 
     def dvc(*command):

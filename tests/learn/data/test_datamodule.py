@@ -173,7 +173,7 @@ def test_processes_read_their_shares_of_a_store(tmp_path, store, strategy):
         f"    here.train(data, 2, folder / 'notes', devices=2, strategy='{strategy}')\n"
     )
     (tmp_path / "script.py").write_text(script)
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     subprocess.run(
         [sys.executable, tmp_path / "script.py", str(tmp_path)], check=True, timeout=300,
         env=os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},

@@ -142,7 +142,7 @@ def test_nothing_hangs_where_the_process_ends_in_an_epoch(store, ending):
     )
     done = subprocess.run(
         [sys.executable, "-c", script, str(store.folder)], check=False, text=True, timeout=LONG_S,
-        cwd=Path(feed.__file__).parents[2], capture_output=True,
+        cwd=Path(feed.__file__).parents[3], capture_output=True,
     )  # fmt: skip
     assert done.stdout == "4\n"
     assert done.returncode == {"": 0, "raise SystemExit(3)": 3}.get(ending, 1)
