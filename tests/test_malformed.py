@@ -127,7 +127,7 @@ def _as_nobody(folder: Path, stage: str) -> tuple[int, str]:
             os.chown(path, NOBODY, NOBODY)
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False,
-        env={**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[1])},
+        env={**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[2])},
     )  # fmt: skip
     return done.returncode, done.stderr
 

@@ -277,7 +277,7 @@ def test_a_full_disk(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def lenscape(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    root = Path(cli.__file__).parents[1]
+    root = Path(cli.__file__).parents[2]
     return subprocess.run(
         [sys.executable, "-m", "pipeline.cli", *words],
         capture_output=True,
@@ -326,7 +326,7 @@ def test_fetch_loads_no_torch(conf: Write, root: Path) -> None:
         "run(Path('fetch.yaml'), Path('t'), Path('m')); "
         "print(*{'torch', 'lightning', 'mlflow', 'torchgeo'} & set(sys.modules))"
     )
-    source = str(Path(cli.__file__).parents[1])
+    source = str(Path(cli.__file__).parents[2])
     shown = subprocess.check_output(
         [sys.executable, "-c", code], text=True, cwd=root, env=os.environ | {"PYTHONPATH": source}
     )

@@ -1,0 +1,188 @@
+"""Commands for people, beside the stages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipeline.cli.options import COMPUTE, EXISTING, POSITIVE, path, seeds
+
+
+@click.command()
+def doctor() -> None:
+    """Say what this installation can do, and what to install for the rest."""
+    from pipeline.commands.doctor import run
+
+    run(Path())
+
+
+@click.command()
+@path("conf/train.yaml", "--conf")
+@click.option("--network", help="Another network than the conf's: modern, lenet5 or mlp.")
+@click.option("--store", type=EXISTING, help="A store; data/patches where it exists.")
+@click.option("--bands", type=POSITIVE, help="Number of input bands, whatever conf and store say.")
+@click.option("--patch", type=POSITIVE, help="Side of a patch in pixels.")
+@click.option("--classes", type=POSITIVE, help="Number of classes.")
+def describe(conf: Path, network: str | None, store: Path | None, **numbers: int | None) -> None:
+    """Print the layers of a network: sizes, weights, work and what each of them sees."""
+    from pipeline.commands.describe import run
+
+    if store is None and Path("data/patches/meta.json").exists():
+        store = Path("data/patches")
+    run(conf, network, store, numbers)
+
+
+@click.command()
+@click.option("--scene", type=EXISTING, required=True, help="A folder of one file per band.")
+@click.option("--labels", type=EXISTING, required=True, help="A vector file with polygons.")
+@click.option("--attribute", required=True, help="The attribute that holds the class.")
+@click.option("--layer", help="The layer of the labels, where the file has several.")
+@click.option("--scale", type=float, help="Reflectance per DN, such as 0.0001.")
+@click.option("--offset", type=float, help="Reflectance at DN 0: -0.1 from baseline 04.00 on, or 0.")
+@click.option("--datetime", help="Time of acquisition; from the names of the files where absent.")
+@click.option("--level", type=click.Choice(["L1C", "L2A"]), help="Processing level.")
+@click.option("--platform", help="Satellite, such as sentinel-2a.")
+@click.option("--id", help="Name of the scene; that of its folder where absent.")
+@click.option("--credit", help="Whom to thank for the labels; written into every map.")
+@click.option("--copy", is_flag=True, help="Copy the files to data/own/ instead of linking them.")
+def start(**options: Any) -> None:
+    """Set up a scene and labels of your own: check them, then write the conf."""
+    from pipeline.commands.start import Details, run
+
+    inputs = (options.pop("scene"), options.pop("labels"), options.pop("attribute"))
+    details = Details(
+        layer=options.pop("layer"),
+        credit=options.pop("credit"),
+        copy=options.pop("copy"),
+        scene={key: value for key, value in options.items() if value is not None},
+    )
+    run(*inputs, details)
+
+
+@click.command()
+@path("conf/train.yaml", "--train")
+@path("conf/networks/lenet5.yaml", "--lenet5", help="A second conf of train, in the table as lenet5.")
+@path("conf/split.yaml", "--split")
+@path("data/patches", "--store")
+@path("reports", "--out")
+@click.option("--folds", type=click.IntRange(min=2), default=5, show_default=True)
+@seeds("--seeds", "0,1,2", "Seeds of the spatial split.")
+@seeds("--random-seeds", "0", "Seeds of splits at random, to show how optimistic these are.")
+@COMPUTE
+def folds(train: Path, lenet5: Path, folds: int, **others: Any) -> None:
+    """Cross-validate the network, LeNet-5 and the baselines on spatial folds, and on random ones."""
+    from pipeline.commands.folds import run
+    from pipeline.crossvalidation.fitting import Plan
+
+    seeds = others.pop("seeds"), others.pop("random_seeds")
+    plan = Plan(folds, *seeds)
+    run([("lenet", train), ("lenet5", lenet5)], plan, **others)
+
+
+@click.command()
+@click.option(
+    "--bands",
+    multiple=True,
+    default=["all", "10m", "rgb"],
+    show_default=True,
+    help="all, 10m, rgb or a list as B04,B08; the first is what the others are compared with.",
+)
+@path("conf/train.yaml", "--train")
+@path("conf/split.yaml", "--split")
+@path("data/patches", "--store")
+@path("reports", "--out")
+@click.option("--folds", type=click.IntRange(min=2), default=5, show_default=True)
+@seeds("--seeds", "0", "Seeds of the spatial split.")
+@COMPUTE
+def ablation(bands: tuple[str, ...], train: Path, folds: int, **others: Any) -> None:
+    """Cross-validate the network on fewer bands, to see what they are worth."""
+    from pipeline.commands.ablation import choices, run
+    from pipeline.crossvalidation.fitting import Plan
+
+    plan = Plan(folds, others.pop("seeds"))
+    run(choices(bands, train), plan, **others)
+
+
+@click.command()
+@click.argument("version")
+@path("conf/predict.yaml", "--conf")
+def pin(version: str, conf: Path) -> None:
+    """Map with a registered model: VERSION is an alias (champion), a number or models:/name/3."""
+    from pipeline.commands.pin import run
+
+    run(version, conf)
+
+
+@click.command()
+@click.argument("version", default="challenger")
+@click.option("--because", help="Promote whatever the figures say, for this reason, which is recorded.")
+def promote(version: str, because: str | None) -> None:
+    """Make VERSION the champion if it is surely better on the same test patches."""
+    from pipeline.commands.promote import run
+
+    run(version, because)
+
+
+@click.command()
+@path("models", "--model", help="Folder of `train`.")
+@path("model.onnx", "--out")
+def export(model: Path, out: Path) -> None:
+    """Write the model as an ONNX file that other programs can run, checked against torch."""
+    from pipeline.commands.export import run
+
+    run(model, out)
+
+
+@click.command()
+@path("data/maps", "--maps")
+@path("reports/errors.gpkg", "--errors")
+@path("reports/lenscape.qgs", "--out")
+def project(maps: Path, errors: Path, out: Path) -> None:
+    """Write a QGIS project of all maps with the error map of `evaluate` on top."""
+    from pipeline.commands.project import run
+
+    run(maps, errors, out)
+
+
+@click.command()
+@click.argument("class_map", type=EXISTING)
+@click.option("--sheet", type=EXISTING, required=True, help="The GeoPackage to be written.")
+@click.option(
+    "--standard-error",
+    type=click.FloatRange(min=0.001, max=0.2),
+    default=0.02,
+    show_default=True,
+    help="Aimed at, of the overall accuracy; it decides how many cells are drawn.",
+)
+@click.option(
+    "--fewest", type=click.IntRange(min=2), default=50, show_default=True, help="Of each class."
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+def sample(class_map: Path, sheet: Path, standard_error: float, fewest: int, seed: int) -> None:
+    """Draw cells of CLASS_MAP at random, as a sheet to label in QGIS."""
+    from pipeline.commands.sample import run
+
+    run(class_map, sheet, standard_error, fewest, seed)
+
+
+@click.command()
+@click.argument("sheet", type=EXISTING)
+@click.option(
+    "--map", "class_map", type=EXISTING, required=True, help="The class map it was drawn from."
+)
+def accuracy(sheet: Path, class_map: Path) -> None:
+    """Say what a labelled SHEET tells of a class map: accuracy and areas with their intervals."""
+    from pipeline.commands.accuracy import run
+
+    run(sheet, class_map)
+
+
+@click.command()
+@click.argument("file", type=EXISTING)
+def whence(file: Path) -> None:
+    """Say which MLflow run the model of a class map comes from."""
+    from pipeline.commands.whence import run
+
+    run(file)
