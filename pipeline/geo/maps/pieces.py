@@ -105,7 +105,7 @@ def map_piece(
     room = None if cache is None else cache.scratch(shape, np.uint16)
     pixels = scene.read(window, mapper.bands, cache, room)
     size = len(piece.rows), len(piece.cols)
-    holes = None if cache is None else scene.holed(window, mapper.bands, cache)
+    holes = None if cache is None else scene.bands_with_nodata(window, mapper.bands, cache)
     mapped = valid_share(pixels, grid, piece, holes) >= mapper.geometry.min_valid
     probabilities = mapper.classify(pixels, *size, holes)
     classes, confidence = class_map.decide(probabilities, mapped)
@@ -172,6 +172,6 @@ def piece_bytes(mapper: Mapper) -> int:
 def column_bytes(scene: Scene, mapper: Mapper) -> int:
     """Source pixels that stay in memory for each piece of a row: its own and those of chunks around."""
     rows, cols = (side * mapper.geometry.cell_px for side in mapper.piece_cells)
-    grids = [scene.files[band].grid for band in mapper.bands]
+    grids = [scene.grids[scene.files[band].layer] for band in mapper.bands]
     per_px = sum(2 * (scene.grid.pixel_m / grid.pixel_m) ** 2 for grid in grids)
     return int(per_px * (rows + 2 * CHUNK_PX[0]) * cols)

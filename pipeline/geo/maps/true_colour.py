@@ -21,8 +21,8 @@ from pipeline.files import relative_href
 from pipeline.geo.maps.preview import Photo, stretch_limits
 from pipeline.geo.raster.raster_file import writing
 from pipeline.geo.raster.remote import is_remote
-from pipeline.geo.scenes.item import BandFile
 from pipeline.geo.scenes.scene import Scene
+from pipeline.geo.scenes.scene_files import BandLayer
 from pipeline.geo.style import qml
 
 NODATA = 0
@@ -44,7 +44,7 @@ def write_true_colour(scene: Scene, photo: Photo, stem: Path, place: Path) -> No
     """
     files = [scene.files[band] for band in _three(photo.bands)]
     limits = [stretch_limits(photo.pixels)[k] for k in _three(range(len(photo.bands)))]
-    if all(_is_plain(file) and file.grid == scene.grid for file in files):
+    if all(_is_plain(file) and scene.grids[file.layer] == scene.grid for file in files):
         path = stem.with_name(f"{stem.name}.vrt")
         path.write_text(_vrt(scene, files, limits, place), encoding="utf-8")
     else:
@@ -58,12 +58,12 @@ def _three[T](items: Sequence[T]) -> list[T]:
     return [items[min(k, len(items) - 1)] for k in range(3)]
 
 
-def _is_plain(file: BandFile) -> bool:
+def _is_plain(file: BandLayer) -> bool:
     return not is_remote(file.layer.href) and Path(file.layer.href).is_file()
 
 
 def _vrt(
-    scene: Scene, files: Sequence[BandFile], limits: Sequence[tuple[float, float]], place: Path
+    scene: Scene, files: Sequence[BandLayer], limits: Sequence[tuple[float, float]], place: Path
 ) -> str:
     grid = scene.grid
     size = f'xSize="{grid.width}" ySize="{grid.height}"'
@@ -94,7 +94,7 @@ def _vrt(
     return "\n".join([*lines, "</VRTDataset>", ""])
 
 
-def _stored(file: BandFile, harmonised: float) -> float:
+def _stored(file: BandLayer, harmonised: float) -> float:
     """The number in a file that stands for a harmonised DN."""
     return round((harmonised / _FULL - file.offset) / file.scale, 6)
 

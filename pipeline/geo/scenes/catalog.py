@@ -41,7 +41,7 @@ from pipeline.geo.scenes.item import (
     beside,
     ten_metre_grid,
 )
-from pipeline.geo.scenes.scene_files import BandSource, MaskSource, SceneFiles
+from pipeline.geo.scenes.scene_files import BandLayer, MaskLayer, SceneFiles
 
 EXTENSIONS = [
     "https://stac-extensions.github.io/eo/v2.0.0/schema.json",
@@ -87,7 +87,7 @@ def scene_item(files: SceneFiles, folder: Path) -> pystac.Item:
 
 def add_mask(
     item: pystac.Item,
-    mask: MaskSource,
+    mask: MaskLayer,
     folder: Path,
     grid: SceneGrid,
     fields: Mapping[str, Any] = MappingProxyType({}),
@@ -99,7 +99,7 @@ def add_mask(
     """
     file = inspect(*mask.layer)
     require_cover(file, grid)
-    stated = {"data_type": file.dtype, INVALID_VALUES: list(mask.invalid), **fields}
+    stated = {"data_type": file.dtype, INVALID_VALUES: list(mask.classes), **fields}
     stated |= _identity(file.href)
     item.add_asset(MASK, _asset(file, folder, stated, role="data-mask"))
 
@@ -172,7 +172,7 @@ def _rounded(point: tuple[float, float]) -> tuple[float, float]:
     return round(point[0], 7), round(point[1], 7)
 
 
-def _band_fields(name: str, file: RasterFile, source: BandSource) -> dict[str, Any]:
+def _band_fields(name: str, file: RasterFile, source: BandLayer) -> dict[str, Any]:
     band = BANDS[name]
     described: dict[str, Any] = {"name": name, "eo:center_wavelength": band.center_wavelength_um}
     if band.common_name is not None:
@@ -186,7 +186,7 @@ def _band_fields(name: str, file: RasterFile, source: BandSource) -> dict[str, A
     }
 
 
-def _nodata(source: BandSource) -> float | str:
+def _nodata(source: BandLayer) -> float | str:
     return NAN if source.nodata is None else source.nodata
 
 

@@ -13,7 +13,7 @@ from pipeline.errors import RadiometryError, SceneError
 from pipeline.geo.raster.area import covering
 from pipeline.geo.raster.grid import SceneGrid, Window
 from pipeline.geo.raster.raster_file import FLOATS, RasterFile, opened, read, read_decimated
-from pipeline.geo.scenes.scene_files import BandSource
+from pipeline.geo.scenes.scene_files import BandLayer
 
 MAX_NONPOSITIVE = 0.01
 """Largest share of a band's valid pixels at or below reflectance 0 (DESIGN.md, rule 1)."""
@@ -83,7 +83,7 @@ def require_same_ground(file: RasterFile, grid: SceneGrid) -> None:
         )
 
 
-def require_pixels(file: RasterFile, band: BandSource, scene: SceneGrid) -> None:
+def require_pixels(file: RasterFile, band: BandLayer, scene: SceneGrid) -> None:
     """Refuse a band without any valid pixel, and one whose pixels contradict its scale and offset.
 
     Only the ground of the scene is looked at (DESIGN.md, rule 1).
@@ -113,7 +113,7 @@ def _strips(dataset: Any, file: RasterFile, window: Window) -> Iterator[npt.NDAr
         yield read(dataset, Window(row, window.col, height, window.width), file.layer.number)
 
 
-def _require_some(file: RasterFile, band: BandSource, strips: Iterator[npt.NDArray[Any]]) -> None:
+def _require_some(file: RasterFile, band: BandLayer, strips: Iterator[npt.NDArray[Any]]) -> None:
     """Refuse a band whose every pixel is invalid, for which a look at a part of them is not enough.
 
     Raises:

@@ -7,20 +7,18 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pystac
 
-from pipeline.bands import BANDS, harmonise
+from pipeline.bands import BANDS
 from pipeline.errors import SceneError
 from pipeline.geo.raster.archive import is_file, size_of
 from pipeline.geo.raster.grid import SceneGrid
-from pipeline.geo.raster.raster_file import Layer
+from pipeline.geo.raster.raster_file import FLOATS, Layer
 from pipeline.geo.raster.remote import is_remote, require_unchanged
+from pipeline.geo.scenes.scene_files import USER_MASK, BandLayer, MaskLayer
 from pipeline.store import SceneInfo
 
 CATALOG = "catalog.json"
@@ -41,71 +39,35 @@ _BROKEN = (ValueError, KeyError, TypeError, AttributeError, OSError)
 """What reading a file of another form than promised may end in."""
 
 
-@dataclass(frozen=True)
-class BandFile:
-    """One band of a scene: where its pixels lie and how they become reflectance."""
-
-    layer: Layer
-    """Of a file with an absolute path, or of a URL."""
-    grid: SceneGrid
-    """Its own grid, at its native resolution."""
-    scale: float
-    offset: float
-    nodata: float | None = None
-    """Of floats: the value that stands for none, beside NaN and infinity."""
-
-    def harmonised(self, dn: npt.NDArray[Any]) -> npt.NDArray[np.uint16]:
-        """The harmonised DN of pixels of the file."""
-        return harmonise(dn, self.scale, self.offset, self.nodata)
-
-
-@dataclass(frozen=True)
-class MaskFile:
-    """The raster that says which pixels of a scene are not to be used."""
-
-    layer: Layer
-    grid: SceneGrid
-    invalid: tuple[int, ...]
-
-
-def band_files(item: pystac.Item, path: Path, epsg: int) -> dict[str, BandFile]:
-    """The bands of an Item that lies at `path`, by name, in the order of `BANDS`.
+def raster_layers(item: pystac.Item, path: Path) -> dict[str, Layer]:
+    """The layers of the bands of an Item that lies at `path`, in the order of `BANDS`, then its mask.
 
     Raises:
-        SceneError: when there is none, or a file is missing or is not the one that was fetched.
+        SceneError: when there is no band, or a file is missing or is not the one that was fetched.
     """
-    files = {}
-    for name in BANDS:
-        if (asset := item.assets.get(name)) is not None:
-            fields = asset.extra_fields
-            files[name] = BandFile(
-                _layer(asset, path),
-                _asset_grid(asset, epsg),
-                fields["raster:scale"],
-                fields["raster:offset"],
-                _nodata(fields),
-            )
-    if not files:
+    keys = [key for key in (*BANDS, MASK) if key in item.assets]
+    layers = {key: _layer(item.assets[key], path) for key in keys}
+    if not layers.keys() & BANDS.keys():
         raise SceneError(f"{path} has no band asset; run `fetch` again.")
-    return files
+    return layers
 
 
-def _nodata(fields: dict[str, Any]) -> float | None:
-    """The value for none of a band of floats, where it is a number."""
+def band_layer(asset: pystac.Asset, layer: Layer) -> BandLayer:
+    """The band that an asset describes."""
+    fields = asset.extra_fields
     declared = fields.get("nodata")
-    return None if declared is None or declared == NAN else float(declared)
+    return BandLayer(
+        layer,
+        fields["raster:scale"],
+        fields["raster:offset"],
+        fields["data_type"] in FLOATS,
+        None if declared is None or declared == NAN else float(declared),
+    )
 
 
-def mask_file(item: pystac.Item, path: Path, epsg: int) -> MaskFile | None:
-    """The mask of an Item that lies at `path`, where it has one.
-
-    Raises:
-        SceneError: when its file is missing or is not the one that was fetched.
-    """
-    if (asset := item.assets.get(MASK)) is None:
-        return None
-    values = tuple(asset.extra_fields[INVALID_VALUES])
-    return MaskFile(_layer(asset, path), _asset_grid(asset, epsg), values)
+def mask_layer(asset: pystac.Asset, layer: Layer) -> MaskLayer:
+    """The mask that an asset describes."""
+    return MaskLayer(layer, dict.fromkeys(asset.extra_fields[INVALID_VALUES], USER_MASK))
 
 
 def ten_metre_grid(grids: Iterable[SceneGrid]) -> SceneGrid:
@@ -117,9 +79,9 @@ def ten_metre_grid(grids: Iterable[SceneGrid]) -> SceneGrid:
     )
 
 
-def scene_grid(item: pystac.Item, epsg: int) -> SceneGrid:
-    """The 10 m grid of the scene of an Item, which may be a part of its files' ground."""
-    return _grid(item.properties, epsg)
+def epsg_of(item: pystac.Item) -> int:
+    """The EPSG code of the CRS of an Item."""
+    return int(item.properties["proj:code"].removeprefix("EPSG:"))
 
 
 @contextmanager
@@ -162,12 +124,11 @@ def beside(described: Path, href: str) -> Path:
     return Path(os.path.normpath(described.absolute().parent / href))
 
 
-def _asset_grid(asset: pystac.Asset, epsg: int) -> SceneGrid:
-    return _grid(asset.extra_fields, epsg)
+def grid_of(fields: dict[str, Any], epsg: int) -> SceneGrid:
+    """The grid that fields of the extension `projection` describe, of an Item or an asset.
 
-
-def _grid(fields: dict[str, Any], epsg: int) -> SceneGrid:
-    """The grid that fields of the extension `projection` describe."""
+    The one of an Item is the 10 m grid of its scene, which may be a part of its files' ground.
+    """
     pixel_m, _, x0, _, _, y0 = fields["proj:transform"][:6]
     height, width = fields["proj:shape"]
     return SceneGrid(epsg, x0, y0, height, width, pixel_m)

@@ -10,13 +10,12 @@ from pystac.extensions.classification import Classification
 from pipeline.config.sources.masking import Masking
 from pipeline.geo.raster.raster_file import inspect
 from pipeline.geo.scenes.catalog import add_mask
-from pipeline.geo.scenes.item import scene_grid
+from pipeline.geo.scenes.item import epsg_of, grid_of
 from pipeline.geo.scenes.masks import NAMES, make_mask, masked_share
-from pipeline.geo.scenes.scene_files import SceneFiles
+from pipeline.geo.scenes.scene_files import USER_MASK, SceneFiles
 
 MASKED_SHARE = "lenscape:masked_share"
 """Property of an Item: the share of the scene that is masked, by class."""
-_OF_THE_USER = "mask"
 _EXTENSION = "https://stac-extensions.github.io/classification/v2.0.0/schema.json"
 
 
@@ -41,12 +40,12 @@ def mask_scene(
         SceneError: when a mask cannot be used.
         OutputError: when the mask cannot be written.
     """
-    grid = scene_grid(item, int(item.properties["proj:code"].removeprefix("EPSG:")))
+    grid = grid_of(item.properties, epsg_of(item))
     if files.mask is not None:
-        shares = {_OF_THE_USER: masked_share(inspect(*files.mask.layer), files.mask.invalid, grid)}
+        shares = {USER_MASK: masked_share(inspect(*files.mask.layer), files.mask.classes, grid)}
     elif (made := make_mask(files.masks, grid, masking, path)) is not None:
         shares = made.shares
-        add_mask(item, made.source, folder, grid, {"classification:classes": _classes(made.shares)})
+        add_mask(item, made.layer, folder, grid, {"classification:classes": _classes(made.shares)})
         item.stac_extensions.append(_EXTENSION)
     else:
         return {}

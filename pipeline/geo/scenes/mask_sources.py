@@ -21,7 +21,7 @@ from pipeline.geo.raster.grid import SceneGrid
 from pipeline.geo.raster.nearest_lookup import Axis, Places, nearest_index
 from pipeline.geo.raster.raster_file import OpenFile, RasterFile, inspect
 from pipeline.geo.scenes.checks import require_cover
-from pipeline.geo.scenes.scene_files import PolygonMask, RasterMask
+from pipeline.geo.scenes.scene_files import MaskLayer, PolygonMask
 
 VALUES: dict[str, int] = {name: place for place, name in enumerate(MASK_CLASSES, start=1)}
 """Of the classes of a mask, in its file."""
@@ -40,7 +40,7 @@ class Source(Protocol):
         """The value of each pixel (H, W) of a strip."""
 
 
-class LayerSource:
+class LayerReader:
     """A layer of a raster file; its pixels are found by geotransform, nearest."""
 
     def __init__(self, file: RasterFile, meanings: dict[int, int]) -> None:
@@ -97,7 +97,7 @@ class PolygonSource:
 
 
 def open_sources(
-    masks: Sequence[RasterMask | PolygonMask],
+    masks: Sequence[MaskLayer | PolygonMask],
     scene: SceneGrid,
     wanted: Sequence[MaskClass],
     stack: ExitStack,
@@ -116,10 +116,10 @@ def open_sources(
             _require_crs(mask, scene)
             sources.append(PolygonSource(mask))
             grids.append(scene)
-        elif meant := {value: VALUES[m] for value, m in mask.meanings.items() if m in wanted}:
+        elif meant := {value: VALUES[m] for value, m in mask.classes.items() if m in wanted}:
             file = inspect(*mask.layer)
             require_cover(file, scene)
-            sources.append(stack.enter_context(closing(LayerSource(file, meant))))
+            sources.append(stack.enter_context(closing(LayerReader(file, meant))))
             grids.append(file.grid)
     return sources, grids
 

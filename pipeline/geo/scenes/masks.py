@@ -8,7 +8,7 @@ widened by a round disk, because their edges are not where a classification draw
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +23,8 @@ from pipeline.config.sources.masking import GROWN, Masking
 from pipeline.geo.raster.area import covering, cut
 from pipeline.geo.raster.grid import SceneGrid, Window
 from pipeline.geo.raster.raster_file import Layer, RasterFile, writing
-from pipeline.geo.scenes.mask_sources import VALUES, Codes, LayerSource, Source, open_sources
-from pipeline.geo.scenes.scene_files import MaskSource, PolygonMask, RasterMask
+from pipeline.geo.scenes.mask_sources import VALUES, Codes, LayerReader, Source, open_sources
+from pipeline.geo.scenes.scene_files import MaskLayer, PolygonMask
 
 MARGIN = len(VALUES) + 1
 """Value of what lies around cloud, shadow and cirrus."""
@@ -45,13 +45,13 @@ _TOUCHING = 1e-9
 class MadeMask:
     """A mask that was written."""
 
-    source: MaskSource
+    layer: MaskLayer
     shares: dict[str, float]
     """Of all its pixels, those of each class that it can have, and of the margin."""
 
 
 def make_mask(
-    masks: Sequence[RasterMask | PolygonMask], scene: SceneGrid, masking: Masking, path: Path
+    masks: Sequence[MaskLayer | PolygonMask], scene: SceneGrid, masking: Masking, path: Path
 ) -> MadeMask | None:
     """Write the mask of a scene: uint8, on the finest grid of what says it, strip by strip.
 
@@ -82,12 +82,12 @@ def make_mask(
     if masking.grow_m and not _SOFT.isdisjoint(values):
         values.append(MARGIN)
     shares = {NAMES[value]: round(int(counts[value]) / int(counts.sum()), 6) for value in values}
-    return MadeMask(MaskSource(Layer(str(path)), tuple(values)), shares)
+    return MadeMask(MaskLayer(Layer(str(path)), {value: NAMES[value] for value in values}), shares)
 
 
-def masked_share(mask: RasterFile, invalid: Sequence[int], scene: SceneGrid) -> float:
+def masked_share(mask: RasterFile, invalid: Iterable[int], scene: SceneGrid) -> float:
     """The share of a scene that a mask of the user leaves out."""
-    with closing(LayerSource(mask, dict.fromkeys(invalid, 1))) as source:
+    with closing(LayerReader(mask, dict.fromkeys(invalid, 1))) as source:
         strips = (source.codes(_rows(scene, *rows)) for rows in _runs(scene.height))
         return round(sum(int(codes.sum()) for codes in strips) / (scene.height * scene.width), 6)
 

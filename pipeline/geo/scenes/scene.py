@@ -12,22 +12,25 @@ import numpy as np
 import numpy.typing as npt
 import pystac
 
+from pipeline.bands import BANDS
 from pipeline.geo.raster.block_cache import BlockCache, Decode, Need, Shown
 from pipeline.geo.raster.grid import Indices, SceneGrid, Window, mirror_index
 from pipeline.geo.raster.nearest_lookup import Axis, Places, nearest_index
 from pipeline.geo.raster.raster_file import Layer
 from pipeline.geo.scenes.item import (
     CATALOG,
-    BandFile,
-    MaskFile,
-    band_files,
+    MASK,
+    band_layer,
     beside,
     described,
-    mask_file,
+    epsg_of,
+    grid_of,
+    mask_layer,
+    raster_layers,
     read_json,
-    scene_grid,
     scene_info,
 )
+from pipeline.geo.scenes.scene_files import BandLayer, MaskLayer
 from pipeline.store import SceneInfo
 
 
@@ -39,9 +42,11 @@ class Scene:
     path: Path
     """Its Item."""
     grid: SceneGrid
-    files: dict[str, BandFile]
+    files: dict[str, BandLayer]
     """By band name, in the order of `BANDS`."""
-    mask: MaskFile | None
+    mask: MaskLayer | None
+    grids: dict[Layer, SceneGrid]
+    """Of each of these layers, at its native resolution."""
     info: SceneInfo
 
     @classmethod
@@ -55,10 +60,13 @@ class Scene:
         path = Path(path)
         with described(path, "STAC Item of a scene"):
             item = pystac.Item.from_dict(read_json(path))
-            epsg = int(item.properties["proj:code"].removeprefix("EPSG:"))
-            files = band_files(item, path, epsg)
-            mask = mask_file(item, path, epsg)
-            return cls(item.id, path, scene_grid(item, epsg), files, mask, scene_info(item, epsg))
+            epsg, assets = epsg_of(item), item.assets
+            layers = raster_layers(item, path)
+            bands = {name: band_layer(assets[name], layers[name]) for name in BANDS if name in layers}
+            mask = mask_layer(assets[MASK], layers[MASK]) if MASK in layers else None
+            grids = {layer: grid_of(assets[key].extra_fields, epsg) for key, layer in layers.items()}
+            grid = grid_of(item.properties, epsg)
+            return cls(item.id, path, grid, bands, mask, grids, scene_info(item, epsg))
 
     @property
     def item(self) -> pystac.Item:
@@ -77,14 +85,13 @@ class Scene:
 
         `shown` gets to see each.
         """
-        decode: dict[Layer, Decode] = {}
-        for file in (self.files[band] for band in bands):
-            decode[file.layer] = file.harmonised
+        decode: dict[Layer, Decode] = {
+            self.files[band].layer: self.files[band].harmonised for band in bands
+        }
         if self.mask is not None:
-            decode[self.mask.layer] = partial(np.isin, test_elements=self.mask.invalid)
-        files = self._files(bands)
-        plan = (_needs(files, self._places(window, files)) for window in windows)
-        return BlockCache(decode, plan, shown, _has_holes)
+            decode[self.mask.layer] = partial(np.isin, test_elements=list(self.mask.classes))
+        plan = (_needs(self._places(window, bands)) for window in windows)
+        return BlockCache(decode, plan, shown, _has_nodata)
 
     def read(
         self,
@@ -110,58 +117,50 @@ class Scene:
         if cache is None:
             with self.cache(bands) as own:
                 return self.read(window, bands, own, out)
-        files = self._files(bands)
-        places = self._places(window, files)
-        needs = _needs(files, places)
+        places = self._places(window, bands)
+        needs = _needs(places)
         shape = len(bands), window.height, window.width
         pixels = np.empty(shape, dtype=np.uint16) if out is None else out
-        # what lies in its file as it is wanted goes there at once
-        there = {
-            file.layer: plane
-            for file, plane in zip(files, pixels, strict=False)
-            if (where := places[file.grid]) is not None and where.plain
-        }
-        blocks = dict(zip((need.layer for need in needs), cache.read(needs, there), strict=True))
-        for file, plane in zip(files, pixels, strict=False):
-            where = places[file.grid]
-            if where is None:
+        planes = dict(zip((self.files[band].layer for band in bands), pixels, strict=True))
+        # what lies in its file as it is wanted goes into `pixels` at once
+        plain = {layer: planes[layer] for layer in planes if (p := places[layer]) and p.plain}
+        blocks = dict(zip((need.layer for need in needs), cache.read(needs, plain), strict=True))
+        for layer, plane in planes.items():
+            if (nearest := places[layer]) is None:
                 plane[:] = 0
-            elif not where.plain:
-                where.put(blocks[file.layer], plane, outside=0)
-        if self.mask is not None and (where := places[self.mask.grid]) is not None:
+            elif layer not in plain:
+                nearest.put(blocks[layer], plane, outside=0)
+        if self.mask is not None and (nearest := places[self.mask.layer]) is not None:
             # where there is no mask, a pixel stays as the bands have it
-            pixels[:, where.pick(blocks[self.mask.layer], outside=0)] = 0
+            pixels[:, nearest.pick(blocks[self.mask.layer], outside=0)] = 0
         return pixels
 
-    def holed(self, window: Window, bands: Sequence[str], cache: BlockCache) -> list[int]:
-        """The places of those bands that may have invalid pixels in a window that a cache gave."""
-        files = self._files(bands)
-        places = self._places(window, files)
-        if self.mask is not None and cache.marked(_needs([self.mask], places)):
+    def bands_with_nodata(self, window: Window, bands: Sequence[str], cache: BlockCache) -> list[int]:
+        """Indices of those bands that may have nodata pixels in a window that was read by a cache."""
+        places = self._places(window, bands)
+        if self.mask is not None and cache.marked(_needs({self.mask.layer: places[self.mask.layer]})):
             return list(range(len(bands)))
-        found = []
-        for place, file in enumerate(files[: len(bands)]):
-            where = places[file.grid]
-            if where is None or not where.inside or cache.marked(_needs([file], places)):
-                found.append(place)
-        return found
+        indices = []
+        for index, band in enumerate(bands):
+            layer = self.files[band].layer
+            nearest = places[layer]
+            if nearest is None or not nearest.inside or cache.marked(_needs({layer: nearest})):
+                indices.append(index)
+        return indices
 
-    def _files(self, bands: Sequence[str]) -> list[BandFile | MaskFile]:
-        """The file of each band, then that of the mask."""
-        files: list[BandFile | MaskFile] = [self.files[band] for band in bands]
-        return files if self.mask is None else [*files, self.mask]
-
-    def _places(
-        self, window: Window, files: Sequence[BandFile | MaskFile]
-    ) -> dict[SceneGrid, Places | None]:
-        """By grid, which pixels of a file hold the centres of the pixels of a window."""
-        return {
+    def _places(self, window: Window, bands: Sequence[str]) -> dict[Layer, Places | None]:
+        """By layer of some bands and the mask, its pixels nearest to those of a window."""
+        layers = [self.files[band].layer for band in bands]
+        if self.mask is not None:
+            layers.append(self.mask.layer)
+        by_grid = {
             grid: Places.of(
                 _rows_in(grid, self.grid, window.row, window.height),
                 _cols_in(grid, self.grid, window.col, window.width),
             )
-            for grid in dict.fromkeys(file.grid for file in files)
+            for grid in {self.grids[layer] for layer in layers}
         }
+        return {layer: by_grid[self.grids[layer]] for layer in layers}
 
     def sampled_places(self, band: str, max_px: int) -> tuple[Indices, Indices]:
         """The rows and columns of a band's file that a picture of at most `max_px` shows, ascending."""
@@ -169,11 +168,11 @@ class Scene:
         height, width = (round(side / factor) or 1 for side in (self.grid.height, self.grid.width))
         rows = (np.arange(height) + 0.5) * (self.grid.height / height)
         cols = (np.arange(width) + 0.5) * (self.grid.width / width)
-        source = self.files[band].grid
+        source = self.grids[self.files[band].layer]
         return _row_index(source, self.grid, rows), _col_index(source, self.grid, cols)
 
 
-def _has_holes(values: npt.NDArray[Any]) -> bool:
+def _has_nodata(values: npt.NDArray[Any]) -> bool:
     """Whether there are invalid pixels among the harmonised DN of a band, or those of a mask."""
     return bool(values.any() if values.dtype == bool else values.min() == 0)
 
@@ -205,12 +204,9 @@ def _col_index(source: SceneGrid, scene: SceneGrid, cols: npt.NDArray[np.floatin
     return nearest_index(source.x0, source.pixel_m, scene.x0 + cols * scene.pixel_m)
 
 
-def _needs(
-    files: Sequence[BandFile | MaskFile], places: Mapping[SceneGrid, Places | None]
-) -> list[Need]:
-    """What to read of the files that have pixels at some places."""
-    found = ((file.layer, places[file.grid]) for file in files)
-    return [Need(layer, where.window) for layer, where in found if where is not None]
+def _needs(places: Mapping[Layer, Places | None]) -> list[Need]:
+    """What to read of the layers that have pixels in a window."""
+    return [Need(layer, nearest.window) for layer, nearest in places.items() if nearest is not None]
 
 
 def open_catalog(folder: Path) -> list[Scene]:

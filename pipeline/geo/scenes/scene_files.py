@@ -1,4 +1,9 @@
-"""What every source gives: the files of a scene and what its metadata say."""
+"""What every source gives: the files of a scene and what its metadata say.
+
+A raster layer with a meaning is a `BandLayer` or a `MaskLayer`: they differ in what their values are,
+reflectance by scale and offset or classes, and no layer is both. Both name a `Layer`, the key of the
+block cache. Its grid and data type are measured by `inspect`, not stated by a source.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.bands import harmonise
 from pipeline.config.sources.masking import MaskClass
+from pipeline.config.sources.stated import MaskConf
 from pipeline.geo.raster.area import Area
 from pipeline.geo.raster.raster_file import Layer
 
@@ -26,10 +33,13 @@ SCENE_CLASSIFICATION: Mapping[int, MaskClass] = {
 """What the values of the scene classification (SCL) of L2A mean, as far as a mask asks:
 Sentinel-2 L2A Algorithm Theoretical Basis Document, S2-PDGS-MPC-ATBD-L2A."""
 
+USER_MASK = "mask"
+"""The class of all masked pixels of a mask of the user."""
+
 
 @dataclass(frozen=True)
-class BandSource:
-    """Where the pixels of a band lie and how they become reflectance: DN * scale + offset."""
+class BandLayer:
+    """A raster layer of a band: reflectance = value * scale + offset."""
 
     layer: Layer
     scale: float
@@ -37,25 +47,27 @@ class BandSource:
     floats: bool = False
     """Whether its values are floats, reflectance as a rule, not DN."""
     nodata: float | None = None
-    """Of floats: the value that stands for none, beside NaN and infinity."""
+    """Of floats: the nodata value, beside NaN and infinity."""
+
+    def harmonised(self, values: npt.NDArray[Any]) -> npt.NDArray[np.uint16]:
+        """The harmonised DN of pixels of the layer."""
+        return harmonise(values, self.scale, self.offset, self.nodata)
 
 
 @dataclass(frozen=True)
-class MaskSource:
-    """A layer that says which pixels of a scene are not to be used."""
+class MaskLayer:
+    """A raster layer that says which pixels of a scene are masked."""
 
     layer: Layer
-    invalid: tuple[int, ...]
-    """The values that mark a pixel as invalid."""
+    classes: Mapping[int, str]
+    """By value, the class of a masked pixel; a pixel of any other value is clear."""
 
-
-@dataclass(frozen=True)
-class RasterMask:
-    """A layer of the source itself whose values say what its pixels are."""
-
-    layer: Layer
-    meanings: Mapping[int, MaskClass]
-    """Of the values that mean one of these; the others are clear."""
+    @classmethod
+    def of_user(cls, conf: MaskConf | None) -> MaskLayer | None:
+        """The mask that an entry of the conf names, where it names one."""
+        if conf is None:
+            return None
+        return cls(Layer(conf.path), dict.fromkeys(conf.invalid, USER_MASK))
 
 
 @dataclass(frozen=True)
@@ -80,10 +92,10 @@ class SceneFiles:
     """Where it comes from, as the conf names it; for people."""
     datetime: datetime
     """Time of acquisition, with its zone."""
-    bands: Mapping[str, BandSource]
+    bands: Mapping[str, BandLayer]
     """By band name, in the order of `BANDS`."""
-    mask: MaskSource | None = None
-    """A mask of the user, in place of the source's own."""
+    mask: MaskLayer | None = None
+    """A mask of the user, in place of the source's own; its only class is `USER_MASK`."""
     platform: str | None = None
     """Satellite, such as `sentinel-2a`."""
     level: str | None = None
@@ -94,5 +106,5 @@ class SceneFiles:
     """Further properties of its Item."""
     area: Area | None = None
     """The part of its files that is the scene; all of them where there is none."""
-    masks: tuple[RasterMask | PolygonMask, ...] = ()
+    masks: tuple[MaskLayer | PolygonMask, ...] = ()
     """What the source itself says of its pixels; the conf says which classes of it count."""

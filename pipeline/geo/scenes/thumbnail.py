@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from pipeline.geo.raster.grid import Indices, Window
 from pipeline.geo.raster.raster_file import Layer, OpenFile
-from pipeline.geo.scenes.item import BandFile
 from pipeline.geo.scenes.scene import Scene
+from pipeline.geo.scenes.scene_files import BandLayer
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,14 @@ class Thumbnail:
         self._scene = scene
         self._sampled: dict[Layer, _Sampled] = {}
         for band in bands:
-            file = scene.files[band]
+            layer = scene.files[band].layer
+            grid = scene.grids[layer]
             rows, cols = scene.sampled_places(band, max_px)
             inside = [
                 (places >= 0) & (places < size)
-                for places, size in ((rows, file.grid.height), (cols, file.grid.width))
+                for places, size in ((rows, grid.height), (cols, grid.width))
             ]
-            self._sampled[file.layer] = _Sampled(
+            self._sampled[layer] = _Sampled(
                 rows, cols, np.zeros((len(rows), len(cols)), np.uint16), ~np.logical_and.outer(*inside)
             )
 
@@ -78,7 +79,7 @@ class Thumbnail:
             planes.append(sampled.values)
         return np.stack(planes)
 
-    def _read(self, file: BandFile) -> None:
+    def _read(self, file: BandLayer) -> None:
         """Show a whole file, a row of blocks at a time."""
         source = OpenFile(file.layer.href)
         try:

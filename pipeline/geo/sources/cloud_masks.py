@@ -17,7 +17,7 @@ import shapely
 from pipeline.config.sources.masking import MaskClass
 from pipeline.errors import SceneError
 from pipeline.geo.raster.raster_file import Layer
-from pipeline.geo.scenes.scene_files import SCENE_CLASSIFICATION, PolygonMask, RasterMask
+from pipeline.geo.scenes.scene_files import SCENE_CLASSIFICATION, MaskLayer, PolygonMask
 from pipeline.geo.sources.product import Product, every
 
 _LAYERS: tuple[MaskClass, ...] = ("cloud_opaque", "cirrus", "snow")
@@ -28,7 +28,7 @@ _CLOUDS = re.compile(r"MSK_CLOUDS[^/]*\.gml$")
 _EPSG = re.compile(r"EPSG:.*?(\d{4,6})$")
 
 
-def masks_of(product: Product, images: Mapping[str, str]) -> tuple[RasterMask | PolygonMask, ...]:
+def masks_of(product: Product, images: Mapping[str, str]) -> tuple[MaskLayer | PolygonMask, ...]:
     """The masks of a granule; none where the product came without them.
 
     Args:
@@ -39,13 +39,13 @@ def masks_of(product: Product, images: Mapping[str, str]) -> tuple[RasterMask | 
         SceneError: when a mask cannot be read.
     """
     if "SCL" in images:
-        return (RasterMask(Layer(product.href(images["SCL"])), SCENE_CLASSIFICATION),)
+        return (MaskLayer(Layer(product.href(images["SCL"])), SCENE_CLASSIFICATION),)
     granule, _, _ = next(iter(images.values())).rpartition("/IMG_DATA/")
     there = sorted(name for name in product.names if name.startswith(f"{granule}/QI_DATA/"))
     if layers := next(filter(_CLASSI.search, there), None):
         href = product.href(layers)
         return tuple(
-            RasterMask(Layer(href, number), {1: meaning})
+            MaskLayer(Layer(href, number), {1: meaning})
             for number, meaning in enumerate(_LAYERS, start=1)
         )
     if polygons := next(filter(_CLOUDS.search, there), None):

@@ -18,7 +18,7 @@ from pipeline.bands import BANDS
 from pipeline.config.sources.safe import SafeConf
 from pipeline.errors import RadiometryError, SceneError
 from pipeline.geo.raster.raster_file import Layer
-from pipeline.geo.scenes.scene_files import BandSource, MaskSource, SceneFiles
+from pipeline.geo.scenes.scene_files import BandLayer, MaskLayer, SceneFiles
 from pipeline.geo.sources.cloud_masks import masks_of
 from pipeline.geo.sources.product import Product, every, local_name
 
@@ -59,11 +59,11 @@ def scene_files(conf: SafeConf) -> list[SceneFiles]:
             conf.safe,
             _moment(root, product),
             {
-                band: BandSource(Layer(product.href(images[band])), *radiometry[band])
+                band: BandLayer(Layer(product.href(images[band])), *radiometry[band])
                 for band in BANDS
                 if band in images
             },
-            None if conf.mask is None else MaskSource(Layer(conf.mask.path), tuple(conf.mask.invalid)),
+            MaskLayer.of_user(conf.mask),
             _text(root, "SPACECRAFT_NAME").lower() or None,
             level,
             _text(root, "PROCESSING_BASELINE") or None,

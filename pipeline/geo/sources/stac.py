@@ -17,8 +17,8 @@ from pipeline.geo.raster.raster_file import Layer
 from pipeline.geo.raster.remote import look_up
 from pipeline.geo.scenes.scene_files import (
     SCENE_CLASSIFICATION,
-    BandSource,
-    RasterMask,
+    BandLayer,
+    MaskLayer,
     SceneFiles,
 )
 from pipeline.geo.sources.download import Downloads
@@ -60,7 +60,7 @@ def _files(item: Item, conf: StacConf, area: Area) -> SceneFiles:
     if not re.fullmatch(_NAME, name):  # it names a folder
         raise SceneError(f"{conf.stac} has a scene {name!r}, which cannot name a folder; use another.")
     bands = {
-        band: BandSource(_layer(item, asset), *_radiometry(item, asset, conf))
+        band: BandLayer(_layer(item, asset), *_radiometry(item, asset, conf))
         for band, asset in band_assets(item, _known(conf.bands)).items()
     }
     classes, platform = classification(item), fields.get("platform")
@@ -73,7 +73,7 @@ def _files(item: Item, conf: StacConf, area: Area) -> SceneFiles:
         level=level(item),
         baseline=processing_baseline(item),
         area=area,
-        masks=() if classes is None else (RasterMask(_layer(item, classes), SCENE_CLASSIFICATION),),
+        masks=() if classes is None else (MaskLayer(_layer(item, classes), SCENE_CLASSIFICATION),),
     )
 
 
@@ -89,7 +89,7 @@ def _kept(files: SceneFiles, conf: StacConf, area: Area, downloads: Downloads) -
     masks = tuple(
         replace(mask, layer=local(mask.layer, "SCL"))
         for mask in files.masks
-        if isinstance(mask, RasterMask)
+        if isinstance(mask, MaskLayer)
     )
     return replace(files, bands=bands, masks=masks)
 

@@ -11,9 +11,8 @@ from pipeline.geo.raster.band_metadata import LayerNotes
 from pipeline.geo.raster.raster_file import Layer
 from pipeline.geo.scenes.scene_files import (
     SCENE_CLASSIFICATION,
-    BandSource,
-    MaskSource,
-    RasterMask,
+    BandLayer,
+    MaskLayer,
     SceneFiles,
 )
 
@@ -40,18 +39,15 @@ def stated_scene(
         for name, (layer, notes) in layers.items()
         if name != CLASSIFICATION
     }
-    masks: tuple[RasterMask, ...] = ()
+    masks: tuple[MaskLayer, ...] = ()
     if CLASSIFICATION in layers:
-        masks = (RasterMask(layers[CLASSIFICATION][0], SCENE_CLASSIFICATION),)
-    mask = None
-    if conf.mask is not None:
-        mask = MaskSource(Layer(conf.mask.path), tuple(conf.mask.invalid))
+        masks = (MaskLayer(layers[CLASSIFICATION][0], SCENE_CLASSIFICATION),)
     return SceneFiles(
         conf.id,
         origin,
         conf.datetime,
         bands,
-        mask,
+        MaskLayer.of_user(conf.mask),
         conf.platform,
         conf.level,
         conf.baseline,
@@ -65,7 +61,7 @@ def watched(conf: StatedConf, files: str, folder: Path) -> dict[str, Path]:
     return {files: folder} | mask
 
 
-def _band(conf: StatedConf, origin: str, layer: Layer, notes: LayerNotes) -> BandSource:
+def _band(conf: StatedConf, origin: str, layer: Layer, notes: LayerNotes) -> BandLayer:
     """A band with its scale and offset: reflectance = value * scale + offset."""
     floats = conf.values == "reflectance"
     scale = _agreed("scale", conf.scale, notes.scale, conf, layer)
@@ -73,7 +69,7 @@ def _band(conf: StatedConf, origin: str, layer: Layer, notes: LayerNotes) -> Ban
     if floats:
         scale = 1.0 if scale is None else scale
         nodata = _agreed("nodata", conf.nodata, notes.nodata, conf, layer)
-        return BandSource(layer, scale, offset or 0.0, floats=True, nodata=nodata)
+        return BandLayer(layer, scale, offset or 0.0, floats=True, nodata=nodata)
     if offset is None and notes.scale is not None:
         offset = 0.0  # of a file that states the one, GDAL takes the other for 0
     missing = [key for key, value in (("scale", scale), ("offset", offset)) if value is None]
@@ -82,7 +78,7 @@ def _band(conf: StatedConf, origin: str, layer: Layer, notes: LayerNotes) -> Ban
             f"scene {conf.id} ({origin}): its radiometry is unknown; add {' and '.join(missing)} to "
             "it in the conf (scale: 0.0001; offset: 0 before baseline 04.00, -0.1 from then on)."
         )
-    return BandSource(layer, scale, offset)
+    return BandLayer(layer, scale, offset)
 
 
 def _agreed(

@@ -15,7 +15,7 @@ from pipeline.geo.scenes.checks import (
     require_pixels,
     require_same_ground,
 )
-from pipeline.geo.scenes.scene_files import BandSource
+from pipeline.geo.scenes.scene_files import BandLayer
 from tests.support.worlds import GRID, write_raster
 
 HUNDRED = SceneGrid(32633, 300_000, 5_800_000, 100, 100)
@@ -29,13 +29,13 @@ def band(grid: SceneGrid, nodata: float | None = None) -> RasterFile:
 def look(path: Path, offset: float = 0.0, scene: SceneGrid = HUNDRED) -> None:
     """The checks of the pixels of a file of DN."""
     file = inspect(str(path))
-    require_pixels(file, BandSource(file.layer, 0.0001, offset), scene)
+    require_pixels(file, BandLayer(file.layer, 0.0001, offset), scene)
 
 
 def look_at_floats(path: Path, nodata: float | None = None) -> None:
     """The checks of the pixels of a file of reflectance."""
     file = inspect(str(path), floats=True)
-    require_pixels(file, BandSource(file.layer, 1.0, 0.0, floats=True, nodata=nodata), HUNDRED)
+    require_pixels(file, BandLayer(file.layer, 1.0, 0.0, floats=True, nodata=nodata), HUNDRED)
 
 
 def dark(share: float) -> np.ndarray:

@@ -19,20 +19,20 @@ from pipeline.geo.raster.raster_file import Layer
 from pipeline.geo.scenes import masks
 from pipeline.geo.scenes.mask_sources import VALUES
 from pipeline.geo.scenes.masks import MARGIN, NAMES, MadeMask, make_mask, widened
-from pipeline.geo.scenes.scene_files import SCENE_CLASSIFICATION, PolygonMask, RasterMask
+from pipeline.geo.scenes.scene_files import SCENE_CLASSIFICATION, MaskLayer, PolygonMask
 from tests.support.labelled import px_box
 from tests.support.worlds import GRID, native_grid, write_raster
 
 COARSE = native_grid(GRID, "B05")
 
 
-def classification(folder: Path, codes: np.ndarray, grid: SceneGrid = COARSE) -> RasterMask:
+def classification(folder: Path, codes: np.ndarray, grid: SceneGrid = COARSE) -> MaskLayer:
     path = write_raster(folder / "scl.tif", codes.astype(np.uint8), grid)
-    return RasterMask(Layer(str(path)), SCENE_CLASSIFICATION)
+    return MaskLayer(Layer(str(path)), SCENE_CLASSIFICATION)
 
 
 def made(
-    folder: Path, sources: Sequence[RasterMask | PolygonMask], *classes: MaskClass, grow_m: float = 0
+    folder: Path, sources: Sequence[MaskLayer | PolygonMask], *classes: MaskClass, grow_m: float = 0
 ) -> tuple[MadeMask, np.ndarray, SceneGrid]:
     masking = Masking(classes, grow_m) if classes else Masking(grow_m=grow_m)
     mask = make_mask(sources, GRID, masking, folder / "out" / "mask.tif")
@@ -71,7 +71,7 @@ def test_codes_become_the_vocabulary(tmp_path: Path) -> None:
     assert (values[1:] == 0).all()
     assert mask.shares["cloud_high"] == pytest.approx(1 / 3_960, abs=1e-6)
     assert "snow" not in mask.shares
-    assert set(mask.source.invalid) == {VALUES[name] for name in mask.shares}
+    assert set(mask.layer.classes) == {VALUES[name] for name in mask.shares}
 
 
 def test_only_cloud_and_shadow_are_widened(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_a_part_of_a_larger_mask(tmp_path: Path) -> None:
 
 
 def test_what_is_not_wanted_needs_no_file(tmp_path: Path) -> None:
-    gone = RasterMask(Layer(str(tmp_path / "gone.tif")), {1: "snow"})
+    gone = MaskLayer(Layer(str(tmp_path / "gone.tif")), {1: "snow"})
     assert make_mask([gone], GRID, Masking(), tmp_path / "mask.tif") is None
     assert make_mask([], GRID, Masking(), tmp_path / "mask.tif") is None
     with pytest.raises(SceneError, match=r"gone\.tif does not exist"):

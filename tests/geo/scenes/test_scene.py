@@ -298,5 +298,5 @@ def test_bands_of_which_no_block_has_a_hole_have_none(tmp_path: Path) -> None:
                     (Window(85, 85, 16, 16), "B02"),
                 ):
                     scene.read(window, (band,), cache)
-                    holed.append(scene.holed(window, (band,), cache) == [0])
+                    holed.append(scene.bands_with_nodata(window, (band,), cache) == [0])
         assert holed == found

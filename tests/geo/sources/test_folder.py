@@ -10,7 +10,7 @@ import rasterio
 
 from pipeline.errors import RadiometryError, SceneError
 from pipeline.geo.raster.grid import SceneGrid
-from pipeline.geo.scenes.scene_files import RasterMask
+from pipeline.geo.scenes.scene_files import MaskLayer
 from pipeline.geo.sources.folder import band_files, scene_files
 from tests.support.worlds import scene_conf, write_raster
 
@@ -128,6 +128,6 @@ def test_a_scene_classification_is_its_mask(tmp_path: Path) -> None:
         32633, 300_000, 5_800_020, 6, 6, 20))  # fmt: skip
     scene = scene_files(scene_conf(band(tmp_path)))
     (mask,) = scene.masks
-    assert isinstance(mask, RasterMask)
-    assert (Path(mask.layer.href).name, mask.meanings[9]) == ("x_SCL_20m.tif", "cloud_high")
+    assert isinstance(mask, MaskLayer)
+    assert (Path(mask.layer.href).name, mask.classes[9]) == ("x_SCL_20m.tif", "cloud_high")
     assert list(band_files(tmp_path)) == ["B02"]

@@ -15,7 +15,7 @@ from pipeline.errors import ConfigError, LenscapeError, RadiometryError, SceneEr
 from pipeline.geo.raster.grid import SceneGrid
 from pipeline.geo.scenes.catalog import scene_item, write_catalog
 from pipeline.geo.scenes.scene import Scene, open_catalog
-from pipeline.geo.scenes.scene_files import RasterMask
+from pipeline.geo.scenes.scene_files import MaskLayer
 from pipeline.geo.sources.stack import scene_files
 from tests.support.worlds import GRID, positions
 
@@ -54,7 +54,7 @@ def test_layers_are_found_by_their_descriptions(tmp_path: Path) -> None:
         "B04": 1,
     }
     (mask,) = files.masks
-    assert isinstance(mask, RasterMask)
+    assert isinstance(mask, MaskLayer)
     assert mask.layer.number == 3
 
 
