@@ -3,6 +3,8 @@
 .DEFAULT_GOAL := help
 PORT ?= 5000
 PYTEST ?=
+# Two workers take a file of tests each at a time, in the order of tests/conftest.py.
+PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
 
 # .venv comes first, so that `python -m pipeline.cli` in dvc.yaml is its Python.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -30,13 +32,20 @@ demo: setup ## map the embedded scene: dvc repro, then say where the results are
 	@for preview in data/maps/*/preview.png; do echo "Preview:    $$preview"; done
 	@echo "MLflow UI:  make ui, then http://127.0.0.1:$(PORT)"
 
-.PHONY: test
-test: setup ## run all checks and tests (PYTEST= passes arguments on)
+.PHONY: lint
+lint: setup ## check formatting, types and the layers of imports
 	ruff check
 	ruff format --check
 	mypy
 	lint-imports
-	pytest $(PYTEST)
+
+.PHONY: check
+check: lint ## lint, and the tests that start no program (PYTEST= passes arguments on)
+	pytest $(PARALLEL) -m "not slow" $(PYTEST)
+
+.PHONY: test
+test: lint ## lint, and all tests (PYTEST= passes arguments on)
+	pytest $(PARALLEL) $(PYTEST)
 
 .PHONY: ui
 ui: setup ## serve MLflow at 127.0.0.1 (PORT=5000)

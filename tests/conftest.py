@@ -1,13 +1,21 @@
-"""Rules for all tests."""
+"""Rules for all tests: none skips in CI, those that start programs are marked and come first."""
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Before anything loads NumPy or torch: the workers share the cores, so each computes in one thread.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 MAY_SKIP_IN_CI = ("needs a GPU", "needs ../shared")
+PROGRAMS = ("python", "dvc", "mlflow", "chrom")
+"""How the names of programs begin that only tests marked `slow` start."""
 
 type Report = pytest.TestReport | pytest.CollectReport
 
@@ -36,3 +44,33 @@ def _judged(report: Report) -> Report:
             report.outcome = "failed"
             report.longrepr = f"skipped in CI: {reason}"
     return report
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first: two workers take a file each at a time, and end together."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
+_running: list[pytest.Item] = []
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Remember which test runs, with the fixtures that are made for it."""
+    _running[:] = [item]
+    try:
+        return (yield)
+    finally:
+        _running.clear()
+
+
+def _refuse_programs(event: str, arguments: tuple[object, ...]) -> None:
+    """`make check` leaves out what is marked `slow`, so a test that starts a program needs the mark."""
+    if event == "subprocess.Popen" and _running and not _running[0].get_closest_marker("slow"):
+        program = Path(os.fsdecode(arguments[0])).name  # type: ignore[arg-type]
+        if program.startswith(PROGRAMS):
+            pytest.fail(f"{_running[0].nodeid} starts {program}: mark it with `pytest.mark.slow`")
+
+
+sys.addaudithook(_refuse_programs)

@@ -250,6 +250,7 @@ def test_a_file_leaves_the_cache(tmp_path: Path) -> None:
     assert stores.cached_share(path) < 0.1
 
 
+@pytest.mark.slow
 def test_memory_counts_the_whole_tree_and_leaves_mapped_files_apart(tmp_path: Path) -> None:
     file = tmp_path / "mapped.bin"
     file.write_bytes(os.urandom(60_000_000))
@@ -274,6 +275,7 @@ subprocess.run([sys.executable, "-c", {child!r}], check=True)
     assert watched.samples > 3
 
 
+@pytest.mark.slow
 def test_a_command_that_fails_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(BenchmarkError, match="ended with 1: ValueError: so"):
         memory.watch([sys.executable, "-c", "raise ValueError('so')"], os.environ, tmp_path)
@@ -307,6 +309,7 @@ def test_a_network_travels_as_a_file_of_torch_alone(
     np.testing.assert_array_equal(found, _dense_logits(made, grid, classifier))
 
 
+@pytest.mark.slow
 def test_the_model_part_needs_torch_and_numpy_alone(
     classifier: PatchClassifier, tmp_path: Path
 ) -> None:

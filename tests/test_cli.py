@@ -40,12 +40,14 @@ def imported(code: str, names: tuple[str, ...]) -> list[str]:
     return subprocess.check_output([sys.executable, "-c", code], text=True, cwd=ROOT).split()
 
 
+@pytest.mark.slow
 def test_help_imports_nothing_heavy() -> None:
     code = "from click.testing import CliRunner; from pipeline.cli import cli"
     run = "assert 'Usage:' in CliRunner().invoke(cli, ['--help']).output"
     assert imported(f"{code}\n{run}", HEAVY) == []
 
 
+@pytest.mark.slow
 def test_help_takes_under_a_second_of_processor_time(tmp_path: Path) -> None:
     lenscape("--help", cwd=tmp_path)  # a first run may write bytecode
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -54,6 +56,7 @@ def test_help_takes_under_a_second_of_processor_time(tmp_path: Path) -> None:
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["fetch", "tile", "split"])
 def test_stages_before_training_import_no_torch(stage: str) -> None:
     assert imported(f"import pipeline.stages.{stage}", ("torch", "lightning", "mlflow")) == []
@@ -78,6 +81,7 @@ def test_paths_by_hand_are_those_of_dvc(stage: str) -> None:
     assert {option: defaults[option] for option in given} == given
 
 
+@pytest.mark.slow
 def test_an_error_is_one_sentence_and_exit_code_2(tmp_path: Path) -> None:
     done = lenscape("split", "--conf", "nowhere.yaml", cwd=tmp_path)
     assert done.returncode == 2
@@ -85,6 +89,7 @@ def test_an_error_is_one_sentence_and_exit_code_2(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_wrong_command_is_exit_code_2(tmp_path: Path) -> None:
     done = lenscape("tail", cwd=tmp_path)
     assert (done.returncode, "No such command 'tail'" in done.stderr) == (2, True)

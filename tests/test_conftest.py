@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 pytest_plugins = ["pytester"]
+pytestmark = pytest.mark.slow
 CONFTEST = Path(__file__).with_name("conftest.py").read_text()
 TESTS = """
 import pytest

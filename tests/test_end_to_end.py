@@ -19,6 +19,8 @@ import rasterio
 from tests.support.projects import CONF, Project, make_project, scene_entry, stages_run, write_jp2
 from tests.support.viewers import open_in_qgis, open_layers_in_qgis
 
+pytestmark = pytest.mark.slow
+
 STAGES = {"fetch", "tile", "split", "train", "evaluate", "predict"}
 REPRODUCIBLE = ("data/scenes", "data/patches", "data/split")
 

@@ -16,6 +16,8 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
+import pytest
+
 from pipeline.config.compute import ComputeConf
 from tests.support.projects import ROOT, Project, make_project, stages_run
 
@@ -95,6 +97,7 @@ def _machines(folder: Path, port: int) -> tuple[Terminal, Terminal]:
     return laptop, gpu
 
 
+@pytest.mark.slow
 def test_from_laptop_to_gpu_machine_and_back(tmp_path: Path) -> None:
     port = _free_port()
     laptop, gpu = _machines(tmp_path, port)

@@ -46,7 +46,8 @@ def _cases() -> list[Any]:
     for area in areas:
         module = importlib.import_module(f"tests.malformed.{area}")
         for case in getattr(module, "CASES", []):
-            found.append(pytest.param(case, id=f"{area}: {case.id}"))
+            marks = [pytest.mark.slow] if case.unprivileged else []
+            found.append(pytest.param(case, id=f"{area}: {case.id}", marks=marks))
     return found
 
 

@@ -18,6 +18,7 @@ from tests.support.browsing import (
 from tests.support.judged import challenged, judged_project
 
 pytestmark = [
+    pytest.mark.slow,
     needs_browser,
     pytest.mark.filterwarnings(
         "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"

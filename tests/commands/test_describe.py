@@ -58,6 +58,7 @@ def test_the_command_line(tmp_path, monkeypatch):
     assert "lenet5 on patches of 4 x 20 x 20 (bands, px), 5 classes" in result.output
 
 
+@pytest.mark.slow
 def test_describe_imports_no_torch(tmp_path):
     code = (
         "import sys; from pathlib import Path; from pipeline.commands.describe import run;"

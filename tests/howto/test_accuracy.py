@@ -21,6 +21,8 @@ from tests.support.pages import HOWTO, follow
 from tests.support.projects import Project, make_project
 from tests.support.viewers import label_in_qgis
 
+pytestmark = pytest.mark.slow
+
 PAGE = HOWTO / "accuracy.md"
 NAMES = ["open", "wood", "wet"]
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.support.eurosats import make_eurosat, turns, write_lists
 from tests.support.pages import HOWTO, follow
 from tests.support.projects import make_project
+
+pytestmark = pytest.mark.slow
 
 
 def test_from_images_to_a_report(tmp_path: Path) -> None:

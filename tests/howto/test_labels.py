@@ -14,6 +14,8 @@ from rasterio.features import rasterize
 from tests.support.pages import HOWTO, follow
 from tests.support.projects import DEMO, HEIGHT, WIDTH, Project, make_project
 
+pytestmark = pytest.mark.slow
+
 POLYGONS = DEMO / "labels" / "osm_landuse.gpkg"
 CODES = {"farm": 40, "grass": 30, "meadow": 30, "forest": 10, "scrub": 20, "water": 80, "wetland": 90,
          "residential": 50}  # fmt: skip

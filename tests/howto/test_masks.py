@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 import rasterio
 
 from tests.support.pages import HOWTO, follow
 from tests.support.projects import DEMO, HEIGHT, WIDTH, Project, make_project
 from tests.support.worlds import SceneGrid, write_raster
+
+pytestmark = pytest.mark.slow
 
 CLOUDY_ROWS = 96
 MIN_VALID = 0.75

@@ -21,6 +21,8 @@ from tests.support.pages import HOWTO, follow
 from tests.support.projects import Project, make_project
 from tests.support.worlds import World, separable_world
 
+pytestmark = pytest.mark.slow
+
 EAST = SceneGrid(32633, 300_000.0, 5_800_020.0, 132, 120)
 NORTH = SceneGrid(32633, 300_480.0, 5_800_620.0, 132, 120)
 WEST = SceneGrid(32632, 699_960.0, 5_800_020.0, 132, 120)

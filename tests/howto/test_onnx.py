@@ -15,6 +15,7 @@ from tests.support.projects import SCENE, make_project
 PAGE = HOWTO / "onnx.md"
 
 
+@pytest.mark.slow
 def test_the_file_maps_a_scene_as_predict_does(tmp_path: Path) -> None:
     project = make_project(tmp_path)
     project.repro()

@@ -12,6 +12,8 @@ from tests.support.pages import HOWTO, follow
 from tests.support.projects import Project, make_project
 from tests.support.viewers import open_project_in_qgis, qgis_is_here
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def followed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, str]:

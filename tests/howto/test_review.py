@@ -14,6 +14,7 @@ from tests.support.pages import HOWTO, follow
 from tests.support.projects import Project, make_project
 
 pytestmark = [
+    pytest.mark.slow,
     needs_browser,
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
 ]

@@ -6,9 +6,13 @@ import re
 import shutil
 from pathlib import Path
 
+import pytest
+
 from tests.support.pages import HOWTO, follow
 from tests.support.products import L1C, METADATA, zipped
 from tests.support.projects import DEMO, Project, make_project
+
+pytestmark = pytest.mark.slow
 
 IMAGE = re.compile(r"<IMAGE_FILE>([^<]*_(B\d\d|B8A))</IMAGE_FILE>")
 

@@ -48,6 +48,7 @@ def _item(project: Project, files: FileServer) -> dict[str, Any]:
     return item
 
 
+@pytest.mark.slow
 def test_from_an_area_to_a_map(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     project = make_project(tmp_path)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 import rasterio
 from rasterio.enums import Resampling
 
 from tests.support.pages import HOWTO, follow
 from tests.support.projects import DEMO, Project, make_project
+
+pytestmark = pytest.mark.slow
 
 BANDS = ("B02", "B03", "B04", "B08", "B11")
 NAMES = ("B2", "Band 3 - Green", "red", "B08 (842 nm)", "B11_20m")

@@ -288,6 +288,7 @@ def lenscape(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_by_hand_on_other_folders(conf: Write, root: Path) -> None:
     conf(f"train: [{SCENE}]")
     words = ["fetch", "--conf", "fetch.yaml", "--train", "a/t", "--map", "a/m", "--sources", "own"]
@@ -319,6 +320,7 @@ def test_the_demo_scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert np.array_equal(opened.read(window, ["B11"])[0], squares)
 
 
+@pytest.mark.slow
 def test_fetch_loads_no_torch(conf: Write, root: Path) -> None:
     conf(f"train: [{SCENE}]")
     code = (

@@ -132,6 +132,7 @@ def test_layers_hold_every_patch_and_block(store, done):
     assert (blocks.geometry.area == 960**2).all()
 
 
+@pytest.mark.slow
 def test_qgis_colours_blocks_and_patches_by_part(done, tmp_path):
     files = [done / "split" / name for name in ("blocks.gpkg", "patches.gpkg")]
     before = [file.read_bytes() for file in files]
@@ -196,6 +197,7 @@ def test_a_full_disk_leaves_nothing(store, tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["split.yaml"]
 
 
+@pytest.mark.slow
 def test_a_missing_store_is_one_sentence_and_exit_code_2(tmp_path):
     (tmp_path / "split.yaml").write_text(CONF)
     command = [sys.executable, "-m", "pipeline.cli", "split", "--conf", "split.yaml"]
@@ -216,6 +218,7 @@ def test_the_command_takes_its_paths(store, tmp_path):
     assert (tmp_path / "a.json").exists()
 
 
+@pytest.mark.slow
 def test_splitting_imports_no_torch():
     code = (
         "import sys, pipeline.stages.split; print({'torch', 'mlflow', 'rasterio'} & set(sys.modules))"

@@ -409,6 +409,7 @@ def test_a_separable_world_as_its_truth(tmp_path: Path) -> None:
         assert (cell == label).mean() == purity >= 0.6
 
 
+@pytest.mark.slow
 def test_the_command_ends_in_one_sentence_and_exit_code_2(place: Place) -> None:
     place.write({"labels": [place.labels | {"attribute": "fclass"}]}, CLASSES)
     words = [
@@ -433,6 +434,7 @@ def test_the_command_ends_in_one_sentence_and_exit_code_2(place: Place) -> None:
     assert not place.out.exists()
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_store_without_torch(place: Place) -> None:
     place.write({"labels": [place.labels], "stride_px": 4}, CLASSES)
     program = (

@@ -83,6 +83,7 @@ def seen(maps, tmp_path_factory):
     return open_in_qgis(list(maps), pictures), before
 
 
+@pytest.mark.slow
 def test_qgis_shows_exactly_the_classes_with_names_and_colours(maps, seen):
     shown = seen[0][str(maps[0])]
     expected = [[info.title, info.color.lower()] for info in CLASSES]
@@ -95,6 +96,7 @@ def test_qgis_shows_exactly_the_classes_with_names_and_colours(maps, seen):
     ]
 
 
+@pytest.mark.slow
 def test_qgis_shows_confidence_as_a_ramp_from_0_to_100_per_cent(maps, seen):
     shown = seen[0][str(maps[1])]
     assert shown["renderer"] == "singlebandpseudocolor"
@@ -102,6 +104,7 @@ def test_qgis_shows_confidence_as_a_ramp_from_0_to_100_per_cent(maps, seen):
     assert shown["statistics"][:2] == [30, 90]
 
 
+@pytest.mark.slow
 def test_qgis_shows_the_first_probability_and_offers_all_by_title(maps, seen):
     shown = seen[0][str(maps[2])]
     titles = [f"Band {k}: {info.title}" for k, info in enumerate(CLASSES, start=1)]
@@ -124,6 +127,7 @@ def test_probabilities_name_their_classes(maps):
         assert (names, dataset.nodata) == ([info.name for info in CLASSES], 255)
 
 
+@pytest.mark.slow
 def test_qgis_puts_the_maps_where_they_lie(maps, seen):
     for path in maps:
         shown = seen[0][str(path)]
@@ -131,6 +135,7 @@ def test_qgis_puts_the_maps_where_they_lie(maps, seen):
         assert shown["extent"] == [300000, 5800000 - 310 * 80, 300000 + 420 * 80, 5800000]
 
 
+@pytest.mark.slow
 def test_qgis_paints_the_colours_of_the_classes_and_nothing_where_there_is_no_data(maps, seen):
     picture = np.asarray(Image.open(seen[0][str(maps[0])]["png"]).convert("RGBA"))
     painted = {tuple(color) for color in picture[picture[..., 3] == 255][:, :3].tolist()}
@@ -145,6 +150,7 @@ def test_qgis_paints_the_colours_of_the_classes_and_nothing_where_there_is_no_da
     assert confidence[row, col + 150, 3] == 255
 
 
+@pytest.mark.slow
 def test_statistics_and_histograms_asked_for_leave_our_files_as_they_are(maps, seen):
     answer, before = seen
     assert answer[str(maps[0])]["statistics"][:2] == [1, 3]
@@ -154,6 +160,7 @@ def test_statistics_and_histograms_asked_for_leave_our_files_as_they_are(maps, s
     assert all(name.endswith(".tif.aux.xml") for name in others), "what .dvcignore lets viewers add"
 
 
+@pytest.mark.slow
 def test_gdal_knows_the_names_before_and_after_a_viewer_wrote_its_file(maps, seen):
     shown = seen[0][str(maps[0])]
     assert shown["categories"] == ["nodata", *(info.title for info in CLASSES)]
@@ -213,6 +220,7 @@ def test_characters_that_xml_cannot_hold_do_not_break_a_style():
     assert entry.get("label") == "a b c  <&>'\""
 
 
+@pytest.mark.slow
 def test_dvc_keeps_our_files_and_passes_over_those_of_viewers(maps, tmp_path):
     shutil.copytree(maps[0].parent, tmp_path / "maps")
     for viewers in (tmp_path / "maps").glob("*.tif.aux.xml"):

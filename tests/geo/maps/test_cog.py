@@ -82,6 +82,7 @@ def test_it_is_a_cog_in_the_strict_sense(tmp_path):
     assert (valid, errors, warnings) == (True, [], [])
 
 
+@pytest.mark.slow
 def test_blocks_and_runs_do_not_change_a_byte(tmp_path):
     cells = some_cells()
     first = publish(tmp_path / "a", cells, block=100)

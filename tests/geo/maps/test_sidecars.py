@@ -98,6 +98,7 @@ print(json.dumps({
 """
 
 
+@pytest.mark.slow
 def test_qgis_shows_the_metadata(beside):
     if not qgis_is_here():
         pytest.skip("QGIS is absent")

@@ -290,6 +290,7 @@ def seen(viewed, tmp_path_factory):
     return [answer[str(path)] for path in files]
 
 
+@pytest.mark.slow
 def test_qgis_shows_mosaics_with_names_and_colours(seen):
     for shown, crs in zip(seen, ("EPSG:32633", "EPSG:3857"), strict=False):
         assert shown["crs"] == crs
@@ -301,6 +302,7 @@ def test_qgis_shows_mosaics_with_names_and_colours(seen):
     assert seen[2]["statistics"][:2] == [60, 90]
 
 
+@pytest.mark.slow
 def test_qgis_changes_no_file_that_dvc_watches(seen, viewed, maps):
     assert seen
     left = {name: hashed for name, hashed in digests(viewed).items()
@@ -308,6 +310,7 @@ def test_qgis_changes_no_file_that_dvc_watches(seen, viewed, maps):
     assert left == digests(maps)
 
 
+@pytest.mark.slow
 def test_qgis_paints_all_zones_and_nothing_where_there_is_no_map(seen):
     pictures = [np.asarray(Image.open(shown["png"]).convert("RGBA")) for shown in seen[:2]]
     for picture, classes in zip(pictures, (CLASSES[:2], CLASSES), strict=True):

@@ -82,6 +82,7 @@ def picture(folder, layer):
     return np.rint(255 * imread(folder / f"{layer}.png")).astype(int)
 
 
+@pytest.mark.slow
 def test_a_moved_project_opens_in_qgis_with_groups_legends_and_colours(world, tmp_path):
     moved, pictures = tmp_path / "moved", tmp_path / "pictures"
     shutil.copytree(world, moved)
@@ -186,6 +187,7 @@ def test_the_scene_in_colour_counts_in_the_numbers_of_its_files(tmp_path):
     assert text.count("<LUT>1500.0:1,2500.0:255</LUT>") == 3
 
 
+@pytest.mark.slow
 def test_what_a_viewer_asks_of_the_scene_in_colour_is_not_written_into_it(world, tmp_path):
     moved = tmp_path / "moved"
     shutil.copytree(world, moved)

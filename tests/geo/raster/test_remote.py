@@ -199,6 +199,7 @@ def test_remote_pixels_that_cannot_be_had(cog: Path) -> None:
         file.close()
 
 
+@pytest.mark.slow
 def test_nothing_is_said_of_tries_that_failed(cog: Path) -> None:
     """GDAL's warnings would stand on stderr beside our one sentence."""
     code = (

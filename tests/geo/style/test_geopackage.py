@@ -84,6 +84,7 @@ def test_the_style_is_the_default_of_its_layer(package):
     assert labels == [label for _, label, _ in CATEGORIES]
 
 
+@pytest.mark.slow
 def test_qgis_shows_the_categories_and_leaves_the_file_alone(package, tmp_path):
     before, changed = package.read_bytes(), package.stat().st_mtime_ns
     seen = open_layers_in_qgis([package], tmp_path)[str(package)]
@@ -122,6 +123,7 @@ except OutputError as error:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [4096, 650_000])
 def test_a_disk_too_small_is_one_sentence_and_leaves_nothing(tmp_path, limit):
     # a limit on the size of a file stands in for the full disk: writes fail alike; at the last one

@@ -157,6 +157,7 @@ def test_lightning_shuffles_anew_each_epoch(tmp_path, store, loaders):
     assert json.loads((tmp_path / "notes" / "0.json").read_text()) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["ddp_spawn", "ddp_fork"])
 def test_processes_read_their_shares_of_a_store(tmp_path, store, strategy):
     data(tmp_path, store)

@@ -130,6 +130,7 @@ def test_a_store_cut_short_in_an_epoch_is_an_error_where_its_batch_was_due(store
     assert not readers()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["", "raise SystemExit(3)", "raise KeyError"])
 def test_nothing_hangs_where_the_process_ends_in_an_epoch(store, ending):
     script = (

@@ -59,6 +59,7 @@ def pixels():
     return pixels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("machine", ["cpu", "cuda"])
 def test_a_stranger_predicts_as_we_do(models, pixels, tmp_path, machine):
     np.save(tmp_path / "pixels.npy", pixels)
