@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import norm
 
-from pipeline.learn.stats.bootstrap import Hits, accuracy, balanced_accuracy
+from pipeline.learn.stats.intervals import Hits, accuracy, balanced_accuracy
 
 SIDE, BLOCKS, CLASSES = 12, 40, 4
 DRAWS = 1000

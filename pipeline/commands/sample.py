@@ -8,7 +8,7 @@ from pipeline.errors import ConfigError
 from pipeline.geo.maps.postprocessing import UNSURE
 from pipeline.geo.reference.form import key_path, write_sheet
 from pipeline.geo.reference.sample import MapFrame
-from pipeline.learn.stats.sampling import allocate, sample_size
+from pipeline.learn.stats.area_estimation import allocate, sample_size
 
 
 def run(class_map: Path, sheet: Path, standard_error: float, fewest: int, seed: int) -> None:

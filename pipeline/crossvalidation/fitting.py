@@ -29,7 +29,7 @@ from pipeline.geo.split.random_split import random_parts
 from pipeline.learn.data.datamodule import TrainingData
 from pipeline.learn.evaluation.baseline_training import NAMES, answers
 from pipeline.learn.evaluation.fold_table import BLOCKS, CONFIDENCE, RANDOM, UNCALIBRATED
-from pipeline.learn.inference.patchwise import batched_probabilities
+from pipeline.learn.inference.predictor import batched_probabilities
 from pipeline.learn.stats.applicability import patch_features
 from pipeline.learn.stats.calibration import uncalibrated
 from pipeline.learn.training.fit import fit

@@ -27,7 +27,7 @@ from pipeline.geo.scenes.scene import Scene, open_catalog
 from pipeline.learn import tracking
 from pipeline.learn.inference.predictor import Predictor
 from pipeline.learn.network.classifier import ModelMeta, PatchClassifier, require_bands
-from pipeline.learn.stats.domain_shift import novelty
+from pipeline.learn.stats.applicability import novelty
 from pipeline.learn.tracking.record import read_record
 from pipeline.parallel import worker_count
 

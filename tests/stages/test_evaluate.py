@@ -17,13 +17,13 @@ from pipeline.errors import MismatchError, SplitError
 from pipeline.learn import tracking
 from pipeline.learn.data.datamodule import TrainingData
 from pipeline.learn.evaluation.baseline_training import NAMES
-from pipeline.learn.inference.patchwise import batched_probabilities
+from pipeline.learn.inference.predictor import batched_probabilities
 from pipeline.learn.network.classifier import PatchClassifier
 from pipeline.learn.report import evaluation_figures
 from pipeline.learn.report.sections import fill
 from pipeline.learn.stats.accuracy import Scores
-from pipeline.learn.stats.bootstrap import Hits, balanced_accuracy
 from pipeline.learn.stats.calibration import Reliability
+from pipeline.learn.stats.intervals import Hits, balanced_accuracy
 from pipeline.learn.training.fit import fit
 from pipeline.stages import evaluate
 from pipeline.store import PatchStore

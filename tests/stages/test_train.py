@@ -11,7 +11,7 @@ import pytest
 from pipeline.config.train import TrainConf
 from pipeline.errors import ConfigError, NetworkError, SplitError, StoreError
 from pipeline.files import sha256_of_value
-from pipeline.learn.inference.patchwise import batched_probabilities
+from pipeline.learn.inference.predictor import batched_probabilities
 from pipeline.learn.network.classifier import PatchClassifier
 from pipeline.learn.network.history import read_history
 from pipeline.stages.train import run

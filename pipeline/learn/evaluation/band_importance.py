@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.learn.inference.patchwise import batched_probabilities
+from pipeline.learn.inference.predictor import batched_probabilities
 from pipeline.learn.network.classifier import PatchClassifier
 from pipeline.learn.stats.accuracy import Scores
 

@@ -18,7 +18,7 @@ from pipeline.config.train import TrainConf
 from pipeline.learn.data.datamodule import TrainingData
 from pipeline.learn.data.reader import Rows
 from pipeline.learn.evaluation.baselines import BASELINES, MOST_ROWS, band_statistics
-from pipeline.learn.inference.patchwise import batched_probabilities
+from pipeline.learn.inference.predictor import batched_probabilities
 from pipeline.learn.training.fit import fit
 
 NAMES: tuple[str, ...] = get_args(BaselineName)

@@ -14,9 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.learn.stats.accuracy import Scores
-from pipeline.learn.stats.bootstrap import Hits
 from pipeline.learn.stats.calibration import Reliability
-from pipeline.learn.stats.intervals import Certainty
+from pipeline.learn.stats.intervals import Certainty, Hits
 
 BLOCKS, RANDOM = "blocks", "random"
 """Ways of parting: by blocks of ground, or patch by patch."""

@@ -15,13 +15,12 @@ from pipeline.config.evaluate import EvaluateConf
 from pipeline.errors import MismatchError, SplitError
 from pipeline.learn.data.datamodule import TrainingData
 from pipeline.learn.evaluation.baseline_training import answers
-from pipeline.learn.inference.patchwise import batched_probabilities
+from pipeline.learn.inference.predictor import batched_probabilities
 from pipeline.learn.network.classifier import ModelMeta, PatchClassifier
 from pipeline.learn.stats.accuracy import Scores
 from pipeline.learn.stats.applicability import patch_features
-from pipeline.learn.stats.bootstrap import Hits
 from pipeline.learn.stats.calibration import Reliability, uncalibrated
-from pipeline.learn.stats.intervals import Certainty
+from pipeline.learn.stats.intervals import Certainty, Hits
 from pipeline.store import PatchStore, SplitFolder
 
 NETWORK = "network"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.errors import MismatchError
-from pipeline.learn.stats.bootstrap import Hits, Interval, balanced_accuracy
+from pipeline.learn.stats.intervals import Hits, Interval, balanced_accuracy
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,8 @@ from pipeline.config.evaluate import CardConf
 from pipeline.learn.evaluation.predictions import NETWORK, Judged
 from pipeline.learn.network.classifier import ModelMeta
 from pipeline.learn.report.summary import caveat, scenes_of, trust
-from pipeline.learn.stats.bootstrap import Interval
-from pipeline.learn.stats.domain_shift import SEASON_DAYS
-from pipeline.learn.stats.intervals import Certainty
+from pipeline.learn.stats.applicability import SEASON_DAYS
+from pipeline.learn.stats.intervals import Certainty, Interval
 from pipeline.store import StoreMeta
 
 _SELDOM_FOUND = 0.5

@@ -1,12 +1,15 @@
 """Accuracy and class areas of a map from a probability sample of it, with their 95 % intervals.
 
 After Olofsson et al. 2014, Good practices for estimating area and assessing accuracy of land change,
-Remote Sensing of Environment 148, equations 1 to 11: the sample is stratified by the classes of the
-map, and each stratum counts by its share of the map, not by its share of the sample.
+Remote Sensing of Environment 148, section 5.1 (how many cells of each class) and equations 1 to 11:
+the sample is stratified by the classes of the map, and each stratum counts by its share of the map,
+not by its share of the sample.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,8 +17,31 @@ import numpy.typing as npt
 
 Z = 1.959963984540054
 """Of a normal distribution, 95 % lie within so many standard errors."""
+GUESSED_ACCURACY = 0.8
+"""User's accuracy that is expected of each class before one knows."""
 
 Values = npt.NDArray[np.float64]
+
+
+def sample_size(standard_error: float, accuracy: float = GUESSED_ACCURACY) -> int:
+    """Cells in all for a standard error of the overall accuracy (equation 13, classes alike)."""
+    return math.ceil(accuracy * (1 - accuracy) / standard_error**2)
+
+
+def allocate(cells: Sequence[int], total: int, fewest: int) -> npt.NDArray[np.int64]:
+    """Cells to draw by class: each its share of `total`, rare classes `fewest`, which come on top.
+
+    Args:
+        cells: Cells of each class on the map, (K,); of a class without any nothing is drawn.
+        total: Cells to draw if no class were rare.
+        fewest: Of each class that is mapped, as far as it has so many.
+
+    Returns:
+        (K,), never more than there are.
+    """
+    there = np.asarray(cells, dtype=np.int64)
+    shares = np.floor(there / max(int(there.sum()), 1) * total + 0.5).astype(np.int64)
+    return np.minimum(there, np.maximum(shares, fewest))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from pipeline.learn.data.datamodule import TrainingData
 from pipeline.learn.data.reader import PatchReader, Rows
-from pipeline.learn.inference.patchwise import Probabilities, batched_probabilities
+from pipeline.learn.inference.predictor import Probabilities, batched_probabilities
 from pipeline.learn.network.classifier import PatchClassifier
 from pipeline.learn.stats.applicability import MOST_ROWS, Familiar, Features, patch_features
 from pipeline.learn.stats.calibration import trusted_temperature

@@ -11,7 +11,7 @@ from pipeline.config.train import ConvolutionConf, DenseConf, NetworkConf, PoolC
 from pipeline.errors import NetworkError
 from pipeline.learn.inference.onnx_check import agreement
 from pipeline.learn.inference.onnx_export import to_onnx
-from pipeline.learn.inference.patchwise import class_probabilities
+from pipeline.learn.inference.predictor import class_probabilities
 from pipeline.learn.network.classifier import PatchClassifier
 from tests.support.learners import model_meta
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
 
 from pipeline.config.train import ConvolutionConf, NetworkConf
-from pipeline.learn.inference.patchwise import class_probabilities
-from pipeline.learn.inference.predictor import Predictor
+from pipeline.learn.inference.predictor import (
+    BATCH,
+    Predictor,
+    batched_probabilities,
+    class_probabilities,
+)
 from pipeline.learn.network.classifier import PatchClassifier
 from tests.support.learners import model_meta
 
@@ -94,3 +99,91 @@ def test_a_perceptron_predicts_patch_by_patch_and_says_why():
     assert "no convolution" in predictor.patchwise_because
     assert predictor.work_bytes > 0
     np.testing.assert_array_equal(predictor(pixels, 3, 4), class_probabilities(model, pixels, 3, 4))
+
+
+def random_block(model, rows, cols, seed=0):
+    """Random pixels for a block of cells, with its context and some holes."""
+    geometry = model.meta.geometry
+    height, width = (count * geometry.cell_px + 2 * geometry.margin_px for count in (rows, cols))
+    shape = (len(model.meta.bands), height, width)
+    return np.random.default_rng(seed).integers(0, 3000, shape).astype(np.uint16)
+
+
+@pytest.mark.parametrize(("cell_px", "network"), [(16, "modern"), (8, "lenet5"), (2, "modern")])
+def test_each_cell_gets_the_probabilities_of_its_own_patch(cell_px, network):
+    model = classifier(cell_px=cell_px, network=network).eval()
+    pixels = random_block(model, 3, 5)
+    shares = class_probabilities(model, pixels, 3, 5)
+    assert shares.shape == (4, 3, 5)
+    assert shares.dtype == np.float32
+    for row in range(3):
+        for col in range(5):
+            top, left = row * cell_px, col * cell_px
+            patch = pixels[None, :, top : top + 16, left : left + 16]
+            with torch.inference_mode():
+                expected = model(torch.from_numpy(patch)).softmax(1)[0].numpy()
+            np.testing.assert_allclose(shares[:, row, col], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("network", ["modern", "lenet5"])
+def test_neither_blocks_nor_threads_change_a_bit(network):
+    model = classifier(network=network, bands=5)
+    rows, cols = 37, 29
+    pixels = random_block(model, rows, cols)
+    whole = class_probabilities(model, pixels, rows, cols)
+    assert rows * cols > 3 * BATCH
+
+    def strip(row):
+        torch.set_num_threads(1 + row % 3)
+        return class_probabilities(model, pixels[:, row * 8 : row * 8 + 16], 1, cols)
+
+    before = torch.get_num_threads()
+    with ThreadPoolExecutor(4) as threads:
+        strips = list(threads.map(strip, range(rows)))
+    torch.set_num_threads(before)
+    np.testing.assert_array_equal(np.concatenate(strips, axis=1), whole)
+
+
+def test_the_caller_s_threads_come_back():
+    before = torch.get_num_threads()
+    torch.set_num_threads(before + 1)
+    try:
+        class_probabilities(classifier(), random_block(classifier(), 1, 1), 1, 1)
+        assert torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_block_runs_on_one_thread():
+    model, threads = classifier(), []
+    model.register_forward_pre_hook(lambda *_: threads.append(torch.get_num_threads()))
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        class_probabilities(model, random_block(model, 20, 20), 20, 20)
+    finally:
+        torch.set_num_threads(before)
+    assert threads == [1, 1]
+
+
+def test_dropout_rests_while_predicting():
+    model = classifier().train()
+    pixels = random_block(model, 2, 2)
+    first, second = (class_probabilities(model, pixels, 2, 2) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_pieces_of_any_size_give_the_same_rows():
+    model = classifier()
+    pixels = np.random.default_rng(0).integers(0, 3000, (300, 3, 16, 16)).astype(np.uint16)
+    whole = batched_probabilities(model, [pixels])
+    pieces = batched_probabilities(model, [pixels[:7], pixels[7:7], pixels[7:280], pixels[280:]])
+    np.testing.assert_array_equal(whole, pieces)
+    np.testing.assert_allclose(whole.sum(axis=1), 1, atol=1e-6)
+    assert batched_probabilities(model, []).shape == (0, 4)
+
+
+def test_pixels_of_another_size_are_refused():
+    model = classifier()
+    with pytest.raises(ValueError, match=r"2 x 3 cells need pixels of \(3, 24, 32\)"):
+        class_probabilities(model, random_block(model, 3, 2), 2, 3)

@@ -11,8 +11,7 @@ from pipeline.config.evaluate import CardConf
 from pipeline.learn.report.model_card import limits
 from pipeline.learn.report.page import verdicts
 from pipeline.learn.stats.accuracy import Scores
-from pipeline.learn.stats.bootstrap import Interval
-from pipeline.learn.stats.intervals import Certainty
+from pipeline.learn.stats.intervals import Certainty, Interval
 from tests.support.learners import model_meta
 
 

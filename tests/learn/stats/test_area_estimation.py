@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.learn.stats.area_estimation import adjusted
+from pipeline.learn.stats.area_estimation import adjusted, allocate, sample_size
 
 # Olofsson et al. 2014, section 5: deforestation, gain, stable forest, stable non-forest; 30 m pixels
 COUNTS = np.array([[66, 0, 5, 4], [0, 55, 8, 12], [1, 0, 153, 11], [2, 1, 9, 313]])
@@ -61,3 +61,20 @@ def test_too_few_points_and_no_map_are_refused():
         adjusted(np.array([[5, 0], [0, 1]]), [1.0, 1.0])
     with pytest.raises(ValueError, match="nothing is mapped"):
         adjusted(np.array([[5, 0], [0, 5]]), [0.0, 0.0])
+
+
+def test_the_size_is_that_of_the_papers_formula():
+    # equation 13 with user's accuracies of 0.8 everywhere: (0.4 / 0.01) ** 2
+    assert sample_size(0.01) == 1600
+    assert sample_size(0.02, accuracy=0.5) == 625
+
+
+def test_large_classes_get_their_share_and_rare_ones_the_least():
+    assert allocate([9000, 900, 100], total=500, fewest=50).tolist() == [450, 50, 50]
+
+
+@pytest.mark.parametrize("cells", [[30, 10_000, 0], [1, 1, 1], [0, 0, 7]])
+def test_never_more_than_there_are_and_nothing_of_what_is_not_mapped(cells):
+    drawn = allocate(cells, total=400, fewest=50).tolist()
+    assert all(0 <= some <= there for some, there in zip(drawn, cells, strict=True))
+    assert all(some > 0 for some, there in zip(drawn, cells, strict=True) if there)

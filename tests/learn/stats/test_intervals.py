@@ -1,23 +1,120 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from pipeline.learn.stats.bootstrap import Hits, balanced_accuracy
-from pipeline.learn.stats.intervals import Certainty
+from pipeline.learn.stats.accuracy import Scores
+from pipeline.learn.stats.intervals import Certainty, Hits, accuracy, balanced_accuracy
+
+CLASSES = 3
+
+
+def judged(blocks: int, seed: int, alike: float = 0.9) -> tuple[np.ndarray, ...]:
+    """Truth, calls and blocks of patches whose errors come together: `alike` of them by half blocks.
+
+    Each patch is right with a probability of 0.8.
+    """
+    random = np.random.default_rng(seed)
+    sizes = random.integers(5, 60, blocks)
+    block = np.repeat(np.arange(blocks), sizes)
+    half = 2 * block + (random.random(len(block)) < 0.5)
+    together = (random.random(2 * blocks) < 0.8)[half]
+    right = np.where(random.random(len(block)) < alike, together, random.random(len(block)) < 0.8)
+    truth = random.integers(0, CLASSES, len(block))
+    called = np.where(right, truth, (truth + 1) % CLASSES)
+    return truth, called, block
+
+
+def hits(blocks: int, seed: int, alike: float = 0.9) -> Hits:
+    return Hits.of(*judged(blocks, seed, alike), CLASSES)
+
+
+def plain(truth: np.ndarray, called: np.ndarray) -> tuple[float, float]:
+    """The interval of independent patches."""
+    share = (truth == called).mean()
+    half = 1.96 * np.sqrt(share * (1 - share) / len(truth))
+    return share - half, share + half
+
+
+@pytest.mark.parametrize("blocks", [40, 100])
+def test_intervals_hold_the_truth_where_those_of_independent_patches_do_not(blocks):
+    held = np.zeros(3)
+    for seed in range(300):
+        truth, called, block = judged(blocks, seed)
+        counted = Hits.of(truth, called, block, CLASSES)
+        low, high = plain(truth, called)
+        overall, balanced = (find(counted, draws=600) for find in (accuracy, balanced_accuracy))
+        held += [
+            overall.low <= 0.8 <= overall.high,
+            balanced.low <= 0.8 <= balanced.high,
+            low <= 0.8 <= high,
+        ]
+    shares = held / 300
+    assert 0.92 <= shares[0] <= 0.98
+    assert 0.92 <= shares[1] <= 0.98
+    assert shares[2] < 0.6
+
+
+def test_the_values_are_those_of_the_scores():
+    truth, called, block = judged(30, seed=1)
+    counted, scores = Hits.of(truth, called, block, CLASSES), Scores.of(truth, called, CLASSES)
+    assert accuracy(counted).value == pytest.approx(scores.accuracy)
+    assert balanced_accuracy(counted).value == pytest.approx(scores.balanced_accuracy)
+
+
+def test_the_difference_of_two_models_on_the_same_patches_is_surer_than_each():
+    truth, called, block = judged(60, seed=2)
+    better = called.copy()
+    better[::10] = truth[::10]
+    first, second = (Hits.of(truth, said, block, CLASSES) for said in (better, called))
+    gain = balanced_accuracy(first.less(second))
+    assert 0 < gain.low < gain.value < gain.high < 0.06
+    assert gain.high - gain.low < balanced_accuracy(first).high - balanced_accuracy(first).low
+    none = balanced_accuracy(first.less(first))
+    assert (none.low, none.value, none.high) == (0, 0, 0)
+
+
+def test_a_class_of_few_blocks_is_no_error():
+    truth, called, block = judged(40, seed=3)
+    rare = np.where(block < 3, 2, truth % 2)
+    found = balanced_accuracy(Hits.of(rare, np.where(called == truth, rare, 0), block, CLASSES))
+    assert 0 <= found.low < found.value < found.high <= 1
+
+
+def test_few_blocks_are_said_to_be_few():
+    assert "19 blocks of test ground, fewer than 20" in accuracy(hits(19, seed=0)).record["note"]
+    assert "note" not in accuracy(hits(20, seed=0)).record
+    alone = accuracy(hits(1, seed=0))
+    assert (alone.low, alone.high) == (0, 1)
+    difference = accuracy(hits(1, seed=0).less(hits(1, seed=0)))
+    assert (difference.low, difference.high) == (-1, 1)
+    assert "1 block of" in alone.note
+
+
+def test_the_same_patches_give_the_same_interval():
+    assert accuracy(hits(40, seed=4)) == accuracy(hits(40, seed=4))
+    assert accuracy(hits(40, seed=4)) != accuracy(hits(40, seed=4), seed=1)
+
+
+def test_no_patches_are_refused():
+    none = np.array([], dtype=int)
+    with pytest.raises(ValueError, match="no patches"):
+        Hits.of(none, none, none, CLASSES)
+
 
 RANDOM = np.random.default_rng(0)
 TRUTH, BLOCKS = RANDOM.integers(0, 3, 3000), np.arange(3000) // 60
 
 
-def hits(right: float, blocks: np.ndarray = BLOCKS) -> Hits:
+def of_share(right: float, blocks: np.ndarray = BLOCKS) -> Hits:
     called = np.where(np.random.default_rng(1).random(3000) < right, TRUTH, (TRUTH + 1) % 3)
     return Hits.of(TRUTH, called, blocks, 3)
 
 
 def test_the_network_is_held_against_the_best_baseline():
-    found = Certainty.of({"net": hits(0.9)}, {"poor": hits(0.5), "good_one": hits(0.8)})
+    found = Certainty.of({"net": of_share(0.9)}, {"poor": of_share(0.5), "good_one": of_share(0.8)})
     assert found.rival == "good_one"
-    assert found.gain == balanced_accuracy(hits(0.9).less(hits(0.8)))
+    assert found.gain == balanced_accuracy(of_share(0.9).less(of_share(0.8)))
     assert "surely better than good one: balanced accuracy +0.1" in found.sentence
     assert "not surely" not in found.sentence
     assert found.record["gain"]["over"] == "good_one"
@@ -26,12 +123,12 @@ def test_the_network_is_held_against_the_best_baseline():
 
 
 def test_what_may_be_chance_is_called_so():
-    found = Certainty.of({"net": hits(0.9)}, {"other": hits(0.9)})
+    found = Certainty.of({"net": of_share(0.9)}, {"other": of_share(0.9)})
     assert "not surely better than other" in found.sentence
 
 
 def test_few_blocks_are_said_and_no_baseline_is_no_error():
-    found = Certainty.of({"net": hits(0.9, BLOCKS // 10)}, {})
+    found = Certainty.of({"net": of_share(0.9, BLOCKS // 10)}, {})
     assert (found.rival, found.gain) == (None, None)
     assert "5 blocks of test ground, fewer than 20: too few for the interval" in found.sentence
     assert "gain" not in found.record

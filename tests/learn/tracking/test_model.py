@@ -12,7 +12,7 @@ import mlflow
 import numpy as np
 import pytest
 
-from pipeline.learn.inference.patchwise import batched_probabilities
+from pipeline.learn.inference.predictor import batched_probabilities
 from pipeline.learn.network.classifier import PatchClassifier
 from pipeline.learn.tracking import model
 from tests.support.learners import BANDS, model_meta

@@ -14,7 +14,7 @@ from pipeline.config.train import ConvolutionConf, DenseConf, NetworkConf, PoolC
 from pipeline.errors import ConfigError, NetworkError, StoreError
 from pipeline.learn.data import datamodule
 from pipeline.learn.data.feed import DeviceRows, StoredRows
-from pipeline.learn.inference.patchwise import batched_probabilities
+from pipeline.learn.inference.predictor import batched_probabilities
 from pipeline.learn.network.history import Epoch
 from pipeline.learn.stats.calibration import uncalibrated
 from pipeline.learn.training import fit as fitting
