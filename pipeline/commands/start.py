@@ -133,7 +133,7 @@ def _classes(source: dict[str, Any], scene: Scene, credit: str) -> dict[str, Any
     values = _values(frame[conf.attribute], conf)
     whole = {"classes": _entries(values), "credit": credit}
     features = read_features(conf, parse(whole, ClassesConf, conf.path))
-    shapes, places = features.touching(scene.grid)
+    shapes, places = features.intersecting(scene.grid)
     if not len(shapes):
         what = f"the labels ({conf.path}) do not overlap the scene {scene.id}"
         raise LabelError(f"{what}; give labels of its ground, or correct their CRS.")

@@ -24,7 +24,7 @@ from pipeline.config.compute import ComputeConf
 from pipeline.config.split import SplitConf
 from pipeline.config.train import TrainConf
 from pipeline.geo.raster.grid import block_names
-from pipeline.geo.split.blocks import part_patches
+from pipeline.geo.split.blocks import split_patches
 from pipeline.geo.split.random_split import random_parts
 from pipeline.learn.data.datamodule import TrainingData
 from pipeline.learn.evaluation.baseline_training import NAMES, answers
@@ -164,7 +164,7 @@ def _parts(job: Job, store: PatchStore) -> tuple[npt.NDArray[np.str_], int]:
     if job.parting == RANDOM:
         return random_parts(store.patches, job.split), job.split.seed
     geometry, names = store.meta.geometry, [info.name for info in store.meta.classes]
-    parting = part_patches(store.patches, job.split, geometry.patch_px * geometry.pixel_m, names)
+    parting = split_patches(store.patches, job.split, geometry.patch_px * geometry.pixel_m, names)
     return parting.part, parting.seed
 
 

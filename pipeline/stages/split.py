@@ -15,8 +15,8 @@ from pipeline.config.split import SplitConf
 from pipeline.errors import SplitError
 from pipeline.files import publish, require_space, sha256_of, write_json
 from pipeline.geo.split.audit import audit, table
-from pipeline.geo.split.blocks import Parting, part_patches
-from pipeline.geo.split.published_split import part_by_list
+from pipeline.geo.split.blocks import Assignment, split_patches
+from pipeline.geo.split.published_split import split_by_list
 from pipeline.geo.style.geopackage import categorized_qml, squares, write_layer
 from pipeline.store import PARTS, PatchStore, Split
 
@@ -36,11 +36,13 @@ def run(conf: Path, store: Path, out: Path, report: Path) -> None:
     patch_m, cell_m = geometry.patch_px * geometry.pixel_m, geometry.cell_px * geometry.pixel_m
     classes = [info.name for info in opened.meta.classes]
     if settings.lists is None:
-        parting = part_patches(opened.patches, settings, patch_m, classes)
+        assignment = split_patches(opened.patches, settings, patch_m, classes)
     else:
-        parting = part_by_list(opened.patches, _listed(opened, settings.lists, conf), settings, classes)
-    figures = audit(opened.patches, parting, patch_m, classes)
-    if figures["shared_ground_m2"] > 0 and parting.lists is None:
+        assignment = split_by_list(
+            opened.patches, _listed(opened, settings.lists, conf), settings, classes
+        )
+    figures = audit(opened.patches, assignment, patch_m, classes)
+    if figures["shared_ground_m2"] > 0 and assignment.lists is None:
         raise SplitError(
             f"the parts of {store} share {figures['shared_ground_m2']:g} m2 of ground, which is a "
             f"fault of lenscape; please report it together with {conf} and patches.parquet."
@@ -48,9 +50,9 @@ def run(conf: Path, store: Path, out: Path, report: Path) -> None:
     require_space(out, len(opened) * _BYTES_A_PATCH, "the split")
     with publish(out) as partial:
         partial.mkdir()
-        _write_split(partial, opened, settings, parting, figures["shared_ground_m2"])
-        _write_blocks(partial / "blocks.gpkg", parting, settings.block_m)
-        _write_patches(partial / "patches.gpkg", opened, parting, cell_m)
+        _write_split(partial, opened, settings, assignment, figures["shared_ground_m2"])
+        _write_blocks(partial / "blocks.gpkg", assignment, settings.block_m)
+        _write_patches(partial / "patches.gpkg", opened, assignment, cell_m)
     write_json(report, figures)
     print(table(figures))
 
@@ -68,18 +70,18 @@ def _listed(store: PatchStore, name: str, conf: Path) -> npt.NDArray[np.str_]:
 
 
 def _write_split(
-    folder: Path, store: PatchStore, conf: SplitConf, parting: Parting, shared_m2: float
+    folder: Path, store: PatchStore, conf: SplitConf, assignment: Assignment, shared_m2: float
 ) -> None:
     parts = folder / "parts.parquet"
-    pq.write_table(pa.table({"part": parting.part.tolist()}), parts, compression="zstd")
-    rows = np.flatnonzero(parting.part == "train")
+    pq.write_table(pa.table({"part": assignment.part.tolist()}), parts, compression="zstd")
+    rows = np.flatnonzero(assignment.part == "train")
     counts = np.bincount(store.patches["label"][rows], minlength=len(store.meta.classes))
     split = Split(
-        seed=parting.seed,
+        seed=assignment.seed,
         block_m=conf.block_m,
         folds=conf.folds,
         fold=conf.fold,
-        lists=parting.lists,
+        lists=assignment.lists,
         shared_ground_m2=shared_m2,
         statistics=store.statistics(rows),
         class_counts=counts.tolist(),
@@ -89,28 +91,28 @@ def _write_split(
     write_json(folder / "split.json", split.model_dump(mode="json"))
 
 
-def _write_blocks(path: Path, parting: Parting, block_m: float) -> None:
+def _write_blocks(path: Path, assignment: Assignment, block_m: float) -> None:
     """One square a block: its part, and its patches by part after borders gave way."""
-    blocks = parting.blocks
-    columns = {"block": blocks.names, "part": parting.block_part}
+    blocks = assignment.blocks
+    columns = {"block": blocks.names, "part": assignment.block_part}
     columns["patches"] = np.bincount(blocks.of_patch, minlength=len(blocks))
     for part in PARTS:
-        rows = parting.part == part
+        rows = assignment.part == part
         columns[part] = np.bincount(blocks.of_patch[rows], minlength=len(blocks))
     x, y = (blocks.col + 0.5) * block_m, (blocks.row + 0.5) * block_m
     frame = gpd.GeoDataFrame(columns, geometry=squares(x, y, blocks.epsg, block_m))
     write_layer(path, "blocks", frame, _qml(PARTS[:3], opacity=0.3))
 
 
-def _write_patches(path: Path, store: PatchStore, parting: Parting, cell_m: float) -> None:
+def _write_patches(path: Path, store: PatchStore, assignment: Assignment, cell_m: float) -> None:
     """One square a cell, the ground that the class of the patch is claimed for."""
     patches = store.patches
     titles = np.array([info.title for info in store.meta.classes])
     columns = {
-        "part": parting.part,
+        "part": assignment.part,
         "class": titles[patches["label"]],
         "scene": patches["scene"].astype(str),
-        "block": np.array(parting.blocks.names)[parting.blocks.of_patch],
+        "block": np.array(assignment.blocks.names)[assignment.blocks.of_patch],
         **{name: patches[name] for name in ("purity", "valid", "on_grid", "polygon")},
     }
     outlines = squares(patches["x"], patches["y"], patches["epsg"], cell_m)

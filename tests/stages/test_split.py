@@ -171,7 +171,7 @@ def test_a_class_without_training_patches_leaves_the_split_before_in_place(store
 
 
 def test_parts_that_share_ground_are_never_published(store, tmp_path, monkeypatch):
-    monkeypatch.setattr("pipeline.geo.split.blocks.Ground.touched", lambda *masks: masks[1] & False)
+    monkeypatch.setattr("pipeline.geo.split.blocks.Ground.overlaps", lambda *masks: masks[1] & False)
     with pytest.raises(SplitError, match=r"share .* m2 of ground, which is a fault of lenscape"):
         run(store, tmp_path, CONF)
     assert [p.name for p in tmp_path.iterdir()] == ["split.yaml"]

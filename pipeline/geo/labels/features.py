@@ -48,7 +48,7 @@ class Features:
     (no geometry, or one without area) and `other` (of another kind); `repaired` are polygons that
     were invalid and were mended."""
 
-    def touching(self, grid: SceneGrid) -> tuple[Shapes, npt.NDArray[np.intp]]:
+    def intersecting(self, grid: SceneGrid) -> tuple[Shapes, npt.NDArray[np.intp]]:
         """The features that touch a scene, in its CRS, and their places among all of them.
 
         Raises:
@@ -62,8 +62,8 @@ class Features:
                 f"{self.conf.path}: its CRS ({self.crs.name}) has no way to EPSG:{grid.epsg} of the "
                 "scene; reproject the labels to it."
             ) from error
-        touching = shapely.intersects(shapes, shapely.box(*grid.bounds))
-        return shapes[touching], near[touching]
+        intersecting = shapely.intersects(shapes, shapely.box(*grid.bounds))
+        return shapes[intersecting], near[intersecting]
 
     def _near(self, grid: SceneGrid) -> npt.NDArray[np.intp]:
         """Places of the features whose bounds meet those of the scene.

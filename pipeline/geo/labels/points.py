@@ -28,7 +28,7 @@ class Points(Features):
         Raises:
             LabelError: when there is no way from their CRS to that of the scene.
         """
-        shapes, places = self.touching(cells.scene)
+        shapes, places = self.intersecting(cells.scene)
         scene = cells.scene
         cols = np.floor((shapely.get_x(shapes) - scene.x0) / scene.pixel_m).astype(np.intp)
         rows = np.floor((scene.y0 - shapely.get_y(shapes)) / scene.pixel_m).astype(np.intp)

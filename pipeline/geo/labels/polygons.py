@@ -38,7 +38,7 @@ class Polygons(Features):
         Raises:
             LabelError: when there is no way from their CRS to that of the scene.
         """
-        shapes, places = self.touching(cells.scene)
+        shapes, places = self.intersecting(cells.scene)
         if not len(shapes):
             return None
         # the last key sorts first: decreasing area; of equal ones the first in the file is painted last

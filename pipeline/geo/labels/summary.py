@@ -27,7 +27,7 @@ class _Found:
     """Scenes that it labels."""
     out_of_date: int = 0
     """Scenes that were acquired on other days than those of which it is true."""
-    touched: set[int] = field(default_factory=set)
+    intersecting: set[int] = field(default_factory=set)
     """Numbers of its features that touch a scene."""
     counts: Counter[str] = field(default_factory=Counter)
     """Sums of what was counted on each scene."""
@@ -38,7 +38,7 @@ class _Found:
         label_count = len(np.unique(self.source.numbers))
         found = {"file": Path(self.source.conf.file).name} | self.source.counts | self.counts
         if label_count:
-            found["outside"] = label_count - len(self.touched)
+            found["outside"] = label_count - len(self.intersecting)
         return found | {"scenes": self.scenes, "scenes_out_of_date": self.out_of_date}
 
 
@@ -69,7 +69,7 @@ class LabelTally:
                 found.out_of_date += 1
             elif (labels := found.source.on(cells)) is not None:
                 found.scenes += 1
-                found.touched.update(labels.numbers.tolist())
+                found.intersecting.update(labels.numbers.tolist())
                 found.counts.update(labels.counts)
                 layers.append(labels)
         if not layers:

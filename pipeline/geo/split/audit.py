@@ -15,7 +15,7 @@ import numpy.typing as npt
 import shapely
 from pyproj import Transformer
 
-from pipeline.geo.split.blocks import Parting, Patches
+from pipeline.geo.split.blocks import Assignment, Patches
 from pipeline.store import PARTS
 
 _PIXEL_M = 60.0
@@ -28,7 +28,9 @@ Rows = npt.NDArray[np.intp]
 Polygons = npt.NDArray[np.object_]
 
 
-def audit(patches: Patches, parting: Parting, patch_m: float, classes: Sequence[str]) -> dict[str, Any]:
+def audit(
+    patches: Patches, assignment: Assignment, patch_m: float, classes: Sequence[str]
+) -> dict[str, Any]:
     """The figures of a split, for `reports/audit.json` and people.
 
     `shared_ground_m2` is ground that windows of two parts have in common once grown to whole pixels
@@ -36,10 +38,10 @@ def audit(patches: Patches, parting: Parting, patch_m: float, classes: Sequence[
     a part is empty; `test_polygons_in_training` is the share of test patches whose label polygon
     is in training too.
     """
-    rows = {part: np.flatnonzero(parting.part == part) for part in PARTS}
+    rows = {part: np.flatnonzero(assignment.part == part) for part in PARTS}
     pairs = list(combinations(PARTS[:3], 2))
     label = patches["label"]
-    origin = {"seed": parting.seed} if parting.lists is None else {"lists": parting.lists}
+    origin = {"seed": assignment.seed} if assignment.lists is None else {"lists": assignment.lists}
     return {
         **origin,
         "shared_ground_m2": sum(_shared(patches, rows[a], rows[b], patch_m) for a, b in pairs),
@@ -48,7 +50,7 @@ def audit(patches: Patches, parting: Parting, patch_m: float, classes: Sequence[
         },
         "test_polygons_in_training": _known_polygons(patches, rows["train"], rows["test"]),
         "patches": {part: len(rows[part]) for part in PARTS},
-        "blocks": {part: int((parting.block_part == part).sum()) for part in PARTS[:3]},
+        "blocks": {part: int((assignment.block_part == part).sum()) for part in PARTS[:3]},
         "classes": {
             name: {part: int((label[rows[part]] == index).sum()) for part in PARTS}
             for index, name in enumerate(classes)

@@ -88,7 +88,7 @@ class Blocks:
 
 
 @dataclass(frozen=True)
-class Parting:
+class Assignment:
     """The part of each patch, and how it came about."""
 
     part: npt.NDArray[np.str_]
@@ -102,7 +102,9 @@ class Parting:
     """The published list that the parts are taken from, where it was not ground that decided."""
 
 
-def part_patches(patches: Patches, conf: SplitConf, patch_m: float, classes: Sequence[str]) -> Parting:
+def split_patches(
+    patches: Patches, conf: SplitConf, patch_m: float, classes: Sequence[str]
+) -> Assignment:
     """Part patches whose windows are `patch_m` wide; `classes` are the names that labels stand for.
 
     Raises:
@@ -117,7 +119,9 @@ def part_patches(patches: Patches, conf: SplitConf, patch_m: float, classes: Seq
         if not missing:
             block_part = search.blocks.parts(conf, seed, conf.fold)
             parts = np.array(PARTS)
-            return Parting(parts[search.give_way(block_part)], seed, search.blocks, parts[block_part])
+            return Assignment(
+                parts[search.exclude_overlaps(block_part)], seed, search.blocks, parts[block_part]
+            )
         lacks.update(missing)
     raise SplitError(_sentence(lacks, search, classes))
 
@@ -153,15 +157,15 @@ class _Search:
         missing = _lacking([self._reached_by_blocks(parts) for parts in of_blocks])
         if missing:  # borders are looked at last: they take the time
             return {(label, part, False) for label, part in missing}
-        missing = _lacking([self._reached(self.give_way(parts)) for parts in of_blocks])
+        missing = _lacking([self._reached(self.exclude_overlaps(parts)) for parts in of_blocks])
         return {(label, part, True) for label, part in missing}
 
-    def give_way(self, of_blocks: Codes) -> Codes:
+    def exclude_overlaps(self, of_blocks: Codes) -> Codes:
         """The part of each patch, from those of the blocks."""
         part = of_blocks[self.blocks.of_patch]
         part[(part != TRAIN) & ~self.on_grid] = UNUSED
-        part[self.ground.touched(part == VALIDATION, part == TEST)] = UNUSED
-        part[self.ground.touched(part == TRAIN, (part == VALIDATION) | (part == TEST))] = UNUSED
+        part[self.ground.overlaps(part == VALIDATION, part == TEST)] = UNUSED
+        part[self.ground.overlaps(part == TRAIN, (part == VALIDATION) | (part == TEST))] = UNUSED
         return part
 
     def _reached_by_blocks(self, parts: Codes) -> npt.NDArray[np.bool_]:

@@ -12,17 +12,17 @@ import numpy.typing as npt
 
 from pipeline.config.split import SplitConf
 from pipeline.errors import SplitError
-from pipeline.geo.split.blocks import Blocks, Parting, Patches
+from pipeline.geo.split.blocks import Assignment, Blocks, Patches
 from pipeline.store import PARTS
 
 MIXED = "mixed"
 """The part of a block that has patches of several."""
 
 
-def part_by_list(
+def split_by_list(
     patches: Patches, part: npt.NDArray[np.str_], conf: SplitConf, classes: Sequence[str]
-) -> Parting:
-    """The parting of patches whose parts are given; `classes` are the names that labels stand for.
+) -> Assignment:
+    """The assignment of patches whose parts are stated; `classes` are the names that labels stand for.
 
     Raises:
         SplitError: when a part is empty, or a class does not train.
@@ -40,7 +40,7 @@ def part_by_list(
             "list, or take the class out."
         )
     blocks = Blocks.of(patches, conf.block_m)
-    return Parting(part, conf.seed, blocks, _of_blocks(blocks, part), conf.lists)
+    return Assignment(part, conf.seed, blocks, _of_blocks(blocks, part), conf.lists)
 
 
 def _of_blocks(blocks: Blocks, part: npt.NDArray[np.str_]) -> npt.NDArray[np.str_]:

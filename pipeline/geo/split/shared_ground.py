@@ -67,15 +67,15 @@ class Ground:
                     meetings.append(met)
         return cls(len(x), meetings)
 
-    def touched(self, giving: Mask, keeping: Mask) -> Mask:
-        """Which of the `giving` patches share ground with any of the `keeping` ones."""
+    def overlaps(self, candidates: Mask, others: Mask) -> Mask:
+        """Which of the `candidates` share ground with any of the `others`."""
         hit = np.zeros(self.count, dtype=bool)
         for met in self.meetings:
             pairs = [(met.first, met.first_rects, met.second, met.second_rects)]
             if met.first is not met.second:
                 pairs.append((met.second, met.second_rects, met.first, met.first_rects))
             for mine, my_rects, theirs, their_rects in pairs:
-                asked, painted = giving[mine], keeping[theirs]
+                asked, painted = candidates[mine], others[theirs]
                 hit[mine[asked]] |= _overlapping(my_rects[asked], their_rects[painted])
         return hit
 

@@ -98,7 +98,7 @@ def test_labels_of_any_crs_come_to_that_of_the_scene(tmp_path: Path, crs: int) -
     away = gpd.GeoSeries([box(-168, -53, -167, -52)], crs=4326).to_crs(crs) if crs == 4326 else []
     features = [("wood", shape) for shape in [*shapes, *away]]
     source = read_features(make_labels(tmp_path / "a.gpkg", features, crs=crs), CLASSES)
-    found, places = source.touching(grid())
+    found, places = source.intersecting(grid())
     assert places.tolist() == [1]
     assert shapely.hausdorff_distance(found[0], here) < 0.01
 
@@ -111,7 +111,7 @@ def test_a_scene_at_the_180th_meridian(tmp_path: Path) -> None:
     west, east = box(179.9, 5, 179.9999, 6), box(-179.9999, 5, -179.9, 6)
     features = [("wood", west), ("lake", east), ("wood", box(0, 5, 1, 6))]
     source = read_features(make_labels(tmp_path / "a.gpkg", features, crs=4326), CLASSES)
-    assert source.touching(scene)[1].tolist() == [0, 1]
+    assert source.intersecting(scene)[1].tolist() == [0, 1]
 
 
 def test_no_way_between_two_crs(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_no_way_between_two_crs(tmp_path: Path) -> None:
     source = read_features(make_labels(tmp_path / "a.gpkg", [("wood", SQUARE)]), CLASSES)
     source = replace(source, crs=type(source.crs)(local))
     with pytest.raises(LabelError, match=r"a\.gpkg: its CRS \(site\) .* EPSG:32633 .* reproject"):
-        source.touching(grid())
+        source.intersecting(grid())
 
 
 def test_unknown_values_are_named_with_file_attribute_and_remedy(tmp_path: Path) -> None:

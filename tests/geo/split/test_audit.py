@@ -7,7 +7,7 @@ import pytest
 from pyproj import Transformer
 
 from pipeline.geo.split.audit import audit, table
-from pipeline.geo.split.blocks import Blocks, Parting
+from pipeline.geo.split.blocks import Assignment, Blocks
 
 X0, Y0 = 330_000.0, 5_820_000.0  # multiples of 60
 
@@ -26,12 +26,12 @@ def world(*patches):
         "on_grid": np.ones(len(x), dtype=bool),
     }
     blocks = Blocks.of(columns, 1920.0)
-    return columns, Parting(part, 7, blocks, np.full(len(blocks), "train"))
+    return columns, Assignment(part, 7, blocks, np.full(len(blocks), "train"))
 
 
 def figures(*patches, side=120.0, classes=("field", "wood")):
-    columns, parting = world(*patches)
-    return audit(columns, parting, side, classes)
+    columns, assignment = world(*patches)
+    return audit(columns, assignment, side, classes)
 
 
 def test_a_shared_coarse_pixel_counts_with_its_whole_area():

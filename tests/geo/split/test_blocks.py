@@ -12,7 +12,7 @@ from pipeline.config.split import SplitConf
 from pipeline.errors import SplitError
 from pipeline.geo.split import blocks as blocks_module
 from pipeline.geo.split.audit import audit
-from pipeline.geo.split.blocks import Blocks, part_patches
+from pipeline.geo.split.blocks import Blocks, split_patches
 from tests.support.stores import join, make_table
 
 quick = settings(deadline=None, derandomize=True, max_examples=60)
@@ -66,12 +66,12 @@ def worlds(draw):
     return join(*tables), patch_px * 10.0, block_m
 
 
-def parted(patches, conf, side, classes, candidates=5):
-    """The parting; a world that a few seeds cannot part is passed over."""
+def split_or_skip(patches, conf, side, classes, candidates=20):
+    """The assignment; a world that a few seeds cannot split is passed over."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(blocks_module, "CANDIDATES", candidates)
         try:
-            return part_patches(patches, conf, side, classes)
+            return split_patches(patches, conf, side, classes)
         except SplitError:
             assume(False)
 
@@ -81,9 +81,9 @@ def parted(patches, conf, side, classes, candidates=5):
 def test_no_pixel_of_60_m_is_in_two_parts_and_nothing_gives_way_without_need(world, folds, seed):
     patches, side, block_m = world
     conf = SplitConf(seed=seed, block_m=block_m, folds=folds, fold=None if folds is None else 1)
-    parting = parted(patches, conf, side, ["field"])
-    part, on_grid = parting.part, patches["on_grid"]
-    block = parting.block_part[parting.blocks.of_patch]
+    assignment = split_or_skip(patches, conf, side, ["field"])
+    part, on_grid = assignment.part, patches["on_grid"]
+    block = assignment.block_part[assignment.blocks.of_patch]
     rows = {name: np.flatnonzero(part == name) for name in ("train", "validation", "test")}
     ground = {name: ground_of(patches, rows[name], side) for name in rows}
     assert not ground["train"] & ground["validation"]
@@ -105,12 +105,12 @@ def test_no_pixel_of_60_m_is_in_two_parts_and_nothing_gives_way_without_need(wor
 def test_folds_test_each_patch_of_the_cell_grid_exactly_once(world, folds, seed):
     patches, side, block_m = world
     confs = [SplitConf(seed=seed, block_m=block_m, folds=folds, fold=f) for f in range(folds)]
-    partings = [parted(patches, conf, side, ["field"]) for conf in confs]
-    tested = np.sum([parting.part == "test" for parting in partings], axis=0)
+    assignments = [split_or_skip(patches, conf, side, ["field"]) for conf in confs]
+    tested = np.sum([assignment.part == "test" for assignment in assignments], axis=0)
     np.testing.assert_array_equal(tested, patches["on_grid"].astype(int))
-    assert len({parting.seed for parting in partings}) == 1
-    for parting in partings:
-        assert {"train", "validation", "test"} <= set(parting.part)
+    assert len({assignment.seed for assignment in assignments}) == 1
+    for assignment in assignments:
+        assert {"train", "validation", "test"} <= set(assignment.part)
 
 
 @quick
@@ -132,25 +132,25 @@ def world(rows=60, cols=60, **options):
 
 def test_the_part_of_a_block_is_the_hash_of_seed_and_place():
     patches = world()
-    parting = part_patches(patches, SplitConf(block_m=960.0), SIDE_M, CLASSES)
-    assert len(parting.blocks) > 20
-    for row in range(0, len(parting.part), 37):
+    assignment = split_patches(patches, SplitConf(block_m=960.0), SIDE_M, CLASSES)
+    assert len(assignment.blocks) > 20
+    for row in range(0, len(assignment.part), 37):
         x, y = int(patches["x"][row] // 960), int(patches["y"][row] // 960)
-        u = draw_of(f"{parting.seed}:32633:{x}:{y}")
+        u = draw_of(f"{assignment.seed}:32633:{x}:{y}")
         expected = "test" if u < 0.2 else "validation" if u < 0.4 else "train"
-        block = parting.blocks.of_patch[row]
-        assert parting.blocks.names[block] == f"32633:{x}:{y}"
-        assert parting.block_part[block] == expected
+        block = assignment.blocks.of_patch[row]
+        assert assignment.blocks.names[block] == f"32633:{x}:{y}"
+        assert assignment.block_part[block] == expected
 
 
 def test_the_fold_of_a_block_is_the_hash_of_seed_and_place():
     patches = world()
     for fold in range(4):
         conf = SplitConf(block_m=960.0, folds=4, fold=fold, validation=0.3)
-        parting = part_patches(patches, conf, SIDE_M, CLASSES)
-        for name, part in zip(parting.blocks.names, parting.block_part, strict=True):
-            tests = int(draw_of(f"{parting.seed}:{name}") * 4) == fold
-            validates = draw_of(f"{parting.seed}:{name}:validation:{fold}") < 0.3
+        assignment = split_patches(patches, conf, SIDE_M, CLASSES)
+        for name, part in zip(assignment.blocks.names, assignment.block_part, strict=True):
+            tests = int(draw_of(f"{assignment.seed}:{name}") * 4) == fold
+            validates = draw_of(f"{assignment.seed}:{name}:validation:{fold}") < 0.3
             assert part == ("test" if tests else "validation" if validates else "train")
 
 
@@ -166,12 +166,12 @@ def test_shares_of_blocks_are_those_of_the_conf():
 def test_the_same_ground_at_two_dates_is_in_one_part():
     once = world(stride_px=4, rows=120, cols=120)
     twice = join(once, {**once, "scene": np.full(len(once["x"]), "later")})
-    parting = part_patches(twice, SplitConf(block_m=960.0), SIDE_M, CLASSES)
-    first, second = np.split(parting.part, 2)
+    assignment = split_patches(twice, SplitConf(block_m=960.0), SIDE_M, CLASSES)
+    first, second = np.split(assignment.part, 2)
     np.testing.assert_array_equal(first, second)
-    alone = part_patches(once, SplitConf(block_m=960.0), SIDE_M, CLASSES)
+    alone = split_patches(once, SplitConf(block_m=960.0), SIDE_M, CLASSES)
     np.testing.assert_array_equal(first, alone.part)
-    assert audit(twice, parting, SIDE_M, CLASSES)["shared_ground_m2"] == 0
+    assert audit(twice, assignment, SIDE_M, CLASSES)["shared_ground_m2"] == 0
 
 
 @pytest.fixture(scope="module")
@@ -187,22 +187,22 @@ def two_zones():
 def test_the_same_ground_in_two_zones_is_in_one_part(two_zones, folds):
     patches = two_zones
     conf = SplitConf(block_m=960.0, folds=folds, fold=folds and 0)
-    parting = part_patches(patches, conf, SIDE_M, CLASSES)
-    assert audit(patches, parting, SIDE_M, CLASSES)["shared_ground_m2"] == 0
+    assignment = split_patches(patches, conf, SIDE_M, CLASSES)
+    assert audit(patches, assignment, SIDE_M, CLASSES)["shared_ground_m2"] == 0
     # points 20 m apart all over each window, seen from the other zone, hit no window of another part
     for home, away in ((32633, 32632), (32632, 32633)):
         change = Transformer.from_crs(away, home, always_xy=True)
         for ours, theirs in (("train", "validation"), ("train", "test"), ("validation", "test")):
-            mine = np.flatnonzero((parting.part == ours) & (patches["epsg"] == home))
-            yours = np.flatnonzero((parting.part == theirs) & (patches["epsg"] == away))
+            mine = np.flatnonzero((assignment.part == ours) & (patches["epsg"] == home))
+            yours = np.flatnonzero((assignment.part == theirs) & (patches["epsg"] == away))
             taken = {p[1:] for p in ground_of(patches, mine, SIDE_M)}
             steps = np.linspace(-SIDE_M / 2, SIDE_M / 2, 9)
             x = np.add.outer(patches["x"][yours], np.tile(steps, 9))
             y = np.add.outer(patches["y"][yours], np.repeat(steps, 9))
             seen = np.stack(change.transform(x.ravel(), y.ravel())) // PIXEL
             assert not taken & set(zip(*seen.astype(int).tolist(), strict=True))
-    tests = parting.block_part[parting.blocks.of_patch] == "test"
-    assert (parting.part[tests] == "test").all()
+    tests = assignment.block_part[assignment.blocks.of_patch] == "test"
+    assert (assignment.part[tests] == "test").all()
 
 
 def fits(patches, conf, seed):
@@ -210,7 +210,7 @@ def fits(patches, conf, seed):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(blocks_module, "CANDIDATES", 1)
         try:
-            return part_patches(patches, conf.model_copy(update={"seed": seed}), SIDE_M, CLASSES)
+            return split_patches(patches, conf.model_copy(update={"seed": seed}), SIDE_M, CLASSES)
         except SplitError:
             return None
 
@@ -220,13 +220,13 @@ def test_the_first_seed_by_which_every_class_reaches_every_part_is_used(folds):
     # 9 blocks of 640 m, one field each: most seeds fail
     patches = make_table(24, 24, 3, field=8, origin=(640 * 500.0, 640 * 9000.0))
     conf = SplitConf(block_m=640.0, folds=folds, fold=folds and 1, validation=0.3)
-    parting = part_patches(patches, conf, SIDE_M, CLASSES)
-    assert parting.seed >= 1000
-    assert parting.seed % 1000 == 0
-    assert not any(fits(patches, conf, seed) for seed in range(0, parting.seed, 1000))
-    again = fits(patches, conf, parting.seed)  # a seed that was recorded gives the same split
-    assert again.seed == parting.seed
-    np.testing.assert_array_equal(again.part, parting.part)
+    assignment = split_patches(patches, conf, SIDE_M, CLASSES)
+    assert assignment.seed >= 1000
+    assert assignment.seed % 1000 == 0
+    assert not any(fits(patches, conf, seed) for seed in range(0, assignment.seed, 1000))
+    again = fits(patches, conf, assignment.seed)  # a seed that was recorded gives the same split
+    assert again.seed == assignment.seed
+    np.testing.assert_array_equal(again.part, assignment.part)
 
 
 def test_every_class_reaches_every_part_after_borders_gave_way():
@@ -234,9 +234,9 @@ def test_every_class_reaches_every_part_after_borders_gave_way():
     patches = make_table(60, 60, 3, field=4)
     for seed in range(8):
         conf = SplitConf(seed=seed, block_m=640.0)
-        parting = part_patches(patches, conf, 400.0, CLASSES)
+        assignment = split_patches(patches, conf, 400.0, CLASSES)
         for part in ("train", "validation", "test"):
-            assert set(patches["label"][parting.part == part]) == {0, 1, 2}
+            assert set(patches["label"][assignment.part == part]) == {0, 1, 2}
 
 
 def test_every_class_trains_in_every_fold_and_validates_and_tests_in_some():
@@ -244,9 +244,9 @@ def test_every_class_trains_in_every_fold_and_validates_and_tests_in_some():
     conf = SplitConf(block_m=640.0, folds=4, fold=0, validation=0.3)
     seen = {part: [] for part in ("train", "validation", "test")}
     for fold in range(4):
-        parting = part_patches(patches, conf.model_copy(update={"fold": fold}), 400.0, CLASSES)
+        assignment = split_patches(patches, conf.model_copy(update={"fold": fold}), 400.0, CLASSES)
         for part, labels in seen.items():
-            labels.append(set(patches["label"][parting.part == part]))
+            labels.append(set(patches["label"][assignment.part == part]))
     assert seen["train"] == [{0, 1, 2}] * 4
     for part in ("validation", "test"):
         assert set().union(*seen[part]) == {0, 1, 2}
@@ -255,15 +255,15 @@ def test_every_class_trains_in_every_fold_and_validates_and_tests_in_some():
 
 def test_off_grid_patches_train_but_never_score():
     patches = world(rows=120, cols=120, stride_px=4)
-    parting = part_patches(patches, SplitConf(block_m=960.0), SIDE_M, CLASSES)
+    assignment = split_patches(patches, SplitConf(block_m=960.0), SIDE_M, CLASSES)
     off = ~patches["on_grid"]
-    assert set(parting.part[off]) == {"train", "unused"}
-    assert (parting.part[off] == "train").sum() > 1000
+    assert set(assignment.part[off]) == {"train", "unused"}
+    assert (assignment.part[off] == "train").sum() > 1000
 
 
 def refused(patches, conf, classes=CLASSES):
     with pytest.raises(SplitError) as caught:
-        part_patches(patches, conf, SIDE_M, classes)
+        split_patches(patches, conf, SIDE_M, classes)
     return str(caught.value)
 
 
@@ -296,7 +296,7 @@ def test_patches_that_borders_take_away_are_named():
     # windows as wide as the world: whatever is not tested meets what is
     patches = make_table(24, 24, 1, origin=(960 * 400.0, 960 * 6000.0))
     with pytest.raises(SplitError) as caught:
-        part_patches(patches, SplitConf(block_m=960.0), 4000.0, ["field"])
+        split_patches(patches, SplitConf(block_m=960.0), 4000.0, ["field"])
     assert (
         "patches gave way where blocks meet, and class 'field' has no train patches; its patches "
         "lie in 4 blocks of 960 m; make block_m larger" in str(caught.value)

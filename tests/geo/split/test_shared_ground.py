@@ -20,10 +20,10 @@ def coarse_pixels(x, y, side):
     return {(i, j) for i in range(first[0], last[0]) for j in range(first[1], last[1])}
 
 
-def touched(x, y, epsg, side, giving, keeping):
+def overlaps(x, y, epsg, side, candidates, others):
     x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
     here = Ground.of(x, y, np.asarray(epsg), side)
-    return here.touched(np.asarray(giving), np.asarray(keeping)).tolist()
+    return here.overlaps(np.asarray(candidates), np.asarray(others)).tolist()
 
 
 @quick
@@ -33,29 +33,29 @@ def test_two_windows_touch_where_they_lie_on_a_pixel_of_60_m_together(data, side
     places = st.lists(st.integers(-60, 60), min_size=count, max_size=count)
     # centres of windows on 10 m pixels, on both sides of the axes and of sheets
     x, y = (np.array(data.draw(places)) * 10.0 + side_px * 5 for _ in "xy")
-    keeping = np.array(data.draw(st.lists(st.booleans(), min_size=count, max_size=count)))
+    others = np.array(data.draw(st.lists(st.booleans(), min_size=count, max_size=count)))
     side = side_px * 10.0
     on = [coarse_pixels(a, b, side) for a, b in zip(x, y, strict=True)]
-    kept = set().union(*(on[i] for i in np.flatnonzero(keeping)))
-    expected = [not keeping[i] and bool(on[i] & kept) for i in range(count)]
+    kept = set().union(*(on[i] for i in np.flatnonzero(others)))
+    expected = [not others[i] and bool(on[i] & kept) for i in range(count)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shared_ground, "_SHEET", sheet)
-        assert touched(x, y, np.full(count, 32633), side, ~keeping, keeping) == expected
+        assert overlaps(x, y, np.full(count, 32633), side, ~others, others) == expected
 
 
 def test_windows_that_touch_along_an_edge_of_60_m_share_nothing():
     x = [300_000 + 60, 300_000 + 180, 300_000 + 60]
     y = [5_000_040.0, 5_000_040.0, 5_000_040.0 - 120]
-    nothing = touched(x, y, [32633] * 3, 120.0, [False, True, True], [True, False, False])
+    nothing = overlaps(x, y, [32633] * 3, 120.0, [False, True, True], [True, False, False])
     assert nothing == [False, False, False]
     nearer = [x[0], x[1] - 10, x[2]]  # one pixel of 10 m further, a whole one of 60 m is shared
-    shared = touched(nearer, y, [32633] * 3, 120.0, [False, True, True], [True, False, False])
+    shared = overlaps(nearer, y, [32633] * 3, 120.0, [False, True, True], [True, False, False])
     assert shared == [False, True, False]
 
 
 def test_the_noise_of_floats_grows_no_window():
     x = [300_060.0 + 1e-6, 300_180.0 - 1e-6]
-    assert touched(x, [60.0, 60.0], [32633] * 2, 120.0, [True, False], [False, True]) == [False] * 2
+    assert overlaps(x, [60.0, 60.0], [32633] * 2, 120.0, [True, False], [False, True]) == [False] * 2
 
 
 def test_windows_meet_across_the_sheets_of_the_lattice():
@@ -66,16 +66,16 @@ def test_windows_meet_across_the_sheets_of_the_lattice():
     near = (abs(x - corner[0]) < 60) & (abs(y - corner[1]) < 60)
     across = Ground.of(np.append(x, corner[0]), np.append(y, corner[1]), np.full(17, 32633), 60.0)
     last = np.arange(17) == 16
-    assert across.touched(~last, last).tolist() == [*near.tolist(), False]
+    assert across.overlaps(~last, last).tolist() == [*near.tolist(), False]
     for pixel in range(16):
         here = Ground.of(np.append(x, x[pixel]), np.append(y, y[pixel]), np.full(17, 32633), 60.0)
-        assert np.flatnonzero(here.touched(~last, last)).tolist() == [pixel]
+        assert np.flatnonzero(here.overlaps(~last, last)).tolist() == [pixel]
 
 
 def test_windows_far_apart_take_no_lattice_between_them():
     x = [300_060.0, 699_900.0, 699_900.0]
     y = [60.0, 9_000_060.0, 9_000_060.0]
-    assert touched(x, y, [32633] * 3, 160.0, [True, True, False], [False, False, True]) == [
+    assert overlaps(x, y, [32633] * 3, 160.0, [True, True, False], [False, False, True]) == [
         False,
         True,
         False,
@@ -89,9 +89,9 @@ def test_the_same_ground_is_found_in_another_crs(away):
     seen_x, seen_y = Transformer.from_crs(32633, away, always_xy=True).transform(x, y)
     epsg = np.repeat([32633, away], 200)
     for first in (True, False):
-        giving = np.repeat([first, not first], 200)
-        hit = touched([*x, *seen_x], [*y, *seen_y], epsg, 160.0, giving, ~giving)
-        assert hit == giving.tolist()
+        candidates = np.repeat([first, not first], 200)
+        hit = overlaps([*x, *seen_x], [*y, *seen_y], epsg, 160.0, candidates, ~candidates)
+        assert hit == candidates.tolist()
 
 
 def test_other_ground_in_another_crs_is_left_alone():
@@ -100,8 +100,13 @@ def test_other_ground_in_another_crs_is_left_alone():
     # 1 km east of each; and zone 10, from where zone 33 cannot be seen
     seen_x, seen_y = to_32.transform(x + 1000, y)
     epsg = [32633, 32633, 32632, 32610]
-    giving = [True, True, False, False]
-    hit = touched(
-        [*x, seen_x[0], 330_000.0], [*y, seen_y[0], 5_800_000.0], epsg, 160.0, giving, ~np.array(giving)
+    candidates = [True, True, False, False]
+    hit = overlaps(
+        [*x, seen_x[0], 330_000.0],
+        [*y, seen_y[0], 5_800_000.0],
+        epsg,
+        160.0,
+        candidates,
+        ~np.array(candidates),
     )
     assert hit == [False] * 4
