@@ -18,6 +18,7 @@ import numpy.typing as npt
 import rasterio
 from rasterio.crs import CRS
 from rasterio.windows import Window as RasterWindow
+from scipy.ndimage import distance_transform_edt
 
 from pipeline.config.sources.masking import GROWN, Masking
 from pipeline.geo.raster.area import covering, cut
@@ -94,18 +95,10 @@ def masked_share(mask: RasterFile, invalid: Iterable[int], scene: SceneGrid) -> 
 
 def widened(marked: npt.NDArray[np.bool_], radius_px: float) -> npt.NDArray[np.bool_]:
     """The pixels (H, W) whose centre lies within a radius of that of a marked one."""
-    height, width = marked.shape
-    # sums along rows tell whether a run of pixels holds a marked one, however long it is
-    sums = np.zeros((height, width + 1), dtype=np.int32)
-    np.cumsum(marked, axis=1, out=sums[:, 1:])
-    cols, grown = np.arange(width), marked.copy()
-    for rows in range(min(int(radius_px + _TOUCHING), height - 1) + 1):
-        half = int(math.sqrt(max(radius_px**2 - rows**2, 0)) + _TOUCHING)
-        right, left = np.minimum(cols + half + 1, width), np.maximum(cols - half, 0)
-        near = sums[:, right] != sums[:, left]
-        grown[rows:] |= near[: height - rows]
-        grown[: height - rows] |= near[rows:]
-    return grown
+    if not marked.any():
+        return marked
+    near: npt.NDArray[np.bool_] = distance_transform_edt(~marked) <= radius_px + _TOUCHING
+    return near
 
 
 def _strips(sources: Sequence[Source], grid: SceneGrid, masking: Masking) -> Iterator[Codes]:
@@ -116,8 +109,8 @@ def _strips(sources: Sequence[Source], grid: SceneGrid, masking: Masking) -> Ite
     for row, end in _runs(grid.height):
         first, last = max(0, row - halo), min(end + halo, grid.height)
         codes = _joined(sources, _rows(grid, first, last))
-        if radius_px and (marked := soft[codes]).any():
-            codes[widened(marked, radius_px) & (codes == 0)] = MARGIN
+        if radius_px:
+            codes[widened(soft[codes], radius_px) & (codes == 0)] = MARGIN
         yield codes[row - first : end - first]
 
 
