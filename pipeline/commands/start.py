@@ -118,7 +118,7 @@ def _opened(conf: SceneConf) -> Scene:
     """The scene, through all checks of `fetch`, and what there is to say of it."""
     with TemporaryDirectory() as name:
         folder = Path(name)
-        write_catalog(folder, [scene_item(scene_files(conf), folder / conf.id)], "start")
+        write_catalog(folder, [scene_item(scene_files(conf))], "start")
         scene = open_catalog(folder)[0]
     size = f"{scene.grid.height} x {scene.grid.width} px of 10 m, EPSG:{scene.grid.epsg}"
     print(f"scene {scene.id}: {size}, {conf.datetime:%Y-%m-%d %H:%M}")

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import pystac
 
 from pipeline.config.fetch import FetchConf, SourceConf
 from pipeline.config.reading import load
-from pipeline.config.sources.masking import Masking
 from pipeline.errors import ConfigError, SceneError
 from pipeline.files import publish, unwatched, workbench
-from pipeline.geo.scenes.catalog import moved_item, scene_item, take_over, write_catalog
-from pipeline.geo.scenes.mask_item import mask_scene
-from pipeline.geo.scenes.scene_files import SceneFiles
+from pipeline.geo.scenes.catalog import scene_item, write_catalog
+from pipeline.geo.scenes.masks import mask_scene
 from pipeline.geo.sources.download import Downloads
 from pipeline.geo.sources.eurosat import write_images
 from pipeline.geo.sources.find import find_scenes, named_files
@@ -45,75 +43,52 @@ def run(
     stated = load(conf, FetchConf)
     for source in [*stated.train, *stated.map_scenes]:
         _require_inside(source, sources, conf)
-    with (
-        publish(train) as train_partial,
-        publish(to_map) as map_partial,
-        workbench(train) as bench,
-    ):
-        fetched = Downloads(downloads)
-        known: dict[int, list[pystac.Item]] = {}
-        trained, mapped = [], []
-        for place, source in enumerate(stated.train):
-            known[place] = _described(source, stated, _Way("train", train, bench), fetched)
-            trained += known[place]
+    fetched = Downloads(downloads)
+    with publish(train) as train_partial, publish(to_map) as map_partial, workbench(train) as bench:
+        by_source = [_items(source, stated, fetched, bench / "train") for source in stated.train]
+        mapped: list[pystac.Item] = []
         for source in stated.map_scenes:
             if source in stated.train:
                 # checked and hashed already, which for a whole MGRS tile takes a while
-                items = known[stated.train.index(source)]
-                mapped += [moved_item(item, train / item.id, to_map / item.id) for item in items]
+                mapped += by_source[stated.train.index(source)]
             else:
-                mapped += _described(source, stated, _Way("map", to_map, bench), fetched)
+                mapped += _items(source, stated, fetched, bench / "map")
+        trained = list(chain.from_iterable(by_source))
         _require_own_ids(trained, conf)
         _require_own_ids(mapped, conf)
-        for items, folder, partial in ((trained, train, train_partial), (mapped, to_map, map_partial)):
-            for item in items:
-                for made_in in (downloads, bench):
-                    take_over(item, folder, made_in, partial / item.id)
+        copied = downloads, bench
         if stated.images is None:
-            write_catalog(train_partial, trained, "train")
+            write_catalog(train_partial, trained, "train", train, copied)
         else:
             train_partial.mkdir(parents=True, exist_ok=True)
             print(write_images(stated.images, train_partial, train, fetched), flush=True)
-        write_catalog(map_partial, mapped, "map")
+        write_catalog(map_partial, mapped, "map", to_map, copied)
     if summary := fetched.summary():
         print(summary)
     print(f"scenes to map: {', '.join(item.id for item in mapped) or 'none'}")
 
 
-@dataclass(frozen=True)
-class _Way:
-    """Where the Items of a list of scenes go."""
-
-    what: str
-    """The list, for people."""
-    folder: Path
-    """Of their catalog."""
-    bench: Path
-    """Where masks are made; `take_over` brings them into the catalog."""
-
-
-def _described(
-    source: SourceConf, conf: FetchConf, way: _Way, downloads: Downloads
+def _items(
+    source: SourceConf, conf: FetchConf, downloads: Downloads, folder: Path
 ) -> list[pystac.Item]:
-    """The checked Items of the scenes of a source, with their masks."""
-    masking = conf.masking(source)
-    return [_item(files, masking, way) for files in find_scenes(source, downloads)]
+    """The checked Items of the scenes of a source, with their masks, which are made in a folder."""
+    items = []
+    for files in find_scenes(source, downloads):
+        item = scene_item(files)
+        shares = mask_scene(item, files, conf.masking(source), folder / files.id / "mask.tif")
+        scene = f"{folder.name}: {files.id}"
+        print(
+            f"{scene}  {files.datetime:%Y-%m-%d}  {', '.join(item.assets)}  ({files.origin})",
+            flush=True,
+        )
+        if shares:
+            print(f"{scene}  masked {_listed(shares)}", flush=True)
+        items.append(item)
+    return items
 
 
-def _item(files: SceneFiles, masking: Masking, way: _Way) -> pystac.Item:
-    folder = way.folder / files.id
-    item = scene_item(files, folder)
-    mask = way.bench / way.what / files.id / "mask.tif"
-    shares = mask_scene(item, files, masking, folder, mask)
-    assets = ", ".join(item.assets)
-    print(f"{way.what}: {files.id}  {files.datetime:%Y-%m-%d}  {assets}  ({files.origin})", flush=True)
-    if shares:
-        print(f"{way.what}: {files.id}  masked {_shown(shares)}", flush=True)
-    return item
-
-
-def _shown(shares: Mapping[str, float]) -> str:
-    """What is masked, for people: all of it, then each class that there is."""
+def _listed(shares: Mapping[str, float]) -> str:
+    """The masked share of a scene, in total and by class."""
     listed = ", ".join(f"{name} {share:.1%}" for name, share in shares.items() if share)
     return f"{sum(shares.values()):.1%}" + (f": {listed}" if listed else "")
 

@@ -64,7 +64,7 @@ class Place:
             scene_conf(**({"id": name} | ({"path": keys} if isinstance(keys, Path) else keys)))
             for name, keys in bands.items()
         ]
-        items = [scene_item(scene_files(conf), self.folder / "train" / conf.id) for conf in confs]
+        items = [scene_item(scene_files(conf)) for conf in confs]
         write_catalog(self.folder / "train", items, "train")
         return self
 

@@ -53,7 +53,7 @@ def make_catalog(folder: Path, bands: dict[str, Path], level: str = "L1C") -> li
             "offset": 0.0,
             "level": level,
         }
-        items.append(scene_item(scene_files(SceneConf.model_validate(conf)), folder / scene))
+        items.append(scene_item(scene_files(SceneConf.model_validate(conf))))
     write_catalog(folder, items, "map")
     return open_catalog(folder)
 

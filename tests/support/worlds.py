@@ -88,7 +88,7 @@ def scene_conf(path: Path | str, **keys: Any) -> SceneConf:
 def fetched(folder: Path, path: Path, **keys: Any) -> Scene:
     """The scene of a folder of bands, through the checks of `fetch`; its catalog is in `folder`."""
     conf = scene_conf(path, **keys)
-    write_catalog(folder, [scene_item(scene_files(conf), folder / conf.id)], "train")
+    write_catalog(folder, [scene_item(scene_files(conf))], "train")
     return open_catalog(folder)[0]
 
 

@@ -8,7 +8,7 @@ no wall clock, and their hrefs are relative, so that the same pixels give the sa
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC
 from pathlib import Path
 from types import MappingProxyType
@@ -38,7 +38,6 @@ from pipeline.geo.scenes.item import (
     LAYER,
     MASK,
     NAN,
-    beside,
     ten_metre_grid,
 )
 from pipeline.geo.scenes.scene_files import BandLayer, MaskLayer, SceneFiles
@@ -59,8 +58,8 @@ _MEDIA = {".jp2": pystac.MediaType.JPEG2000}
 _MGRS = re.compile(r"(?:^|_)T?((?:0[1-9]|[1-5]\d|60)[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V])(?:_|$)")
 
 
-def scene_item(files: SceneFiles, folder: Path) -> pystac.Item:
-    """The checked Item of a scene, its hrefs relative to the folder that it will lie in.
+def scene_item(files: SceneFiles) -> pystac.Item:
+    """The checked Item of a scene, with absolute hrefs; `write_catalog` makes them relative.
 
     Raises:
         SceneError: when a file is missing, damaged, or not on the ground of the others.
@@ -79,16 +78,15 @@ def scene_item(files: SceneFiles, folder: Path) -> pystac.Item:
     identities = {href: _identity(href) for href in {file.href for file in layers.values()}}
     for name, file in layers.items():
         fields = _band_fields(name, file, files.bands[name]) | identities[file.href]
-        item.add_asset(name, _asset(file, folder, fields))
+        item.add_asset(name, _asset(file, fields))
     if files.mask is not None:
-        add_mask(item, files.mask, folder, part)
+        add_mask(item, files.mask, part)
     return item
 
 
 def add_mask(
     item: pystac.Item,
     mask: MaskLayer,
-    folder: Path,
     grid: SceneGrid,
     fields: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
@@ -101,37 +99,52 @@ def add_mask(
     require_cover(file, grid)
     stated = {"data_type": file.dtype, INVALID_VALUES: list(mask.classes), **fields}
     stated |= _identity(file.href)
-    item.add_asset(MASK, _asset(file, folder, stated, role="data-mask"))
+    item.add_asset(MASK, _asset(file, stated, role="data-mask"))
 
 
-def moved_item(item: pystac.Item, folder: Path, target: Path) -> pystac.Item:
-    """A copy of a scene's Item that will lie in another folder."""
-    moved = item.clone()
-    for asset in moved.assets.values():
-        if not is_remote(asset.href):
-            asset.href = relative_href(folder / asset.href, target)
-    return moved
-
-
-def write_catalog(folder: Path, items: Iterable[pystac.Item], what: str) -> None:
+def write_catalog(
+    folder: Path,
+    items: Iterable[pystac.Item],
+    what: str,
+    target: Path | None = None,
+    copied: Sequence[Path] = (),
+) -> None:
     """Write a static, self-contained catalog: `catalog.json` and `<id>/<id>.json`.
 
     Its few files are written here, because pystac takes a path for a URL and cuts it at a `#` or `?`.
+
+    Args:
+        folder: The folder to write to.
+        items: Scenes, as `scene_item` makes them.
+        what: What the scenes are for, in a word.
+        target: The folder that the catalog will lie in, where it is another one.
+        copied: Folders whose files are put beside their Item, so that the catalog keeps them.
     """
     folder.mkdir(parents=True, exist_ok=True)
     catalog = pystac.Catalog(what, f"lenscape: scenes to {what}")
     catalog.add_link(pystac.Link("root", f"./{CATALOG}", pystac.MediaType.JSON))
-    for item in items:
+    for scene in items:
+        item = scene.clone()
         for relation in ("root", "parent"):
             item.add_link(pystac.Link(relation, f"../{CATALOG}", pystac.MediaType.JSON))
         href = f"{item.id}/{item.id}.json"
         catalog.add_link(pystac.Link("item", f"./{href}", pystac.MediaType.GEOJSON))
-        _write(folder / href, item)
-    _write(folder / CATALOG, catalog)
+        (folder / item.id).mkdir(exist_ok=True)
+        for key, asset in item.assets.items():
+            path = Path(asset.href)
+            if is_remote(asset.href):
+                continue
+            if any(path.is_relative_to(kept.absolute()) for kept in copied):
+                asset.href = f"{key}{path.suffix}"
+                linked(path, folder / item.id / asset.href)
+            else:
+                asset.href = relative_href(path, (target or folder) / item.id)
+        write_stac(folder / href, item)
+    write_stac(folder / CATALOG, catalog)
 
 
-def _write(path: Path, content: pystac.STACObject) -> None:
-    path.parent.mkdir(exist_ok=True)
+def write_stac(path: Path, content: pystac.STACObject) -> None:
+    """Write a STAC file, its hrefs as they are."""
     fields = content.to_dict(include_self_link=False, transform_hrefs=False)
     path.write_text(canonical_json(fields), encoding="utf-8")
 
@@ -190,7 +203,7 @@ def _nodata(source: BandLayer) -> float | str:
     return NAN if source.nodata is None else source.nodata
 
 
-def _asset(file: RasterFile, folder: Path, fields: dict[str, Any], role: str = "data") -> pystac.Asset:
+def _asset(file: RasterFile, fields: dict[str, Any], role: str = "data") -> pystac.Asset:
     path, grid = Path(file.href), file.grid
     fields |= {
         "gsd": grid.pixel_m,
@@ -200,7 +213,7 @@ def _asset(file: RasterFile, folder: Path, fields: dict[str, Any], role: str = "
     if file.layer.number is not None:
         fields[LAYER] = file.layer.number
     media = _MEDIA.get(path.suffix.lower(), pystac.MediaType.GEOTIFF)
-    href = file.href if is_remote(file.href) else relative_href(path, folder)
+    href = file.href if is_remote(file.href) else str(path.absolute())
     return pystac.Asset(href, media_type=media, roles=[role], extra_fields=fields)
 
 
@@ -211,21 +224,3 @@ def _identity(href: str) -> dict[str, Any]:
         return {ETAG: remote.etag, "file:size": remote.size}
     # multihash: 12 is SHA-256, 20 its length in bytes, both hexadecimal
     return {"file:checksum": f"1220{checksum_of(href)}", "file:size": size_of(href)}
-
-
-def take_over(item: pystac.Item, folder: Path, kept_in: Path, target: Path) -> None:
-    """Put files of an Item beside it, so that they are part of its catalog: those below `kept_in`.
-
-    Args:
-        item: Its hrefs are relative to `folder`; they become those of the new places.
-        folder: The folder that the Item will lie in.
-        kept_in: The folder of files that nobody else keeps.
-        target: The folder that the Item and its files are written to now.
-    """
-    for key, asset in item.assets.items():
-        path = beside(folder / item.id / f"{item.id}.json", asset.href)
-        if is_remote(asset.href) or not path.is_relative_to(kept_in.absolute()):
-            continue
-        target.mkdir(parents=True, exist_ok=True)
-        asset.href = f"{key}{path.suffix}"
-        linked(path, target / asset.href)

@@ -15,7 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pystac
 import rasterio
+from pystac.extensions.classification import Classification
 from rasterio.crs import CRS
 from rasterio.windows import Window as RasterWindow
 from scipy.ndimage import distance_transform_edt
@@ -23,10 +25,15 @@ from scipy.ndimage import distance_transform_edt
 from pipeline.config.sources.masking import GROWN, Masking
 from pipeline.geo.raster.area import covering, cut
 from pipeline.geo.raster.grid import SceneGrid, Window
-from pipeline.geo.raster.raster_file import Layer, RasterFile, writing
+from pipeline.geo.raster.raster_file import Layer, RasterFile, inspect, writing
+from pipeline.geo.scenes.catalog import add_mask
+from pipeline.geo.scenes.item import epsg_of, grid_of
 from pipeline.geo.scenes.mask_sources import VALUES, Codes, LayerReader, Source, open_sources
-from pipeline.geo.scenes.scene_files import MaskLayer, PolygonMask
+from pipeline.geo.scenes.scene_files import USER_MASK, MaskLayer, PolygonMask, SceneFiles
 
+MASKED_SHARE = "lenscape:masked_share"
+"""Property of an Item: the share of the scene that is masked, by class."""
+_EXTENSION = "https://stac-extensions.github.io/classification/v2.0.0/schema.json"
 MARGIN = len(VALUES) + 1
 """Value of what lies around cloud, shadow and cirrus."""
 NAMES: dict[int, str] = {
@@ -49,6 +56,46 @@ class MadeMask:
     layer: MaskLayer
     shares: dict[str, float]
     """Of all its pixels, those of each class that it can have, and of the margin."""
+
+
+def mask_scene(item: pystac.Item, files: SceneFiles, masking: Masking, path: Path) -> dict[str, float]:
+    """Make the mask of a scene and say in its Item how much of the scene it leaves out.
+
+    A mask of the user, which the Item has already, takes the place of the source's own.
+
+    Args:
+        item: Of the scene, to which the mask is added.
+        files: The scene.
+        masking: What becomes of the masks that the source brings along.
+        path: Where a mask is written.
+
+    Returns:
+        The share of the scene by class; empty where nothing can be masked.
+
+    Raises:
+        SceneError: when a mask cannot be used.
+        OutputError: when the mask cannot be written.
+    """
+    grid = grid_of(item.properties, epsg_of(item))
+    if files.mask is not None:
+        shares = {USER_MASK: masked_share(inspect(*files.mask.layer), files.mask.classes, grid)}
+    elif (made := make_mask(files.masks, grid, masking, path)) is not None:
+        shares = made.shares
+        add_mask(item, made.layer, grid, {"classification:classes": _classes(made.shares)})
+        item.stac_extensions.append(_EXTENSION)
+    else:
+        return {}
+    item.properties[MASKED_SHARE] = shares
+    return shares
+
+
+def _classes(shares: dict[str, float]) -> list[dict[str, object]]:
+    """The values of a mask in the form of the STAC extension."""
+    return [
+        Classification.create(value, description=name.replace("_", " "), name=name).to_dict()
+        for value, name in NAMES.items()
+        if value == 0 or name in shares
+    ]
 
 
 def make_mask(

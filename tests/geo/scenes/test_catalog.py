@@ -35,9 +35,11 @@ def bands(tmp_path: Path) -> Path:
 
 
 def item_of(path: Path, **keys: Any) -> dict[str, Any]:
-    """The Item of a scene as it will be written to `out/s1/` beside its bands."""
-    item = scene_item(scene_files(scene_conf(path, **keys)), path.parent / "out" / "s1")
-    fields: dict[str, Any] = item.to_dict(include_self_link=False, transform_hrefs=False)
+    """The Item of a scene as it is written to `out/<id>/` beside its bands."""
+    conf = scene_conf(path, **keys)
+    write_catalog(path.parent / "out", [scene_item(scene_files(conf))], "train")
+    written = (path.parent / "out" / conf.id / f"{conf.id}.json").read_text()
+    fields: dict[str, Any] = json.loads(written)
     return fields
 
 
@@ -153,11 +155,8 @@ def test_items_and_catalogs_are_valid_stac(bands: Path, tmp_path: Path) -> None:
     keys = {"level": "L1C", "platform": "sentinel-2a", "baseline": "05.09"}
     masked = scene_conf(bands, id="b", mask={"path": str(mask)}, **keys)
     items = [
-        scene_item(scene_files(scene_conf(bands, id="a.1")), tmp_path / "out" / "a.1"),
-        scene_item(
-            scene_files(masked),
-            tmp_path / "out" / "b",
-        ),
+        scene_item(scene_files(scene_conf(bands, id="a.1"))),
+        scene_item(scene_files(masked)),
     ]
     write_catalog(tmp_path / "out", items, "train")
     validator = schemas()
@@ -176,7 +175,7 @@ def test_items_and_catalogs_are_valid_stac(bands: Path, tmp_path: Path) -> None:
 def test_a_catalog_leads_to_its_items_and_their_pixels(bands: Path, tmp_path: Path) -> None:
     folder = tmp_path / "out.d"  # a dot, which is no file extension
     confs = [scene_conf(bands, id=name) for name in ("z", "a.1")]
-    write_catalog(folder, [scene_item(scene_files(conf), folder / conf.id) for conf in confs], "map")
+    write_catalog(folder, [scene_item(scene_files(conf)) for conf in confs], "map")
     catalog = pystac.Catalog.from_file(str(folder / "catalog.json"))
     items = list(catalog.get_items())
     assert (catalog.id, [item.id for item in items]) == ("map", ["z", "a.1"])
@@ -188,9 +187,7 @@ def test_a_catalog_leads_to_its_items_and_their_pixels(bands: Path, tmp_path: Pa
 
 
 def test_nothing_in_an_item_is_absolute_or_of_now(bands: Path, tmp_path: Path) -> None:
-    write_catalog(
-        tmp_path / "out", [scene_item(scene_files(scene_conf(bands)), tmp_path / "out" / "s1")], "train"
-    )
+    write_catalog(tmp_path / "out", [scene_item(scene_files(scene_conf(bands)))], "train")
     for path in (tmp_path / "out").rglob("*.json"):
         text = path.read_text()
         assert str(tmp_path) not in text

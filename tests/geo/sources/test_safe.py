@@ -23,7 +23,7 @@ from tests.support.worlds import GRID
 def fetched(folder: Path, path: Path, **keys: object) -> Scene:
     """The scene of a product, through the checks of `fetch`."""
     (files,) = scene_files(SafeConf.model_validate({"safe": str(path)} | keys))
-    write_catalog(folder, [scene_item(files, folder / files.id)], "train")
+    write_catalog(folder, [scene_item(files)], "train")
     return open_catalog(folder)[0]
 
 

@@ -42,7 +42,7 @@ def conf(path: Path, **keys: Any) -> StackConf:
 
 
 def scene(folder: Path, stated: StackConf) -> Scene:
-    write_catalog(folder, [scene_item(scene_files(stated), folder / "s1")], "train")
+    write_catalog(folder, [scene_item(scene_files(stated))], "train")
     return open_catalog(folder)[0]
 
 
