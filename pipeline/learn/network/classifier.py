@@ -116,7 +116,11 @@ class PatchClassifier(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Logits (N, K) of DN (N, C, P, P), uint16 or float, in which 0 is a hole."""
-        values = (self.filled(pixels) - self.mean) / self.std
+        return self.logits(self.filled(pixels))
+
+    def logits(self, values: Tensor) -> Tensor:
+        """Logits (N, K) of DN, float32 (N, C, P, P), without nodata: what `filled` gives."""
+        values = (values - self.mean) / self.std
         logits: Tensor = self.network(values.contiguous(memory_format=torch.channels_last))
         return logits
 

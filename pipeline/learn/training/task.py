@@ -87,7 +87,7 @@ class PatchClassification(Classification):
     def configure_optimizers(self) -> Any:
         """AdamW; the learning rate rises to `lr` and falls to nothing over the epochs."""
         weights = self.model.parameters()
-        optimizer = AdamW(weights, lr=self.conf.lr, weight_decay=self.conf.weight_decay)
+        optimizer = AdamW(weights, self.conf.lr, weight_decay=self.conf.weight_decay, fused=True)
         steps = int(self.trainer.estimated_stepping_batches)
         scheduler = OneCycleLR(optimizer, self.conf.lr, total_steps=steps, pct_start=WARMUP)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
@@ -95,7 +95,7 @@ class PatchClassification(Classification):
     def training_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
         """The loss of a batch of augmented patches."""
         del batch_idx, dataloader_idx
-        logits = self(augment(self.model.filled(batch["image"]), self.conf.augment))
+        logits = self.model.logits(augment(self.model.filled(batch["image"]), self.conf.augment))
         self.train_metrics.update(logits.detach(), batch["label"])
         return self._loss(self.train_loss, logits, batch["label"])
 

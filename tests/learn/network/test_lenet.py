@@ -7,7 +7,7 @@ from torch import nn
 from pipeline.config.train import ConvolutionConf, DenseConf, NetworkConf, PoolConf
 from pipeline.errors import NetworkError
 from pipeline.learn.network.layers import PRESETS
-from pipeline.learn.network.lenet import build, first_kernels
+from pipeline.learn.network.lenet import Dropout, build, first_kernels
 
 IMAGE = [[3, 1, 4, 3], [3, 2, 3, 1], [4, 3, 6, 4], [3, 3, 1, 7]]
 W1 = [[1, -1, 2], [3, 1, 4], [5, -2, 9]]
@@ -136,3 +136,34 @@ def test_the_kernels_of_a_first_dense_layer_are_as_large_as_the_patch():
 def test_a_network_without_layers_is_refused():
     with pytest.raises(ValueError, match="a network needs a layer"):
         NetworkConf()
+
+
+@pytest.mark.parametrize("shape", [(64, 31, 7, 5), (200, 333)])
+@pytest.mark.parametrize("p", [0.1, 0.5])
+def test_dropout_drops_its_share_at_random_and_scales_the_others_up(shape, p):
+    torch.manual_seed(0)
+    dropout, ones = Dropout(p), torch.ones(shape)
+    dropped = [dropout(ones) for _ in range(2)]
+    for values in dropped:
+        assert values.unique().tolist() == pytest.approx([0, 1 / (1 - p)])
+        assert (values == 0).float().mean().item() == pytest.approx(p, abs=0.008)
+    both = (dropped[0] == 0) & (dropped[1] == 0)
+    assert both.float().mean().item() == pytest.approx(p * p, abs=0.008)
+    neighbours = torch.corrcoef(dropped[0].flatten()[:60_000].reshape(-1, 4).T)
+    assert (neighbours - torch.eye(4)).abs().max().item() < 0.04
+    torch.manual_seed(0)
+    assert torch.equal(dropout(ones), dropped[0])
+
+
+def test_dropout_keeps_the_memory_order_and_passes_gradients_of_what_is_kept():
+    values = torch.randn(6, 5, 4, 4).contiguous(memory_format=torch.channels_last).requires_grad_()
+    dropped = Dropout(0.3)(values)
+    assert dropped.is_contiguous(memory_format=torch.channels_last)
+    dropped.sum().backward()
+    assert torch.equal(values.grad == 0, dropped == 0)
+    assert torch.allclose(dropped, values * values.grad)
+
+
+def test_dropout_changes_nothing_outside_of_training():
+    values = torch.randn(20, 30)
+    assert Dropout(0.5).eval()(values) is values
