@@ -100,9 +100,6 @@ class Batches:
         return len(self.sampler)
 
     def __iter__(self) -> Iterator[Batch]:
-        # torch's DataLoader draws a seed here; so the random numbers of a training stay as they were
-        # when one was used, and its weights too, to the last bit
-        torch.empty((), dtype=torch.int64).random_()
         yield from read_ahead(self.read, self.sampler, self.loaders)
 
 

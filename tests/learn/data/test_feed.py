@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader
 
 from pipeline.errors import StoreError
 from pipeline.learn.data import feed
@@ -147,18 +146,6 @@ def test_nothing_hangs_where_the_process_ends_in_an_epoch(store, ending):
     )  # fmt: skip
     assert done.stdout == "4\n"
     assert done.returncode == {"": 0, "raise SystemExit(3)": 3}.get(ending, 1)
-
-
-def test_an_epoch_takes_one_random_number_as_a_data_loader_does(store):
-    def after(batches):
-        torch.manual_seed(5)
-        list(batches)
-        list(batches)
-        return torch.rand(3).tolist()
-
-    rows = StoredRows(store, [0])
-    ours = [after(Batches(rows, BatchRows(np.arange(60), 20), loaders)) for loaders in (0, 2)]
-    assert ours == [after(DataLoader(np.arange(3)))] * 2
 
 
 @pytest.mark.parametrize("loaders", [0, 2])
