@@ -126,7 +126,7 @@ def test_from_laptop_to_gpu_machine_and_back(tmp_path: Path) -> None:
         for outputs in ("models", "reports", "data/maps"):
             assert here.bytes_of(outputs) == there.bytes_of(outputs) != {}
         run = json.loads((here.path / "models" / "run.json").read_text())["run_id"]
-        assert run in follow("laptop"), "whence asks the server that the GPU machine wrote to"
+        assert run in follow("laptop"), "provenance asks the server that the GPU machine wrote to"
     files = {path.name for path in (here.home / "land-mlflow" / "artifacts").rglob("*")}
     assert "MLmodel" in files, "files of the run went through the server"
     assert not [*here.path.rglob("mlflow.db"), *there.path.rglob("mlflow.db")]

@@ -181,8 +181,20 @@ def accuracy(sheet: Path, class_map: Path) -> None:
 
 @click.command()
 @click.argument("file", type=EXISTING)
-def whence(file: Path) -> None:
-    """Say which MLflow run the model of a class map comes from."""
-    from pipeline.commands.whence import run
+def provenance(file: Path) -> None:
+    """Print the MLflow run whose model made a class map."""
+    from pipeline.commands.provenance import run
 
     run(file)
+
+
+@click.command(hidden=True)  # for one release
+@click.argument("file", type=EXISTING)
+@click.pass_context
+def whence(context: click.Context, file: Path) -> None:
+    """The former name of `provenance`."""
+    click.echo(
+        "lenscape whence is now called lenscape provenance; the next release drops the old name.",
+        err=True,
+    )
+    context.invoke(provenance, file=file)

@@ -126,7 +126,7 @@ def test_who_reads_the_map_over_all_zones_changes_nothing(made) -> None:
         with rasterio.open(project.path / f"data/maps/mosaic/mosaic_{name}.vrt") as dataset:
             dataset.stats()
     assert "up to date" in project.dvc("status")
-    words = ("-m", "pipeline.cli", "whence", "data/maps/mosaic/mosaic_classmap.vrt")
+    words = ("-m", "pipeline.cli", "provenance", "data/maps/mosaic/mosaic_classmap.vrt")
     run = json.loads((project.path / "models" / "run.json").read_text())["run_id"]
     assert run in project.run(sys.executable, *words)
 

@@ -1,4 +1,4 @@
-"""`lenscape whence`: from a class map to the MLflow run of the model that made it."""
+"""`lenscape provenance`: from a class map to the MLflow run of the model that made it."""
 
 from __future__ import annotations
 

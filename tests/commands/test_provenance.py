@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from click.testing import CliRunner
 
-from pipeline.commands.whence import run
+from pipeline.cli import cli
+from pipeline.commands.provenance import run
 from pipeline.errors import SceneError, TrackingError
 from pipeline.files import sha256_of
 from pipeline.learn import tracking
@@ -15,7 +17,7 @@ from tests.support.tracked import RECORD, make_models, mlflow_store, track
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
     """The folder of a registered model."""
-    folder = tmp_path_factory.mktemp("whence")
+    folder = tmp_path_factory.mktemp("provenance")
     with mlflow_store(folder):
         track(make_models(folder / "models"))
         yield folder / "models"
@@ -81,3 +83,14 @@ def test_what_is_no_raster_is_refused(tmp_path):
     for name in ("map.tif", "nowhere.tif"):
         with pytest.raises(SceneError, match=name):
             run(tmp_path / name)
+
+
+@pytest.mark.usefixtures("models")
+def test_the_former_name_still_works_hidden_and_says_the_new_one(class_map):
+    answer = CliRunner().invoke(cli, ["whence", str(class_map)])
+    new = CliRunner().invoke(cli, ["provenance", str(class_map)])
+    assert (answer.exit_code, answer.stdout) == (0, new.stdout)
+    assert new.stdout.startswith(f"{class_map}: weights ")
+    assert "now called lenscape provenance" in answer.stderr
+    assert new.stderr == ""
+    assert "whence" not in CliRunner().invoke(cli, ["--help"]).output
