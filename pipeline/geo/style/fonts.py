@@ -1,4 +1,4 @@
-"""Letters of any script in pictures: which fonts have them, and what to write where none has."""
+"""Fonts for characters of any script in pictures: matplotlib's fallback list, and what no font has."""
 
 from __future__ import annotations
 
@@ -15,45 +15,38 @@ FONT = "DejaVu Sans"
 
 
 def legible(text: str) -> str:
-    """Text on one line whose letters some font has; `?` for the others."""
-    missing = _missing(text, *fonts(text))
-    return "".join("?" if letter in missing else letter for letter in readable(text))
+    """Text on one line; `?` for the characters that no font has."""
+    missing = _fallback(readable(text))[1]
+    return "".join("?" if character in missing else character for character in readable(text))
 
 
 def fonts(text: str) -> tuple[str, ...]:
-    """The font of the picture, and one of this machine for letters that it does not have."""
-    missing = _missing(text, FONT)
-    return (FONT, *_fallback("".join(sorted(missing)))) if missing else (FONT,)
-
-
-def _missing(text: str, *families: str) -> set[str]:
-    letters = {letter for letter in readable(text) if unicodedata.category(letter)[0] not in "ZC"}
-    for family in families:
-        known = _letters(_files()[family])
-        letters = {letter for letter in letters if ord(letter) not in known}
-    return letters
+    """The `font.family` of a text: `FONT`, then fonts of this machine that add what it lacks."""
+    return _fallback(readable(text))[0]
 
 
 @cache
-def _files() -> dict[str, str]:
-    """The file of each upright font of this machine, by name, without the one of empty boxes."""
-    fonts = sorted(fontManager.ttflist, key=lambda font: (font.name, font.fname))
-    upright = [f for f in fonts if f.style == "normal" and f.weight in (400, "normal", "regular")]
-    return {f.name: f.fname for f in reversed(upright) if "Last Resort" not in f.name}
+def _fallback(text: str) -> tuple[tuple[str, ...], frozenset[str]]:
+    """Font families in the order in which matplotlib tries them, and the characters in none of them."""
+    missing = frozenset(c for c in text if unicodedata.category(c)[0] not in "ZC") - _characters(FONT)
+    families = [FONT]
+    for family in _families() if missing else ():
+        if added := missing & _characters(family):
+            families.append(family)
+            missing -= added
+    return tuple(families), missing
+
+
+def _families() -> list[str]:
+    """The upright fonts of this machine, by name, but for the one with a box for every character."""
+    regular = (400, "normal", "regular")
+    upright = {f.name for f in fontManager.ttflist if f.style == "normal" and f.weight in regular}
+    return sorted(name for name in upright if "Last Resort" not in name)
 
 
 @cache
-def _letters(file: str) -> frozenset[int]:
+def _characters(family: str) -> frozenset[str]:
     try:
-        return frozenset(FT2Font(file).get_charmap())
-    except (OSError, RuntimeError, ValueError):  # a font that cannot be read has no letters
+        return frozenset(map(chr, FT2Font(fontManager.findfont(family)).get_charmap()))
+    except (OSError, RuntimeError, ValueError):  # a font that cannot be read
         return frozenset()
-
-
-@cache
-def _fallback(letters: str) -> tuple[str, ...]:
-    """The first font of this machine, by name, that has all the letters."""
-    for family, file in sorted(_files().items()):
-        if _letters(file).issuperset(map(ord, letters)):
-            return (family,)
-    return ()

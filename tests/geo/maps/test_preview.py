@@ -122,3 +122,13 @@ def test_letters_that_no_font_has_do_not_stop_a_preview(tmp_path):
 
 def test_letters_of_other_scripts_are_shown_as_they_are():
     assert legible("Gewässer · Лес · δάσος · غابة") == "Gewässer · Лес · δάσος · غابة"
+
+
+def test_each_character_is_of_the_first_font_that_has_it(tmp_path):
+    mixed = "a\U0001d504\U0001d538"  # no font that comes with matplotlib has all three
+    assert fonts("Wald") == ("DejaVu Sans",)
+    assert fonts(mixed)[0] == "DejaVu Sans"
+    assert len(fonts(mixed)) >= 2
+    assert legible(mixed) == mixed
+    titled = [CLASSES[0].model_copy(update={"title": mixed}), *CLASSES[1:]]
+    drawn(tmp_path / "a.png", map=class_map(titled))  # matplotlib warns where it has no glyph
