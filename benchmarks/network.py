@@ -12,13 +12,12 @@ from torch import nn
 
 from pipeline.config.reading import load
 from pipeline.config.record import Conf
-from pipeline.config.train import NetworkConf
+from pipeline.config.train import NetworkConf, resolve
 from pipeline.files import publish
 from pipeline.geo.scenes.scene import Scene
 from pipeline.geo.scenes.thumbnail import Thumbnail
 from pipeline.learn import tracking
 from pipeline.learn.network.classifier import Hashes, ModelMeta, PatchClassifier
-from pipeline.learn.network.layers import resolve
 from pipeline.learn.tracking.record import RunRecord, write_record
 from pipeline.store import ClassInfo, Geometry, Statistics
 

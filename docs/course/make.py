@@ -17,12 +17,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch.nn import functional as F
 
-from pipeline.config.train import ConvolutionConf, NetworkConf
+from pipeline.config.train import PRESETS, ConvolutionConf, NetworkConf
 from pipeline.geo.raster.grid import Window
 from pipeline.geo.scenes.scene import open_catalog
 from pipeline.learn.network.classifier import PatchClassifier
-from pipeline.learn.network.layer_table import table
-from pipeline.learn.network.layers import PRESETS, output_px, plan
+from pipeline.learn.network.layers import output_px, plan, table
 from pipeline.learn.report.figures import picture, stretch
 
 PAGE = Path(__file__).parents[1] / "course.md"

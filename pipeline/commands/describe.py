@@ -7,10 +7,9 @@ from pathlib import Path
 
 from pipeline.bands import BANDS, select
 from pipeline.config.reading import load
-from pipeline.config.train import TrainConf
+from pipeline.config.train import PRESETS, TrainConf, resolve
 from pipeline.errors import ConfigError
-from pipeline.learn.network.layer_table import table
-from pipeline.learn.network.layers import PRESETS, plan, resolve
+from pipeline.learn.network.layers import plan, table
 from pipeline.store import PatchStore
 
 USUAL_PATCH_PX = 16

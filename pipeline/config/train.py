@@ -54,6 +54,44 @@ class NetworkConf(Conf):
         return self
 
 
+PRESETS: dict[str, NetworkConf] = {
+    # LeNet-5 as the course draws it: average pooling and sigmoid, 61,706 weights on 32 x 32 x 1
+    "lenet5": NetworkConf(
+        activation="sigmoid",
+        convolutions=[
+            ConvolutionConf(filters=filters, kernel=5, pool=PoolConf(kind="average", size=2))
+            for filters in (6, 16)
+        ],
+        dense=[DenseConf(units=120), DenseConf(units=84)],
+    ),
+    "modern": NetworkConf(
+        activation="relu",
+        convolutions=[
+            ConvolutionConf(filters=32, batch_norm=True, dropout=0.1),
+            ConvolutionConf(filters=32, batch_norm=True, pool=PoolConf(), dropout=0.1),
+            ConvolutionConf(filters=64, batch_norm=True, pool=PoolConf(), dropout=0.2),
+        ],
+        dense=[DenseConf(units=128, dropout=0.5)],
+    ),
+    # what the course begins with: every unit sees every pixel of the patch, and none is shared
+    "mlp": NetworkConf(
+        activation="relu",
+        dense=[
+            DenseConf(units=256, batch_norm=True, dropout=0.5),
+            DenseConf(units=128, batch_norm=True, dropout=0.5),
+        ],
+    ),
+}
+"""The networks that `network:` knows by name."""
+
+
+def resolve(network: str | NetworkConf) -> tuple[str, NetworkConf]:
+    """The name of a network (`own` where it has none) and its layers."""
+    if isinstance(network, NetworkConf):
+        return next((name for name, known in PRESETS.items() if known == network), "own"), network
+    return network, PRESETS[network]
+
+
 class AugmentConf(Conf):
     """Random changes of training patches; none of them moves a patch to other ground."""
 

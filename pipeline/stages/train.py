@@ -7,15 +7,14 @@ from pathlib import Path
 from pipeline.bands import select
 from pipeline.config.compute import load_compute
 from pipeline.config.reading import load
-from pipeline.config.train import TrainConf
+from pipeline.config.train import TrainConf, resolve
 from pipeline.files import publish, write_json
 from pipeline.geo.raster.extent import region
 from pipeline.learn import tracking
 from pipeline.learn.data.datamodule import TrainingData
 from pipeline.learn.network.classifier import WEIGHTS, ModelMeta
 from pipeline.learn.network.history import write_history
-from pipeline.learn.network.layer_table import table
-from pipeline.learn.network.layers import plan, resolve
+from pipeline.learn.network.layers import plan, table
 from pipeline.learn.network.lenet import first_kernels
 from pipeline.learn.report import figures, provenance
 from pipeline.learn.report.model_item import model_item, weights_file

@@ -13,37 +13,18 @@ from typing import NamedTuple
 from pipeline.config.train import ConvolutionConf, DenseConf, NetworkConf, PoolConf
 from pipeline.errors import NetworkError
 
-PRESETS: dict[str, NetworkConf] = {
-    # LeNet-5 as the course draws it: average pooling and sigmoid, 61,706 weights on 32 x 32 x 1
-    "lenet5": NetworkConf(
-        activation="sigmoid",
-        convolutions=[
-            ConvolutionConf(filters=filters, kernel=5, pool=PoolConf(kind="average", size=2))
-            for filters in (6, 16)
-        ],
-        dense=[DenseConf(units=120), DenseConf(units=84)],
-    ),
-    "modern": NetworkConf(
-        activation="relu",
-        convolutions=[
-            ConvolutionConf(filters=32, batch_norm=True, dropout=0.1),
-            ConvolutionConf(filters=32, batch_norm=True, pool=PoolConf(), dropout=0.1),
-            ConvolutionConf(filters=64, batch_norm=True, pool=PoolConf(), dropout=0.2),
-        ],
-        dense=[DenseConf(units=128, dropout=0.5)],
-    ),
-    # what the course begins with: every unit sees every pixel of the patch, and none is shared
-    "mlp": NetworkConf(
-        activation="relu",
-        dense=[
-            DenseConf(units=256, batch_norm=True, dropout=0.5),
-            DenseConf(units=128, batch_norm=True, dropout=0.5),
-        ],
-    ),
-}
-"""The networks that `network:` knows by name."""
-
 _LARGEST_PATCH_PX = 1024
+_HEADER: tuple[str, ...] = (
+    "layer",
+    "settings",
+    "output",
+    "weights",
+    "multiply-adds",
+    "field px",
+    "field m",
+    "unshared",
+    "connected",
+)
 
 
 class Shape(NamedTuple):
@@ -87,13 +68,6 @@ class Layer:
     """Weights with biases if every output position had filters of its own."""
     connected_weights: int = 0
     """Weights with biases if every output value saw every input value."""
-
-
-def resolve(network: str | NetworkConf) -> tuple[str, NetworkConf]:
-    """The name of a network (`own` where it has none) and its layers."""
-    if isinstance(network, NetworkConf):
-        return next((name for name, known in PRESETS.items() if known == network), "own"), network
-    return network, PRESETS[network]
 
 
 def output_px(size_px: int, kernel: int, padding: int = 0, stride: int = 1) -> int:
@@ -254,3 +228,51 @@ def fits(network: NetworkConf, patch_px: int) -> bool:
         if side < 1:
             return False
     return True
+
+
+def table(layers: Sequence[Layer], pixel_m: float = 10.0) -> str:
+    """The layers as a text table, with totals and what its last columns mean."""
+    rows = [_HEADER, *(_row(layer, pixel_m) for layer in layers), _totals(layers)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if place < 2 else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+    rule = "-" * max(map(len, lines))
+    return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1], "", _LEGEND]) + "\n"
+
+
+_LEGEND = """\
+output: height x width x channels, each side floor((n - k + 2p) / s) + 1
+weights: with biases; unshared: if every position had filters of its own;
+connected: if every output value saw every input value
+field: side of the square of the patch that one output value sees"""
+
+
+def _row(layer: Layer, pixel_m: float) -> tuple[str, ...]:
+    return (
+        layer.name,
+        layer.settings,
+        str(layer.output),
+        _count(layer.weights),
+        _count(layer.multiply_adds),
+        str(layer.field_px),
+        f"{layer.field_px * pixel_m:g}",
+        _count(layer.unshared_weights),
+        _count(layer.connected_weights),
+    )
+
+
+def _totals(layers: Sequence[Layer]) -> tuple[str, ...]:
+    work = sum(layer.multiply_adds for layer in layers)
+    unshared = sum(layer.unshared_weights for layer in layers)
+    connected = sum(layer.connected_weights for layer in layers)
+    own = _count(total_weights(layers)), _count(work)
+    return ("total", "", "", *own, "", "", _count(unshared), _count(connected))
+
+
+def _count(number: int) -> str:
+    return f"{number:,}" if number else "-"

@@ -6,10 +6,9 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.config.train import TrainConf
+from pipeline.config.train import TrainConf, resolve
 from pipeline.files import sha256_of_value
 from pipeline.learn.data.datamodule import TrainingData
-from pipeline.learn.network.layers import resolve
 from pipeline.store import SplitFolder
 
 CONTEXTS = {"train": "training", "validation": "validation", "test": "test"}

@@ -18,14 +18,13 @@ from lightning.pytorch import Callback, Trainer, seed_everything
 from tqdm import tqdm
 
 from pipeline.config.compute import ComputeConf
-from pipeline.config.train import TrainConf
+from pipeline.config.train import TrainConf, resolve
 from pipeline.errors import ConfigError
 from pipeline.files import sha256_of_value
 from pipeline.learn.data.crossfit import without_blocks
 from pipeline.learn.data.datamodule import PatchDataModule, TrainingData
 from pipeline.learn.network.classifier import Hashes, ModelMeta, PatchClassifier
 from pipeline.learn.network.history import Epoch
-from pipeline.learn.network.layers import resolve
 from pipeline.learn.training.calibration_fit import Heard, heard_of, make_trustworthy
 from pipeline.learn.training.task import PatchClassification
 

@@ -14,11 +14,11 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from pipeline.config.train import ConvolutionConf, DenseConf, NetworkConf, PoolConf
+from pipeline.config.train import PRESETS, ConvolutionConf, DenseConf, NetworkConf, PoolConf
 from pipeline.learn.inference import dense
 from pipeline.learn.inference.dense import DenseForm
 from pipeline.learn.inference.levels import Normalisation
-from pipeline.learn.network.layers import PRESETS, fits
+from pipeline.learn.network.layers import fits
 from pipeline.learn.network.lenet import build
 
 FIVES = NetworkConf(

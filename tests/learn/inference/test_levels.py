@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.config.train import ConvolutionConf, DenseConf, NetworkConf, PoolConf
+from pipeline.config.train import PRESETS, ConvolutionConf, DenseConf, NetworkConf, PoolConf
 from pipeline.learn.inference.levels import Taps, read_levels, unsupported
-from pipeline.learn.network.layers import PRESETS, plan
+from pipeline.learn.network.layers import plan
 from pipeline.learn.network.lenet import build
 
 LENET_64 = NetworkConf(

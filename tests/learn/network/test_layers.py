@@ -7,17 +7,16 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from pipeline.config.train import ConvolutionConf, DenseConf, NetworkConf, PoolConf
+from pipeline.config.train import PRESETS, ConvolutionConf, DenseConf, NetworkConf, PoolConf, resolve
 from pipeline.errors import NetworkError
 from pipeline.learn.network.layers import (
-    PRESETS,
     Layer,
     Shape,
     convolution,
     fits,
     output_px,
     plan,
-    resolve,
+    table,
     total_weights,
 )
 from pipeline.learn.network.lenet import build
@@ -218,3 +217,25 @@ def test_names_of_networks():
     assert resolve(LENET5) == ("lenet5", LENET5)
     own = NetworkConf(convolutions=[ConvolutionConf(filters=2)])
     assert resolve(own) == ("own", own)
+
+
+def cells(text):
+    return {line.split("  ")[0]: line.split() for line in text.splitlines() if line}
+
+
+def test_the_table_of_lenet5_reads_as_the_course_has_it():
+    lines = cells(table(plan(PRESETS["lenet5"], 1, 32, 10)))
+    assert lines["convolution 2"][-6:] == ["2,416", "240,000", "14", "140", "241,600", "1,883,200"]
+    assert "10 x 10 x 16" in table(plan(PRESETS["lenet5"], 1, 32, 10))
+    assert lines["total"] == ["total", "61,706", "416,520", "423,038", "6,763,934"]
+
+
+def test_metres_follow_the_pixel():
+    assert cells(table(plan(PRESETS["lenet5"], 1, 32, 10), pixel_m=2.5))["convolution 1"][-3] == "12.5"
+
+
+def test_columns_line_up():
+    lines = table(plan(PRESETS["modern"], 13, 16, 8)).splitlines()
+    until = [index for index, line in enumerate(lines) if line.startswith("-")]
+    body = [line for line in lines[: until[1]] if not line.startswith("-")]
+    assert len({len(line) for line in body}) == 1

@@ -4,9 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.config.train import ConvolutionConf, DenseConf, NetworkConf, PoolConf
+from pipeline.config.train import PRESETS, ConvolutionConf, DenseConf, NetworkConf, PoolConf
 from pipeline.errors import NetworkError
-from pipeline.learn.network.layers import PRESETS
 from pipeline.learn.network.lenet import Dropout, build, first_kernels
 
 IMAGE = [[3, 1, 4, 3], [3, 2, 3, 1], [4, 3, 6, 4], [3, 3, 1, 7]]
