@@ -58,7 +58,7 @@ def bare_scene(grid: SceneGrid, name: str = "s1") -> Scene:
         baseline=None,
         checksum="",
     )
-    return Scene(name, Path(name), grid, {}, None, info)
+    return Scene(name, Path(name), grid, {}, None, {}, info)
 
 
 def positions_of(scene: Scene, **keys: int) -> Positions:

@@ -10,13 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from pipeline.errors import MismatchError
 from pipeline.geo.maps import class_map
 from pipeline.geo.maps.areas import Tally
 from pipeline.geo.maps.raster_writer import Canvas, Cells
-from pipeline.geo.raster.grid import PatchGrid
+from pipeline.geo.raster.grid import PatchGrid, square_sums
 from pipeline.store import ClassInfo
 
 UNSURE = "unsure"
@@ -123,19 +122,10 @@ def majority(around: Cells, count: int, reach: int) -> Cells:
     votes_own = np.zeros(own.shape, dtype=np.int32)
     best, votes_best = own.copy(), np.zeros(own.shape, dtype=np.int32)
     for value in np.unique(around[(around > 0) & (around <= count)]):
-        votes = _votes(around == value, 2 * reach + 1)
+        votes = square_sums(around == value, 2 * reach + 1)
         np.copyto(votes_own, votes, where=own == value)
         more = votes > votes_best
         best[more], votes_best[more] = value, votes[more]
     keep = (own == 0) | (own > count) | (votes_own == votes_best)
     smoothed: Cells = np.where(keep, own, best)
     return smoothed
-
-
-def _votes(there: npt.NDArray[np.bool_], side: int) -> npt.NDArray[np.int32]:
-    """How many of the cells of each square of `side` are there, by sums along both axes."""
-    sums = np.pad(there.cumsum(axis=0, dtype=np.int32).cumsum(axis=1, dtype=np.int32), ((1, 0), (1, 0)))
-    votes: npt.NDArray[np.int32] = (
-        sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
-    )
-    return votes

@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.config.compute import ComputeConf
-from pipeline.geo.patches.positions import Positions, runs, square_sums
+from pipeline.geo.patches.positions import Positions, runs
 from pipeline.geo.raster.block_cache import BlockCache
-from pipeline.geo.raster.grid import Indices, Window
+from pipeline.geo.raster.grid import Indices, Window, square_sums
 from pipeline.parallel import AHEAD, run_pieces, worker_count
 
 _STRIP_PX = 4_000_000
@@ -154,4 +154,4 @@ def _valid_share(
     counts = np.zeros(pixels.shape[1:], dtype=np.uint8)
     for plane in pixels:
         counts += plane != 0
-    return square_sums(counts, row, col, size) / (len(pixels) * size**2)
+    return square_sums(counts, size)[row, col] / (len(pixels) * size**2)

@@ -202,18 +202,6 @@ def _seen(mask: npt.NDArray[np.bool_], row: Indices, col: Indices, size: int) ->
     return across[np.searchsorted(tops, row), np.searchsorted(lefts, col)]
 
 
-def square_sums(
-    plane: npt.NDArray[Any], row: Indices, col: Indices, size: int
-) -> npt.NDArray[np.int64]:
-    """Sums (N) of the squares of a plane (H, W) that have their top left corners at `row`, `col`."""
-    # a summed area table (Crow 1984): each sum takes four look-ups
-    table = np.zeros((plane.shape[0] + 1, plane.shape[1] + 1), dtype=np.int64)
-    np.cumsum(np.cumsum(plane, axis=0, dtype=np.int64), axis=1, out=table[1:, 1:])
-    end_row, end_col = row + size, col + size
-    corners = table[end_row, end_col] + table[row, col]
-    return corners - table[row, end_col] - table[end_row, col]
-
-
 def draw(scenes: Sequence[Positions], conf: TileConf) -> list[Positions]:
     """At most `max_per_scene` positions of each scene, and of those `max_per_class` of each class.
 

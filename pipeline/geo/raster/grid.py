@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -202,6 +203,16 @@ def mirror_index(indices: Indices, size: int) -> Indices:
     """
     folded = indices % (2 * size)
     return np.where(folded < size, folded, 2 * size - 1 - folded)
+
+
+def square_sums(plane: npt.NDArray[Any], side: int) -> npt.NDArray[np.int32]:
+    """Sums (H - side + 1, W - side + 1) of the squares of a plane (H, W), by their top left corners."""
+    # a summed-area table (Crow 1984); that it may wrap around does not show in the differences
+    table = np.zeros((plane.shape[0] + 1, plane.shape[1] + 1), dtype=np.int32)
+    np.cumsum(np.cumsum(plane, axis=0, dtype=np.int32), axis=1, out=table[1:, 1:])
+    right, left = table[:, side:], table[:, :-side]
+    sums: npt.NDArray[np.int32] = right[side:] - left[side:] - right[:-side] + left[:-side]
+    return sums
 
 
 def block_of(

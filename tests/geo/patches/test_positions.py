@@ -9,7 +9,7 @@ from pipeline.config.labels import VectorLabelConf
 from pipeline.config.tile import TileConf
 from pipeline.geo.labels.polygons import PolygonLabels
 from pipeline.geo.patches import positions as module
-from pipeline.geo.patches.positions import Positions, draw, labelled_positions, runs, square_sums
+from pipeline.geo.patches.positions import Positions, draw, labelled_positions, runs
 from pipeline.geo.raster.grid import SceneGrid
 from tests.support.labelled import EPSG, bare_scene, px_box
 
@@ -202,13 +202,6 @@ def test_runs_hold_all_rows_once_and_span_little(rows: list[int], span: int) -> 
     pieces = [np.array(rows)[run].tolist() for run in runs(np.array(rows, dtype=np.intp), span)]
     assert [row for piece in pieces for row in piece] == rows
     assert all(piece[-1] - piece[0] < span for piece in pieces)
-
-
-def test_sums_of_squares() -> None:
-    plane = np.arange(30).reshape(5, 6)
-    row, col = (axis.ravel() for axis in np.mgrid[:3, :4])
-    expected = [plane[r : r + 3, c : c + 3].sum() for r, c in zip(row, col, strict=True)]
-    assert square_sums(plane, row, col, 3).tolist() == expected
 
 
 def test_neither_spans_nor_workers_change_a_position(monkeypatch: pytest.MonkeyPatch) -> None:

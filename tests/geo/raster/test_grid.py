@@ -12,6 +12,7 @@ from pipeline.geo.raster.grid import (
     block_of,
     mirror_index,
     round_half_down,
+    square_sums,
 )
 
 few = settings(deadline=None, derandomize=True, max_examples=80)
@@ -183,3 +184,12 @@ def test_blocks_are_ground() -> None:
     col, row = block_of(x, y, 960.0)
     assert col.tolist() == [0, 0, 1, -1]
     assert row.tolist() == [-1, -2, 6041, 0]
+
+
+@pytest.mark.parametrize("side", [1, 3, 5])
+def test_sums_of_squares(side):
+    plane = np.arange(30).reshape(5, 6) - 9
+    sums = square_sums(plane, side)
+    assert sums.shape == (6 - side, 7 - side)
+    for row, col in np.ndindex(sums.shape):
+        assert sums[row, col] == plane[row : row + side, col : col + side].sum()

@@ -1,4 +1,4 @@
-"""Windows on the lattice of 60 m: which of them share a pixel, wherever they lie."""
+"""Windows of 60 m pixels: which of them overlap, wherever they lie."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyproj import Transformer
 
-from pipeline.geo.split import shared_ground
 from pipeline.geo.split.shared_ground import Ground
 
 quick = settings(deadline=None, derandomize=True, max_examples=80)
@@ -14,7 +13,7 @@ PIXEL = 60.0
 
 
 def coarse_pixels(x, y, side):
-    """The 60 m pixels that a window lies on: plain sets, no lattice arithmetic."""
+    """The 60 m pixels that a window lies on: plain sets, no arithmetic of rectangles."""
     first = [int((c - side / 2) // PIXEL) for c in (x, y)]
     last = [int(-((-(c + side / 2)) // PIXEL)) for c in (x, y)]
     return {(i, j) for i in range(first[0], last[0]) for j in range(first[1], last[1])}
@@ -27,20 +26,18 @@ def overlaps(x, y, epsg, side, candidates, others):
 
 
 @quick
-@given(data=st.data(), side_px=st.integers(1, 40), sheet=st.sampled_from([8, 11, 2048]))
-def test_two_windows_touch_where_they_lie_on_a_pixel_of_60_m_together(data, side_px, sheet):
+@given(data=st.data(), side_px=st.integers(1, 40))
+def test_two_windows_overlap_where_they_lie_on_a_pixel_of_60_m_together(data, side_px):
     count = data.draw(st.integers(2, 12))
     places = st.lists(st.integers(-60, 60), min_size=count, max_size=count)
-    # centres of windows on 10 m pixels, on both sides of the axes and of sheets
+    # centres of windows on 10 m pixels, on both sides of the axes
     x, y = (np.array(data.draw(places)) * 10.0 + side_px * 5 for _ in "xy")
     others = np.array(data.draw(st.lists(st.booleans(), min_size=count, max_size=count)))
     side = side_px * 10.0
     on = [coarse_pixels(a, b, side) for a, b in zip(x, y, strict=True)]
     kept = set().union(*(on[i] for i in np.flatnonzero(others)))
     expected = [not others[i] and bool(on[i] & kept) for i in range(count)]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shared_ground, "_SHEET", sheet)
-        assert overlaps(x, y, np.full(count, 32633), side, ~others, others) == expected
+    assert overlaps(x, y, np.full(count, 32633), side, ~others, others) == expected
 
 
 def test_windows_that_touch_along_an_edge_of_60_m_share_nothing():
@@ -58,8 +55,8 @@ def test_the_noise_of_floats_grows_no_window():
     assert overlaps(x, [60.0, 60.0], [32633] * 2, 120.0, [True, False], [False, True]) == [False] * 2
 
 
-def test_windows_meet_across_the_sheets_of_the_lattice():
-    # the eight pixels of 60 m around a corner of four sheets and beyond it, and a window across it
+def test_a_window_overlaps_the_pixels_that_it_lies_on_and_no_others():
+    # sixteen pixels of 60 m around a corner of pixels, and a window across that corner
     corner = np.array([3.0, 45.0]) * 2048 * PIXEL
     steps = np.array([-90.0, -30.0, 30.0, 90.0])
     x, y = (axis.ravel() for axis in np.meshgrid(corner[0] + steps, corner[1] + steps))
@@ -72,7 +69,7 @@ def test_windows_meet_across_the_sheets_of_the_lattice():
         assert np.flatnonzero(here.overlaps(~last, last)).tolist() == [pixel]
 
 
-def test_windows_far_apart_take_no_lattice_between_them():
+def test_windows_far_apart_take_no_memory_for_the_ground_between_them():
     x = [300_060.0, 699_900.0, 699_900.0]
     y = [60.0, 9_000_060.0, 9_000_060.0]
     assert overlaps(x, y, [32633] * 3, 160.0, [True, True, False], [False, False, True]) == [
@@ -83,7 +80,7 @@ def test_windows_far_apart_take_no_lattice_between_them():
 
 
 @pytest.mark.parametrize("away", [32632, 32634, 3035])
-def test_the_same_ground_is_found_in_another_crs(away):
+def test_windows_overlap_across_two_crs(away):
     rng = np.random.default_rng(3)
     x, y = 330_000 + rng.uniform(0, 3e4, 200), 5_800_000 + rng.uniform(0, 3e4, 200)
     seen_x, seen_y = Transformer.from_crs(32633, away, always_xy=True).transform(x, y)
