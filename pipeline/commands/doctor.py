@@ -2,89 +2,92 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 from pipeline import __version__
 from pipeline.errors import LenscapeError
 from pipeline.files import free_bytes
 
 _RASTERS = {"JP2OpenJPEG": "bands of products", "GTiff": "bands as GeoTIFF", "COG": "class maps"}
+_REINSTALL = "pip install --force-reinstall --no-cache-dir"
 _QGIS = "from qgis.core import Qgis; print(Qgis.QGIS_VERSION)"
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-
-
-_SOURCES = {
-    "folders": ("scenes of one file a band", ("GTiff", "JP2OpenJPEG"), ()),
+_JP2 = ("GTiff", "JP2OpenJPEG")
+_VECTORS = ("pyogrio", "pyarrow.parquet")
+_SOURCES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
+    "folders": ("scenes of one file a band", _JP2, ()),
     "stacks": ("scenes of one file of all bands", ("GTiff",), ()),
-    "SAFE": (
-        "products of Copernicus, folders and zips, with their masks",
-        ("GTiff", "JP2OpenJPEG"),
-        (),
-    ),
+    "SAFE": ("products of Copernicus, folders and zips, with their masks", _JP2, ()),
     "STAC": ("searches of STAC APIs", ("GTiff",), ("pystac_client",)),
-    "EuroSAT": ("its images, downloaded or there", ("GTiff",), ("stac_geoparquet",)),
-    "polygons": ("labels of any vector format, GeoParquet too", (), ("pyogrio", "pyarrow.parquet")),
-    "points": ("labels of the same formats", (), ("pyogrio", "pyarrow.parquet")),
+    "web pixels": (
+        "pixels read in place; without that, `keep: download` in conf/fetch.yaml", ("HTTP",), ()
+    ),
+    "EuroSAT": ("its images, downloaded or local", ("GTiff",), ("stac_geoparquet",)),
+    "polygons": ("labels of any vector format, GeoParquet too", (), _VECTORS),
+    "points": ("labels of the same formats", (), _VECTORS),
     "codes": ("labels of rasters such as land-cover maps", ("GTiff",), ()),
-}
-"""What can be named in the conf: in words, and the drivers of GDAL and packages that read it."""
+}  # fmt: skip
+"""The sources that a conf can name: a description, the GDAL drivers and the packages that read it.
+GDAL has the driver HTTP where it was built with curl."""
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at."""
+class Check:
+    """The result of one check."""
 
-    what: str
-    """What it is, in a word or two."""
-    text: str
-    """What was found, or what to do where it is missing."""
+    name: str
+    message: str
+    """What is installed, or what to do where it is missing."""
     ok: bool = True
     needed: bool = True
     """Whether the stages cannot do without it."""
 
     def __str__(self) -> str:
         mark = "ok" if self.ok else "MISSING" if self.needed else "-"
-        return f"{self.what:<12} {mark:<8} {self.text}"
+        return f"{self.name:<12} {mark:<8} {self.message}"
 
 
 def run(folder: Path) -> None:
-    """Print what this installation can do, and what `folder` offers as a place to work in.
+    """Print what this installation can do, and the free space in `folder`.
 
     Raises:
         LenscapeError: when something that the stages need is missing; the message names it.
     """
-    broken = []
-    for finding in _findings(folder):
-        print(finding)
-        if finding.needed and not finding.ok:
-            broken.append(finding)
-    if broken:
-        raise LenscapeError(f"{broken[0].what} is missing: {broken[0].text}.")
+    missing = []
+    for check in _checks(folder):
+        print(check)
+        if check.needed and not check.ok:
+            missing.append(check)
+    if missing:
+        raise LenscapeError(f"{missing[0].name} is missing: {missing[0].message}.")
 
 
-def _findings(folder: Path) -> Iterator[Finding]:
-    yield Finding("lenscape", f"{__version__} in {Path(__file__).parents[2]}")
-    yield Finding("Python", f"{platform.python_version()}, {sys.executable}, {platform.platform()}")
+def _checks(folder: Path) -> Iterator[Check]:
+    yield Check("lenscape", f"{__version__} in {Path(__file__).parents[2]}")
+    yield Check("Python", f"{platform.python_version()}, {sys.executable}, {platform.platform()}")
     gigabytes = free_bytes(folder) / 1e9
-    text = f"{gigabytes:.1f} GB free at {folder.absolute()}"
-    yield Finding("disk", text if gigabytes > 1 else f"{text}; free some space", ok=gigabytes > 1)
-    yield from _checked("rasters", "rasterio", _rasters)
-    yield from _checked("vectors", "pyogrio", _vectors)
-    yield from _sources()
-    yield from _checked("web pixels", "rasterio", _web)
+    space = f"{gigabytes:.1f} GB free at {folder.absolute()}"
+    yield Check("disk", space if gigabytes > 1 else f"{space}; free some space", ok=gigabytes > 1)
+    yield _imported("rasters", _rasters)
+    yield _imported("vectors", _vectors)
+    drivers = _drivers()
+    for name, (description, formats, packages) in _SOURCES.items():
+        lacks = [f"GDAL lacks {driver}" for driver in formats if driver not in drivers]
+        lacks += [f"{package} cannot be imported" for package in packages if not _importable(package)]
+        remedy = f": not available, {' and '.join(lacks)}; run make again" if lacks else ""
+        yield Check(name, f"{description}{remedy}", ok=not lacks, needed=False)
     yield _signing()
-    yield from _checked("accelerator", "torch", _accelerator)
-    yield from _checked("MLflow", "pipeline.learn.tracking", _runs)
+    yield _imported("accelerator", _accelerator)
+    yield _imported("MLflow", _runs)
     yield _program("DVC", Path(sys.executable).parent / "dvc", "runs the stages; pip install dvc")
     yield _program("git", "git", "needed by DVC; install it with your system's package manager")
     yield _qgis()
@@ -92,107 +95,87 @@ def _findings(folder: Path) -> Iterator[Finding]:
     yield _program("Chromium", browser, "only tests of the MLflow UI need it", needed=False)
 
 
-def _checked(what: str, module: str, look: Any) -> Iterator[Finding]:
-    """What `look` finds in a module; or that the module cannot be imported, and why."""
+def _imported(name: str, check: Callable[[], Check]) -> Check:
+    """A check that imports a package; one that fails where the package cannot be imported."""
     try:
-        loaded = importlib.import_module(module)
+        return check()
     except ImportError as error:
-        yield Finding(what, f"{module} cannot be imported ({error}); run make again", ok=False)
-    else:
-        yield from look(loaded)
+        message = f"{error.name} cannot be imported ({error}); run make again"
+        return Check(name, message, ok=False)
 
 
-def _rasters(rasterio: Any) -> Iterator[Finding]:
-    with rasterio.Env() as environment:
-        drivers = environment.drivers()
-    missing = [f"{name} for {use}" for name, use in _RASTERS.items() if name not in drivers]
-    built = f"rasterio {rasterio.__version__} with GDAL {rasterio.__gdal_version__}"
-    if missing:
-        remedy = "pip install --force-reinstall --no-cache-dir rasterio"
-        yield Finding("rasters", f"{built} lacks {', '.join(missing)}; {remedy}", ok=False)
-    else:
-        yield Finding("rasters", f"{built}, {', '.join(_RASTERS)}")
-
-
-def _vectors(pyogrio: Any) -> Iterator[Finding]:
-    modes = pyogrio.list_drivers()
-    ok = "w" in modes.get("GPKG", "")
-    remedy = "" if ok else "; it writes no GPKG: pip install --force-reinstall --no-cache-dir pyogrio"
-    yield Finding("vectors", f"pyogrio {pyogrio.__version__}, {len(modes)} formats{remedy}", ok=ok)
-
-
-def _sources() -> Iterator[Finding]:
-    """Which scenes and labels can be read, and why others cannot."""
-    drivers = _drivers()
-    for what, (text, formats, packages) in _SOURCES.items():
-        lacking = [f"GDAL lacks {name}" for name in formats if name not in drivers]
-        lacking += [f"{name} cannot be imported" for name in packages if not _importable(name)]
-        said = f"{text}: not here, {' and '.join(lacking)}; run make again" if lacking else text
-        yield Finding(what, said, ok=not lacking, needed=False)
-
-
-def _drivers() -> Container[str]:
+def _importable(package: str) -> bool:
     try:
-        rasterio = importlib.import_module("rasterio")
-    except ImportError:
-        return ()
-    with rasterio.Env() as environment:
-        drivers: dict[str, str] = environment.drivers()
-    return drivers
-
-
-def _importable(name: str) -> bool:
-    try:
-        importlib.import_module(name)
+        import_module(package)
     except ImportError:
         return False
     return True
 
 
-def _web(rasterio: Any) -> Iterator[Finding]:
-    with rasterio.Env() as environment:
-        ok = "HTTP" in environment.drivers()  # GDAL has it where it was built with curl
-    lacks = "; this GDAL reads no pixels where they lie: `keep: download` in conf/fetch.yaml"
-    text = f"downloads by parts{' and pixels read where they lie' if ok else lacks}"
-    yield Finding("web pixels", text, ok=ok, needed=False)
+def _drivers() -> Container[str]:
+    """The names of GDAL's drivers; none without rasterio."""
+    if not _importable("rasterio"):
+        return ()
+    with import_module("rasterio").Env() as environment:
+        drivers: dict[str, str] = environment.drivers()
+    return drivers
 
 
-def _signing() -> Finding:
+def _rasters() -> Check:
+    rasterio = import_module("rasterio")
+    message = f"rasterio {rasterio.__version__} with GDAL {rasterio.__gdal_version__}"
+    drivers = _drivers()
+    if missing := [f"{name} for {use}" for name, use in _RASTERS.items() if name not in drivers]:
+        message += f" lacks {', '.join(missing)}; {_REINSTALL} rasterio"
+        return Check("rasters", message, ok=False)
+    return Check("rasters", f"{message}, {', '.join(_RASTERS)}")
+
+
+def _vectors() -> Check:
+    pyogrio = import_module("pyogrio")
+    modes = pyogrio.list_drivers()
+    ok = "w" in modes.get("GPKG", "")
+    remedy = "" if ok else f"; it writes no GPKG: {_REINSTALL} pyogrio"
+    return Check("vectors", f"pyogrio {pyogrio.__version__}, {len(modes)} formats{remedy}", ok=ok)
+
+
+def _signing() -> Check:
     try:
-        text = f"Planetary Computer by planetary-computer {version('planetary-computer')}"
+        message = f"Planetary Computer by planetary-computer {version('planetary-computer')}"
     except PackageNotFoundError:
         remedy = "without planetary-computer no files of the Planetary Computer; run make again"
-        return Finding("signing", remedy, ok=False, needed=False)
-    names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-    store = "Copernicus Data Space and stores whose readers pay"
-    if all(map(os.environ.get, names)):
-        return Finding("signing", f"{text}, {store} by your keys", needed=False)
-    return Finding("signing", f"{text}; for {store} set {' and '.join(names)}", needed=False)
+        return Check("signing", remedy, ok=False, needed=False)
+    keys = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+    stores = "Copernicus Data Space and requester-pays buckets"
+    if all(map(os.environ.get, keys)):
+        return Check("signing", f"{message}, {stores} by your keys", needed=False)
+    return Check("signing", f"{message}; for {stores} set {' and '.join(keys)}", needed=False)
 
 
-def _accelerator(torch: Any) -> Iterator[Finding]:
+def _accelerator() -> Check:
+    torch = import_module("torch")
     if torch.cuda.is_available():
-        found = f"{torch.cuda.device_count()} x {torch.cuda.get_device_name(0)}"
+        device = f"{torch.cuda.device_count()} x {torch.cuda.get_device_name(0)}"
     elif torch.backends.mps.is_available():
-        found = "Apple GPU"
+        device = "Apple GPU"
     else:
-        found = f"none, {os.cpu_count()} cores"
-    yield Finding("accelerator", f"{found} (torch {torch.__version__})")
+        device = f"none, {os.cpu_count()} cores"
+    return Check("accelerator", f"{device} (torch {torch.__version__})")
 
 
-def _runs(tracking: Any) -> Iterator[Finding]:
-    yield Finding("MLflow", f"runs go to {tracking.store_uri()}")
+def _runs() -> Check:
+    return Check("MLflow", f"runs go to {import_module('pipeline.learn.tracking').store_uri()}")
 
 
-def _qgis() -> Finding:
+def _qgis() -> Check:
     for python in filter(shutil.which, ("/usr/bin/python3", sys.executable)):
         done = subprocess.run([python, "-c", _QGIS], capture_output=True, text=True, check=False)
         if done.returncode == 0:
-            return Finding("QGIS", f"{done.stdout.strip()} ({python})", needed=False)
-    text = "only tests of outputs need it; Debian: apt-get install python3-qgis"
-    return Finding("QGIS", text, ok=False, needed=False)
+            return Check("QGIS", f"{done.stdout.strip()} ({python})", needed=False)
+    message = "only tests of outputs need it; Debian: apt-get install python3-qgis"
+    return Check("QGIS", message, ok=False, needed=False)
 
 
-def _program(what: str, name: str | Path, otherwise: str, *, needed: bool = True) -> Finding:
-    found = shutil.which(name)
-    return Finding(what, found or otherwise, ok=found is not None, needed=needed)
+def _program(name: str, command: str | Path, otherwise: str, *, needed: bool = True) -> Check:
+    path = shutil.which(command)
+    return Check(name, path or otherwise, ok=path is not None, needed=needed)

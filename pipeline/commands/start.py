@@ -1,4 +1,4 @@
-"""`lenscape start`: looks at a scene and labels of your own, links them, and writes the conf."""
+"""`lenscape start`: checks a scene and labels of your own, links them, and writes the conf."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import shapely
 from ruamel.yaml import YAML
 
@@ -27,8 +25,8 @@ from pipeline.files import publish
 from pipeline.geo.labels.sources import read_features
 from pipeline.geo.labels.vector_files import read_frame
 from pipeline.geo.raster.grid import SceneGrid
-from pipeline.geo.scenes.catalog import scene_item, write_catalog
-from pipeline.geo.scenes.scene import Scene, open_catalog
+from pipeline.geo.scenes.catalog import scene_item
+from pipeline.geo.scenes.item import epsg_of, grid_of
 from pipeline.geo.sources.folder import band_files, scene_files
 from pipeline.geo.style.colors import distinct_colors
 
@@ -47,14 +45,14 @@ _CLASSES_HEAD = """\
 
 @dataclass(frozen=True)
 class Details:
-    """What the files may not say themselves."""
+    """What is stated about the files beside their paths."""
 
     scene: dict[str, Any]
     """Keys of the scene in `fetch.yaml`: id, datetime, scale, offset, level, platform, baseline."""
     layer: str | None = None
     """Layer of the labels, where the file has several."""
     credit: str | None = None
-    """Whom to thank for the labels; the name of their file where absent."""
+    """The credit of the labels; the name of their file where absent."""
     copy: bool = False
     """Whether to copy the files instead of linking them."""
 
@@ -73,12 +71,12 @@ def run(scene: Path, labels: Path, attribute: str, details: Details, root: Path 
         LenscapeError: when one of them cannot be used; nothing is written then.
     """
     stated = _scene_keys(scene, details)
-    opened = _opened(parse(stated, SceneConf, "lenscape start"))
+    grid = _checked_grid(parse(stated, SceneConf, "lenscape start"))
     source: dict[str, Any] = {"path": str(labels), "attribute": attribute}
     if details.layer is not None:
         source["layer"] = details.layer
-    classes = _classes(source, opened, details.credit or f"Labels: {labels.name}")
-    tile = _present(root / "conf" / "tile.yaml")
+    classes = _classes(source, stated["id"], grid, details.credit or f"Labels: {labels.name}")
+    tile = _existing(root / "conf" / "tile.yaml")
     own = root / "data" / "own"
     folder = _placed(scene, band_files(scene).values(), own / "scenes" / stated["id"], details.copy)
     stated["path"] = folder.relative_to(root).as_posix()
@@ -87,8 +85,8 @@ def run(scene: Path, labels: Path, attribute: str, details: Details, root: Path 
     _write(root / "conf" / "fetch.yaml", {"train": [stated], "map": "train"}, _FETCH_HEAD)
     _write(root / "conf" / "tile.yaml", tile)
     _write(root / "conf" / "classes.yaml", classes, _CLASSES_HEAD)
-    print("\nwritten: conf/fetch.yaml, conf/tile.yaml, conf/classes.yaml (git has those before)")
-    print("next:    make demo (`dvc repro`, now on your data); the map will lie in data/maps/")
+    print("\nwritten: conf/fetch.yaml, conf/tile.yaml, conf/classes.yaml (their old state is in git)")
+    print("next:    make demo (`dvc repro` on your data); the map will be in data/maps/")
 
 
 def _scene_keys(scene: Path, details: Details) -> dict[str, Any]:
@@ -103,70 +101,64 @@ def _scene_keys(scene: Path, details: Details) -> dict[str, Any]:
         )
     if "datetime" not in keys:
         names = " ".join([scene.resolve().name, *(path.name for path in band_files(scene).values())])
-        found = _TIME.search(names)
-        if found is None:
+        if (time := _TIME.search(names)) is None:
             raise SceneError(
-                f"{scene}: neither the folder nor its files carry the time of acquisition in their "
+                f"{scene}: neither the folder nor its files have the time of acquisition in their "
                 "names; state it as --datetime 2017-02-16T10:21:01Z."
             )
-        year, month, day, hour, minute, second = found.groups()
-        keys["datetime"] = f"{year}-{month}-{day}T{hour}:{minute}:{second}Z"
+        keys["datetime"] = "{}-{}-{}T{}:{}:{}Z".format(*time.groups())
     return keys
 
 
-def _opened(conf: SceneConf) -> Scene:
-    """The scene, through all checks of `fetch`, and what there is to say of it."""
-    with TemporaryDirectory() as name:
-        folder = Path(name)
-        write_catalog(folder, [scene_item(scene_files(conf))], "start")
-        scene = open_catalog(folder)[0]
-    size = f"{scene.grid.height} x {scene.grid.width} px of 10 m, EPSG:{scene.grid.epsg}"
-    print(f"scene {scene.id}: {size}, {conf.datetime:%Y-%m-%d %H:%M}")
-    print(f"  bands {', '.join(scene.bands)}; reflectance = DN * {conf.scale:g} + {conf.offset:g}")
-    return scene
+def _checked_grid(conf: SceneConf) -> SceneGrid:
+    """The grid of the scene, which must pass the checks of `fetch`; prints what it is."""
+    item = scene_item(scene_files(conf))
+    grid = grid_of(item.properties, epsg_of(item))
+    print(
+        f"scene {conf.id}: {grid.height} x {grid.width} px of 10 m, EPSG:{grid.epsg}, "
+        f"{conf.datetime:%Y-%m-%d %H:%M}"
+    )
+    print(f"  bands {', '.join(item.assets)}; reflectance = DN * {conf.scale:g} + {conf.offset:g}")
+    return grid
 
 
-def _classes(source: dict[str, Any], scene: Scene, credit: str) -> dict[str, Any]:
-    """`classes.yaml`: a class for each value that touches the scene, the others ignored."""
+def _classes(source: dict[str, Any], scene: str, grid: SceneGrid, credit: str) -> dict[str, Any]:
+    """`classes.yaml`: a class for each value that overlaps the scene, the others ignored."""
     conf = parse(source, VectorLabelConf, "lenscape start")
     frame = read_frame(conf)
     values = _values(frame[conf.attribute], conf)
-    whole = {"classes": _entries(values), "credit": credit}
-    features = read_features(conf, parse(whole, ClassesConf, conf.path))
-    shapes, places = features.intersecting(scene.grid)
+    all_classes = {"classes": _entries(values), "credit": credit}
+    features = read_features(conf, parse(all_classes, ClassesConf, conf.path))
+    shapes, rows = features.intersecting(grid)
     if not len(shapes):
-        what = f"the labels ({conf.path}) do not overlap the scene {scene.id}"
-        raise LabelError(f"{what}; give labels of its ground, or correct their CRS.")
-    labels = features.classes[places]
-    there = [i for i in range(len(values)) if (labels == i).any()]
-    if len(there) < 2:
         raise LabelError(
-            f"{conf.path}: on the scene, {conf.attribute!r} is {values[there[0]]!r} everywhere; a "
+            f"the labels ({conf.path}) do not overlap the scene {scene}; give labels of its ground, or "
+            "correct their CRS."
+        )
+    classes = features.classes[rows]
+    present = np.unique(classes[classes >= 0]).tolist()
+    if len(present) < 2:
+        raise LabelError(
+            f"{conf.path}: on the scene, {conf.attribute!r} is {values[present[0]]!r} everywhere; a "
             "classifier needs at least two classes: label more of the scene."
         )
-    entries = _entries([values[i] for i in there])
-    ignored = [value for i, value in enumerate(values) if i not in there]
-    print(f"labels {conf.path}: {len(shapes)} of {len(frame)} features touch the scene")
-    hectares = _hectares(shapes, scene.grid)
-    for entry, i in zip(entries, there, strict=True):
-        mine = labels == i
-        size = f"{mine.sum():>6} features {hectares[mine].sum():>10.1f} ha"
+    entries = _entries([values[i] for i in present])
+    ignored = [value for i, value in enumerate(values) if i not in present]
+    print(f"labels {conf.path}: {len(shapes)} of {len(frame)} features overlap the scene")
+    hectares = shapely.area(shapely.intersection(shapes, shapely.box(*grid.bounds))) / 1e4
+    for entry, i in zip(entries, present, strict=True):
+        of_class = classes == i
+        size = f"{of_class.sum():>6} features {hectares[of_class].sum():>10.1f} ha"
         print(f"  {entry['name']:<24} {size}  {entry['color']}")
     if ignored:
         print(f"  ignored, because not on the scene: {', '.join(map(str, ignored))}")
     return {"classes": entries, "ignore": ignored, "credit": credit}
 
 
-def _hectares(shapes: npt.NDArray[np.object_], grid: SceneGrid) -> npt.NDArray[np.float64]:
-    """The area of each polygon inside the scene; 0 of a point."""
-    inside = shapely.intersection(shapes, shapely.box(*grid.bounds))
-    return shapely.area(inside) / 1e4  # type: ignore[no-any-return]
-
-
 def _values(column: Any, source: VectorLabelConf) -> list[str | int]:
     """The values of the attribute, sorted; whole numbers as integers."""
-    values = [value.item() if hasattr(value, "item") else value for value in column.dropna().unique()]
-    values = [int(v) if isinstance(v, float) and v.is_integer() else v for v in values]
+    unique = column.dropna().unique().tolist()
+    values = [int(v) if isinstance(v, float) and v.is_integer() else v for v in unique]
     wrong = [value for value in values if not isinstance(value, str | int) or isinstance(value, bool)]
     at = f"{source.path}: attribute {source.attribute!r}"
     if wrong:
@@ -181,17 +173,16 @@ def _values(column: Any, source: VectorLabelConf) -> list[str | int]:
 
 def _entries(values: list[str | int]) -> list[dict[str, Any]]:
     """The classes of some values, each with a name of its own and a colour."""
-    entries: list[dict[str, Any]] = []
+    entries: dict[str, dict[str, Any]] = {}
     for value, color in zip(values, distinct_colors(len(values)), strict=True):
         name = slug = _slug(str(value), "class")
         number = 2
-        while name in {entry["name"] for entry in entries}:
+        while name in entries:
             name, number = f"{slug}_{number}", number + 1
-        entry: dict[str, Any] = {"name": name, "color": color}
+        entries[name] = {"name": name, "color": color}
         if name != value:
-            entry = {"name": name, "title": str(value), "color": color, "values": [value]}
-        entries.append(entry)
-    return entries
+            entries[name] = {"name": name, "title": str(value), "color": color, "values": [value]}
+    return list(entries.values())
 
 
 def _slug(text: str, otherwise: str) -> str:
@@ -227,7 +218,7 @@ def _placed(folder: Path, files: Iterable[Path], target: Path, copy: bool) -> Pa
     return target
 
 
-def _present(path: Path) -> Any:
+def _existing(path: Path) -> Any:
     """The conf file as it is, comments and all; empty where there is none."""
     if not path.exists():
         return {}

@@ -11,21 +11,23 @@ import torch
 from pipeline.commands import doctor
 from pipeline.errors import LenscapeError
 
+pytestmark = pytest.mark.slow  # asks a Python for its QGIS
 
-def lines(said: str) -> dict[str, str]:
+
+def lines(report: str) -> dict[str, str]:
     """Each line of a report by what it is about."""
-    return {line[:12].strip(): line[13:] for line in said.splitlines()}
+    return {line[:12].strip(): line[13:] for line in report.splitlines()}
 
 
 def test_what_the_stages_need_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     doctor.run(tmp_path)
-    found = lines(capsys.readouterr().out)
-    assert sys.executable in found["Python"]
-    assert str(tmp_path) in found["disk"]
-    assert f"GDAL {rasterio.__gdal_version__}, JP2OpenJPEG, GTiff, COG" in found["rasters"]
-    assert f"(torch {torch.__version__})" in found["accelerator"]
-    assert "sqlite:///" in found["MLflow"] or "://" in found["MLflow"]
-    assert not any(text.startswith("MISSING") for text in found.values())
+    checks = lines(capsys.readouterr().out)
+    assert sys.executable in checks["Python"]
+    assert str(tmp_path) in checks["disk"]
+    assert f"GDAL {rasterio.__gdal_version__}, JP2OpenJPEG, GTiff, COG" in checks["rasters"]
+    assert f"(torch {torch.__version__})" in checks["accelerator"]
+    assert "sqlite:///" in checks["MLflow"] or "://" in checks["MLflow"]
+    assert not any(text.startswith("MISSING") for text in checks.values())
 
 
 def test_runs_go_where_the_environment_says(
@@ -36,23 +38,23 @@ def test_runs_go_where_the_environment_says(
     assert f"runs go to sqlite:///{tmp_path}/runs.db" in lines(capsys.readouterr().out)["MLflow"]
 
 
-def test_what_is_missing_is_said_with_a_remedy(
+def test_what_is_missing_has_a_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "bin").mkdir()
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     with pytest.raises(LenscapeError, match=r"^git is missing: needed by DVC; install it"):
         doctor.run(tmp_path)
-    found = lines(capsys.readouterr().out)
-    assert found["git"].startswith("MISSING")
-    assert found["Chromium"].startswith("-")
+    checks = lines(capsys.readouterr().out)
+    assert checks["git"].startswith("MISSING")
+    assert checks["Chromium"].startswith("-")
 
 
 def test_a_driver_that_gdal_lacks_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(doctor._RASTERS, "JP2Unheard", "bands of other products")
-    with pytest.raises(LenscapeError, match="lacks JP2Unheard for bands of other products; pip"):
+    monkeypatch.setitem(doctor._RASTERS, "JP2Unknown", "bands of other products")
+    with pytest.raises(LenscapeError, match="lacks JP2Unknown for bands of other products; pip"):
         doctor.run(tmp_path)
     assert "MISSING" in lines(capsys.readouterr().out)["rasters"]
 
@@ -65,21 +67,21 @@ def test_a_package_that_cannot_be_imported_is_named(
         doctor.run(tmp_path)
 
 
-def test_each_source_is_said_with_why_not(
+def test_each_source_that_is_not_available_has_a_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     doctor.run(tmp_path)
-    found = lines(capsys.readouterr().out)
+    checks = lines(capsys.readouterr().out)
     sources = ("folders", "stacks", "SAFE", "STAC", "EuroSAT", "polygons", "points", "codes")
-    assert all(found[name].startswith("ok") for name in sources)
+    assert all(checks[name].startswith("ok") for name in sources)
     monkeypatch.setattr(doctor, "_drivers", lambda: {"GTiff": "GeoTIFF"})
     monkeypatch.setitem(sys.modules, "pystac_client", None)
     doctor.run(tmp_path)
-    found = lines(capsys.readouterr().out)
-    assert found["SAFE"].startswith("-")
-    assert "not here, GDAL lacks JP2OpenJPEG; run make" in found["SAFE"]
-    assert "not here, pystac_client cannot be imported; run make" in found["STAC"]
-    assert found["stacks"].startswith("ok")
+    checks = lines(capsys.readouterr().out)
+    assert checks["SAFE"].startswith("-")
+    assert "not available, GDAL lacks JP2OpenJPEG; run make" in checks["SAFE"]
+    assert "not available, pystac_client cannot be imported; run make" in checks["STAC"]
+    assert checks["stacks"].startswith("ok")
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is absent")
@@ -94,15 +96,15 @@ def test_what_is_read_from_the_web(
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name, raising=False)
     doctor.run(tmp_path)
-    found = lines(capsys.readouterr().out)
-    assert found["web pixels"].startswith("ok")
-    assert found["signing"].endswith("set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+    checks = lines(capsys.readouterr().out)
+    assert checks["web pixels"].startswith("ok")
+    assert checks["signing"].endswith("set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "who")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hidden")
     doctor.run(tmp_path)
-    said = capsys.readouterr().out
-    assert lines(said)["signing"].endswith("by your keys")
-    assert "hidden" not in said
+    report = capsys.readouterr().out
+    assert lines(report)["signing"].endswith("by your keys")
+    assert "hidden" not in report
 
 
 def test_a_gdal_without_http_is_no_obstacle(
@@ -112,6 +114,6 @@ def test_a_gdal_without_http_is_no_obstacle(
         without = {name: what for name, what in environment.drivers().items() if name != "HTTP"}
     monkeypatch.setattr(rasterio.Env, "drivers", lambda _: without)
     doctor.run(tmp_path)
-    found = lines(capsys.readouterr().out)["web pixels"]
-    assert found.startswith("-")
-    assert "`keep: download` in conf/fetch.yaml" in found
+    line = lines(capsys.readouterr().out)["web pixels"]
+    assert line.startswith("-")
+    assert "`keep: download` in conf/fetch.yaml: not available, GDAL lacks HTTP; run make" in line
