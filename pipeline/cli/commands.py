@@ -26,7 +26,7 @@ def doctor() -> None:
 @click.option("--patch", type=POSITIVE, help="Side of a patch in pixels.")
 @click.option("--classes", type=POSITIVE, help="Number of classes.")
 def describe(conf: Path, network: str | None, store: Path | None, **numbers: int | None) -> None:
-    """Print the layers of a network: sizes, weights, work and what each of them sees."""
+    """Print the layers of a network: sizes, weights, operations and receptive fields."""
     from pipeline.commands.describe import run
 
     if store is None and Path("data/patches/meta.json").exists():
@@ -45,7 +45,7 @@ def describe(conf: Path, network: str | None, store: Path | None, **numbers: int
 @click.option("--level", type=click.Choice(["L1C", "L2A"]), help="Processing level.")
 @click.option("--platform", help="Satellite, such as sentinel-2a.")
 @click.option("--id", help="Name of the scene; that of its folder where absent.")
-@click.option("--credit", help="Whom to thank for the labels; written into every map.")
+@click.option("--credit", help="Attribution of the labels; written into every map.")
 @click.option("--copy", is_flag=True, help="Copy the files to data/own/ instead of linking them.")
 def start(**options: Any) -> None:
     """Set up a scene and labels of your own: check them, then write the conf."""
@@ -97,7 +97,7 @@ def folds(train: Path, lenet5: Path, folds: int, **others: Any) -> None:
 @seeds("--seeds", "0", "Seeds of the spatial split.")
 @COMPUTE
 def ablation(bands: tuple[str, ...], train: Path, folds: int, **others: Any) -> None:
-    """Cross-validate the network on fewer bands, to see what they are worth."""
+    """Cross-validate the network on fewer bands, to see what the others contribute."""
     from pipeline.commands.ablation import choices, run
     from pipeline.crossvalidation.fitting import Plan
 
@@ -117,9 +117,11 @@ def pin(version: str, conf: Path) -> None:
 
 @click.command()
 @click.argument("version", default="challenger")
-@click.option("--because", help="Promote whatever the figures say, for this reason, which is recorded.")
+@click.option(
+    "--because", help="Promote regardless of the figures, for this reason, which is recorded."
+)
 def promote(version: str, because: str | None) -> None:
-    """Make VERSION the champion if it is surely better on the same test patches."""
+    """Make VERSION the champion if it is significantly better on the same test patches."""
     from pipeline.commands.promote import run
 
     run(version, because)
@@ -161,7 +163,7 @@ def project(maps: Path, errors: Path, out: Path) -> None:
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 def sample(class_map: Path, sheet: Path, standard_error: float, fewest: int, seed: int) -> None:
-    """Draw cells of CLASS_MAP at random, as a sheet to label in QGIS."""
+    """Draw a reference sample of cells of CLASS_MAP, to label in QGIS."""
     from pipeline.commands.sample import run
 
     run(class_map, sheet, standard_error, fewest, seed)
@@ -173,7 +175,7 @@ def sample(class_map: Path, sheet: Path, standard_error: float, fewest: int, see
     "--map", "class_map", type=EXISTING, required=True, help="The class map it was drawn from."
 )
 def accuracy(sheet: Path, class_map: Path) -> None:
-    """Say what a labelled SHEET tells of a class map: accuracy and areas with their intervals."""
+    """Estimate accuracy and areas of a class map from a labelled reference sample, SHEET."""
     from pipeline.commands.accuracy import run
 
     run(sheet, class_map)

@@ -12,13 +12,11 @@ EXISTING = click.Path(path_type=Path)
 POSITIVE = click.IntRange(min=1)
 
 
-def usual_compute(
-    context: click.Context, parameter: click.Parameter, value: Path | None
-) -> Path | None:
-    """The file that was named, or the usual one where there is one."""
-    del context, parameter
-    usual = Path("conf/compute.yaml")
-    return usual if value is None and usual.exists() else value
+def compute_file(context: click.Context, option: click.Parameter, value: Path | None) -> Path | None:
+    """The file that was given, else `conf/compute.yaml` where it exists."""
+    del context, option
+    default = Path("conf/compute.yaml")
+    return default if value is None and default.exists() else value
 
 
 class Seeds(click.ParamType[tuple[int, ...]]):
@@ -27,7 +25,7 @@ class Seeds(click.ParamType[tuple[int, ...]]):
     name = "seeds"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, ...]:
-        """Click's way to read a value."""
+        """The seeds that a value lists."""
         if value == "none":
             return ()
         try:
@@ -40,7 +38,7 @@ SEEDS = Seeds()
 COMPUTE = click.option(
     "--compute",
     type=EXISTING,
-    callback=usual_compute,
+    callback=compute_file,
     help="Where and how fast to run; conf/compute.yaml where it exists.",
 )
 

@@ -43,7 +43,7 @@ def tile(**arguments: Any) -> None:
 @path("data/split", "--out")
 @path("reports/audit.json", "--audit")
 def split(conf: Path, store: Path, out: Path, audit: Path) -> None:
-    """Part patches by ground: which train, which choose and which test."""
+    """Split patches spatially into training, validation and test parts."""
     from pipeline.stages.split import run
 
     run(conf, store, out, audit)
@@ -70,7 +70,7 @@ def train(conf: Path, store: Path, split: Path, out: Path, compute: Path | None)
 @path("reports", "--out")
 @COMPUTE
 def evaluate(**arguments: Any) -> None:
-    """Judge a model by the test part, beside its baselines."""
+    """Evaluate a model on the test part, beside its baselines."""
     from pipeline.stages.evaluate import run
 
     run(**arguments)
