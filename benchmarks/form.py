@@ -15,11 +15,12 @@ from torch import nn
 from benchmarks.timing import Run, Side, repeated
 from pipeline.learn.inference.dense import DenseForm
 from pipeline.learn.inference.levels import Normalisation
+from pipeline.learn.network.lenet import Dropout
 
 PRODUCT = 2048
 """Side of the matrices."""
 _MODULES = [nn.Sequential, nn.Conv2d, nn.BatchNorm2d, nn.BatchNorm1d, nn.ReLU, nn.Sigmoid, nn.Tanh,
-            nn.MaxPool2d, nn.AvgPool2d, nn.Dropout, nn.Flatten, nn.Linear]  # fmt: skip
+            nn.MaxPool2d, nn.AvgPool2d, Dropout, nn.Flatten, nn.Linear]  # fmt: skip
 
 
 @dataclass(frozen=True)
