@@ -6,7 +6,7 @@ is computed once for all patches. Seen on that grid, the taps of the next layer 
 step / gcd(cell_px, step) values apart: dilated convolution where the stride of the patches is no
 multiple of the network's own (the "a trous" algorithm; Giusti et al. 2013, Sermanet et al. 2014).
 
-Only torch is needed here and in `dense`, so that the compute part can run where nothing else is.
+Only torch and numpy are needed here and in `dense`: they run where nothing else is installed.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+
+from pipeline.learn.network.layers import Axis
 
 Activation = Callable[[Tensor], Tensor]
 _ACTIVATIONS: dict[type[nn.Module], Activation] = {
@@ -110,19 +112,8 @@ class Levels:
     """For one cell, with what neighbouring patches share counted once."""
     patch_multiply_adds: int
     """For one patch by itself."""
-
-    @property
-    def extent_px(self) -> int:
-        """Pixels along an axis that one output sees; what lies beyond it in a patch is not used."""
-        return self.inputs_px(1)
-
-    def inputs_px(self, outputs: int) -> int:
-        """Pixels along an axis that so many neighbouring outputs see."""
-        for level in reversed(self.convolutions):
-            if level.pooling is not None:
-                outputs = level.pooling.taps.inputs(outputs)
-            outputs = level.taps.inputs(outputs)
-        return outputs
+    extent_px: int
+    """Pixels along an axis that the output sees; what lies beyond them in a patch is not used."""
 
 
 def unsupported(network: nn.Sequential) -> str | None:
@@ -167,8 +158,8 @@ class _Reader:
 
     def __init__(self, patch_px: int, cell_px: int, normalisation: Normalisation | None) -> None:
         self.cell_px, self.normalisation = cell_px, normalisation
-        self.side = patch_px  # of what flows, for a single patch
-        self.step = self.grid = 1  # distance of its values inside a patch and in the picture, px
+        self.axis = Axis(patch_px)  # the values inside a single patch
+        self.grid = 1  # their distance in the picture, px
         self.convolutions: list[Level] = []
         self.dense: list[Dense] = []
         self.flat = False
@@ -177,7 +168,8 @@ class _Reader:
     def read(self, network: nn.Sequential) -> Levels:
         for module in network:
             self._take(module)
-        return Levels(tuple(self.convolutions), tuple(self.dense), self.shared, self.alone)
+        convolutions, dense = tuple(self.convolutions), tuple(self.dense)
+        return Levels(convolutions, dense, self.shared, self.alone, self.axis.seen_px)
 
     def _take(self, module: nn.Module) -> None:
         if isinstance(module, nn.Conv2d):
@@ -203,10 +195,9 @@ class _Reader:
 
     def _taps(self, count: int, stride: int) -> Taps:
         """The taps of the next layer, whose values are the next to flow."""
-        spacing = self.step // self.grid
-        self.side = (self.side - count) // stride + 1
-        self.step *= stride
-        before, self.grid = self.grid, math.gcd(self.cell_px, self.step)
+        spacing = self.axis.step_px // self.grid
+        self.axis = self.axis.after(count, stride=stride)
+        before, self.grid = self.grid, math.gcd(self.cell_px, self.axis.step_px)
         return Taps(count, spacing, self.grid // before)
 
     def _convolution(self, module: nn.Conv2d) -> None:
@@ -214,7 +205,7 @@ class _Reader:
         if self.normalisation is not None and not self.convolutions:
             weight, bias = _on_dn(weight, bias, self.normalisation)
         taps = self._taps(_one(module.kernel_size), _one(module.stride))
-        self._count(weight.numel(), (self.cell_px // self.grid) ** 2, self.side**2)
+        self._count(weight.numel(), (self.cell_px // self.grid) ** 2, self.axis.count**2)
         self.convolutions.append(Level(weight, bias, taps))
 
     def _dense(self, module: nn.Linear) -> None:
@@ -223,9 +214,9 @@ class _Reader:
         if self.flat:
             self.dense.append(Dense(weight, bias))
             return
-        self.flat, side = True, self.side
+        self.flat, side = True, self.axis.count
         weight = weight.reshape(len(weight), -1, side, side)
-        taps = Taps(side, self.step // self.grid, self.cell_px // self.grid)
+        taps = Taps(side, self.axis.step_px // self.grid, self.cell_px // self.grid)
         self.convolutions.append(Level(weight, bias, taps))
 
     def _count(self, weights: int, shared: int, alone: int) -> None:

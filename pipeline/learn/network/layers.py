@@ -1,6 +1,8 @@
 """The arithmetic of the LeNet family: sizes, weights, work and receptive field, before anything runs.
 
-Torch-free, so that `lenscape describe` answers at once; `lenet.py` builds exactly these layers.
+The one place where sizes are computed: `lenet` builds these layers, the dense form takes its sizes
+from `Axis`, `describe` and `train` print the `table`. It needs neither torch nor pydantic, so that
+`lenscape describe` answers at once and the dense form runs where torch and numpy alone are installed.
 Formulas from Tuia, EPFL, Image processing for Earth Observation, lecture 4b.
 """
 
@@ -8,23 +10,52 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from pipeline.config.train import ConvolutionConf, DenseConf, NetworkConf, PoolConf
 from pipeline.errors import NetworkError
 
+if TYPE_CHECKING:
+    from pipeline.config.train import ConvolutionConf, NetworkConf, PoolConf
+
 _LARGEST_PATCH_PX = 1024
-_HEADER: tuple[str, ...] = (
-    "layer",
-    "settings",
-    "output",
-    "weights",
-    "multiply-adds",
-    "field px",
-    "field m",
-    "unshared",
+_HEADER = (
+    "layer", "settings", "output", "weights", "multiply-adds", "field px", "field m", "unshared",
     "connected",
-)
+)  # fmt: skip
+_LEGEND = """\
+output: height x width x channels, each side floor((n - k + 2p) / s) + 1
+weights: with biases; unshared: if every position had filters of its own;
+connected: if every output value saw every input value
+field: side of the square of the patch that one output value sees"""
+
+
+def output_px(size_px: int, kernel: int, padding: int = 0, stride: int = 1) -> int:
+    """Output side of a convolution or pooling: floor((n - k + 2p) / s) + 1; below 1 it does not fit."""
+    return (size_px - kernel + 2 * padding) // stride + 1
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The values of a layer along one axis of a patch."""
+
+    count: int
+    field_px: int = 1
+    """Receptive field: pixels of the patch that one value sees."""
+    step_px: int = 1
+    """Distance of the fields of two neighbouring values."""
+
+    @property
+    def seen_px(self) -> int:
+        """Pixels from the first that a value sees to the last."""
+        return self.field_px + (self.count - 1) * self.step_px
+
+    def after(self, kernel: int, padding: int = 0, stride: int = 1) -> Axis:
+        """The values of a convolution or pooling over these."""
+        return Axis(
+            output_px(self.count, kernel, padding, stride),
+            self.field_px + (kernel - 1) * self.step_px,
+            self.step_px * stride,
+        )
 
 
 class Shape(NamedTuple):
@@ -60,8 +91,6 @@ class Layer:
     """Distance of the squares that two neighbouring output values see."""
     weights: int = 0
     """Weights with biases."""
-    biases: int = 0
-    """How many of them are biases."""
     multiply_adds: int = 0
     """Multiplications, each with an addition, for one patch."""
     unshared_weights: int = 0
@@ -70,30 +99,58 @@ class Layer:
     """Weights with biases if every output value saw every input value."""
 
 
-def output_px(size_px: int, kernel: int, padding: int = 0, stride: int = 1) -> int:
-    """Output side of a convolution or pooling: floor((n - k + 2p) / s) + 1; below 1 it does not fit."""
-    return (size_px - kernel + 2 * padding) // stride + 1
-
-
 def plan(network: NetworkConf, bands: int, patch_px: int, classes: int) -> list[Layer]:
     """The layers of a network on patches of (bands, patch_px, patch_px), the input first.
 
     Raises:
         NetworkError: when a layer does not fit; it names the layer and the sizes that would.
     """
+    try:
+        layers = pictures(network, bands, patch_px)
+    except NetworkError as error:
+        larger = range(patch_px + 1, _LARGEST_PATCH_PX + 1)
+        fitting = next((side for side in larger if fits(network, side)), None)
+        or_patch = f", or a patch_px of at least {fitting} (it is {patch_px})" if fitting else ""
+        raise NetworkError(f"{error}{or_patch}.") from None
+    last = layers[-1]
+    seen = Axis(last.output.height, last.field_px, last.step_px).seen_px
+    last = replace(last, output=Shape(last.output.values, 1, 1), field_px=min(seen, patch_px))
+    for number, conf in enumerate(network.dense, start=1):
+        dense = _dense(last, f"dense {number}", conf.units, f", {network.activation}")
+        layers.append(_with_dropout(dense, conf.dropout))
+        if conf.batch_norm:
+            layers.append(_batch_norm(dense, f"batch norm of dense {number}"))
+        last = layers[-1]
+    return [*layers, _dense(last, "output", classes, ", one a class")]
+
+
+def pictures(network: NetworkConf, bands: int, patch_px: int) -> list[Layer]:
+    """The input and all layers before the first dense one: their values lie on a grid of the patch.
+
+    A convolution is followed by batch norm, activation, pooling and dropout, in this order.
+
+    Raises:
+        NetworkError: when a kernel or a window is larger than its padded input; without a full stop.
+    """
     layers = [Layer("input", "patch", Shape(bands, patch_px, patch_px), field_px=1, step_px=1)]
     for number, conf in enumerate(network.convolutions, start=1):
-        try:
-            layers += _stage(layers[-1], conf, number, network.activation)
-        except _MisfitError as misfit:
-            raise NetworkError(misfit.sentence(network, patch_px)) from None
-    last = _flattened(layers[-1], patch_px)
-    for number, dense in enumerate(network.dense, start=1):
-        layers.append(_dense(last, f"dense {number}", dense, network.activation))
-        if dense.batch_norm:
-            layers.append(_batch_norm(layers[-1], f"batch norm of dense {number}"))
-        last = layers[-1]
-    return [*layers, _dense(last, "output", DenseConf(units=classes), "")]
+        then = f", {network.activation}"
+        layers.append(convolution(layers[-1], conf, f"convolution {number}", then))
+        if conf.batch_norm:
+            layers.append(_batch_norm(layers[-1], f"batch norm {number}"))
+        if conf.pool is not None:
+            layers.append(_pooling(layers[-1], conf.pool, f"pooling {number}"))
+        layers[-1] = _with_dropout(layers[-1], conf.dropout)
+    return layers
+
+
+def fits(network: NetworkConf, patch_px: int) -> bool:
+    """Whether every layer of a network fits on patches of this side."""
+    try:
+        pictures(network, 1, patch_px)
+    except NetworkError:
+        return False
+    return True
 
 
 def convolution(source: Layer, conf: ConvolutionConf, name: str, then: str = "") -> Layer:
@@ -102,20 +159,16 @@ def convolution(source: Layer, conf: ConvolutionConf, name: str, then: str = "")
     Raises:
         NetworkError: when its kernel is larger than its padded input.
     """
-    channels, height, width = source.output
-    sides = [output_px(side, conf.kernel, conf.padding, conf.stride) for side in (height, width)]
-    if min(sides) < 1:
-        raise _MisfitError(name, "kernel", conf.kernel, min(height, width), conf.padding)
-    output = Shape(conf.filters, *sides)
-    per_filter = conf.kernel**2 * channels + 1
-    return Layer(
-        name,
-        f"{conf.filters} of {conf.kernel} x {conf.kernel}{_moved(conf.padding, conf.stride)}{then}",
-        output,
-        field_px=source.field_px + (conf.kernel - 1) * source.step_px,
-        step_px=source.step_px * conf.stride,
+    moved = _moved(source, name, "kernel", (conf.kernel, conf.padding, conf.stride))
+    padding = f", padding {conf.padding}" if conf.padding else ""
+    stride = f", stride {conf.stride}" if conf.stride != 1 else ""
+    output = moved.output._replace(channels=conf.filters)
+    per_filter = conf.kernel**2 * source.output.channels + 1
+    return replace(
+        moved,
+        settings=f"{conf.filters} of {moved.settings}{padding}{stride}{then}",
+        output=output,
         weights=conf.filters * per_filter,
-        biases=conf.filters,
         multiply_adds=output.values * (per_filter - 1),
         unshared_weights=output.values * per_filter,
         connected_weights=output.values * (source.output.values + 1),
@@ -127,16 +180,26 @@ def total_weights(layers: Sequence[Layer]) -> int:
     return sum(layer.weights for layer in layers)
 
 
-def _stage(source: Layer, conf: ConvolutionConf, number: int, activation: str) -> list[Layer]:
-    """A convolution with what follows it, in this order: batch norm, activation, pooling, dropout."""
-    layers = [convolution(source, conf, f"convolution {number}", f", {activation}")]
-    if conf.batch_norm:
-        layers.append(_batch_norm(layers[-1], f"batch norm {number}"))
-    if conf.pool is not None:
-        layers.append(_pooling(layers[-1], conf.pool, f"pooling {number}"))
-    if conf.dropout:
-        layers[-1] = replace(layers[-1], settings=f"{layers[-1].settings}, dropout {conf.dropout:g}")
-    return layers
+def _pooling(source: Layer, conf: PoolConf, name: str) -> Layer:
+    stride = conf.stride or conf.size
+    moved = _moved(source, name, "window", (conf.size, 0, stride))
+    settings = f"{conf.kind} of {moved.settings}"
+    return replace(moved, settings=settings + (f", stride {stride}" if stride != conf.size else ""))
+
+
+def _moved(source: Layer, name: str, window: str, sizes: tuple[int, int, int]) -> Layer:
+    """The layer that a window gives which moves over another, by its size, padding and stride."""
+    channels, *sides = source.output
+    size, padding, _ = sizes
+    rows, cols = (Axis(side, source.field_px, source.step_px).after(*sizes) for side in sides)
+    if min(rows.count, cols.count) < 1:
+        smallest, padded = min(sides), f" with padding {padding}" if padding else ""
+        raise NetworkError(
+            f"{name} does not fit: its {window} of {size} x {size} is larger than its input of "
+            f"{smallest} x {smallest}{padded}; use a {window} of at most {smallest + 2 * padding}"
+        )
+    output = Shape(channels, rows.count, cols.count)
+    return Layer(name, f"{size} x {size}", output, rows.field_px, rows.step_px)
 
 
 def _batch_norm(source: Layer, name: str) -> Layer:
@@ -146,88 +209,30 @@ def _batch_norm(source: Layer, name: str) -> Layer:
         name=name,
         settings="scale and shift",
         weights=2 * channels,
-        biases=channels,
         multiply_adds=source.output.values,
         unshared_weights=2 * channels,
         connected_weights=2 * channels,
     )
 
 
-def _pooling(source: Layer, conf: PoolConf, name: str) -> Layer:
-    channels, height, width = source.output
-    stride = conf.stride or conf.size
-    sides = [output_px(side, conf.size, stride=stride) for side in (height, width)]
-    if min(sides) < 1:
-        raise _MisfitError(name, "window", conf.size, min(height, width), 0)
-    return Layer(
-        name,
-        f"{conf.kind} of {conf.size} x {conf.size}" + _moved(0, stride, usual_stride=conf.size),
-        Shape(channels, *sides),
-        field_px=source.field_px + (conf.size - 1) * source.step_px,
-        step_px=source.step_px * stride,
-    )
-
-
-def _flattened(last: Layer, patch_px: int) -> Layer:
-    """The values of the last convolution or pooling as one vector, which sees all that they see."""
-    side = max(last.output.height, last.output.width)
-    seen = last.field_px + (side - 1) * last.step_px
-    return replace(last, output=Shape(last.output.values, 1, 1), field_px=min(seen, patch_px))
-
-
-def _dense(source: Layer, name: str, conf: DenseConf, activation: str) -> Layer:
+def _dense(source: Layer, name: str, units: int, then: str) -> Layer:
     inputs = source.output.values
-    weights = conf.units * (inputs + 1)
-    settings = f"{conf.units} units" + (f", {activation}" if activation else ", one a class")
+    weights = units * (inputs + 1)
     return Layer(
         name,
-        settings + (f", dropout {conf.dropout:g}" if conf.dropout else ""),
-        Shape(conf.units, 1, 1),
+        f"{units} units{then}",
+        Shape(units, 1, 1),
         field_px=source.field_px,
         step_px=source.step_px,
         weights=weights,
-        biases=conf.units,
-        multiply_adds=conf.units * inputs,
+        multiply_adds=units * inputs,
         unshared_weights=weights,
         connected_weights=weights,
     )
 
 
-def _moved(padding: int, stride: int, usual_stride: int = 1) -> str:
-    words = [f", padding {padding}"] if padding else []
-    return "".join([*words, f", stride {stride}"] if stride != usual_stride else words)
-
-
-class _MisfitError(NetworkError):
-    """A window larger than what it moves over; `plan` adds the patch sizes that would do."""
-
-    def __init__(self, name: str, window: str, size: int, input_px: int, padding: int) -> None:
-        self.name, self.fits = name, input_px + 2 * padding
-        padded = f" with padding {padding}" if padding else ""
-        self.start = (
-            f"{name} does not fit: its {window} of {size} x {size} is larger than its input of "
-            f"{input_px} x {input_px}{padded}; use a {window} of at most {self.fits}"
-        )
-        super().__init__(f"{self.start}.")
-
-    def sentence(self, network: NetworkConf, patch_px: int) -> str:
-        """What is wrong, and the sizes that would fit."""
-        for larger in range(patch_px + 1, _LARGEST_PATCH_PX + 1):
-            if fits(network, larger):
-                return f"{self.start}, or a patch_px of at least {larger} (it is {patch_px})."
-        return f"{self.start}."
-
-
-def fits(network: NetworkConf, patch_px: int) -> bool:
-    """Whether every layer of a network fits on patches of this side."""
-    side = patch_px
-    for conf in network.convolutions:
-        side = output_px(side, conf.kernel, conf.padding, conf.stride)
-        if side >= 1 and conf.pool is not None:
-            side = output_px(side, conf.pool.size, stride=conf.pool.stride or conf.pool.size)
-        if side < 1:
-            return False
-    return True
+def _with_dropout(layer: Layer, share: float) -> Layer:
+    return replace(layer, settings=f"{layer.settings}, dropout {share:g}") if share else layer
 
 
 def table(layers: Sequence[Layer], pixel_m: float = 10.0) -> str:
@@ -245,13 +250,6 @@ def table(layers: Sequence[Layer], pixel_m: float = 10.0) -> str:
     return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1], "", _LEGEND]) + "\n"
 
 
-_LEGEND = """\
-output: height x width x channels, each side floor((n - k + 2p) / s) + 1
-weights: with biases; unshared: if every position had filters of its own;
-connected: if every output value saw every input value
-field: side of the square of the patch that one output value sees"""
-
-
 def _row(layer: Layer, pixel_m: float) -> tuple[str, ...]:
     return (
         layer.name,
@@ -267,11 +265,11 @@ def _row(layer: Layer, pixel_m: float) -> tuple[str, ...]:
 
 
 def _totals(layers: Sequence[Layer]) -> tuple[str, ...]:
-    work = sum(layer.multiply_adds for layer in layers)
-    unshared = sum(layer.unshared_weights for layer in layers)
-    connected = sum(layer.connected_weights for layer in layers)
-    own = _count(total_weights(layers)), _count(work)
-    return ("total", "", "", *own, "", "", _count(unshared), _count(connected))
+    weights, work, unshared, connected = (
+        _count(sum(getattr(layer, name) for layer in layers))
+        for name in ("weights", "multiply_adds", "unshared_weights", "connected_weights")
+    )
+    return ("total", "", "", weights, work, "", "", unshared, connected)
 
 
 def _count(number: int) -> str:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from pipeline.config.train import NetworkConf
-from pipeline.learn.network.layers import output_px, plan
+from pipeline.learn.network.layers import pictures, plan
+
+if TYPE_CHECKING:
+    from pipeline.config.train import NetworkConf
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "relu": nn.ReLU}
 _SLOPES = {"sigmoid": 0.25, "tanh": 1.0}
@@ -48,22 +50,21 @@ def build(network: NetworkConf, bands: int, patch_px: int, classes: int) -> nn.S
     plan(network, bands, patch_px, classes)
     stack = nn.Sequential()
     activation = _ACTIVATIONS[network.activation]
-    channels, side = bands, patch_px
+    channels = bands
     for number, conf in enumerate(network.convolutions, start=1):
         convolution = nn.Conv2d(channels, conf.filters, conf.kernel, conf.stride, conf.padding)
         stack.add_module(f"convolution_{number}", convolution)
-        channels, side = conf.filters, output_px(side, conf.kernel, conf.padding, conf.stride)
+        channels = conf.filters
         if conf.batch_norm:
             stack.add_module(f"batch_norm_{number}", nn.BatchNorm2d(channels))
         stack.add_module(f"activation_{number}", activation())
         if conf.pool is not None:
             pooling = _POOLINGS[conf.pool.kind](conf.pool.size, conf.pool.stride)
             stack.add_module(f"pooling_{number}", pooling)
-            side = output_px(side, conf.pool.size, stride=conf.pool.stride or conf.pool.size)
         if conf.dropout:
             stack.add_module(f"dropout_{number}", Dropout(conf.dropout))
     stack.add_module("flatten", nn.Flatten())
-    values = channels * side * side
+    values = pictures(network, bands, patch_px)[-1].output.values
     for number, dense in enumerate(network.dense, start=1):
         stack.add_module(f"dense_{number}", nn.Linear(values, dense.units))
         if dense.batch_norm:

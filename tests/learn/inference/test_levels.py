@@ -50,7 +50,7 @@ def test_grids_and_taps():
 def test_pixels_that_a_patch_does_not_use_are_not_asked_for():
     assert levels(cell_px=8).extent_px == 64
     assert levels(patch_px=66, cell_px=8).extent_px == 64
-    assert levels().inputs_px(3) == 64 + 2 * 8
+    assert levels(patch_px=66).extent_px == plan(LENET_64, 13, 66, 10)[-1].field_px
 
 
 def test_padding_has_no_dense_form():
