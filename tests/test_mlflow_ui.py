@@ -15,7 +15,7 @@ from tests.support.browsing import (
     shows,
     widest_picture,
 )
-from tests.support.judged import challenged, judged_project
+from tests.support.evaluated import challenged, evaluated_project
 
 pytestmark = [
     pytest.mark.slow,
@@ -30,7 +30,7 @@ pytestmark = [
 def served(tmp_path_factory):
     """A project and the address of MLflow's UI on its store."""
     with (
-        judged_project(tmp_path_factory.mktemp("ui")) as project,
+        evaluated_project(tmp_path_factory.mktemp("ui")) as project,
         served_ui(project.database) as address,
     ):
         yield project, address

@@ -27,7 +27,7 @@ from pipeline.geo.raster.grid import block_names
 from pipeline.geo.split.blocks import split_patches
 from pipeline.geo.split.random_split import random_parts
 from pipeline.learn.data.datamodule import TrainingData
-from pipeline.learn.evaluation.baseline_training import NAMES, answers
+from pipeline.learn.evaluation.baselines import NAMES, baseline_predictions
 from pipeline.learn.evaluation.fold_table import BLOCKS, CONFIDENCE, RANDOM, UNCALIBRATED
 from pipeline.learn.inference.predictor import batched_probabilities
 from pipeline.learn.stats.applicability import patch_features
@@ -186,7 +186,7 @@ def _network(job: Job, data: TrainingData, test: npt.NDArray[np.intp]) -> dict[s
 
 def _yardsticks(job: Job, data: TrainingData, test: npt.NDArray[np.intp]) -> dict[str, Any]:
     weights = data.class_weights(job.conf.class_weight_exponent)
-    return dict(answers(NAMES, data, weights, test, job.compute))
+    return dict(baseline_predictions(NAMES, data, weights, test, job.compute))
 
 
 def _pieces(data: TrainingData, rows: npt.NDArray[np.intp]) -> Iterable[npt.NDArray[np.uint16]]:

@@ -17,7 +17,7 @@ from pipeline.crossvalidation.fitting import Study, Tested, joined, tested
 from pipeline.files import publish, write_json
 from pipeline.learn import tracking
 from pipeline.learn.evaluation import fold_table
-from pipeline.learn.evaluation.baseline_training import NAMES
+from pipeline.learn.evaluation.baselines import NAMES
 from pipeline.learn.evaluation.fold_table import BLOCKS
 from pipeline.learn.report.provenance import flattened
 from pipeline.learn.stats.accuracy import Scores

@@ -20,11 +20,12 @@ from pipeline.geo.raster.grid import block_names
 from pipeline.geo.style.geopackage import categorized_qml, squares, write_layer
 from pipeline.learn import tracking
 from pipeline.learn.evaluation import published_scores
-from pipeline.learn.evaluation.baseline_training import learns_from
-from pipeline.learn.evaluation.predictions import NETWORK, Judged, judge
+from pipeline.learn.evaluation.band_importance import band_importance
+from pipeline.learn.evaluation.baselines import training_patches
+from pipeline.learn.evaluation.predictions import NETWORK, Evaluation, evaluate_test_part
 from pipeline.learn.evaluation.promotion import changes, verdict
 from pipeline.learn.report import summary
-from pipeline.learn.report.evaluation_figures import Exhibits, bands_that_count, exhibits, png
+from pipeline.learn.report.evaluation_figures import Figures, evaluation_figures, png
 from pipeline.learn.report.model_card import card
 from pipeline.learn.report.page import Page
 from pipeline.learn.report.sections import REPORT, champion_section, fill
@@ -44,41 +45,43 @@ def run(
         LenscapeError: when an input is missing, or model, store and split do not belong together.
     """
     settings = load(conf, EvaluateConf)
-    judged = judge(settings, model, store, split, load_compute(compute))
-    certainty = judged.certainty(_blocks(judged))
-    bands = bands_that_count(judged)
-    pictures = exhibits(judged, bands, settings.gallery)
+    evaluation = evaluate_test_part(settings, model, store, split, load_compute(compute))
+    certainty = evaluation.certainty(_blocks(evaluation))
+    bands = band_importance(evaluation)
+    pictures = evaluation_figures(evaluation, bands, settings.gallery)
     shown = {caption: png(figure) for caption, figure in pictures.values()}
-    page = Page(judged, certainty, settings.card, shown, bands, {})
-    _write(judged, certainty, settings, out)
+    page = Page(evaluation, certainty, settings.card, shown, bands, {})
+    _write(evaluation, certainty, settings, out)
     _write_for_people(page, out)
-    print(table(judged.scores))
+    print(table(evaluation.scores))
     print(certainty.sentence)
-    print(summary.trust(judged.trust))
-    print(summary.caveat(judged.store.meta))
-    if beside := published_scores.beside(judged.store.meta, judged.split, judged.scores[NETWORK]):
+    print(summary.trust(evaluation.trust))
+    print(summary.caveat(evaluation.store.meta))
+    if beside := published_scores.beside(
+        evaluation.store.meta, evaluation.split, evaluation.scores[NETWORK]
+    ):
         print(beside)
     _track(page, settings, pictures, model)
 
 
-def _blocks(judged: Judged) -> npt.NDArray[np.str_]:
+def _blocks(evaluation: Evaluation) -> npt.NDArray[np.str_]:
     """The block of each test patch."""
-    epsg, x, y = (judged.store.patches[name][judged.rows] for name in ("epsg", "x", "y"))
-    return block_names(epsg, x, y, judged.split.split.block_m)
+    epsg, x, y = (evaluation.store.patches[name][evaluation.rows] for name in ("epsg", "x", "y"))
+    return block_names(epsg, x, y, evaluation.split.split.block_m)
 
 
-def _write(judged: Judged, certainty: Certainty, conf: EvaluateConf, out: Path) -> None:
-    network = judged.scores[NETWORK]
-    names = [info.name for info in judged.meta.classes]
-    left_out = judged.store.meta.counts["left_out"]
+def _write(evaluation: Evaluation, certainty: Certainty, conf: EvaluateConf, out: Path) -> None:
+    network = evaluation.scores[NETWORK]
+    names = [info.name for info in evaluation.meta.classes]
+    left_out = evaluation.store.meta.counts["left_out"]
     write_json(
         out / "metrics.json",
         {
-            "test": network.numbers | {"patches": len(judged.rows)},
-            "baseline": {name: _baseline(judged, name) for name in conf.baselines},
+            "test": network.numbers | {"patches": len(evaluation.rows)},
+            "baseline": {name: _baseline(evaluation, name) for name in conf.baselines},
             "classes": {n: vars(s) for n, s in zip(names, network.per_class, strict=True)},
             "mixed_positions_left_out": left_out["impure"],
-            "trust": judged.trust,
+            "trust": evaluation.trust,
             "intervals": certainty.record,
         },
     )
@@ -94,21 +97,21 @@ def _write(judged: Judged, certainty: Certainty, conf: EvaluateConf, out: Path) 
         ("probabilities", "confidence", "accuracy", "patches"),
         (
             (when, f"{confidence:.4f}", f"{accuracy:.4f}", int(count))
-            for when, one in judged.reliability.items()
+            for when, one in evaluation.reliability.items()
             for confidence, accuracy, count in zip(one.confidence, one.accuracy, one.count, strict=True)
         ),
     )
-    predicted = judged.probabilities.argmax(axis=1)
-    pairs = zip(judged.truth, predicted, strict=True)
+    predicted = evaluation.probabilities.argmax(axis=1)
+    pairs = zip(evaluation.truth, predicted, strict=True)
     _write_csv(out / "confusion.csv", ("actual", "predicted"), ((names[t], names[p]) for t, p in pairs))
-    _write_errors(out / "errors.gpkg", judged)
+    _write_errors(out / "errors.gpkg", evaluation)
 
 
 def _write_for_people(page: Page, out: Path) -> None:
     """The report, the model card and the table of bands."""
     for name, text in (
         (REPORT, page.html()),
-        (_CARD, card(page.judged, page.certainty, page.said)),
+        (_CARD, card(page.evaluation, page.certainty, page.said)),
     ):
         with publish(out / name) as partial:
             partial.write_text(text, encoding="utf-8")
@@ -119,10 +122,10 @@ def _write_for_people(page: Page, out: Path) -> None:
     )
 
 
-def _baseline(judged: Judged, name: str) -> dict[str, float]:
+def _baseline(evaluation: Evaluation, name: str) -> dict[str, float]:
     """The figures of a baseline, and how many of the training patches it learnt from."""
-    training = learns_from(name, len(judged.split.rows("train")))
-    return judged.scores[name].numbers | {"training_patches": training}
+    training = training_patches(name, len(evaluation.split.rows("train")))
+    return evaluation.scores[name].numbers | {"training_patches": training}
 
 
 def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -132,22 +135,22 @@ def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object
         writer.writerows(rows)
 
 
-def _write_errors(path: Path, judged: Judged) -> None:
+def _write_errors(path: Path, evaluation: Evaluation) -> None:
     """The test patches for QGIS: right ones in blue, mistakes in red."""
-    table = {name: column[judged.rows] for name, column in judged.store.patches.items()}
-    titles, predicted = np.array(judged.titles), judged.probabilities.argmax(axis=1)
-    split = judged.split.split
-    geometry = judged.meta.geometry
+    table = {name: column[evaluation.rows] for name, column in evaluation.store.patches.items()}
+    titles, predicted = np.array(evaluation.titles), evaluation.probabilities.argmax(axis=1)
+    split = evaluation.split.split
+    geometry = evaluation.meta.geometry
     frame = gpd.GeoDataFrame(
         {
-            "result": np.where(predicted == judged.truth, "right", "wrong"),
-            "truth": titles[judged.truth],
+            "result": np.where(predicted == evaluation.truth, "right", "wrong"),
+            "truth": titles[evaluation.truth],
             "predicted": titles[predicted],
-            "confidence": np.rint(100 * judged.probabilities.max(axis=1)).astype(np.int32),
+            "confidence": np.rint(100 * evaluation.probabilities.max(axis=1)).astype(np.int32),
             "part": "test",
-            "dissimilarity": _per_cent(judged.dissimilarity, len(judged.rows)),
+            "dissimilarity": _per_cent(evaluation.dissimilarity, len(evaluation.rows)),
             "fold": -1 if split.fold is None else split.fold,
-            "block": _blocks(judged),
+            "block": _blocks(evaluation),
             "scene": table["scene"],
             "purity": table["purity"].astype(np.float64),
         },
@@ -164,27 +167,29 @@ def _per_cent(dissimilarity: npt.NDArray[np.float64], count: int) -> npt.NDArray
     return np.ceil(100 * dissimilarity).astype(np.int32)
 
 
-def _track(page: Page, conf: EvaluateConf, pictures: Exhibits, model: Path) -> None:
-    judged, certainty = page.judged, page.certainty
-    network = judged.scores[NETWORK]
+def _track(page: Page, conf: EvaluateConf, pictures: Figures, model: Path) -> None:
+    evaluation, certainty = page.evaluation, page.certainty
+    network = evaluation.scores[NETWORK]
     with tracking.resume(model) as tracker:
         tracker.metrics({f"test/{name}": value for name, value in network.numbers.items()})
-        more = judged.trust | certainty.metrics
+        more = evaluation.trust | certainty.metrics
         tracker.metrics({f"test/{name}": value for name, value in more.items()})
-        for info, mine in zip(judged.meta.classes, network.per_class, strict=True):
+        for info, mine in zip(evaluation.meta.classes, network.per_class, strict=True):
             tracker.metrics({f"test/recall/{info.name}": mine.recall, f"test/f1/{info.name}": mine.f1})
         for name in conf.baselines:
-            figures_of = _baseline(judged, name)
+            figures_of = _baseline(evaluation, name)
             tracker.metrics({f"baseline/{name}/{key}": value for key, value in figures_of.items()})
         tracker.metrics({f"band/{one.band}": one.loss for one in page.bands})
-        tracker.text(judged.calls(_blocks(judged)), tracking.CALLS)
+        tracker.text(evaluation.calls(_blocks(evaluation)), tracking.CALLS)
         for shown, (_, figure) in pictures.items():
             tracker.figure(figure, f"figures/{shown}.png")
         tags = tracker.known_tags()
         tracker.describe(
-            summary.description(judged.meta, judged.store.meta, judged.split, judged.scores, tags)
+            summary.description(
+                evaluation.meta, evaluation.store.meta, evaluation.split, evaluation.scores, tags
+            )
         )
-        told = card(judged, certainty, page.said)
+        told = card(evaluation, certainty, page.said)
         tracker.text(told, _CARD)
         tracker.version_description(told)
         tracker.version_tags(

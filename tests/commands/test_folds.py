@@ -10,7 +10,7 @@ import pytest
 from pipeline.commands.folds import run
 from pipeline.crossvalidation.fitting import Plan
 from pipeline.learn import tracking
-from pipeline.learn.evaluation.baseline_training import NAMES
+from pipeline.learn.evaluation.baselines import NAMES
 from pipeline.learn.stats.accuracy import Scores
 from pipeline.learn.stats.calibration import Reliability
 from tests.support.stores import make_store, make_table

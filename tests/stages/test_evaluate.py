@@ -16,7 +16,8 @@ from pipeline.config.train import TrainConf
 from pipeline.errors import MismatchError, SplitError
 from pipeline.learn import tracking
 from pipeline.learn.data.datamodule import TrainingData
-from pipeline.learn.evaluation.baseline_training import NAMES
+from pipeline.learn.evaluation.baselines import NAMES
+from pipeline.learn.evaluation.predictions import evaluate_test_part
 from pipeline.learn.inference.predictor import batched_probabilities
 from pipeline.learn.network.classifier import PatchClassifier
 from pipeline.learn.report import evaluation_figures
@@ -27,7 +28,7 @@ from pipeline.learn.stats.intervals import Hits, balanced_accuracy
 from pipeline.learn.training.fit import fit
 from pipeline.stages import evaluate
 from pipeline.store import PatchStore
-from tests.support.judged import challenged, judged_project
+from tests.support.evaluated import challenged, evaluated_project
 from tests.support.stores import BANDS, join, make_split, make_store, make_table
 
 CPU = ComputeConf(accelerator="cpu")
@@ -40,7 +41,7 @@ SMALL = {
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    with judged_project(tmp_path_factory.mktemp("evaluate")) as made:
+    with evaluated_project(tmp_path_factory.mktemp("evaluate")) as made:
         yield made
 
 
@@ -73,7 +74,7 @@ def test_metrics_are_those_of_the_test_part(project, truth, predicted):
     assert metrics["baseline"]["majority"]["balanced_accuracy"] == pytest.approx(1 / 3)
 
 
-def test_probabilities_are_judged_before_and_after_calibration(project, truth):
+def test_probabilities_are_evaluated_before_and_after_calibration(project, truth):
     classifier = PatchClassifier.load(project.models)
     chunks = project.store.chunks(project.split.rows("test"))
     probabilities = batched_probabilities(classifier, chunks)
@@ -182,7 +183,9 @@ def test_a_model_of_another_split_is_refused(project, tmp_path):
     turned = np.roll(project.split.parts, 1)
     make_split(tmp_path / "split", project.store, list(turned))
     with pytest.raises(MismatchError, match="may have trained the model"):
-        evaluate.judge(EvaluateConf(), project.models, project.store.folder, tmp_path / "split", CPU)
+        evaluate_test_part(
+            EvaluateConf(), project.models, project.store.folder, tmp_path / "split", CPU
+        )
 
 
 def test_the_same_model_gives_the_same_report(project):
@@ -212,13 +215,13 @@ def test_errors_open_coloured_by_right_and_wrong(project):
     assert layer["block"][0] == f"32633:{int(place.x // 1920)}:{int(place.y // 1920)}"
 
 
-def judged(folder, store, bands=BANDS, **conf):
-    """What `judge` says of an untrained model on a store; the model sees some of its bands."""
+def evaluated(folder, store, bands=BANDS, **conf):
+    """The evaluation of an untrained model on a store; the model sees some of its bands."""
     split = make_split(folder / "split", store)
     data = TrainingData.of_split(store, split, tuple(bands))
     made = fit(data, TrainConf.model_validate(SMALL | conf), CPU)
     made.classifier.save(folder / "models")
-    return evaluate.judge(EvaluateConf(), folder / "models", store.folder, split.folder, CPU)
+    return evaluate_test_part(EvaluateConf(), folder / "models", store.folder, split.folder, CPU)
 
 
 def test_the_baseline_sees_the_bands_of_the_model_and_no_others(tmp_path):
@@ -228,21 +231,21 @@ def test_the_baseline_sees_the_bands_of_the_model_and_no_others(tmp_path):
     np.save(store.folder / "pixels.npy", pixels)
     store = PatchStore.open(store.folder)
     for name, bands in (("blind", ["B03"]), ("seeing", ["B08"])):
-        scores = judged(tmp_path / name, store, bands).scores["logistic_regression"]
+        scores = evaluated(tmp_path / name, store, bands).scores["logistic_regression"]
         assert (scores.balanced_accuracy > 0.95) == (name == "seeing")
         assert scores.balanced_accuracy > 0.95 or scores.balanced_accuracy < 0.55
 
 
 def test_shuffled_labels_stay_at_chance(tmp_path):
     store = make_store(tmp_path / "patches", count=900, shuffled=True)
-    for name, scores in judged(tmp_path, store).scores.items():
+    for name, scores in evaluated(tmp_path, store).scores.items():
         assert scores.balanced_accuracy < 0.45, name  # chance is a third
 
 
 def test_errors_of_two_zones_share_one_layer(tmp_path):
     table = join(make_table(12, 12), make_table(12, 12, epsg=32634, scene="s2", seed=1))
     store = make_store(tmp_path / "patches", table)
-    found = judged(tmp_path, store)
+    found = evaluated(tmp_path, store)
     certainty = found.certainty(np.arange(len(found.rows)).astype(str))
     evaluate._write(found, certainty, EvaluateConf(), tmp_path / "reports")
     layer = gpd.read_file(tmp_path / "reports" / "errors.gpkg", layer="errors")
@@ -262,7 +265,7 @@ def test_errors_of_two_zones_share_one_layer(tmp_path):
     ],
 )
 def test_the_gallery_says_which_bands_it_shows(tmp_path, bands, said):
-    found = judged(tmp_path, make_store(tmp_path / "patches", bands=bands, count=200), bands)
+    found = evaluated(tmp_path, make_store(tmp_path / "patches", bands=bands, count=200), bands)
     figure = evaluation_figures._gallery(found, 6)
     assert f"red, green and blue are {said}" in figure.get_suptitle()
 

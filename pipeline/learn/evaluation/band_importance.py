@@ -1,8 +1,8 @@
-"""Which bands a network needs: what is lost when one of them comes from another patch.
+"""Permutation importance of the bands: the loss when a band comes from another patch.
 
-Permutation importance (Breiman 2001, Random Forests, section 10; Fisher, Rudin and Dominici 2019).
-The band of every patch is taken from another patch of the test part, whole, so that each band looks
-as it always does and only does not belong to the others.
+Breiman 2001, Random Forests, section 10; Fisher, Rudin and Dominici 2019. The band of every patch is
+taken whole from another patch of the test part, so that each band keeps its distribution and only its
+relation to the other bands is broken.
 """
 
 from __future__ import annotations
@@ -12,18 +12,19 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.learn.evaluation.predictions import Evaluation
 from pipeline.learn.inference.predictor import batched_probabilities
 from pipeline.learn.network.classifier import PatchClassifier
 from pipeline.learn.stats.accuracy import Scores
 
 MOST_PATCHES = 1000
-"""Of more, so many are taken, evenly over the part."""
+"""Of more test patches, so many are taken, evenly over the part."""
 _REPEATS = 3
 
 
 @dataclass(frozen=True)
 class BandImportance:
-    """What is lost without a band."""
+    """The loss without a band."""
 
     band: str
     loss: float
@@ -32,7 +33,16 @@ class BandImportance:
     """Standard deviation over the repeats."""
 
 
-def importance(
+def band_importance(evaluation: Evaluation) -> list[BandImportance]:
+    """Of every band, on the test part or on patches chosen evenly from it."""
+    last = len(evaluation.rows) - 1
+    chosen = np.unique(np.linspace(0, last, MOST_PATCHES).astype(np.intp))
+    chunks = evaluation.store.chunks(evaluation.rows[chosen])
+    patches = np.concatenate([chunk[:, evaluation.bands] for chunk in chunks])
+    return permutation_importance(evaluation.classifier, patches, evaluation.truth[chosen])
+
+
+def permutation_importance(
     classifier: PatchClassifier,
     patches: npt.NDArray[np.uint16],
     truth: npt.NDArray[np.integer],
@@ -40,8 +50,8 @@ def importance(
 ) -> list[BandImportance]:
     """Of every input band, in the order of the network.
 
-    Bands that resemble each other stand in for each other: what each of them loses is then little,
-    though without both much would be lost.
+    Correlated bands replace each other: the loss of each of them is then small, though without both
+    it would be large.
 
     Args:
         classifier: The model.
@@ -52,15 +62,15 @@ def importance(
     random, classes = np.random.default_rng(0), len(classifier.meta.classes)
 
     def score(pixels: npt.NDArray[np.uint16]) -> float:
-        called = batched_probabilities(classifier, [pixels]).argmax(axis=1)
-        return Scores.of(truth, called, classes).balanced_accuracy
+        predicted = batched_probabilities(classifier, [pixels]).argmax(axis=1)
+        return Scores.of(truth, predicted, classes).balanced_accuracy
 
-    whole, found = score(patches), []
-    for place, band in enumerate(classifier.meta.bands):
+    unchanged, result = score(patches), []
+    for index, band in enumerate(classifier.meta.bands):
         losses = []
         for _ in range(repeats):
-            mixed = patches.copy()
-            mixed[:, place] = patches[random.permutation(len(patches)), place]
-            losses.append(whole - score(mixed))
-        found.append(BandImportance(band, float(np.mean(losses)), float(np.std(losses))))
-    return found
+            permuted = patches.copy()
+            permuted[:, index] = patches[random.permutation(len(patches)), index]
+            losses.append(unchanged - score(permuted))
+        result.append(BandImportance(band, float(np.mean(losses)), float(np.std(losses))))
+    return result

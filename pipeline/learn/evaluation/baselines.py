@@ -1,17 +1,20 @@
-"""The bar that every network must clear: what the band statistics of a patch say without one.
+"""Baselines: classifiers that every network must beat, fitted on the same patches and class weights.
 
-Each is fitted on the training patches of the network, on its bands, with its class weights. Time is
-bounded: logistic regression takes some steps of Newton's method, each tree of the forest sees
-`MOST_ROWS` patches at most, and so does the support vector machine, in `_COMPONENTS` features.
+Four take the band statistics of a patch (mean, standard deviation, minimum and maximum of each band);
+the fifth is a multilayer perceptron on the flattened patch, which chooses its epoch by the validation
+patches as the network does. All see the bands of the network and no others. Time is bounded: logistic
+regression takes some steps of Newton's method, each tree of the forest sees `MOST_ROWS` patches at
+most, and so does the support vector machine, in `_COMPONENTS` features.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from typing import Protocol, get_args
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.kernel_approximation import Nystroem
 from sklearn.linear_model import LogisticRegression
@@ -19,14 +22,25 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
+from pipeline.config.compute import ComputeConf
+from pipeline.config.evaluate import BaselineName
+from pipeline.config.train import TrainConf
+from pipeline.learn.data.datamodule import TrainingData
+from pipeline.learn.data.reader import Rows
+from pipeline.learn.inference.predictor import batched_probabilities
+from pipeline.learn.training.fit import fit
+
 Features = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.integer]
-_NEWTON_UNKNOWNS = 4000
-_TREES = 200
-_COMPONENTS = 400
+NAMES: tuple[str, ...] = get_args(BaselineName)
+PERCEPTRON = TrainConf(network="mlp", epochs=30, patience=30, lr=1e-3, tolerance=0.05)
+"""How the perceptron learns: as many epochs whatever the data, so that its time is bounded by them."""
 MOST_ROWS = 20_000
 """Patches that a tree of the forest and the support vector machine learn from, at most."""
 STATISTICS = ("mean", "std", "min", "max")
+_NEWTON_UNKNOWNS = 4000
+_TREES = 200
+_COMPONENTS = 400
 
 
 class Baseline(Protocol):
@@ -36,30 +50,69 @@ class Baseline(Protocol):
         """The class of each row of band statistics (N, 4 C)."""
 
 
-class Majority:
-    """Says the most frequent training class of everything."""
-
-    def __init__(self, label: int) -> None:
-        self.label = label
-
-    def predict(self, features: Features) -> Labels:
-        """The same class for each row."""
-        return np.full(len(features), self.label, dtype=np.int64)
-
-
-def band_statistics(pieces: Iterable[npt.NDArray[np.uint16]], places: Sequence[int]) -> Features:
-    """Mean, standard deviation, minimum and maximum per band of patches that come in pieces.
+def baseline_predictions(
+    names: Sequence[str],
+    data: TrainingData,
+    class_weights: Sequence[float],
+    rows: Rows,
+    compute: ComputeConf,
+) -> dict[str, Labels]:
+    """The classes that each baseline, fitted on the training patches, predicts for some patches.
 
     Args:
-        pieces: Harmonised DN, uint16 (n, C, P, P); holes (0) are left out of the statistics.
-        places: The bands to describe, as places on the C axis.
+        names: Of `NAMES`.
+        data: The training and validation patches of the network, and its bands.
+        class_weights: Of the network.
+        rows: The patches to classify, as rows of the store.
+        compute: Machine and precision of the perceptron.
+
+    Returns:
+        0-based classes, (N,), by name.
+
+    Raises:
+        LenscapeError: as `fit` does.
+    """
+    predicted: dict[str, Labels] = {}
+    if any(name in BASELINES for name in names):
+        training, features = (
+            band_statistics(data.store.chunks(part), data.places) for part in (data.train, rows)
+        )
+        labels = data.store.patches["label"][data.train]
+    for name in names:
+        if name in BASELINES:
+            fitted = BASELINES[name](training, labels, class_weights)
+            predicted[name] = np.asarray(fitted.predict(features), dtype=np.int64)
+        else:
+            predicted[name] = _perceptron(data, class_weights, rows, compute)
+    return predicted
+
+
+def training_patches(name: str, available: int) -> int:
+    """Of so many training patches, those that a baseline, or a tree of the forest, learns from."""
+    return min(available, MOST_ROWS) if name in ("svm", "random_forest") else available
+
+
+def _perceptron(
+    data: TrainingData, class_weights: Sequence[float], rows: Rows, compute: ComputeConf
+) -> Labels:
+    classifier = fit(data, PERCEPTRON, compute, class_weights=list(class_weights)).classifier
+    chunks = (chunk[:, data.places] for chunk in data.store.chunks(rows))
+    return batched_probabilities(classifier, chunks).argmax(axis=1)
+
+
+def band_statistics(chunks: Iterable[npt.NDArray[np.uint16]], bands: Sequence[int]) -> Features:
+    """Mean, standard deviation, minimum and maximum per band of patches that come in chunks.
+
+    Args:
+        chunks: Harmonised DN, uint16 (n, C, P, P); nodata pixels (0) are left out of the statistics.
+        bands: The bands to describe, as indices on the C axis.
 
     Returns:
         float64 (N, 4 * bands): all means, then all standard deviations, minima, maxima. A band
         without a valid pixel in a patch has 0 everywhere.
     """
-    rows = [_statistics(piece[:, list(places)]) for piece in pieces]
-    return np.concatenate(rows) if rows else np.empty((0, len(STATISTICS) * len(places)))
+    rows = [_statistics(chunk[:, list(bands)]) for chunk in chunks]
+    return np.concatenate(rows) if rows else np.empty((0, len(STATISTICS) * len(bands)))
 
 
 def _statistics(patches: npt.NDArray[np.uint16]) -> Features:
@@ -77,8 +130,9 @@ def _statistics(patches: npt.NDArray[np.uint16]) -> Features:
 
 def majority(features: Features, labels: Labels, weights: Sequence[float]) -> Baseline:
     """The most frequent training class; the weights do not matter to it."""
-    del features, weights
-    return Majority(int(np.bincount(labels).argmax()))
+    del weights
+    fitted: Baseline = DummyClassifier(strategy="most_frequent").fit(features, labels)
+    return fitted
 
 
 def logistic_regression(features: Features, labels: Labels, weights: Sequence[float]) -> Baseline:
@@ -123,7 +177,7 @@ def support_vector_machine(features: Features, labels: Labels, weights: Sequence
     The kernel is approximated (Nystroem; Williams and Seeger 2001), because the exact one takes time
     by the square of the patches; of more than `MOST_ROWS` patches it learns from a draw of each class.
     """
-    rows = _drawn(labels)
+    rows = _stratified_draw(labels)
     model = make_pipeline(
         StandardScaler(),
         Nystroem(n_components=min(_COMPONENTS, len(rows)), random_state=0),
@@ -137,7 +191,7 @@ def _by_label(labels: Labels, weights: Sequence[float]) -> dict[int, float]:
     return {label: weights[label] for label in np.unique(labels).tolist()}
 
 
-def _drawn(labels: Labels) -> npt.NDArray[np.intp]:
+def _stratified_draw(labels: Labels) -> npt.NDArray[np.intp]:
     """All rows, or of each class the same share of them, about `MOST_ROWS` together."""
     if len(labels) <= MOST_ROWS:
         return np.arange(len(labels))

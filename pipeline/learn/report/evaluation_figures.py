@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from pipeline.learn.evaluation.band_importance import MOST_PATCHES, BandImportance, importance
-from pipeline.learn.evaluation.predictions import NETWORK, Judged
+from pipeline.learn.evaluation.band_importance import BandImportance
+from pipeline.learn.evaluation.predictions import NETWORK, Evaluation
 from pipeline.learn.report import activations, figures
 from pipeline.learn.stats.accuracy import most_confident_mistakes
 
@@ -20,30 +20,32 @@ _SEEN = 3
 """Patches whose way through the network is shown."""
 _DPI = 100
 
-type Exhibits = dict[str, tuple[str, Figure]]
+type Figures = dict[str, tuple[str, Figure]]
 """Caption and figure by name."""
 
 
-def exhibits(judged: Judged, bands: Sequence[BandImportance], gallery: int) -> Exhibits:
+def evaluation_figures(
+    evaluation: Evaluation, bands: Sequence[BandImportance], gallery: int
+) -> Figures:
     """All pictures of an evaluation.
 
     Args:
-        judged: The test part and what was said of it.
+        evaluation: The test part and what was said of it.
         bands: What the network loses without a band.
         gallery: How many of the most confident mistakes are shown.
     """
-    network, titles = judged.scores[NETWORK], judged.titles
-    shown = _surely_right(judged)
-    found: Exhibits = {
+    network, titles = evaluation.scores[NETWORK], evaluation.titles
+    shown = _confident_patches(evaluation)
+    found: Figures = {
         "confusion": ("What is called what", figures.confusion(network, titles)),
         "per_class": ("How each class fares", figures.per_class(network, titles)),
-        "baselines": ("The network and its baselines", figures.comparison(judged.scores)),
-        "reliability": ("Confidence and accuracy", figures.reliability(judged.reliability)),
-        "mistakes": ("The most confident mistakes", _gallery(judged, gallery)),
+        "baselines": ("The network and its baselines", figures.comparison(evaluation.scores)),
+        "reliability": ("Confidence and accuracy", figures.reliability(evaluation.reliability)),
+        "mistakes": ("The most confident mistakes", _gallery(evaluation, gallery)),
         "bands": ("Which bands count", activations.band_importance(bands)),
     }
     if shown:
-        classifier = judged.classifier
+        classifier = evaluation.classifier
         found["activations"] = ("What the layers make", activations.activation_maps(classifier, shown))
         found["receptive_fields"] = (
             "What they see",
@@ -59,61 +61,52 @@ def png(figure: Figure) -> bytes:
     return stream.getvalue()
 
 
-def bands_that_count(judged: Judged) -> list[BandImportance]:
-    """What the network loses without each of its bands, on the test part or evenly chosen patches."""
-    some = np.unique(np.linspace(0, len(judged.rows) - 1, MOST_PATCHES).astype(np.intp))
-    patches = np.concatenate(
-        [chunk[:, judged.places] for chunk in judged.store.chunks(judged.rows[some])]
-    )
-    return importance(judged.classifier, patches, judged.truth[some])
-
-
-def _surely_right(judged: Judged) -> list[activations.Shown]:
+def _confident_patches(evaluation: Evaluation) -> list[activations.Shown]:
     """Of the classes most often called rightly, the patch that the network is surest of."""
-    called, sure = judged.said[NETWORK], judged.probabilities.max(axis=1)
-    right = np.flatnonzero(called == judged.truth)
+    called, sure = evaluation.predicted[NETWORK], evaluation.probabilities.max(axis=1)
+    right = np.flatnonzero(called == evaluation.truth)
     classes, counts = np.unique(called[right], return_counts=True)
     often = classes[np.argsort(-counts, kind="stable")][:_SEEN].tolist()
-    limits = _limits(judged)
+    limits = _limits(evaluation)
     found = []
     for one in often:
         mine = right[called[right] == one]
         place = int(mine[np.argmax(sure[mine])])
-        pixels = np.asarray(judged.store.pixels[judged.rows[place]])
-        picture = figures.picture(pixels[_colours(judged)], limits)
-        found.append(activations.Shown(pixels[judged.places], picture, judged.titles[one]))
+        pixels = np.asarray(evaluation.store.pixels[evaluation.rows[place]])
+        picture = figures.picture(pixels[_colours(evaluation)], limits)
+        found.append(activations.Shown(pixels[evaluation.bands], picture, evaluation.titles[one]))
     return found
 
 
-def _colours(judged: Judged) -> list[int]:
+def _colours(evaluation: Evaluation) -> list[int]:
     """Places of red, green and blue in the store, or of its first bands where it has none."""
-    bands = judged.store.meta.bands
-    return [bands.index(band) for band in _shown_bands(judged)]
+    bands = evaluation.store.meta.bands
+    return [bands.index(band) for band in _shown_bands(evaluation)]
 
 
-def _shown_bands(judged: Judged) -> list[str]:
-    bands, shown = judged.store.meta.bands, ["B04", "B03", "B02"]
+def _shown_bands(evaluation: Evaluation) -> list[str]:
+    bands, shown = evaluation.store.meta.bands, ["B04", "B03", "B02"]
     return shown if set(shown) <= set(bands) else (bands * 3)[:3]
 
 
-def _limits(judged: Judged) -> npt.NDArray[np.float64]:
+def _limits(evaluation: Evaluation) -> npt.NDArray[np.float64]:
     """How pictures are stretched, by the pixels of some test patches."""
-    some = judged.rows[:: max(1, len(judged.rows) // _STRETCHED)]
-    return figures.stretch(judged.store.pixels[some][:, _colours(judged)])
+    some = evaluation.rows[:: max(1, len(evaluation.rows) // _STRETCHED)]
+    return figures.stretch(evaluation.store.pixels[some][:, _colours(evaluation)])
 
 
-def _gallery(judged: Judged, count: int) -> Figure:
+def _gallery(evaluation: Evaluation, count: int) -> Figure:
     """The most confident mistakes in true colour, or in the first bands of a store without it."""
-    places, limits, titles = _colours(judged), _limits(judged), judged.titles
+    places, limits, titles = _colours(evaluation), _limits(evaluation), evaluation.titles
     mistakes = [
         figures.Mistake(
-            picture=figures.picture(judged.store.pixels[judged.rows[place]][places], limits),
-            truth=titles[judged.truth[place]],
-            predicted=titles[judged.probabilities[place].argmax()],
-            probability=float(judged.probabilities[place].max()),
+            picture=figures.picture(evaluation.store.pixels[evaluation.rows[place]][places], limits),
+            truth=titles[evaluation.truth[place]],
+            predicted=titles[evaluation.probabilities[place].argmax()],
+            probability=float(evaluation.probabilities[place].max()),
         )
-        for place in most_confident_mistakes(judged.truth, judged.probabilities, count)
+        for place in most_confident_mistakes(evaluation.truth, evaluation.probabilities, count)
     ]
-    geometry = judged.meta.geometry
+    geometry = evaluation.meta.geometry
     patch_m, cell_m = geometry.patch_px * geometry.pixel_m, geometry.cell_px * geometry.pixel_m
-    return figures.gallery(mistakes, _shown_bands(judged), patch_m, cell_m)
+    return figures.gallery(mistakes, _shown_bands(evaluation), patch_m, cell_m)

@@ -6,7 +6,7 @@ The form follows Mitchell et al. 2019, Model Cards for Model Reporting. It is Ma
 from __future__ import annotations
 
 from pipeline.config.evaluate import CardConf
-from pipeline.learn.evaluation.predictions import NETWORK, Judged
+from pipeline.learn.evaluation.predictions import NETWORK, Evaluation
 from pipeline.learn.network.classifier import ModelMeta
 from pipeline.learn.report.summary import caveat, scenes_of, trust
 from pipeline.learn.stats.applicability import SEASON_DAYS
@@ -17,16 +17,16 @@ _SELDOM_FOUND = 0.5
 """A class of which fewer are found is named as one not to rely on."""
 
 
-def card(judged: Judged, certainty: Certainty, said: CardConf) -> str:
+def card(evaluation: Evaluation, certainty: Certainty, said: CardConf) -> str:
     """The card of a model that was judged.
 
     Args:
-        judged: The test part and what was said of it.
+        evaluation: The test part and what was said of it.
         certainty: How sure the figures are.
         said: What a person says of it.
     """
-    meta, store = judged.meta, judged.store.meta
-    parts = {part: len(judged.split.rows(part)) for part in ("train", "validation", "test")}
+    meta, store = evaluation.meta, evaluation.store.meta
+    parts = {part: len(evaluation.split.rows(part)) for part in ("train", "validation", "test")}
     sections = {
         "Purpose": [said.purpose],
         "What it takes and gives": [_interface(meta)],
@@ -39,13 +39,13 @@ def card(judged: Judged, certainty: Certainty, said: CardConf) -> str:
         "How good it is": [
             *_figures(certainty),
             "",
-            *_classes(judged),
+            *_classes(evaluation),
             "",
             certainty.sentence,
-            trust(judged.trust),
+            trust(evaluation.trust),
             caveat(store),
         ],
-        "Where not to use it": [f"- {line}" for line in limits(judged, said)],
+        "Where not to use it": [f"- {line}" for line in limits(evaluation, said)],
     }
     lines = [f"# {meta.preset} on {len(meta.bands)} bands, weights {meta.weights_sha256[:12]}"]
     for title, body in sections.items():
@@ -53,9 +53,9 @@ def card(judged: Judged, certainty: Certainty, said: CardConf) -> str:
     return "\n".join(lines) + "\n"
 
 
-def limits(judged: Judged, said: CardConf) -> list[str]:
+def limits(evaluation: Evaluation, said: CardConf) -> list[str]:
     """Where a model should not be used, by its data, its figures and what a person knows."""
-    meta, network = judged.meta, judged.scores[NETWORK]
+    meta, network = evaluation.meta, evaluation.scores[NETWORK]
     weak = [
         f"{info.title} ({scores.recall:.0%} of {scores.support})"
         for info, scores in zip(meta.classes, network.per_class, strict=True)
@@ -72,10 +72,10 @@ def limits(judged: Judged, said: CardConf) -> list[str]:
         "says how good it is there.",
         *_season(meta),
         *([f"On scenes of another level than {', '.join(levels)}."] if levels else []),
-        *(["On cells whose dissimilarity is above 100 %."] if len(judged.dissimilarity) else []),
+        *(["On cells whose dissimilarity is above 100 %."] if len(evaluation.dissimilarity) else []),
         *([f"To find {', '.join(weak)}: fewer than half are found."] if weak else []),
         *([f"To find {', '.join(untested)}: none were tested."] if untested else []),
-        _mixed(judged.store.meta),
+        _mixed(evaluation.store.meta),
     ]
     return [*found, *said.limits]
 
@@ -145,10 +145,10 @@ def _figures(certainty: Certainty) -> list[str]:
     return ["| model | accuracy (95 %) | balanced accuracy (95 %) |", "|---|---|---|", *rows]
 
 
-def _classes(judged: Judged) -> list[str]:
+def _classes(evaluation: Evaluation) -> list[str]:
     rows = [
         f"| {info.title} | {one.precision:.2f} | {one.recall:.2f} | {one.support:,} |"
-        for info, one in zip(judged.meta.classes, judged.scores[NETWORK].per_class, strict=True)
+        for info, one in zip(evaluation.meta.classes, evaluation.scores[NETWORK].per_class, strict=True)
     ]
     return [
         "| class | user's accuracy | producer's accuracy | test patches |",

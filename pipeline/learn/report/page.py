@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from pipeline.config.evaluate import CardConf
 from pipeline.learn.evaluation.band_importance import BandImportance
-from pipeline.learn.evaluation.predictions import NETWORK, Judged
+from pipeline.learn.evaluation.predictions import NETWORK, Evaluation
 from pipeline.learn.report.model_card import interval, limits
 from pipeline.learn.report.sections import embedded, render
 from pipeline.learn.report.summary import caveat, repeat, scenes_of, split_of, trust, worst
@@ -83,7 +83,7 @@ little loss does not mean that a band could be left out together with its like.<
 class Page:
     """What a page is made of."""
 
-    judged: Judged
+    evaluation: Evaluation
     certainty: Certainty
     said: CardConf
     """What a person says of the model."""
@@ -95,30 +95,30 @@ class Page:
 
     def html(self) -> str:
         """The page; sections that are filled in later say so."""
-        judged, certainty = self.judged, self.certainty
-        meta, network = judged.meta, judged.scores[NETWORK]
+        evaluation, certainty = self.evaluation, self.certainty
+        meta, network = evaluation.meta, evaluation.scores[NETWORK]
         balanced = certainty.balanced_accuracy.items()
         return render(
             _PAGE,
             title=f"{meta.preset} on {len(meta.bands)} bands, weights {meta.weights_sha256[:12]}",
             style=Markup(_STYLE),
-            verdicts=verdicts(judged, certainty),
+            verdicts=verdicts(evaluation, certainty),
             models=[
                 (name.replace("_", " "), interval(certainty.accuracy[name]), interval(one))
                 for name, one in balanced
             ],
             sentence=certainty.sentence,
-            caveat=caveat(judged.store.meta),
+            caveat=caveat(evaluation.store.meta),
             classes=list(zip(meta.classes, network.per_class, strict=True)),
             worst=worst(network, meta).replace("**", ""),
-            limits=limits(judged, self.said),
+            limits=limits(evaluation, self.said),
             figures=[(caption, embedded(png)) for caption, png in self.figures.items()],
             bands=self.bands,
             lineage=self._lineage(),
         )
 
     def _lineage(self) -> list[tuple[str, str]]:
-        meta, split = self.judged.meta, self.judged.split
+        meta, split = self.evaluation.meta, self.evaluation.split
         counts = ", ".join(
             f"{len(split.rows(part)):,} {part}" for part in ("train", "validation", "test", "unused")
         )
@@ -137,11 +137,11 @@ class Page:
         ]
 
 
-def verdicts(judged: Judged, certainty: Certainty) -> list[tuple[str, str]]:
+def verdicts(evaluation: Evaluation, certainty: Certainty) -> list[tuple[str, str]]:
     """What to decide by, the most important first, each `good`, `fair` or `bad`."""
     found = [_against(certainty)]
-    found.append(("fair" if judged.trust["ece_after"] > 0.05 else "good", trust(judged.trust)))
-    shared = judged.split.split.shared_ground_m2
+    found.append(("fair" if evaluation.trust["ece_after"] > 0.05 else "good", trust(evaluation.trust)))
+    shared = evaluation.split.split.shared_ground_m2
     if shared:
         found.append(
             ("bad", f"Parts share {shared / 1e6:,.2f} km2 of ground: what is tested was seen.")

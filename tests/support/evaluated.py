@@ -59,7 +59,7 @@ def challenged(project: Project) -> mlflow.entities.Run:
 
 
 @contextmanager
-def judged_project(folder: Path) -> Iterator[Project]:
+def evaluated_project(folder: Path) -> Iterator[Project]:
     """Train and evaluate; the MLflow store is that of the environment within the block."""
     store = make_store(folder / "patches", count=300, odd=0.2)
     split = make_split(folder / "split", store)
