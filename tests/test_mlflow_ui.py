@@ -45,9 +45,7 @@ def browser():
 def test_the_run_explains_itself(served, browser):
     project, address = served
     run = project.run
-    assert shows(
-        browser, run_page(address, run), run.info.run_name, "Result on the test part", "lenscape"
-    )
+    assert shows(browser, run_page(address, run), run.info.run_name, "Test part.", "lenscape")
 
 
 def test_metrics_by_epoch_are_there(served, browser):
@@ -64,12 +62,13 @@ def test_figures_are_there(served, browser):
 
 
 def test_the_report_is_shown_as_a_page(served, browser):
-    """What a reviewer decides by: verdict first, figures, and what changed since the champion."""
+    """What a reviewer decides by: the summary first, figures, and the comparison with the champion."""
     project, address = served
     base = run_page(address, project.run, "/artifacts")
     assert shows(browser, f"{base}/report.html", "report.html", "model_card.md")
-    page = inside_frame(browser, "Where it comes from")
-    assert page.index("Verdict") < page.index("Against the baselines") < page.index("By class")
+    page = inside_frame(browser, "Provenance")
+    order = ("Summary", "Comparison with the baselines", "Accuracy by class")
+    assert sorted(order, key=page.index) == list(order)
     assert "is the champion." in page
     assert widest_picture(browser, 400) > 400
     browser.switch_to.default_content()
@@ -105,4 +104,4 @@ def test_the_registered_model_is_there(served, browser):
 def test_a_version_is_described_by_its_model_card(served, browser):
     _, address = served
     page = f"{address}/#/models/lenscape/versions/1"
-    assert shows(browser, page, "Purpose", "Where not to use it", "Licence")
+    assert shows(browser, page, "Purpose", "Limitations", "Licence")

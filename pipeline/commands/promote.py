@@ -1,4 +1,4 @@
-"""`lenscape promote`: a registered model becomes the champion, if it is surely better.
+"""`lenscape promote`: a registered model becomes the champion, if it is significantly better.
 
 The rule is that of `learn/evaluation/promotion.py`.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pipeline.errors import MismatchError
 from pipeline.learn import tracking
-from pipeline.learn.evaluation.promotion import verdict
+from pipeline.learn.evaluation.promotion import Candidate, decide
 
 GAIN = "test/gain"
 """Metric of a run: balanced accuracy above that of the best baseline."""
@@ -18,11 +18,11 @@ def run(version: str, because: str | None = None) -> None:
 
     Args:
         version: An alias (`challenger`), a number or `models:/lenscape/3`.
-        because: A reason to promote it whatever the figures say.
+        because: A reason to promote it whatever its scores.
 
     Raises:
-        TrackingError: when the registry has no such version, or it was never judged.
-        MismatchError: when the two were not judged by the same split, or the rule does not hold.
+        TrackingError: when the registry has no such version, or it was not evaluated.
+        MismatchError: when the two were not evaluated on the same split, or the rule does not hold.
     """
     challenger, champion = (tracking.find_version(name) for name in (version, tracking.CHAMPION))
     if challenger.uri == champion.uri:
@@ -34,18 +34,14 @@ def run(version: str, because: str | None = None) -> None:
 
 
 def _reason(challenger: tracking.ModelVersion, champion: tracking.ModelVersion) -> str:
-    if challenger.split != champion.split:
+    ours, theirs = (
+        Candidate(version.uri, version.split, tracking.predictions_of(version))
+        for version in (challenger, champion)
+    )
+    decision = decide(ours, theirs, tracking.run_data(challenger).metrics.get(GAIN, 0.0))
+    if not decision.promoted:
         raise MismatchError(
-            f"{challenger.uri} and {champion.uri} were judged by different test patches (store or "
-            "split differ), so their figures cannot be compared; train and evaluate both on one split, "
-            'or state a reason: lenscape promote --because "...".'
+            f"{challenger.uri} {decision.reason}; {champion.uri} stays the champion. Evaluate on more "
+            'test ground, or state a reason: lenscape promote --because "...".'
         )
-    calls, metrics = tracking.judgement_of(challenger)
-    theirs, _ = tracking.judgement_of(champion)
-    found = verdict(calls, theirs, metrics.get(GAIN, 0.0), champion.uri)
-    if not found.holds:
-        raise MismatchError(
-            f"{challenger.uri} {found.reason}; so it stays what it is. Judge by more test ground, or "
-            'state a reason: lenscape promote --because "...".'
-        )
-    return found.reason
+    return decision.reason

@@ -7,7 +7,7 @@ import pytest
 from pipeline.commands.promote import run
 from pipeline.errors import MismatchError, TrackingError
 from pipeline.learn import tracking
-from pipeline.learn.evaluation.promotion import ahead, changes
+from pipeline.learn.evaluation.promotion import Candidate, changes, compare
 from pipeline.learn.network.classifier import read_meta
 from pipeline.learn.tracking.tracking_uri import connect
 from tests.support.learners import model_meta
@@ -19,21 +19,21 @@ pytestmark = pytest.mark.filterwarnings(
 NAMES = ("c0", "c1", "c2")
 
 
-def calls(right: float, seed: int, blocks: int = 30) -> str:
-    """The same 600 patches, called by a model that is right in a share of them."""
+def predictions(right: float, seed: int, blocks: int = 30) -> str:
+    """Predictions of a model for the same 600 patches, a share of them right."""
     random = np.random.default_rng(seed)
-    lines = ["block,truth,called"]
+    lines = ["block,truth,predicted"]
     for patch in range(600):
         truth = patch % 3
-        called = truth if random.random() < right else (truth + 1) % 3
-        lines.append(f"32633:0:{patch * blocks // 600},{NAMES[truth]},{NAMES[called]}")
+        label = truth if random.random() < right else (truth + 1) % 3
+        lines.append(f"32633:0:{patch * blocks // 600},{NAMES[truth]},{NAMES[label]}")
     return "\n".join(lines) + "\n"
 
 
 def register(
     folder, text: str | None, gain: float = 0.05, seed: int = 0, split: str = "2" * 64
 ) -> None:
-    """A version as train registers it and evaluate judges it."""
+    """A version as train registers it and evaluate adds to it."""
     meta = model_meta()
     meta = meta.model_copy(update={"hashes": meta.hashes.model_copy(update={"split": split})})
     models = make_models(folder / f"models{seed}{split[0]}", meta, seed)
@@ -41,14 +41,14 @@ def register(
         tracking.keep(tracker, RECORD, models)
         assert read_meta(models).weights_sha256
         if text is not None:
-            tracker.text(text, tracking.CALLS)
+            tracker.text(text, tracking.PREDICTIONS)
             tracker.metrics({"test/gain": gain})
 
 
 @pytest.fixture
 def store(tmp_path):
     with mlflow_store(tmp_path):
-        register(tmp_path, calls(0.7, seed=1))
+        register(tmp_path, predictions(0.7, seed=1))
         yield tmp_path
 
 
@@ -57,8 +57,8 @@ def aliases() -> dict[str, str]:
     return {alias: str(version) for alias, version in found.items()}
 
 
-def test_a_surely_better_challenger_becomes_the_champion(store, capsys):
-    register(store, calls(0.9, seed=2), seed=1)
+def test_a_significantly_better_challenger_becomes_the_champion(store, capsys):
+    register(store, predictions(0.9, seed=2), seed=1)
     assert aliases() == {"champion": "1", "challenger": "2"}
     run("challenger")
     assert aliases() == {"champion": "2"}
@@ -72,12 +72,12 @@ def test_a_surely_better_challenger_becomes_the_champion(store, capsys):
 @pytest.mark.parametrize(
     ("right", "gain", "message"),
     [
-        (0.71, 0.05, "is not surely better than models:/lenscape/1: balanced accuracy"),
-        (0.9, -0.01, "is no better than its best baseline"),
+        (0.71, 0.05, "is not significantly better than models:/lenscape/1: balanced accuracy"),
+        (0.9, -0.01, "is not better than its best baseline"),
     ],
 )
 def test_what_may_be_chance_or_trivial_stays_a_challenger(store, right, gain, message):
-    register(store, calls(right, seed=2), gain, seed=1)
+    register(store, predictions(right, seed=2), gain, seed=1)
     with pytest.raises(MismatchError, match=message):
         run("challenger")
     assert aliases() == {"champion": "1", "challenger": "2"}
@@ -89,23 +89,26 @@ def test_what_may_be_chance_or_trivial_stays_a_challenger(store, right, gain, me
 
 def test_few_blocks_decide_nothing(tmp_path):
     with mlflow_store(tmp_path):
-        register(tmp_path, calls(0.7, seed=1, blocks=8))
-        register(tmp_path, calls(0.9, seed=2, blocks=8), seed=1)
+        register(tmp_path, predictions(0.7, seed=1, blocks=8))
+        register(tmp_path, predictions(0.9, seed=2, blocks=8), seed=1)
         with pytest.raises(MismatchError, match="8 blocks\\): too few blocks of test ground"):
             run("challenger")
 
 
 def test_another_split_cannot_be_compared(store):
-    register(store, calls(0.9, seed=2), seed=1, split="7" * 64)
-    with pytest.raises(MismatchError, match="were judged by different test patches"):
+    register(store, predictions(0.9, seed=2), seed=1, split="7" * 64)
+    with pytest.raises(MismatchError, match="were evaluated on different test patches"):
         run("challenger")
     with pytest.raises(MismatchError, match="different test patches"):
-        ahead(calls(0.9, seed=1), calls(0.9, seed=1, blocks=20))
+        compare(
+            Candidate("a", "same", predictions(0.9, seed=1)),
+            Candidate("b", "same", predictions(0.9, seed=1, blocks=20)),
+        )
 
 
-def test_a_version_that_was_never_judged_is_refused(store):
+def test_a_version_that_was_not_evaluated_is_refused(store):
     register(store, None, seed=1)
-    with pytest.raises(TrackingError, match="was never judged"):
+    with pytest.raises(TrackingError, match="was not evaluated"):
         run("challenger")
     with pytest.raises(TrackingError, match="no version '9'"):
         run("9")

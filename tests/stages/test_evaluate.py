@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from pipeline.config.compute import ComputeConf
-from pipeline.config.evaluate import EvaluateConf
+from pipeline.config.evaluate import CardConf, EvaluateConf
 from pipeline.config.train import TrainConf
 from pipeline.errors import MismatchError, SplitError
 from pipeline.learn import tracking
@@ -21,7 +21,7 @@ from pipeline.learn.evaluation.predictions import evaluate_test_part
 from pipeline.learn.inference.predictor import batched_probabilities
 from pipeline.learn.network.classifier import PatchClassifier
 from pipeline.learn.report import evaluation_figures
-from pipeline.learn.report.sections import fill
+from pipeline.learn.report.summary import RunSummary
 from pipeline.learn.stats.accuracy import Scores
 from pipeline.learn.stats.calibration import Reliability
 from pipeline.learn.stats.intervals import Hits, balanced_accuracy
@@ -78,18 +78,18 @@ def test_probabilities_are_evaluated_before_and_after_calibration(project, truth
     classifier = PatchClassifier.load(project.models)
     chunks = project.store.chunks(project.split.rows("test"))
     probabilities = batched_probabilities(classifier, chunks)
-    trust = json.loads((project.reports / "metrics.json").read_text())["trust"]
-    assert trust["temperature"] == classifier.meta.temperature != 1
-    assert trust["ece_after"] == pytest.approx(Reliability.of(truth, probabilities).error)
-    assert trust["ece_after"] < trust["ece_before"]
+    calibration = json.loads((project.reports / "metrics.json").read_text())["calibration"]
+    assert calibration["temperature"] == classifier.meta.temperature != 1
+    assert calibration["ece_after"] == pytest.approx(Reliability.of(truth, probabilities).error)
+    assert calibration["ece_after"] < calibration["ece_before"]
     rows = rows_of(project.reports / "reliability.csv")
     assert sum(int(row["patches"]) for row in rows) == 2 * len(truth)
     for when in ("before", "after"):
         mine = [row for row in rows if row["probabilities"] == when]
         gaps = [abs(float(row["confidence"]) - float(row["accuracy"])) for row in mine]
         weights = [int(row["patches"]) for row in mine]
-        assert np.average(gaps, weights=weights) == pytest.approx(trust[f"ece_{when}"], abs=1e-3)
-    assert project.run.data.metrics["test/ece_after"] == pytest.approx(trust["ece_after"])
+        assert np.average(gaps, weights=weights) == pytest.approx(calibration[f"ece_{when}"], abs=1e-3)
+    assert project.run.data.metrics["test/ece_after"] == pytest.approx(calibration["ece_after"])
 
 
 def test_intervals_are_those_of_whole_blocks(project, truth, predicted):
@@ -104,10 +104,11 @@ def test_intervals_are_those_of_whole_blocks(project, truth, predicted):
     assert logged["test/gain"] == pytest.approx(found["gain"]["value"], abs=1e-4)
 
 
-def test_the_share_unlike_the_training_data_is_that_of_the_layer(project):
-    trust = json.loads((project.reports / "metrics.json").read_text())["trust"]
+def test_the_share_outside_the_area_of_applicability_is_that_of_the_layer(project):
+    calibration = json.loads((project.reports / "metrics.json").read_text())["calibration"]
     layer = gpd.read_file(project.reports / "errors.gpkg", layer="errors")
-    assert 0 < (layer["dissimilarity"] > 100).mean() == pytest.approx(trust["unlike_training"])
+    outside = (layer["dissimilarity"] > 100).mean()
+    assert 0 < outside == pytest.approx(calibration["outside_area_of_applicability"])
 
 
 def test_every_test_patch_is_a_row_of_the_confusion(project, truth, predicted):
@@ -246,8 +247,9 @@ def test_errors_of_two_zones_share_one_layer(tmp_path):
     table = join(make_table(12, 12), make_table(12, 12, epsg=32634, scene="s2", seed=1))
     store = make_store(tmp_path / "patches", table)
     found = evaluated(tmp_path, store)
-    certainty = found.certainty(np.arange(len(found.rows)).astype(str))
-    evaluate._write(found, certainty, EvaluateConf(), tmp_path / "reports")
+    blocks = evaluate._blocks(found)
+    summary = RunSummary.of(found, blocks, CardConf())
+    evaluate.write_tables(found, summary, blocks, tmp_path / "reports")
     layer = gpd.read_file(tmp_path / "reports" / "errors.gpkg", layer="errors")
     assert layer.crs.to_epsg() == 4326
     assert {block.partition(":")[0] for block in layer["block"]} == {"32633", "32634"}
@@ -276,9 +278,10 @@ def page_of(run) -> str:
     return Path(client.download_artifacts(run.info.run_id, "report.html")).read_text("utf-8")
 
 
-def again_left_out(html: str) -> str:
-    """A page without the line that names the commit."""
-    return re.sub("<tr><th>again</th>.*?</tr>", "", html)
+def without_registry(html: str) -> str:
+    """A page without the line that names the commit and without the champion."""
+    html = re.sub("<tr><th>repeat</th>.*?</tr>", "", html)
+    return re.sub('<section id="champion">.*?</section>', "", html, flags=re.DOTALL)
 
 
 def test_the_report_stands_on_its_own(project):
@@ -288,18 +291,19 @@ def test_the_report_stands_on_its_own(project):
     assert all(source.startswith("data:image/png;base64,") for source in sources)
     metrics = json.loads((project.reports / "metrics.json").read_text())
     assert f"{metrics['test']['balanced_accuracy']:.3f} (" in html
-    assert html.index("Verdict") < html.index("<table>")
+    assert html.index("Summary") < html.index("<table>")
     logged = page_of(project.run)
     assert "This model, models:/lenscape/1, is the champion." in logged
     # but for what the registry knows it is the same page
-    assert fill(again_left_out(logged), "champion", "") == fill(again_left_out(html), "champion", "")
+    assert without_registry(logged) == without_registry(html)
+    assert len(html) - len(without_registry(html)) > 100
 
 
 def test_the_model_card_is_the_description_of_the_version(project):
     card = (project.reports / "model_card.md").read_text("utf-8")
     version = mlflow.MlflowClient(tracking.store_uri()).get_model_version("lenscape", "1")
     assert version.description == card
-    for title in ("Purpose", "Data", "Licence", "How good it is", "Where not to use it"):
+    for title in ("Purpose", "Data", "Licence", "Accuracy", "Limitations"):
         assert f"## {title}" in card
     row = next(line for line in card.splitlines() if line.startswith("| network |"))
     found = json.loads((project.reports / "metrics.json").read_text())["intervals"]["accuracy"]
@@ -307,10 +311,10 @@ def test_the_model_card_is_the_description_of_the_version(project):
     assert f"{one['value']:.3f} ({one['low']:.3f} to {one['high']:.3f})" in row
 
 
-def test_a_challenger_is_told_from_the_champion(project):
+def test_a_challenger_is_compared_with_the_champion(project):
     html = page_of(challenged(project))
     assert "<td>train.network.convolutions.1.filters</td><td>4</td><td>6</td>" in html
-    assert "the champion stays models:/lenscape/1" in html or "surely better than" in html
+    assert "the champion stays models:/lenscape/1" in html or "is significantly better than" in html
     assert "<td>train.lr</td>" not in html
 
 

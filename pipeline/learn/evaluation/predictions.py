@@ -77,13 +77,14 @@ class Evaluation:
         }
 
     @property
-    def trust(self) -> dict[str, float]:
-        """Calibration errors, temperature and, where it is known, the share of unlike patches."""
+    def calibration(self) -> dict[str, float]:
+        """Calibration errors, temperature and, where it is known, the share of test patches outside
+        the area of applicability."""
         errors = {f"ece_{when}": one.error for when, one in self.reliability.items()}
-        known = {"unlike_training": float(np.mean(self.dissimilarity > 1))}
-        return (
-            errors | {"temperature": self.meta.temperature} | (known if len(self.dissimilarity) else {})
-        )
+        figures = errors | {"temperature": self.meta.temperature}
+        if not len(self.dissimilarity):
+            return figures
+        return figures | {"outside_area_of_applicability": float(np.mean(self.dissimilarity > 1))}
 
     def certainty(self, blocks: npt.NDArray[np.str_]) -> Certainty:
         """Confidence intervals of the scores, from the block of each test patch."""
@@ -93,12 +94,12 @@ class Evaluation:
         }
         return Certainty.of({NETWORK: hits.pop(NETWORK)}, hits)
 
-    def calls(self, blocks: npt.NDArray[np.str_]) -> str:
+    def table(self, blocks: npt.NDArray[np.str_]) -> str:
         """Block, true class and predicted class of each test patch, as CSV."""
         names = [info.name for info in self.meta.classes]
         rows = zip(blocks.tolist(), self.truth.tolist(), self.predicted[NETWORK].tolist(), strict=True)
         lines = [f"{block},{names[true]},{names[label]}" for block, true, label in rows]
-        return "\n".join(["block,truth,called", *lines]) + "\n"
+        return "\n".join(["block,truth,predicted", *lines]) + "\n"
 
 
 def evaluate_test_part(

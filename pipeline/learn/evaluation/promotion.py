@@ -1,7 +1,8 @@
-"""When one model may take the place of another: the rule of promotion, and what parts the two.
+"""When one model may take the place of another: the rule of promotion, and how the two differ.
 
 The rule: on the same test patches of the same split, its balanced accuracy is above that of every
-baseline, and the interval of what it is ahead of the champion, by 20 blocks or more, lies above 0.
+baseline, and the 95 % confidence interval of its difference to the champion, by 20 blocks or more,
+lies above 0.
 """
 
 from __future__ import annotations
@@ -18,62 +19,77 @@ from pipeline.learn.stats.intervals import Hits, Interval, balanced_accuracy
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Candidate:
+    """A registered model, as the rule compares it."""
+
+    uri: str
+    split: str
+    """Hash of store and split."""
+    predictions: str
+    """Of the test patches, as CSV: block, truth, predicted."""
+
+
+@dataclass(frozen=True)
+class Decision:
     """Whether the rule lets a model take the champion's place, and why."""
 
-    holds: bool
+    promoted: bool
     reason: str
-    """Figures where it holds; otherwise what is in the way, as it goes on after a model's name."""
+    """The difference where it does; otherwise what is in the way, continuing the model's name."""
 
 
-def verdict(calls: str, champion_calls: str, over_baselines: float, champion: str) -> Verdict:
-    """Judge a model against the champion.
+def decide(challenger: Candidate, champion: Candidate, gain: float) -> Decision:
+    """Apply the rule to a challenger.
 
     Args:
-        calls: Its calls of the test patches, as CSV: block, truth, called.
-        champion_calls: Those of the champion.
-        over_baselines: Its balanced accuracy less that of the best baseline.
-        champion: What the champion is called.
+        challenger: The model that may be promoted.
+        champion: The model in use.
+        gain: Balanced accuracy of the challenger less that of its best baseline.
 
     Raises:
-        MismatchError: when the calls are not of the same patches.
+        MismatchError: when the two were not evaluated on the same test patches.
     """
-    gain = ahead(calls, champion_calls)
-    told = (
-        f"balanced accuracy {gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f}, "
-        f"{gain.blocks} blocks)"
+    difference = compare(challenger, champion)
+    figures = (
+        f"balanced accuracy {difference.value:+.3f} (95 % CI {difference.low:+.3f} to "
+        f"{difference.high:+.3f}, {difference.blocks} blocks)"
     )
-    if over_baselines <= 0:
-        return Verdict(
-            False, f"is no better than its best baseline ({over_baselines:+.3f} balanced accuracy)"
+    if gain <= 0:
+        return Decision(False, f"is not better than its best baseline ({gain:+.3f} balanced accuracy)")
+    if not difference.trusted:
+        return Decision(
+            False,
+            f"differs from {champion.uri} by {figures}: too few blocks of test ground for a decision",
         )
-    if not gain.trusted:
-        apart = f"is apart from {champion} by {told}: too few blocks of test ground to be sure"
-        return Verdict(False, apart)
-    if gain.low <= 0:
-        return Verdict(False, f"is not surely better than {champion}: {told}")
-    return Verdict(True, told)
+    if difference.low <= 0:
+        return Decision(False, f"is not significantly better than {champion.uri}: {figures}")
+    return Decision(True, figures)
 
 
-def ahead(challenger: str, champion: str) -> Interval:
-    """Balanced accuracy of the one less that of the other, from the calls of each, as CSV.
+def compare(challenger: Candidate, champion: Candidate) -> Interval:
+    """Balanced accuracy of the challenger less that of the champion.
 
     Raises:
-        MismatchError: when they are not of the same patches.
+        MismatchError: when the two were not evaluated on the same test patches.
     """
-    ours, theirs = (list(csv.DictReader(io.StringIO(text))) for text in (challenger, champion))
-    if [(row["block"], row["truth"]) for row in ours] != [
-        (row["block"], row["truth"]) for row in theirs
-    ]:
+    ours, theirs = (
+        list(csv.DictReader(io.StringIO(one.predictions))) for one in (challenger, champion)
+    )
+    patches = [[(row["block"], row["truth"]) for row in rows] for rows in (ours, theirs)]
+    if challenger.split != champion.split or patches[0] != patches[1]:
         raise MismatchError(
-            "the two versions were judged by different test patches; evaluate both on one split."
+            f"{challenger.uri} and {champion.uri} were evaluated on different test patches (store or "
+            "split differ), so their scores cannot be compared; train and evaluate both on one split, "
+            'or state a reason: lenscape promote --because "...".'
         )
-    names = sorted({row[key] for rows in (ours, theirs) for row in rows for key in ("truth", "called")})
-    place = {name: at for at, name in enumerate(names)}
-    truth = np.array([place[row["truth"]] for row in ours])
-    blocks = np.array([row["block"] for row in ours])
+    names = {row[key] for rows in (ours, theirs) for row in rows for key in ("truth", "predicted")}
+    index = {name: number for number, name in enumerate(sorted(names))}
+    truth, blocks = (
+        np.array([index[row["truth"]] for row in ours]),
+        np.array([b for b, _ in patches[0]]),
+    )
     first, second = (
-        Hits.of(truth, np.array([place[row["called"]] for row in rows]), blocks, len(names))
+        Hits.of(truth, np.array([index[row["predicted"]] for row in rows]), blocks, len(names))
         for rows in (ours, theirs)
     )
     return balanced_accuracy(first.less(second))

@@ -1,160 +1,176 @@
-"""The sentences that a run's page opens with, and what must be said beside every figure."""
+"""The figures of an evaluated model, computed once: whatever shows them takes them from here.
+
+The HTML report, the model card, the description of the MLflow run, `metrics.json` and the metrics of
+the run are all made from one `RunSummary`; how they put it stands in `templates/`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
-from pipeline.learn.evaluation import published_scores
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.config.evaluate import CardConf
+from pipeline.learn.evaluation.band_importance import BandImportance, band_importance
+from pipeline.learn.evaluation.baselines import training_patches
+from pipeline.learn.evaluation.predictions import NETWORK, Evaluation
 from pipeline.learn.network.classifier import ModelMeta
-from pipeline.learn.stats.accuracy import Scores
-from pipeline.store import SceneInfo, SplitFolder, StoreMeta
+from pipeline.learn.stats.accuracy import ClassScores, Scores
+from pipeline.learn.stats.intervals import Certainty
+from pipeline.store import ClassInfo, Split, StoreMeta
 
-_NAMED_SCENES = 10
+_LOW_RECALL = 0.5
+"""A class with a lower recall is named among the limitations."""
 
 
-def caveat(store: StoreMeta) -> str:
-    """What the accuracy does not speak of."""
-    if store.images is not None:
-        return (
-            f"These figures hold for images like those of {store.images.name}, which its makers chose "
-            "to show one class each: mixed ground is not judged."
+@dataclass(frozen=True)
+class Published:
+    """A published accuracy."""
+
+    accuracy: float
+    method: str
+    """Network, bands and split."""
+    source: str
+
+
+PUBLISHED = {
+    "EuroSAT": (
+        Published(
+            0.9857,
+            "ResNet-50 pretrained on ImageNet, bands B04, B03, B02; a random 80 % trained, the other "
+            "20 % tested, not these lists",
+            "Helber et al. 2019, doi:10.1109/JSTARS.2019.2918242",
+        ),
+    )
+}
+"""By collection of images."""
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What a model is, what it was trained on, and how it did on the test part."""
+
+    meta: ModelMeta
+    store: StoreMeta
+    split: Split
+    patches: dict[str, int]
+    """Number of patches by part of the split."""
+    scores: dict[str, Scores]
+    """Of the network and the baselines, by name."""
+    certainty: Certainty
+    """Their confidence intervals."""
+    calibration: dict[str, float]
+    """`ece_before`, `ece_after`, `temperature` and, where the threshold of the area of applicability
+    is known, the share of test patches `outside_area_of_applicability`."""
+    bands: Sequence[BandImportance]
+    card: CardConf
+    """What the conf adds to the model card."""
+
+    @classmethod
+    def of(cls, evaluation: Evaluation, blocks: npt.NDArray[np.str_], card: CardConf) -> RunSummary:
+        """Compute the figures of an evaluation.
+
+        Args:
+            evaluation: The model and its baselines on the test part.
+            blocks: The block of each test patch.
+            card: What the conf adds to the model card.
+        """
+        split = evaluation.split
+        return cls(
+            evaluation.meta,
+            evaluation.store.meta,
+            split.split,
+            {part: len(split.rows(part)) for part in ("train", "validation", "test", "unused")},
+            evaluation.scores,
+            evaluation.certainty(blocks),
+            evaluation.calibration,
+            band_importance(evaluation),
+            card,
         )
-    impure, positions = store.counts["left_out"]["impure"], store.counts["positions"]
-    return (
-        f"These figures hold for cells of which one class covers {store.min_purity:.0%} or more: mixed "
-        f"ones ({impure:,} of {positions:,} positions) and ground without labels are not judged."
-    )
 
+    @property
+    def title(self) -> str:
+        """Preset, bands and weights."""
+        meta = self.meta
+        return f"{meta.preset} on {len(meta.bands)} bands, weights {meta.weights_sha256[:12]}"
 
-def trust(figures: Mapping[str, float]) -> str:
-    """How far the probabilities can be believed, in a sentence or two.
+    @property
+    def network(self) -> Scores:
+        """The network's scores."""
+        return self.scores[NETWORK]
 
-    Args:
-        figures: `ece_before`, `ece_after`, `temperature` and, where it is known, `unlike_training`.
-    """
-    said = (
-        f"Confidence and accuracy differ by {figures['ece_after']:.3f} on average (expected "
-        f"calibration error; {figures['ece_before']:.3f} before the temperature of "
-        f"{figures['temperature']:.2f})."
-    )
-    if "unlike_training" not in figures:
-        return said
-    return f"{said} {figures['unlike_training']:.1%} of the test patches are unlike the training data."
+    @cached_property
+    def classes(self) -> list[tuple[ClassInfo, ClassScores]]:
+        """The classes with the network's scores."""
+        return list(zip(self.meta.classes, self.network.per_class, strict=True))
 
+    @property
+    def low_recall(self) -> list[tuple[ClassInfo, ClassScores]]:
+        """Classes of which the network finds fewer than half."""
+        return [(c, one) for c, one in self.classes if one.support and one.recall < _LOW_RECALL]
 
-def description(
-    meta: ModelMeta,
-    store: StoreMeta,
-    split: SplitFolder,
-    scores: Mapping[str, Scores],
-    tags: Mapping[str, str],
-) -> str:
-    """The description of a run in Markdown: data, split, result, worst confusion, how to repeat.
+    @property
+    def untested(self) -> list[ClassInfo]:
+        """Classes without a test patch."""
+        return [info for info, one in self.classes if not one.support]
 
-    Args:
-        meta: The model.
-        store: Its store.
-        split: Its split.
-        scores: Of the network, which comes first, and of the baselines.
-        tags: Of the run: `git.commit`, `git.dirty` and `dvc.experiment`, where it has them.
-    """
-    name, *others = scores
-    network = scores[name]
-    figures = published_scores.beside(store, split, network)
-    lines = [
-        f"**{meta.preset}** on the bands {', '.join(meta.bands)}, patches of "
-        f"{meta.geometry.patch_px} px, cells of {meta.geometry.cell_px} px.",
-        "",
-        _against(network, {other: scores[other] for other in others}),
-        "",
-        worst(network, meta),
-        "",
-        *([f"**Published.** {figures}.", ""] if figures else []),
-        caveat(store),
-        "",
-        f"**Data.** {scenes_of(meta)}; {len(split.rows('train')):,} training, "
-        f"{len(split.rows('validation')):,} validation and {len(split.rows('test')):,} test patches of "
-        f"{len(meta.classes)} classes. {meta.credit}.",
-        "",
-        f"**Split.** {split_of(split)} (audit in `reports/`).",
-        "",
-        f"**Repeat.** {repeat(tags)} The store then has the hash `{meta.hashes.store[:12]}`, the "
-        f"split `{meta.hashes.split[:12]}`, the conf of `train` `{meta.hashes.conf[:12]}`.",
-    ]
-    return "\n".join(lines)
+    @property
+    def levels(self) -> list[str]:
+        """Processing levels of the scenes, where they are known."""
+        return sorted({scene.level for scene in self.meta.scenes if scene.level})
 
+    @property
+    def days(self) -> list[str]:
+        """Days of the scenes; none where a scene stands for a range of days."""
+        moments = [scene.datetime for scene in self.meta.scenes]
+        return [] if any("/" in one for one in moments) else sorted({one[:10] for one in moments})
 
-def _against(network: Scores, baselines: Mapping[str, Scores]) -> str:
-    result = (
-        f"**Result on the test part.** Accuracy {network.accuracy:.3f}, balanced "
-        f"{network.balanced_accuracy:.3f}"
-    )
-    if not baselines:
-        return f"{result}."
-    better = max(baselines, key=lambda name: baselines[name].balanced_accuracy)
-    bar = baselines[better]
-    gain = network.balanced_accuracy - bar.balanced_accuracy
-    return (
-        f"{result}; the better baseline, {better.replace('_', ' ')}, has {bar.accuracy:.3f} and "
-        f"{bar.balanced_accuracy:.3f} ({gain:+.3f} balanced)."
-    )
+    @property
+    def years(self) -> list[str]:
+        """Years of the scenes."""
+        moments = [one for scene in self.meta.scenes for one in scene.datetime.split("/")]
+        return sorted({moment[:4] for moment in moments})
 
+    @property
+    def published(self) -> tuple[Published, ...] | None:
+        """Published accuracies; None unless all images were used with a published split."""
+        images = self.store.images
+        if images is None or not images.whole or self.split.lists not in images.published_lists:
+            return None
+        return PUBLISHED.get(images.name, ())
 
-def worst(network: Scores, meta: ModelMeta) -> str:
-    """The most frequent mistake, in Markdown."""
-    found = network.worst_confusion
-    if found is None:
-        return "No test patch is called anything but what it is."
-    truth, predicted, count = found
-    share = count / network.support[truth]
-    return (
-        f"**Worst confusion.** {count} patches of {meta.classes[truth].title} ({share:.0%} of them) "
-        f"are called {meta.classes[predicted].title}."
-    )
+    @property
+    def baselines(self) -> dict[str, dict[str, float]]:
+        """Scores of each baseline, and how many of the training patches it learnt from."""
+        return {
+            name: scores.numbers | {"training_patches": training_patches(name, self.patches["train"])}
+            for name, scores in self.scores.items()
+            if name != NETWORK
+        }
 
+    @property
+    def record(self) -> dict[str, Any]:
+        """For `metrics.json`."""
+        return {
+            "test": self.network.numbers | {"patches": self.patches["test"]},
+            "baseline": self.baselines,
+            "classes": {info.name: vars(scores) for info, scores in self.classes},
+            "mixed_positions_left_out": self.store.counts["left_out"]["impure"],
+            "calibration": self.calibration,
+            "intervals": self.certainty.record,
+        }
 
-def scenes_of(meta: ModelMeta) -> str:
-    """The scenes that a model learnt from, the first ten by name."""
-    named = [
-        f"{scene.id} ({_day(scene)}, {scene.level or 'level unknown'}, baseline "
-        f"{scene.baseline or 'unknown'})"
-        for scene in meta.scenes[:_NAMED_SCENES]
-    ]
-    more = len(meta.scenes) - len(named)
-    return ", ".join(named) + (f" and {more} more scenes" if more else "")
-
-
-def _day(scene: SceneInfo) -> str:
-    return " to ".join(moment[:10] for moment in scene.datetime.split("/"))
-
-
-def split_of(split: SplitFolder) -> str:
-    """How the patches were parted, and whether parts share ground."""
-    return f"{_parting(split)} {_ground(split)}"
-
-
-def _parting(split: SplitFolder) -> str:
-    parting = split.split
-    if parting.lists is not None:
-        return f"Parts as in the published list '{parting.lists}'."
-    kind = "three parts" if parting.folds is None else f"fold {parting.fold} of {parting.folds}"
-    return f"Blocks of {parting.block_m:g} m, {kind}, seed {parting.seed}."
-
-
-def _ground(split: SplitFolder) -> str:
-    shared = split.split.shared_ground_m2
-    if not shared:
-        return "No ground is shared between the parts"
-    return f"Parts share {shared / 1e6:,.2f} km2 of ground, so that what is tested was seen in training"
-
-
-def repeat(tags: Mapping[str, str]) -> str:
-    """How to make the model again, in Markdown."""
-    commit = tags.get("git.commit")
-    if experiment := tags.get("dvc.experiment"):
-        return f"`dvc exp apply {experiment}`, then `dvc repro`."
-    if not commit:
-        return "`dvc repro` in a checkout of the same code and conf."
-    changed = tags.get("git.dirty") == "true"
-    also = " with the changes that its files had (the tag `git.dirty`)" if changed else ""
-    return f"`git checkout {commit[:12]}`{also}, then `dvc repro`."
+    @property
+    def metrics(self) -> dict[str, float]:
+        """For the MLflow run: `test/..`, `baseline/<name>/..`, `band/..`."""
+        test = self.network.numbers | self.calibration | self.certainty.metrics
+        metrics = {f"test/{name}": value for name, value in test.items()}
+        for info, scores in self.classes:
+            metrics |= {f"test/recall/{info.name}": scores.recall, f"test/f1/{info.name}": scores.f1}
+        for name, numbers in self.baselines.items():
+            metrics |= {f"baseline/{name}/{key}": value for key, value in numbers.items()}
+        return metrics | {f"band/{one.band}": one.loss for one in self.bands}

@@ -195,40 +195,48 @@ class Certainty:
         )
 
     @property
-    def note(self) -> str:
-        """What must be said beside the intervals; empty where there are blocks enough."""
-        return next(iter(self.accuracy.values())).note
+    def comparison(self) -> str:
+        """The network compared with the best baseline, in words; empty without baselines."""
+        if self.gain is None or self.rival is None:
+            return ""
+        gain = self.gain
+        result = "not better"
+        if gain.value > 0:
+            result = "significantly better" if gain.low > 0 else "not significantly better"
+        return (
+            f"{result} than {self.rival.replace('_', ' ')}: balanced accuracy {gain.value:+.3f} "
+            f"(95 % CI {gain.low:+.3f} to {gain.high:+.3f})"
+        )
 
     @property
-    def width_note(self) -> str:
-        """What must be said where the interval of the network's balanced accuracy is wide."""
-        balanced = next(iter(self.balanced_accuracy.values()))
+    def notes(self) -> list[str]:
+        """Sentences that belong beside the intervals: wide ones, too few blocks."""
+        overall, balanced = self._network
         width = balanced.high - balanced.low
-        if width <= WIDE:
-            return ""
-        return (
+        wide = (
             f"the interval of balanced accuracy is {width:.2f} wide: too little test ground, or too "
-            "few patches of some classes, to decide much by"
+            "few patches of some classes, for a decision"
         )
+        notes = [note for note in (wide if width > WIDE else "", overall.note) if note]
+        return [f"{note[:1].upper()}{note[1:]}." for note in notes]
 
     @property
     def sentence(self) -> str:
-        """The network's figures in words."""
-        overall, balanced = (
-            next(iter(figures.values())) for figures in (self.accuracy, self.balanced_accuracy)
+        """The network's scores and its comparison in words, with the notes."""
+        overall, balanced = self._network
+        scores = (
+            f"95 % CI by block ({overall.blocks}): accuracy {overall}, balanced accuracy {balanced}"
         )
-        said = (
-            f"95 % intervals by block ({overall.blocks}): accuracy {overall}, balanced accuracy "
-            f"{balanced}"
+        first = "; ".join(part for part in (scores, self.comparison) if part)
+        return " ".join([f"{first}.", *self.notes])
+
+    @property
+    def _network(self) -> tuple[Interval, Interval]:
+        """Accuracy and balanced accuracy of the network."""
+        return (
+            next(iter(self.accuracy.values())),
+            next(iter(self.balanced_accuracy.values())),
         )
-        if self.gain is not None and self.rival is not None:
-            gain, sure = self.gain, "surely" if self.gain.low > 0 else "not surely"
-            said += (
-                f"; {sure} better than {self.rival.replace('_', ' ')}: balanced accuracy "
-                f"{gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})"
-            )
-        notes = [note for note in (self.width_note, self.note) if note]
-        return " ".join([f"{said}.", *(f"{note[:1].upper()}{note[1:]}." for note in notes)])
 
     @property
     def record(self) -> dict[str, Any]:
@@ -247,10 +255,8 @@ class Certainty:
     @property
     def metrics(self) -> dict[str, float]:
         """For MLflow: the ends of the network's intervals and of its gain."""
-        ends = {
-            "accuracy": next(iter(self.accuracy.values())),
-            "balanced_accuracy": next(iter(self.balanced_accuracy.values())),
-        } | ({} if self.gain is None else {"gain": self.gain})
+        ends = dict(zip(("accuracy", "balanced_accuracy"), self._network, strict=True))
+        ends |= {} if self.gain is None else {"gain": self.gain}
         found = {
             f"{name}_{end}": getattr(one, end) for name, one in ends.items() for end in ("low", "high")
         }

@@ -1,10 +1,10 @@
-"""The only place that knows MLflow: one run per model, in one store, whichever stage speaks.
+"""The only package that knows MLflow: one run per model, in one store, whichever stage adds to it.
 
 - `tracking_uri`: the store, `connect`; state of code and data
-- `model`: the model as an exported graph
-- `registry`: versions of the registered model
+- `model`: the model as an exported graph, and its registration
+- `registry`: versions of the registered model, found and promoted
 - `run`, `record`: the run itself, and `run.json`, by which it is found and opened again
-- `pages`: its report, one HTML page
+- `pages`: its report, one HTML page with its maps
 
 `train` opens the run and keeps the model in it, later stages add to it:
 
@@ -18,24 +18,23 @@
     with tracking.open_run(record) as parent, tracking.child_run(parent, "fold 1", {}) as run:
         ...                                        # a table of folds, none of which is registered
 
-What it takes to log the run again lies in `models/`. Where the store does not know the run (another
+`models/` holds all that is needed to log the run again. Where the store does not know the run (another
 clone, `dvc pull`), `resume` opens it anew from there, tagged `replayed_from`, and finds that one later.
 """
 
-from pipeline.learn.tracking.pages import MAPS, log_page, refresh_page
+from pipeline.learn.tracking.model import CHALLENGER, CHAMPION
+from pipeline.learn.tracking.pages import MAPS, REPORT, log_page, refresh_page
 from pipeline.learn.tracking.record import Part, RunRecord, read_record
 from pipeline.learn.tracking.registry import (
-    CALLS,
-    CHALLENGER,
-    CHAMPION,
+    PREDICTIONS,
     KnownRun,
     ModelVersion,
     champion_version,
     find_version,
-    judgement_of,
-    params_of,
+    predictions_of,
     promote,
     registered_model_folder,
+    run_data,
     runs_of_weights,
     version_of_run,
 )
@@ -49,10 +48,11 @@ from pipeline.learn.tracking.run import (
 from pipeline.learn.tracking.tracking_uri import checkout_state, main_checkout, store_uri
 
 __all__ = [
-    "CALLS",
     "CHALLENGER",
     "CHAMPION",
     "MAPS",
+    "PREDICTIONS",
+    "REPORT",
     "KnownRun",
     "ModelVersion",
     "Part",
@@ -62,17 +62,17 @@ __all__ = [
     "checkout_state",
     "child_run",
     "find_version",
-    "judgement_of",
     "keep",
     "log_page",
     "main_checkout",
     "open_run",
-    "params_of",
+    "predictions_of",
     "promote",
     "read_record",
     "refresh_page",
     "registered_model_folder",
     "resume",
+    "run_data",
     "runs_of_weights",
     "store_uri",
     "version_of_run",

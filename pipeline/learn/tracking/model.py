@@ -1,4 +1,4 @@
-"""The model in MLflow: an exported graph, which takes torch and MLflow to load but no code of ours."""
+"""The model in MLflow: an exported graph, loaded with torch and MLflow alone, and its registration."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import mlflow
 import numpy as np
+from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.models.model import ModelInfo
 from mlflow.types import Schema, TensorSpec
@@ -16,6 +17,12 @@ from torch import Tensor, nn
 
 from pipeline.learn.network.classifier import ModelMeta, PatchClassifier
 
+MODEL = "lenscape"
+"""Name of the registered model."""
+CHAMPION = "champion"
+"""Alias of the version in use; the first one gets it, `lenscape promote` moves it."""
+CHALLENGER = "challenger"
+"""Alias of the newest version that is not in use."""
 WEIGHTS_TAG = "weights_sha256"
 """The tag of runs and versions, and the key of the model's metadata, that names the weights."""
 
@@ -46,7 +53,7 @@ class _TorchOnCpu:
 def log_exported(classifier: PatchClassifier) -> ModelInfo:
     """Log a model to the active run of MLflow; where it lies and what it is called there.
 
-    As a pyfunc it takes harmonised DN, uint16 (N, C, P, P), 0 a hole, of any N, and gives
+    As a pyfunc it takes harmonised DN, uint16 (N, C, P, P), 0 for nodata, of any N, and gives
     probabilities, float32 (N, K).
     """
     meta = classifier.meta
@@ -93,3 +100,40 @@ def _metadata(meta: ModelMeta) -> dict[str, object]:
         "output": "float32 (N, K): probabilities of the classes for the cell in the patch's centre",
         WEIGHTS_TAG: meta.weights_sha256,
     }
+
+
+def register(client: mlflow.MlflowClient, run_id: str, logged: ModelInfo, meta: ModelMeta) -> None:
+    """Make a logged model the next version of `lenscape`; the first of all becomes the champion."""
+    try:
+        client.create_registered_model(
+            MODEL, description="Land-cover classes of Sentinel-2 patches, trained by lenscape."
+        )
+    except MlflowException:
+        client.get_registered_model(MODEL)  # there already, or the registry is out of order
+    tags = {
+        WEIGHTS_TAG: meta.weights_sha256,
+        "bands": ", ".join(meta.bands),
+        "classes": ", ".join(info.name for info in meta.classes),
+        "data_sha256": meta.hashes.store,
+        "split_sha256": meta.hashes.split,
+        "preset": meta.preset,
+    }
+    made = client.create_model_version(
+        MODEL,
+        source=logged.model_uri,
+        run_id=run_id,
+        model_id=logged.model_id,
+        tags=tags,
+        description=_description(meta),
+    )
+    first = CHAMPION not in client.get_registered_model(MODEL).aliases
+    client.set_registered_model_alias(MODEL, CHAMPION if first else CHALLENGER, str(made.version))
+
+
+def _description(meta: ModelMeta) -> str:
+    side = meta.geometry.patch_px
+    return (
+        f"{meta.preset}: uint16 patches (N, {len(meta.bands)}, {side}, {side}) of harmonised DN, bands "
+        f"{', '.join(meta.bands)} -> probabilities of {', '.join(c.title for c in meta.classes)}. "
+        f"{meta.credit}."
+    )

@@ -1,41 +1,62 @@
-"""The report of a run as one HTML page among its artifacts, with the maps that the run has."""
+"""The report among a run's artifacts: one HTML page, into which the maps of the run are filled."""
 
 from __future__ import annotations
 
+import re
+from base64 import b64encode
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from pipeline.learn.report.sections import REPORT, fill, maps_section
+from markupsafe import Markup
+
 from pipeline.learn.tracking.run import Tracker
 
 MAPS = "maps"
 """Folder of a run's artifacts with a folder for each map."""
+REPORT = "report.html"
 _PREVIEW = "preview.png"
+_MOST_MAPS = 6
+_SECTION = re.compile("(<!--maps-->).*?(<!--/maps-->)", re.DOTALL)
+"""Where the report has a place for maps, filled or not."""
+_PICTURE = Markup(
+    '<figure><img alt="Map of {name}" src="data:image/png;base64,{data}">'
+    "<figcaption>{name}</figcaption></figure>\n"
+)
+_MORE = Markup("<p>and {count} more, in the folder maps of the run.</p>")
 
 
 def log_page(tracker: Tracker, html: str) -> None:
     """Add the report to a run, with the maps that the run has so far."""
     previews = _previews(tracker)
-    tracker.text(fill(html, "maps", maps_section(previews)) if previews else html, REPORT)
+    tracker.text(with_maps(html, previews) if previews else html, REPORT)
 
 
 def refresh_page(tracker: Tracker) -> None:
-    """Bring maps that were added since to the report, if the run has one."""
-    if REPORT in _listed(tracker):
+    """Fill maps that were added since into the report, if the run has one."""
+    if REPORT in _artifacts(tracker):
         log_page(tracker, _read(tracker, REPORT).decode("utf-8"))
+
+
+def with_maps(html: str, previews: Mapping[str, bytes]) -> str:
+    """A report with pictures of maps (PNG by name) in place of those that it shows."""
+    shown = list(previews.items())[:_MOST_MAPS]
+    pictures = [_PICTURE.format(name=name, data=b64encode(png).decode()) for name, png in shown]
+    more = [_MORE.format(count=len(previews) - len(shown))] if len(previews) > len(shown) else []
+    return _SECTION.sub(lambda match: match[1] + "".join([*pictures, *more]) + match[2], html)
 
 
 def _previews(tracker: Tracker) -> dict[str, bytes]:
     """The pictures of maps by name."""
-    found = {}
-    for folder in _listed(tracker, MAPS):
-        picture = f"{folder}/{_PREVIEW}"
-        if picture in _listed(tracker, folder):
-            found[folder.rpartition("/")[2]] = _read(tracker, picture)
-    return found
+    paths = [f"{folder}/{_PREVIEW}" for folder in _artifacts(tracker, MAPS)]
+    return {
+        Path(path).parent.name: _read(tracker, path)
+        for path in paths
+        if path in _artifacts(tracker, str(Path(path).parent))
+    }
 
 
-def _listed(tracker: Tracker, folder: str | None = None) -> list[str]:
+def _artifacts(tracker: Tracker, folder: str | None = None) -> list[str]:
     return [item.path for item in tracker.client.list_artifacts(tracker.run_id, folder)]
 
 

@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import mlflow
-from mlflow.entities import Run
+from mlflow.entities import Run, RunData
 from mlflow.exceptions import MlflowException
-from mlflow.models.model import ModelInfo
 
 from pipeline.config.predict import RegisteredModelConf
 from pipeline.errors import MismatchError, TrackingError
-from pipeline.learn.network.classifier import ModelMeta
 from pipeline.learn.tracking import tracking_uri
-from pipeline.learn.tracking.model import WEIGHTS_TAG
+from pipeline.learn.tracking.model import CHALLENGER, CHAMPION, MODEL, WEIGHTS_TAG
 
-MODEL = "lenscape"
-"""Name of the registered model."""
-CHAMPION = "champion"
-"""Alias of the version in use; the first one gets it, `lenscape promote` moves it."""
-CHALLENGER = "challenger"
-"""Alias of the newest version that is not in use."""
-_DESCRIPTION = 5000
-"""Characters that MLflow keeps of the description of a version."""
-CALLS = "test/calls.csv"
-"""Artifact of a run: block, true class and the network's call of each test patch."""
+PREDICTIONS = "test/predictions.csv"
+"""Artifact of a run: block, true class and predicted class of each test patch."""
 CHECKPOINT = "checkpoint"
 """Folder of a run's artifacts with the files of `models/`, as `PatchClassifier.load` reads them."""
 
@@ -42,7 +31,7 @@ class ModelVersion:
     weights_sha256: str
     run_id: str
     split: str = ""
-    """Hash of the split that it was trained on and judged by, with its store."""
+    """Hash of the split that it was trained on and evaluated on, with its store."""
 
 
 @dataclass(frozen=True)
@@ -63,67 +52,10 @@ class KnownRun:
     """Id of the run that it was logged again from, in another store; empty for an original."""
 
 
-def register(client: mlflow.MlflowClient, run_id: str, logged: ModelInfo, meta: ModelMeta) -> None:
-    """Make a logged model the next version of `lenscape`; the first of all becomes the champion."""
-    try:
-        client.create_registered_model(
-            MODEL, description="Land-cover classes of Sentinel-2 patches, trained by lenscape."
-        )
-    except MlflowException:
-        client.get_registered_model(MODEL)  # there already, or the registry is out of order
-    tags = {
-        WEIGHTS_TAG: meta.weights_sha256,
-        "bands": ", ".join(meta.bands),
-        "classes": ", ".join(info.name for info in meta.classes),
-        "data_sha256": meta.hashes.store,
-        "split_sha256": meta.hashes.split,
-        "preset": meta.preset,
-    }
-    made = client.create_model_version(
-        MODEL,
-        source=logged.model_uri,
-        run_id=run_id,
-        model_id=logged.model_id,
-        tags=tags,
-        description=_description(meta),
-    )
-    first = CHAMPION not in client.get_registered_model(MODEL).aliases
-    client.set_registered_model_alias(MODEL, CHAMPION if first else CHALLENGER, str(made.version))
-
-
-def _description(meta: ModelMeta) -> str:
-    side = meta.geometry.patch_px
-    return (
-        f"{meta.preset}: uint16 patches (N, {len(meta.bands)}, {side}, {side}) of harmonised DN, bands "
-        f"{', '.join(meta.bands)} -> probabilities of {', '.join(c.title for c in meta.classes)}. "
-        f"{meta.credit}."
-    )
-
-
-def tag_version(client: mlflow.MlflowClient, run_id: str, values: Mapping[str, str]) -> None:
-    """Set tags of the version that was registered from a run."""
-    for found in client.search_model_versions(f"run_id = '{run_id}'"):
-        for key, value in values.items():
-            client.set_model_version_tag(found.name, str(found.version), key, value)
-
-
-def describe_version(client: mlflow.MlflowClient, run_id: str, markdown: str) -> None:
-    """Set the description of the version that was registered from a run."""
-    for found in client.search_model_versions(f"run_id = '{run_id}'"):
-        client.update_model_version(found.name, str(found.version), _cut(markdown))
-
-
-def _cut(markdown: str) -> str:
-    """As much as MLflow takes; the whole lies in the run."""
-    if len(markdown) <= _DESCRIPTION:
-        return markdown
-    return markdown[: _DESCRIPTION - 40].rpartition("\n")[0] + "\n\n(more in the run: model_card.md)"
-
-
 def version_of_run(run_id: str) -> ModelVersion | None:
     """The version that was registered from a run, the newest of several; None without one."""
     client = tracking_uri.connect()
-    with tracking_uri.heard():
+    with tracking_uri.mlflow_errors():
         found = client.search_model_versions(f"run_id = '{run_id}'")
     numbers = sorted(int(version.version) for version in found if version.name == MODEL)
     return find_version(str(numbers[-1])) if numbers else None
@@ -168,34 +100,33 @@ def find_version(name: str) -> ModelVersion:
     return ModelVersion(uri, found.tags[WEIGHTS_TAG], found.run_id, split)
 
 
-def judgement_of(version: ModelVersion) -> tuple[str, dict[str, float]]:
-    """The calls of a version's test patches, as CSV, and the metrics of its run.
+def predictions_of(version: ModelVersion) -> str:
+    """The predictions of a version for the test patches, as CSV.
 
     Raises:
-        TrackingError: when `evaluate` has not judged it, or its files are gone.
+        TrackingError: when `evaluate` has not evaluated it, or its files are gone.
     """
     client = tracking_uri.connect()
     try:
-        metrics: dict[str, float] = client.get_run(version.run_id).data.metrics
         with TemporaryDirectory() as folder:
-            path = client.download_artifacts(version.run_id, CALLS, folder)
-            return Path(path).read_text(encoding="utf-8"), metrics
+            path = client.download_artifacts(version.run_id, PREDICTIONS, folder)
+            return Path(path).read_text(encoding="utf-8")
     except (MlflowException, OSError) as error:
         raise TrackingError(
-            f"{version.uri} was never judged: its run {version.run_id} in {tracking_uri.store_uri()} "
-            f"has no {CALLS}; run `evaluate` on it."
+            f"{version.uri} was not evaluated: its run {version.run_id} in {tracking_uri.store_uri()} "
+            f"has no {PREDICTIONS}; run `evaluate` on it."
         ) from error
 
 
-def params_of(version: ModelVersion) -> dict[str, str]:
-    """The parameters of the run that a version was registered from.
+def run_data(version: ModelVersion) -> RunData:
+    """The parameters and metrics of the run that a version was registered from.
 
     Raises:
         TrackingError: when the store cannot be read.
     """
     client = tracking_uri.connect()
-    with tracking_uri.heard():
-        return dict(client.get_run(version.run_id).data.params)
+    with tracking_uri.mlflow_errors():
+        return client.get_run(version.run_id).data
 
 
 def promote(version: ModelVersion, reason: str) -> None:
@@ -206,7 +137,7 @@ def promote(version: ModelVersion, reason: str) -> None:
     """
     client = tracking_uri.connect()
     model, _, number = version.uri.removeprefix("models:/").rpartition("/")
-    with tracking_uri.heard():
+    with tracking_uri.mlflow_errors():
         client.set_registered_model_alias(model, CHAMPION, number)
         client.set_model_version_tag(model, number, "promoted_because", reason)
         # a number or a text, as the store has it
@@ -246,7 +177,7 @@ def runs_of_weights(sha256: str) -> list[KnownRun]:
         TrackingError: when the store cannot be used.
     """
     client = tracking_uri.connect()
-    with tracking_uri.heard():
+    with tracking_uri.mlflow_errors():
         experiments = [found.experiment_id for found in client.search_experiments()]
         query = f"tags.{WEIGHTS_TAG} = '{sha256}'"
         runs = client.search_runs(experiments, query, order_by=["attributes.start_time DESC"])

@@ -20,15 +20,17 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 from pipeline.learn.network.classifier import PatchClassifier
 from pipeline.learn.network.history import Epoch, read_history
 from pipeline.learn.tracking import tracking_uri
-from pipeline.learn.tracking.model import WEIGHTS_TAG, log_exported
+from pipeline.learn.tracking.model import WEIGHTS_TAG, log_exported, register
 from pipeline.learn.tracking.record import Part, RunRecord, read_record, write_record
-from pipeline.learn.tracking.registry import CHECKPOINT, describe_version, register, tag_version
+from pipeline.learn.tracking.registry import CHECKPOINT
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _REPLAYED = "replayed_from"
 _PARAM_LENGTH = 6000
+_DESCRIPTION_LENGTH = 5000
+"""Characters that MLflow keeps of the description of a version."""
 _HISTORY = {
     "train_loss": "train/loss",
     "validation_loss": "val/loss",
@@ -40,7 +42,7 @@ _HISTORY = {
 
 @dataclass(frozen=True)
 class Tracker:
-    """A run that takes what stages have to say."""
+    """A run to which stages add figures, files and descriptions."""
 
     client: mlflow.MlflowClient
     run_id: str
@@ -92,13 +94,19 @@ class Tracker:
         """The parameters that the run has."""
         return dict(self.client.get_run(self.run_id).data.params)
 
-    def version_description(self, markdown: str) -> None:
-        """Set the description of the registered version of the run's model."""
-        describe_version(self.client, self.run_id, markdown)
+    def describe_version(self, markdown: str, tags: Mapping[str, str]) -> None:
+        """Set description and tags of the registered version of the run's model.
 
-    def version_tags(self, values: Mapping[str, str]) -> None:
-        """Set tags of the registered version of the run's model."""
-        tag_version(self.client, self.run_id, values)
+        A description that is longer than MLflow takes is cut; the run has the whole model card.
+        """
+        if len(markdown) > _DESCRIPTION_LENGTH:
+            cut = markdown[: _DESCRIPTION_LENGTH - 40].rpartition("\n")[0]
+            markdown = f"{cut}\n\n(more in the run: model_card.md)"
+        for version in self.client.search_model_versions(f"run_id = '{self.run_id}'"):
+            name, number = version.name, str(version.version)
+            self.client.update_model_version(name, number, markdown)
+            for key, value in tags.items():
+                self.client.set_model_version_tag(name, number, key, value)
 
 
 @contextmanager
@@ -119,7 +127,7 @@ def keep(tracker: Tracker, record: RunRecord, models: Path) -> None:
 
     Args:
         tracker: The run.
-        record: What was said when it was opened.
+        record: The record that it was opened with.
         models: The folder of the model, complete but for `run.json`.
     """
     write_record(models, record.model_copy(update={"run_id": tracker.run_id}))
@@ -151,7 +159,7 @@ def child_run(parent: Tracker, name: str, params: Mapping[str, str]) -> Iterator
         TrackingError: when the store fails.
     """
     client = parent.client
-    with tracking_uri.heard():
+    with tracking_uri.mlflow_errors():
         experiment = client.get_run(parent.run_id).info.experiment_id
         tags = {MLFLOW_PARENT_RUN_ID: parent.run_id}
         tracker = Tracker(client, client.create_run(experiment, run_name=name, tags=tags).info.run_id)
@@ -171,7 +179,10 @@ def _running(client: mlflow.MlflowClient, run_id: str | None, name: str) -> Iter
     os.environ.pop("MLFLOW_RUN_ID", None)
     mlflow.set_system_metrics_sampling_interval(1)  # type: ignore[no-untyped-call]
     named = None if run_id else name
-    with tracking_uri.heard(), mlflow.start_run(run_id, run_name=named, log_system_metrics=True) as run:
+    with (
+        tracking_uri.mlflow_errors(),
+        mlflow.start_run(run_id, run_name=named, log_system_metrics=True) as run,
+    ):
         yield Tracker(client, run.info.run_id)
 
 

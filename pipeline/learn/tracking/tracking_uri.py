@@ -74,8 +74,8 @@ def connect() -> mlflow.MlflowClient:
 
 
 @contextmanager
-def heard() -> Iterator[None]:
-    """What MLflow refuses while a run is written, as a `TrackingError`."""
+def mlflow_errors() -> Iterator[None]:
+    """Errors of MLflow while a run is read or written, as a `TrackingError`."""
     try:
         yield
     except MlflowException as error:

@@ -1,93 +1,82 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from pipeline.learn.report.summary import caveat, description
+from pipeline.learn.report.summary import PUBLISHED
 from pipeline.learn.stats.accuracy import Scores
-from pipeline.store import SceneInfo
-from tests.support.learners import model_meta
-from tests.support.stores import make_split, make_store
+from pipeline.store import ImagesInfo
+from tests.support.summaries import SCORES, make_summary
 
-TRUTH = np.array([0, 0, 0, 0, 1, 1, 2, 2])
-SCORES = {
-    "network": Scores.of(TRUTH, np.array([0, 0, 1, 1, 1, 1, 2, 0]), 3),
-    "majority": Scores.of(TRUTH, np.zeros(8, dtype=int), 3),
-    "logistic_regression": Scores.of(TRUTH, np.array([0, 0, 0, 0, 0, 1, 2, 2]), 3),
-}
+WHOLE = ImagesInfo(
+    name="EuroSAT",
+    whole=True,
+    lists=["mine", "official"],
+    published_lists=["official"],
+    lists_sha256="0" * 64,
+)
 
 
 @pytest.fixture
-def said(tmp_path):
-    """The description of a run, for given scores and tags."""
-    store = make_store(tmp_path / "patches", count=100)
-    split = make_split(tmp_path / "split", store)
-    meta = model_meta(classes=3)
-
-    def say(scores=SCORES, tags=None, meta=meta):
-        return description(meta, store.meta, split, scores, tags or {})
-
-    return say
+def summary(tmp_path):
+    return make_summary(tmp_path)
 
 
-def test_it_tells_data_split_result_and_worst_confusion(said):
-    text = said()
-    assert "**modern** on the bands B01, B02, B03, patches of 16 px, cells of 8 px." in text
-    assert "Accuracy 0.625, balanced 0.667; the better baseline, logistic regression, has 0.875" in text
-    assert "0.833 (-0.167 balanced)" in text
-    assert "2 patches of C 0 (50% of them) are called C 1." in text
-    assert "s1 (2017-02-16, L1C, baseline unknown); 60 training, 20 validation and 20 test" in text
-    assert "Blocks of 1920 m, three parts, seed 0." in text
-    assert "(c) nobody" in text
+def with_images(summary, images, lists):
+    return replace(
+        summary,
+        store=summary.store.model_copy(update={"images": images}),
+        split=summary.split.model_copy(update={"lists": lists}),
+    )
 
 
-def test_the_better_baseline_is_the_balanced_one(said):
-    # the majority is the more accurate one here, and of no use
-    truth = np.array([0] * 9 + [1])
-    scores = {
-        "network": Scores.of(truth, truth, 2),
-        "majority": Scores.of(truth, np.zeros(10, dtype=int), 2),
-        "logistic_regression": Scores.of(truth, np.array([0] * 6 + [1] * 4), 2),
-    }
-    text = said(scores)
-    assert "the better baseline, logistic regression, has 0.700 and 0.833 (+0.167 balanced)" in text
-    assert "No test patch is called anything but what it is." in text
-
-
-def test_without_baselines_there_is_nothing_to_beat(said):
-    assert "Accuracy 0.625, balanced 0.667.\n" in said({"network": SCORES["network"]})
+def test_published_accuracies_are_those_of_the_whole_data_set_with_a_published_split(summary):
+    assert with_images(summary, WHOLE, "official").published == PUBLISHED["EuroSAT"]
+    other = WHOLE.model_copy(update={"name": "another"})
+    assert with_images(summary, other, "official").published == ()
 
 
 @pytest.mark.parametrize(
-    ("tags", "expected"),
+    ("images", "lists"),
     [
-        (
-            {"git.commit": "a" * 40, "git.dirty": "false"},
-            "`git checkout aaaaaaaaaaaa`, then `dvc repro`.",
-        ),
-        ({"git.commit": "a" * 40, "git.dirty": "true"}, "aaaa` with the changes that its files had"),
-        ({"git.commit": "a" * 40, "dvc.experiment": "pale-hen"}, "`dvc exp apply pale-hen`, then"),
-        ({}, "`dvc repro` in a checkout of the same code and conf."),
+        (None, None),
+        (WHOLE, None),
+        (WHOLE, "mine"),
+        (WHOLE.model_copy(update={"whole": False}), "official"),
+        (WHOLE.model_copy(update={"published_lists": []}), "official"),
     ],
 )
-def test_it_says_how_to_get_there_again(said, tags, expected):
-    text = said(tags=tags)
-    assert expected in text
-    assert "`111111111111`" in text  # the store's hash
+def test_there_are_no_published_accuracies_for_anything_else(summary, images, lists):
+    assert with_images(summary, images, lists).published is None
 
 
-def test_of_many_scenes_the_first_are_named(said):
-    scene = model_meta().scenes[0]
-    scenes = [SceneInfo(**scene.model_dump() | {"id": f"scene{n}"}) for n in range(40)]
-    text = said(meta=model_meta(classes=3).model_copy(update={"scenes": scenes}))
-    assert "scene9" in text
-    assert "scene10" not in text
-    assert "and 30 more scenes" in text
+def test_classes_of_low_recall_and_without_test_patches_are_known(summary):
+    scores = {"network": Scores(np.array([[9, 1, 0], [6, 4, 0], [0, 0, 0]]))}
+    found = replace(summary, scores=scores)
+    assert [info.name for info, _ in found.low_recall] == ["c1"]
+    assert [info.name for info in found.untested] == ["c2"]
+    assert summary.untested == []
 
 
-def test_the_caveat_counts_what_is_not_judged(tmp_path):
-    store = make_store(tmp_path / "patches", count=100)
-    counts = store.meta.counts | {"left_out": store.meta.counts["left_out"] | {"impure": 1234}}
-    text = caveat(store.meta.model_copy(update={"counts": counts | {"positions": 5000}}))
-    assert "one class covers 60% or more" in text
-    assert "mixed ones (1,234 of 5,000 positions)" in text
+def test_days_are_known_unless_a_scene_stands_for_a_range(summary):
+    assert (summary.days, summary.years, summary.levels) == (["2017-02-16"], ["2017"], ["L1C"])
+    meta = summary.meta
+    scenes = [s.model_copy(update={"datetime": "2015-06-23/2017-08-31"}) for s in meta.scenes]
+    ranged = replace(summary, meta=meta.model_copy(update={"scenes": scenes}))
+    assert (ranged.days, ranged.years) == ([], ["2015", "2017"])
+
+
+def test_the_record_and_the_metrics_are_the_same_figures(summary):
+    record, metrics = summary.record, summary.metrics
+    network = SCORES["network"]
+    assert record["test"] == network.numbers | {"patches": 20}
+    assert list(record["baseline"]) == ["majority", "logistic_regression"]
+    assert record["baseline"]["majority"]["training_patches"] == 60
+    assert record["calibration"] == summary.calibration
+    assert record["classes"]["c0"]["recall"] == metrics["test/recall/c0"] == 0.5
+    assert metrics["test/accuracy"] == record["test"]["accuracy"] == network.accuracy
+    assert metrics["test/gain"] == record["intervals"]["gain"]["value"] == 0.05
+    assert metrics["baseline/majority/accuracy"] == SCORES["majority"].accuracy
+    assert (metrics["test/ece_after"], metrics["band/B01"]) == (0.01, 0.25)

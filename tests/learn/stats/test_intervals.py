@@ -111,23 +111,22 @@ def of_share(right: float, blocks: np.ndarray = BLOCKS) -> Hits:
     return Hits.of(TRUTH, called, blocks, 3)
 
 
-def test_the_network_is_held_against_the_best_baseline():
+def test_the_network_is_compared_with_the_best_baseline():
     found = Certainty.of({"net": of_share(0.9)}, {"poor": of_share(0.5), "good_one": of_share(0.8)})
     assert found.rival == "good_one"
     assert found.gain == balanced_accuracy(of_share(0.9).less(of_share(0.8)))
-    assert "surely better than good one: balanced accuracy +0.1" in found.sentence
-    assert "not surely" not in found.sentence
+    assert "; significantly better than good one: balanced accuracy +0.1" in found.sentence
     assert found.record["gain"]["over"] == "good_one"
     assert found.metrics["gain_low"] > 0
-    assert found.note == ""
+    assert found.notes == []
 
 
-def test_what_may_be_chance_is_called_so():
+def test_a_difference_that_may_be_chance_is_not_significant():
     found = Certainty.of({"net": of_share(0.9)}, {"other": of_share(0.9)})
-    assert "not surely better than other" in found.sentence
+    assert "not significantly better than other" in found.sentence
 
 
-def test_few_blocks_are_said_and_no_baseline_is_no_error():
+def test_few_blocks_are_noted_and_no_baseline_is_no_error():
     found = Certainty.of({"net": of_share(0.9, BLOCKS // 10)}, {})
     assert (found.rival, found.gain) == (None, None)
     assert "5 blocks of test ground, fewer than 20: too few for the interval" in found.sentence

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.learn import tracking
+from pipeline.learn.tracking.pages import with_maps
 from tests.support.tracked import RECORD, mlflow_store
 
 pytestmark = pytest.mark.filterwarnings(
@@ -50,3 +51,25 @@ def test_maps_come_into_the_page_whoever_is_first(tracker, tmp_path):
 def test_a_page_without_maps_says_so(tracker):
     tracking.log_page(tracker, PAGE)
     assert page_of(tracker) == PAGE
+
+
+def test_maps_take_the_place_of_earlier_ones():
+    once = with_maps(PAGE, {"s1": b"\x89PNG"})
+    assert once.startswith("<h1>ü</h1><!--maps--><figure>")
+    assert once.endswith("<!--/maps-->")
+    assert with_maps(once, {"s2": b"\x89PNG"}) == with_maps(PAGE, {"s2": b"\x89PNG"})
+    assert with_maps("<p>no place for maps</p>", {"s1": b""}) == "<p>no place for maps</p>"
+
+
+def test_of_many_maps_the_first_are_shown_and_the_others_counted():
+    page = with_maps(PAGE, {f"s{number}": b"\x89PNG" for number in range(8)})
+    assert page.count("data:image/png;base64,iVBORw==") == 6
+    assert "and 2 more" in page
+    assert "more" not in with_maps(PAGE, {"s": b"\x89PNG"})
+
+
+def test_names_of_scenes_are_escaped():
+    page = with_maps(PAGE, {"<script>": b"", "\\1": b""})
+    assert "&lt;script&gt;" in page
+    assert "<script>" not in page
+    assert "Map of \\1" in page

@@ -94,7 +94,7 @@ def test_later_stages_add_to_the_run(models):
             run.figure(Figure(), "figures/confusion.png")
             run.text("a,b\n", "maps/areas.csv")
             run.describe(f"accuracy {accuracy}")
-            run.version_tags({"balanced_accuracy": str(accuracy)})
+            run.describe_version("card " * 2000, {"balanced_accuracy": str(accuracy)})
             assert run.known_tags()["git.commit"] == "c" * 40
     (found,) = runs()
     assert found.info.run_id == read_record(models).run_id
@@ -105,6 +105,8 @@ def test_later_stages_add_to_the_run(models):
     assert artifacts(found.info.run_id) == EVERYTHING | added
     (version,) = client().search_model_versions("name = 'lenscape'")
     assert version.tags["balanced_accuracy"] == "0.75"
+    assert len(version.description) <= 5000
+    assert version.description.endswith("(more in the run: model_card.md)")
 
 
 def test_another_store_replays_the_run_once(models, tmp_path):

@@ -1,0 +1,49 @@
+"""The figures of a run made of numbers, for tests of what shows them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.config.evaluate import CardConf
+from pipeline.learn.evaluation.band_importance import BandImportance
+from pipeline.learn.report.summary import RunSummary
+from pipeline.learn.stats.accuracy import Scores
+from pipeline.learn.stats.intervals import Certainty, Interval
+from tests.support.learners import model_meta
+from tests.support.stores import make_split, make_store
+
+TRUTH = np.array([0, 0, 0, 0, 1, 1, 2, 2])
+SCORES = {
+    "network": Scores.of(TRUTH, np.array([0, 0, 1, 1, 1, 1, 2, 0]), 3),
+    "majority": Scores.of(TRUTH, np.zeros(8, dtype=int), 3),
+    "logistic_regression": Scores.of(TRUTH, np.array([0, 0, 0, 0, 0, 1, 2, 2]), 3),
+}
+CALIBRATION = {"ece_before": 0.2, "ece_after": 0.01, "temperature": 2.0}
+
+
+def certainty(value: float, low: float, high: float, blocks: int = 40) -> Certainty:
+    """Intervals of a network that differs from its best baseline, svm, by so much."""
+    score = Interval(0.7, 0.6, 0.8, blocks)
+    both = {"network": score, "svm": score}
+    return Certainty(both, both, "svm", Interval(value, low, high, blocks))
+
+
+def make_summary(folder: Path, **changes: Any) -> RunSummary:
+    """The figures of a run on a small store, with some of them changed."""
+    store = make_store(folder / "patches", count=100)
+    split = make_split(folder / "split", store)
+    fields: dict[str, Any] = {
+        "meta": model_meta(classes=3),
+        "store": store.meta,
+        "split": split.split,
+        "patches": {"train": 60, "validation": 20, "test": 20, "unused": 0},
+        "scores": SCORES,
+        "certainty": certainty(0.05, 0.01, 0.09),
+        "calibration": CALIBRATION,
+        "bands": [BandImportance("B01", 0.25, 0.01)],
+        "card": CardConf(),
+    }
+    return RunSummary(**fields | changes)
