@@ -1,4 +1,4 @@
-"""docs/howto/review.md as it stands: a reviewer evaluates a model and its challenger in a real browser."""
+"""docs/howto/review.md as it stands: a reviewer evaluates two models in a real browser."""
 
 from __future__ import annotations
 

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from pipeline.learn.stats.accuracy import Scores
-from pipeline.learn.stats.intervals import Certainty, Hits, accuracy, balanced_accuracy
+from pipeline.learn.stats.intervals import Certainty, Hits, Interval, accuracy, balanced_accuracy
 
 CLASSES = 3
 
@@ -123,7 +125,9 @@ def test_the_network_is_compared_with_the_best_baseline():
 
 def test_a_difference_that_may_be_chance_is_not_significant():
     found = Certainty.of({"net": of_share(0.9)}, {"other": of_share(0.9)})
-    assert "not significantly better than other" in found.sentence
+    assert "; not better than other: balanced accuracy +0.000" in found.sentence
+    chance = replace(found, gain=Interval(0.01, -0.02, 0.04, 50))
+    assert "; not significantly better than other: balanced accuracy +0.010 (95 % CI" in chance.sentence
 
 
 def test_few_blocks_are_noted_and_no_baseline_is_no_error():
