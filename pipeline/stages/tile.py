@@ -21,10 +21,10 @@ from pipeline.files import publish, require_space, sha256_of, unwatched, write_j
 from pipeline.geo.images.collection import holds_images
 from pipeline.geo.labels.sources import read_sources
 from pipeline.geo.labels.summary import LabelTally
-from pipeline.geo.patches.cutting import read_patches
-from pipeline.geo.patches.extraction import PatchWriter, store_bytes
 from pipeline.geo.patches.image_store import ImageInputs, table, write_store
 from pipeline.geo.patches.positions import Positions, draw, labelled_positions
+from pipeline.geo.patches.scene_patches import read_patches
+from pipeline.geo.patches.store_writer import PatchWriter, store_bytes
 from pipeline.geo.raster.grid import PatchGrid
 from pipeline.geo.scenes.scene import Scene, open_catalog
 from pipeline.parallel import worker_count

@@ -14,8 +14,8 @@ from pipeline.config.classes import ClassesConf
 from pipeline.config.labels import VectorLabelConf
 from pipeline.config.tile import TileConf
 from pipeline.geo.labels.polygons import PolygonLabels
-from pipeline.geo.patches.cutting import StripPatches
 from pipeline.geo.patches.positions import Positions, labelled_positions
+from pipeline.geo.patches.scene_patches import StripPatches
 from pipeline.geo.raster.grid import SceneGrid
 from pipeline.geo.scenes.scene import Scene
 from pipeline.store import SceneInfo

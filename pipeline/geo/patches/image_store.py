@@ -20,8 +20,8 @@ from pipeline.errors import ConfigError, LabelError
 from pipeline.files import publish, require_space, sha256_of, write_json
 from pipeline.geo.images.collection import ImageSet, band_order, open_images
 from pipeline.geo.labels.cell_classes import UNLABELLED
-from pipeline.geo.patches.extraction import PatchWriter
 from pipeline.geo.patches.image_patches import ImagePositions, classes_of, drawn, read_patches
+from pipeline.geo.patches.store_writer import PatchWriter
 from pipeline.store import LISTS, ClassInfo, Geometry, ImagesInfo, SceneInfo, StoreMeta
 
 _ROW_BYTES = 300

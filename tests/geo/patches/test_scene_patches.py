@@ -7,8 +7,8 @@ import pytest
 
 from pipeline.config.compute import ComputeConf
 from pipeline.errors import SceneError
-from pipeline.geo.patches import cutting as module
-from pipeline.geo.patches.cutting import read_patches
+from pipeline.geo.patches import scene_patches as module
+from pipeline.geo.patches.scene_patches import read_patches
 from pipeline.geo.scenes.scene import Scene
 from tests.support.labelled import all_of, positions_of
 from tests.support.placed import HEIGHT, WIDTH, make_scene

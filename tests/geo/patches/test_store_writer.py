@@ -9,10 +9,10 @@ import pytest
 import shapely
 
 from pipeline.config.compute import ComputeConf
-from pipeline.geo.patches import extraction as module
-from pipeline.geo.patches.cutting import StripPatches, read_patches
-from pipeline.geo.patches.extraction import PatchWriter, outlines, store_bytes
+from pipeline.geo.patches import store_writer as module
 from pipeline.geo.patches.positions import Positions
+from pipeline.geo.patches.scene_patches import StripPatches, read_patches
+from pipeline.geo.patches.store_writer import PatchWriter, outlines, store_bytes
 from pipeline.geo.scenes.scene import Scene
 from pipeline.store import PATCH_COLUMNS
 from tests.support.labelled import all_of, positions_of
