@@ -102,7 +102,7 @@ def _seen_from(rects: Rects, epsg: int, home_rects: Rects, home: int) -> tuple[R
 
 def _overlapping(asked: Rects, given: Rects) -> Mask:
     """Which of the asked rectangles have a square in common with any of the given ones."""
-    if not len(given):
+    if not len(asked) or not len(given):
         return np.zeros(len(asked), dtype=bool)
     taken = np.sort(_keys(given, step=1), axis=None)
     # a rectangle that is `step` squares wide or more cannot lie between squares that are `step` apart

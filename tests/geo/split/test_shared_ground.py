@@ -69,6 +69,12 @@ def test_a_window_overlaps_the_pixels_that_it_lies_on_and_no_others():
         assert np.flatnonzero(here.overlaps(~last, last)).tolist() == [pixel]
 
 
+def test_nothing_overlaps_where_one_side_has_no_window():
+    for candidates in (True, False):
+        masks = [candidates] * 2, [not candidates] * 2
+        assert overlaps([60.0, 60.0], [60.0, 60.0], [32633, 32634], 120.0, *masks) == [False] * 2
+
+
 def test_windows_far_apart_take_no_memory_for_the_ground_between_them():
     x = [300_060.0, 699_900.0, 699_900.0]
     y = [60.0, 9_000_060.0, 9_000_060.0]
