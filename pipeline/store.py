@@ -102,6 +102,16 @@ class Geometry(Conf):
         """Context around a cell on each side, in pixels."""
         return (self.patch_px - self.cell_px) // 2
 
+    @property
+    def patch_m(self) -> float:
+        """Side of a patch, m."""
+        return self.patch_px * self.pixel_m
+
+    @property
+    def cell_m(self) -> float:
+        """Side of a cell, m."""
+        return self.cell_px * self.pixel_m
+
 
 class StoreMeta(Conf):
     """`meta.json` of a store: set once by `tile`, inherited by every later stage."""

@@ -226,9 +226,7 @@ CASES = [
     Case("swapped axes", _swapped_axes, r"do not overlap the scene s1 .*; give labels", "tile"),
     Case("no CRS", _no_crs, r"labels\.gpkg has no CRS; assign the one", "tile"),
     Case("NaN coordinates", _nan, r"labels\.gpkg: of feature 2 .* NaN or infinite; mend or", "tile"),
-    Case(
-        "only bow-ties", _bow_ties, r"no cell is left: of .* impure.*; in .*tile\.yaml, lower", "tile"
-    ),
+    Case("only bow-ties", _bow_ties, r"no cell is left of .* impure.*; in .*tile\.yaml, lower", "tile"),
     Case(
         "polygons without area",
         _collapsed,

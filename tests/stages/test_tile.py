@@ -20,7 +20,7 @@ from pipeline import files
 from pipeline.cli import cli
 from pipeline.errors import ConfigError, LabelError, LenscapeError, OutputError, SceneError
 from pipeline.files import sha256_of
-from pipeline.geo.patches.store_writer import PatchWriter
+from pipeline.geo.patches.patch_writer import PatchWriter
 from pipeline.geo.raster.grid import SceneGrid
 from pipeline.geo.scenes.catalog import scene_item, write_catalog
 from pipeline.geo.sources.folder import scene_files

@@ -84,7 +84,7 @@ def all_of(cuts: list[StripPatches]) -> tuple[np.ndarray, np.ndarray, np.ndarray
     return (
         np.concatenate([cut.positions.row for cut in cuts]),
         np.concatenate([cut.positions.col for cut in cuts]),
-        np.concatenate([cut.pixels for cut in cuts]),
+        np.concatenate([piece.copy() for cut in cuts for piece in cut.pieces()]),
         np.concatenate([cut.valid for cut in cuts]),
         sum(cut.invalid for cut in cuts),
     )

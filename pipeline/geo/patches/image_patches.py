@@ -20,10 +20,9 @@ from pipeline.config.classes import ClassesConf
 from pipeline.config.compute import ComputeConf
 from pipeline.config.tile import TileConf
 from pipeline.errors import LabelError, SceneError
-from pipeline.geo.images.collection import PIXEL_M, ImageSet
+from pipeline.geo.images.collection import ImageSet
 from pipeline.geo.images.image_file import ImageReader, decoded
 from pipeline.geo.labels.cell_classes import UNLABELLED
-from pipeline.geo.patches.positions import ground_ranks
 from pipeline.parallel import AHEAD, run_pieces, worker_count
 
 _BATCH_BYTES = 8_000_000
@@ -34,8 +33,8 @@ _BATCH_BYTES = 8_000_000
 class ImagePositions:
     """Images that become patches, and what the table of patches says of them: N values each."""
 
-    scene_ids: npt.NDArray[np.str_]
-    """Their names: each image is an acquisition of its own."""
+    names: npt.NDArray[np.str_]
+    """Each image is an acquisition of its own."""
     paths: npt.NDArray[np.str_]
     sizes: npt.NDArray[np.int64]
     """Bytes of their files."""
@@ -43,51 +42,44 @@ class ImagePositions:
     x: npt.NDArray[np.float64]
     y: npt.NDArray[np.float64]
     label: npt.NDArray[np.int16]
-    cell_m: float
+    """Class of each, 0-based."""
 
     @classmethod
-    def of(cls, images: ImageSet, label: npt.NDArray[np.int16], cell_px: int) -> Self:
+    def of(cls, images: ImageSet, label: npt.NDArray[np.int16]) -> Self:
         """All images of a collection."""
         names, paths = np.array(images.names), np.array(images.paths)
-        places = images.epsg, images.x, images.y
-        return cls(names, paths, images.sizes, *places, label, cell_px * PIXEL_M)
+        return cls(names, paths, images.sizes, images.epsg, images.x, images.y, label)
 
     def __len__(self) -> int:
         return len(self.label)
 
-    def __getitem__(self, some: slice | npt.NDArray[Any]) -> Self:
-        """Some of them: a run, places, or a mask."""
-        columns = [field.name for field in fields(self) if field.name != "cell_m"]
-        return replace(self, **{name: getattr(self, name)[some] for name in columns})
+    def __getitem__(self, rows: slice | npt.NDArray[Any]) -> Self:
+        """Some of them: a run, indices, or a mask."""
+        return replace(self, **{field.name: getattr(self, field.name)[rows] for field in fields(self)})
 
-    @property
-    def centers(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """World coordinates (x, y) of the centres, m."""
-        return self.x, self.y
-
-    @property
-    def on_grid(self) -> npt.NDArray[np.bool_]:
-        """Any of them may judge: they do not lie between others."""
-        return np.ones(len(self), dtype=bool)
-
-    @property
-    def purity(self) -> npt.NDArray[np.float32]:
-        """The class is that of the whole image."""
-        return np.ones(len(self), dtype=np.float32)
-
-    @property
-    def polygon(self) -> npt.NDArray[np.int32]:
-        """None: no polygon says what they are."""
-        return np.full(len(self), -1, dtype=np.int32)
+    def columns(self, valid: npt.NDArray[np.float32]) -> dict[str, Any]:
+        """Their rows of the table of patches, but for the outline; `valid` is their share of pixels."""
+        count = len(self)
+        return {
+            "scene": self.names,
+            "epsg": self.epsg,
+            "x": self.x,
+            "y": self.y,
+            "label": self.label,
+            # the class is that of the whole image, and no image lies between others
+            "purity": np.ones(count, dtype=np.float32),
+            "valid": valid,
+            "on_grid": np.ones(count, dtype=bool),
+            "polygon": np.full(count, -1, dtype=np.int32),
+        }
 
 
 @dataclass(frozen=True)
 class ImagePatches:
     """Patches of some images."""
 
-    positions: ImagePositions
-    """Those whose cell has enough valid band pixels."""
-    valid: npt.NDArray[np.float32]
+    columns: dict[str, Any]
+    """Of those whose cell has enough valid band pixels."""
     invalid: int
     """How many more there would be, had their cells enough of them."""
     pixels: npt.NDArray[np.uint16]
@@ -125,16 +117,6 @@ def classes_of(images: ImageSet, classes: ClassesConf, where: str) -> npt.NDArra
             "`values` of a class or under `ignore`."
         )
     return np.array([known[label] for label in images.labels], dtype=np.int16)
-
-
-def drawn(images: ImagePositions, conf: TileConf) -> ImagePositions:
-    """At most `max_per_class` of each class, in their order: those that `positions.draw` would take."""
-    if conf.max_per_class is None:
-        return images
-    order = np.argsort(ground_ranks(images.x, images.y, images.epsg, conf.seed), kind="stable")
-    ranked = images.label[order]
-    kept = [order[ranked == label][: conf.max_per_class] for label in np.unique(ranked)]
-    return images[np.sort(np.concatenate([order[:0], *kept]))]
 
 
 def read_patches(
@@ -177,9 +159,9 @@ def _read(batch: ImagePositions, cut: _Cut, reader: ImageReader | None) -> Image
         pixels[place] = harmonise(image[:, patch, patch], 1 / QUANTIFICATION, 0.0)
         valid[place] = (pixels[place, :, cell, cell] != 0).mean()
     enough = valid >= cut.min_valid
-    some = pixels if enough.all() else pixels[enough]
-    share = valid[enough].astype(np.float32)
-    return ImagePatches(batch[enough], share, int((~enough).sum()), some)
+    kept = pixels if enough.all() else pixels[enough]
+    columns = batch[enough].columns(valid[enough].astype(np.float32))
+    return ImagePatches(columns, int((~enough).sum()), kept)
 
 
 def _image(

@@ -69,21 +69,6 @@ class Positions:
         return np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
 
     @property
-    def scene_ids(self) -> list[str]:
-        """Of the scene, as often as there are positions."""
-        return [self.scene.id] * len(self)
-
-    @property
-    def epsg(self) -> npt.NDArray[np.int32]:
-        """Of the scene, as often as there are positions."""
-        return np.full(len(self), self.scene.grid.epsg, dtype=np.int32)
-
-    @property
-    def cell_m(self) -> float:
-        """Side of a cell, m."""
-        return self.grid.cell_m
-
-    @property
     def on_grid(self) -> npt.NDArray[np.bool_]:
         """Whether each cell lies on the cell grid."""
         size = self.grid.cell_px
@@ -91,6 +76,21 @@ class Positions:
         on_cols = (self.col - self.grid.col0) % size == 0
         on_both: npt.NDArray[np.bool_] = on_rows & on_cols
         return on_both
+
+    def columns(self, valid: npt.NDArray[np.float32]) -> dict[str, Any]:
+        """Their rows of the table of patches, but for the outline; `valid` is their share of pixels."""
+        x, y = self.centers
+        return {
+            "scene": [self.scene.id] * len(self),
+            "epsg": np.full(len(self), self.scene.grid.epsg, dtype=np.int32),
+            "x": x,
+            "y": y,
+            "label": self.label,
+            "purity": self.purity,
+            "valid": valid,
+            "on_grid": self.on_grid,
+            "polygon": self.polygon,
+        }
 
 
 def labelled_positions(
@@ -212,18 +212,13 @@ def draw(scenes: Sequence[Positions], conf: TileConf) -> list[Positions]:
     """
     if not scenes:
         return []
-    count = sum(len(positions) for positions in scenes)
-    ranks = np.concatenate([ground_ranks(*p.centers, p.epsg, conf.seed) for p in scenes])
+    ranks = np.concatenate([ground_ranks(*p.centers, p.scene.grid.epsg, conf.seed) for p in scenes])
     labels = np.concatenate([positions.label for positions in scenes])
-    turns = {name: turn for turn, name in enumerate(sorted(p.scene.id for p in scenes))}
-    scene = np.repeat([turns[p.scene.id] for p in scenes], [len(p) for p in scenes])
+    numbers = {name: number for number, name in enumerate(sorted(p.scene.id for p in scenes))}
+    scene = np.repeat([numbers[p.scene.id] for p in scenes], [len(p) for p in scenes])
     # of equal ranks, one ground on several dates, the scene whose id sorts first
     order = np.lexsort((scene, ranks))
-    keep = np.ones(count, dtype=bool)
-    for groups, most in ((scene, conf.max_per_scene), (labels, conf.max_per_class)):
-        for group in np.unique(groups) if most is not None else []:
-            mine = order[keep[order] & (groups[order] == group)]
-            keep[mine[most:]] = False
+    keep = drawn(order, (scene, conf.max_per_scene), (labels, conf.max_per_class))
     masks = np.split(keep, np.cumsum([len(positions) for positions in scenes])[:-1])
     return [
         replace(p[mask], left_out=p.left_out | {"drawn_out": int((~mask).sum())})
@@ -231,13 +226,26 @@ def draw(scenes: Sequence[Positions], conf: TileConf) -> list[Positions]:
     ]
 
 
+def drawn(order: Indices, *limits: tuple[npt.NDArray[Any], int | None]) -> npt.NDArray[np.bool_]:
+    """Which of N positions stay: the first in `order` of each group, at most as many as its limit.
+
+    Limits apply one after the other, each a group (N) of every position and how many of one group stay.
+    """
+    keep = np.ones(len(order), dtype=bool)
+    for groups, most in limits:
+        for group in np.unique(groups) if most is not None else []:
+            mine = order[keep[order] & (groups[order] == group)]
+            keep[mine[most:]] = False
+    return keep
+
+
 def ground_ranks(
-    x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], epsg: npt.NDArray[Any], seed: int
+    x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], epsg: int | npt.NDArray[Any], seed: int
 ) -> npt.NDArray[np.uint64]:
-    """Where places (x, y), m in the CRS of each, stand in the draw of a seed: a hash of the ground."""
+    """Ranks of points (x, y), m in the CRS of each, in the draw of a seed: a hash of the ground."""
     rank = np.full(len(x), seed % 2**64, dtype=np.uint64)
     # half metres as whole numbers, free of the noise of floats
-    for values in (epsg, np.rint(2 * x), np.rint(2 * y)):
+    for values in (np.asarray(epsg), np.rint(2 * x), np.rint(2 * y)):
         rank = _mixed(rank ^ values.astype(np.int64).astype(np.uint64))
     return rank
 

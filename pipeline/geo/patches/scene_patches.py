@@ -11,6 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -73,11 +74,9 @@ class StripPatches:
     """(C, H, W) of each window."""
 
     @property
-    def pixels(self) -> npt.NDArray[np.uint16]:
-        """All of them, (n, C, P, P)."""
-        side = self.positions.grid.patch_px
-        none = np.empty((0, len(self.window_pixels[0]), side, side), dtype=np.uint16)
-        return np.concatenate([none, *(piece.copy() for piece in self.pieces())])
+    def columns(self) -> dict[str, Any]:
+        """Their rows of the table of patches, but for the outline."""
+        return self.positions.columns(self.valid)
 
     def pieces(self) -> Iterator[npt.NDArray[np.uint16]]:
         """A few of them at a time, (m, C, P, P), in the same memory again and again."""
@@ -87,12 +86,12 @@ class StripPatches:
         numbers = _window_of(self.positions, self.windows)
         rows, cols = self.positions.row - margin, self.positions.col - margin
         for start in range(0, count, len(buffer)):
-            some = slice(start, min(start + len(buffer), count))
-            places = zip(numbers[some].tolist(), rows[some].tolist(), cols[some].tolist(), strict=True)
-            for patch, (number, row, col) in zip(buffer, places, strict=False):
+            part = slice(start, min(start + len(buffer), count))
+            corners = zip(numbers[part].tolist(), rows[part].tolist(), cols[part].tolist(), strict=True)
+            for patch, (number, row, col) in zip(buffer, corners, strict=False):
                 top, left = row - self.windows[number].row, col - self.windows[number].col
                 patch[:] = self.window_pixels[number][:, top : top + side, left : left + side]
-            yield buffer[: some.stop - start]
+            yield buffer[: part.stop - start]
 
 
 def read_patches(
@@ -107,17 +106,17 @@ def read_patches(
     """
     span = max(1, min(_STRIP_ROWS, _STRIP_PX // positions.scene.grid.width))
     strips = [_Strip(positions[run], bands) for run in runs(positions.row, span)]
-    workers = _crew(max((strip.size for strip in strips), default=0), len(bands), compute)
-    here = compute.scheduler is None
-    windows = (window for strip in strips for window in strip.windows) if here else ()
+    workers = _workers(max((strip.size for strip in strips), default=0), len(bands), compute)
+    local = compute.scheduler is None
+    windows = (window for strip in strips for window in strip.windows) if local else ()
     with positions.scene.cache(bands, windows) as cache:
-        work = partial(_read, min_valid=min_valid, cache=cache if here else None)
+        work = partial(_read, min_valid=min_valid, cache=cache if local else None)
         # closed before the cache is, also when nobody wants the rest
         with closing(run_pieces(work, strips, workers, compute.scheduler)) as read:
             yield from read
 
 
-def _crew(pixels: int, bands: int, compute: ComputeConf) -> int:
+def _workers(pixels: int, bands: int, compute: ComputeConf) -> int:
     """As many workers as are asked for and as the memory for pixels in flight holds."""
     strip = 2 * bands * pixels
     each = AHEAD * strip + _WORK_BYTES * pixels

@@ -1,234 +1,137 @@
-"""Writing a PatchStore: its patches and their table, in their order.
-
-Memory is bounded by a group of rows of the table, whatever the size of the store.
-"""
+"""Writing a PatchStore: what it is made from, its patches, then its metadata."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cache
+import math
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.parquet as pq
-import shapely
-from pyproj import Transformer
+from tqdm import tqdm
 
-from pipeline.geo.patches.positions import Positions
+from pipeline.config.classes import ClassConf, ClassesConf
+from pipeline.config.reading import load
+from pipeline.config.tile import TileConf
+from pipeline.errors import LabelError
+from pipeline.files import publish, require_space, sha256_of, write_json
+from pipeline.geo.patches.patch_writer import Patches, PatchWriter
+from pipeline.store import ClassInfo, Geometry, StoreMeta
 
-_ROW_GROUP = 65_536
-
-SCHEMA = pa.schema(
-    [
-        ("scene", pa.string()),
-        ("epsg", pa.int32()),
-        ("x", pa.float64()),
-        ("y", pa.float64()),
-        ("label", pa.int16()),
-        ("purity", pa.float32()),
-        ("valid", pa.float32()),
-        ("on_grid", pa.bool_()),
-        ("polygon", pa.int32()),
-        ("geometry", pa.binary()),
-    ],
-    # GeoParquet 1.1.0: a column without `crs` is in OGC:CRS84, longitude first
-    metadata={
-        "geo": json.dumps(
-            {
-                "version": "1.1.0",
-                "primary_column": "geometry",
-                "columns": {"geometry": {"encoding": "WKB", "geometry_types": ["Polygon"]}},
-            }
-        )
-    },
-)
-"""Columns of `patches.parquet` (`store.PATCH_COLUMNS`)."""
+_ROW_BYTES = 200
+"""Of a row of the table, about."""
 
 
-class Placed(Protocol):
-    """Where some patches are and what they show, N values each."""
+@dataclass(frozen=True)
+class TileInputs:
+    """The conf of `tile` and its classes, with their files for the messages."""
 
-    @property
-    def scene_ids(self) -> Sequence[str] | npt.NDArray[np.str_]:
-        """The scene of each."""
+    file: Path
+    tile: TileConf
+    classes_file: Path
+    classes: ClassesConf
 
-    @property
-    def epsg(self) -> npt.NDArray[np.int32]:
-        """Its CRS."""
-
-    @property
-    def centers(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """World coordinates (x, y) of the centres, m."""
-
-    @property
-    def label(self) -> npt.NDArray[np.int16]:
-        """Class of the cell, 0-based."""
-
-    @property
-    def purity(self) -> npt.NDArray[np.float32]:
-        """Share of the cell that its class covers."""
-
-    @property
-    def on_grid(self) -> npt.NDArray[np.bool_]:
-        """Whether the cell lies on the cell grid."""
-
-    @property
-    def polygon(self) -> npt.NDArray[np.int32]:
-        """Number of the label that the class comes from, -1 for none."""
-
-    @property
-    def cell_m(self) -> float:
-        """Side of all cells, m."""
-
-    def __len__(self) -> int: ...
-
-
-class Patches(Protocol):
-    """Some patches, in the order of their positions."""
-
-    @property
-    def positions(self) -> Placed:
-        """Where they are."""
-
-    @property
-    def valid(self) -> npt.NDArray[np.float32]:
-        """Share of each cell's band pixels that is valid."""
-
-    @property
-    def invalid(self) -> int:
-        """How many more there would be, had their cells enough valid band pixels."""
-
-    def pieces(self) -> Iterator[npt.NDArray[np.uint16]]:
-        """Their pixels, (n, C, P, P), a few at a time; each is done with before the next one."""
-
-
-class PatchWriter:
-    """Writes `pixels.npy` and `patches.parquet` of a store, patch by patch, in order.
-
-    Pixels are written by a thread of its own, which is at most one call of `write` behind.
-    """
-
-    def __init__(self, folder: Path, shape: tuple[int, int, int], classes: int) -> None:
-        """Begin a store of patches of the shape (C, P, P) in a folder that is there."""
-        self.kept = np.zeros(classes, dtype=np.int64)
-        """Patches written so far, per class."""
-        self.kept_on_grid = np.zeros(classes, dtype=np.int64)
-        self.invalid = 0
-        """Patches passed over because of their pixels."""
-        self._shape = shape
-        self._filler = ThreadPoolExecutor(1)
-        self._filling: Future[None] | None = None
-        self._rows = SCHEMA.empty_table()
-        # a full disk is an error of write(); of a memory map it would kill the process
-        self._pixels = (folder / "pixels.npy").open("wb")
-        self._write_header()
-        self._table = pq.ParquetWriter(folder / "patches.parquet", SCHEMA, compression="zstd")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        try:
-            if error is None:
-                self._wait()
-                self._flush(1)
-                start = self._pixels.tell()
-                self._pixels.seek(0)
-                self._write_header()
-                self._pixels.seek(start)
-        finally:
-            self._filler.shutdown(cancel_futures=True)
-            self._table.close()
-            self._pixels.close()
-
-    def write(self, patches: Patches) -> None:
-        """Add some patches.
+    @classmethod
+    def read(cls, conf: Path, classes: Path) -> TileInputs:
+        """Both files, checked.
 
         Raises:
-            OSError: when they, or those of the call before, cannot be written.
+            ConfigError: when a key or a value is wrong.
         """
-        self.invalid += patches.invalid
-        classes, positions = len(self.kept), patches.positions
-        self._wait()
-        if not len(positions):
-            return
-        self._filling = self._filler.submit(self._fill, patches)
-        self.kept += np.bincount(positions.label, minlength=classes)
-        self.kept_on_grid += np.bincount(positions.label[positions.on_grid], minlength=classes)
-        self._rows = pa.concat_tables([self._rows, _table(positions, patches.valid)])
-        self._flush(_ROW_GROUP)
-
-    def _fill(self, patches: Patches) -> None:
-        for piece in patches.pieces():
-            self._pixels.write(piece.astype("<u2", copy=False).data)
-
-    def _wait(self) -> None:
-        """Until the pixels of the last call are written."""
-        if self._filling is not None:
-            self._filling.result()
-
-    def _flush(self, least: int) -> None:
-        """Write the rows that wait in groups of `_ROW_GROUP`, unless they are fewer than `least`."""
-        while len(self._rows) >= least:
-            self._table.write_table(self._rows.slice(0, _ROW_GROUP).combine_chunks())
-            self._rows = self._rows.slice(_ROW_GROUP)
-
-    def _write_header(self) -> None:
-        # numpy leaves room in a header for the first axis to grow: its length stays the same
-        header = {"descr": "<u2", "fortran_order": False, "shape": (int(self.kept.sum()), *self._shape)}
-        np.lib.format.write_array_header_1_0(self._pixels, header)
+        return cls(conf, load(conf, TileConf), classes, load(classes, ClassesConf))
 
 
-def _table(positions: Placed, valid: npt.NDArray[np.float32]) -> pa.Table:
-    (x, y), epsg = positions.centers, positions.epsg
-    shapes = np.empty(len(positions), dtype=np.object_)
-    for code in np.unique(epsg):
-        here = epsg == code
-        shapes[here] = outlines(x[here], y[here], positions.cell_m, int(code))
-    columns: dict[str, Any] = {
-        "scene": positions.scene_ids,
-        "epsg": epsg,
-        "x": x,
-        "y": y,
-        "label": positions.label,
-        "purity": positions.purity,
-        "valid": valid,
-        "on_grid": positions.on_grid,
-        "polygon": positions.polygon,
-        "geometry": shapely.to_wkb(shapes),
+@dataclass(frozen=True)
+class StoreContent:
+    """What goes into a store, whether it comes from scenes with labels or from images."""
+
+    bands: tuple[str, ...]
+    count: int
+    """Patches to read, of which some may turn out to be invalid."""
+    patches: Iterator[Patches]
+    left_out: dict[str, int]
+    """Positions that are no patches, by reason, as far as labels tell."""
+    labels: list[dict[str, Any]]
+    """What was found of each source of labels: its `file`, then how many of what."""
+    meta: Callable[[Path, Mapping[str, int]], dict[str, Any]]
+    """Its own fields of `StoreMeta`, from the folder of the store and the patches of each class."""
+    summary: str
+    unit: str
+    """What a position is: a `cell` or an `image`."""
+    remedy: str
+    """What to do where no patch is left."""
+    warnings: Sequence[str] = ()
+
+
+def write_store(inputs: TileInputs, content: StoreContent, out: Path) -> dict[str, Any]:
+    """Write a store to the folder `out`; its counts, as `meta.json` has them.
+
+    Raises:
+        LabelError: when no patch is left.
+        SceneError: when pixels cannot be read.
+        OutputError: when the disk is too small.
+    """
+    tile, infos = inputs.tile, [_info(conf) for conf in inputs.classes.classes]
+    geometry = Geometry(patch_px=tile.patch_px, cell_px=tile.cell_px, min_valid=tile.min_valid)
+    shape = (len(content.bands), tile.patch_px, tile.patch_px)
+    _require_some(content.count, content, content.left_out)
+    size, pixels = store_bytes(content.count, shape), " x ".join(map(str, shape))
+    print(f"the store takes {size / 1e6:,.1f} MB: up to {content.count} patches of {pixels} pixels")
+    require_space(out, size, "The store")
+    with publish(out) as folder:
+        folder.mkdir()
+        writer = PatchWriter(folder, shape, len(infos), geometry.cell_m)
+        bar = tqdm(total=content.count, desc="tile", unit="patch", file=sys.stderr, disable=None)
+        with writer, bar:
+            for patches in content.patches:
+                bar.update(writer.write(patches))
+        counts = _counts(writer, content, [info.name for info in infos])
+        _require_some(sum(writer.kept), content, counts["left_out"])
+        meta = StoreMeta(
+            bands=list(content.bands),
+            geometry=geometry,
+            stride_px=tile.stride_px,
+            classes=infos,
+            counts=counts,
+            patches_sha256=sha256_of(folder / "patches.parquet"),
+            **content.meta(folder, counts["kept"]),
+        )
+        write_json(folder / "meta.json", meta.model_dump(mode="json"))
+    return counts
+
+
+def _counts(writer: PatchWriter, content: StoreContent, names: list[str]) -> dict[str, Any]:
+    """Patches per class and what was left out; together they are all positions."""
+    left_out = content.left_out | {"invalid": writer.invalid}
+    return {
+        "kept": dict(zip(names, writer.kept.tolist(), strict=True)),
+        "kept_on_grid": dict(zip(names, writer.kept_on_grid.tolist(), strict=True)),
+        "left_out": left_out,
+        "positions": int(writer.kept.sum()) + sum(left_out.values()),
+        "labels": content.labels,
     }
-    return pa.table(columns, schema=SCHEMA)
 
 
-def outlines(
-    x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], side_m: float, epsg: int
-) -> npt.NDArray[np.object_]:
-    """Squares around points of a CRS, as polygons in OGC:CRS84."""
-    half = side_m / 2
-    corners = [(-half, -half), (half, -half), (half, half), (-half, half), (-half, -half)]
-    rings = [np.stack(_to_degrees(epsg).transform(x + dx, y + dy), axis=-1) for dx, dy in corners]
-    # axis order (N, 5, 2); 1e-8 degrees is a millimetre, below which versions of PROJ differ
-    points = np.round(np.stack(rings, axis=1), 8)
-    return shapely.polygons(points)  # type: ignore[no-any-return]
+def store_bytes(count: int, shape: tuple[int, int, int]) -> int:
+    """Bytes of a store of patches of the shape (C, P, P), at most: pixels and, roughly, the table."""
+    return count * (2 * math.prod(shape) + _ROW_BYTES) + 100_000
 
 
-@cache
-def _to_degrees(epsg: int) -> Transformer:
-    return Transformer.from_crs(epsg, "OGC:CRS84", always_xy=True)
+def _require_some(count: int, content: StoreContent, left_out: Mapping[str, int]) -> None:
+    if not count:
+        reasons = ", ".join(f"{n} {reason}" for reason, n in left_out.items() if n)
+        raise LabelError(
+            f"no {content.unit} is left of {sum(left_out.values())} ({reasons}); {content.remedy}."
+        )
 
 
-def store_bytes(positions: Sequence[Positions], bands: int) -> int:
-    """Bytes of the store of some positions, at most: its pixels and, roughly, its table."""
-    row = 2 * bands * positions[0].grid.patch_px ** 2 + 200
-    return row * sum(len(p) for p in positions) + 100_000
+def _info(conf: ClassConf) -> ClassInfo:
+    """A class as the store carries it."""
+    return ClassInfo(
+        name=conf.name,
+        title=conf.title or conf.name,
+        color=conf.color,
+        description=conf.description,
+        code=None if conf.code is None else str(conf.code),
+    )

@@ -9,10 +9,11 @@ import pytest
 import shapely
 
 from pipeline.config.compute import ComputeConf
-from pipeline.geo.patches import store_writer as module
+from pipeline.geo.patches import patch_writer as module
+from pipeline.geo.patches.patch_writer import PatchWriter, outlines
 from pipeline.geo.patches.positions import Positions
 from pipeline.geo.patches.scene_patches import StripPatches, read_patches
-from pipeline.geo.patches.store_writer import PatchWriter, outlines, store_bytes
+from pipeline.geo.patches.store_writer import store_bytes
 from pipeline.geo.scenes.scene import Scene
 from pipeline.store import PATCH_COLUMNS
 from tests.support.labelled import all_of, positions_of
@@ -36,7 +37,7 @@ def write(folder: Path, scene: Scene, bands: tuple[str, ...] = BANDS) -> Positio
     """Write a store's patches; the positions that there were."""
     folder.mkdir()
     positions = positions_of(scene)
-    with PatchWriter(folder, (len(bands), 16, 16), 3) as writer:
+    with PatchWriter(folder, (len(bands), 16, 16), 3, 80.0) as writer:
         for cut in read_patches(positions, bands, 0.75, ComputeConf()):
             writer.write(cut)
     assert writer.kept.sum() + writer.invalid == len(positions)
@@ -109,7 +110,7 @@ def test_two_runs_write_the_same_bytes(holed: Scene, tmp_path: Path) -> None:
 
 
 def test_a_store_without_patches_can_be_read(scene: Scene, tmp_path: Path) -> None:
-    with PatchWriter(tmp_path, (2, 16, 16), 3) as writer:
+    with PatchWriter(tmp_path, (2, 16, 16), 3, 80.0) as writer:
         nothing = positions_of(scene)[:0]
         writer.write(StripPatches(nothing, np.empty(0, np.float32), 4, [], []))
     assert np.load(tmp_path / "pixels.npy").shape == (0, 2, 16, 16)
@@ -120,7 +121,7 @@ def test_a_store_without_patches_can_be_read(scene: Scene, tmp_path: Path) -> No
 def test_the_size_stated_before_is_enough_and_no_fantasy(scene: Scene, tmp_path: Path) -> None:
     positions = write(tmp_path / "store", scene)
     size = sum(path.stat().st_size for path in (tmp_path / "store").iterdir())
-    assert size <= store_bytes([positions], 2) < 1.3 * size
+    assert size <= store_bytes(len(positions), (2, 16, 16)) < 1.3 * size
 
 
 def test_a_full_disk_is_an_error_and_the_next_call_has_it_at_the_latest(
@@ -130,7 +131,7 @@ def test_a_full_disk_is_an_error_and_the_next_call_has_it_at_the_latest(
     (whole,) = read_patches(positions_of(scene), BANDS, 0.75, ComputeConf())
 
     def twice() -> None:
-        with PatchWriter(tmp_path, (2, 16, 16), 2) as writer:
+        with PatchWriter(tmp_path, (2, 16, 16), 2, 80.0) as writer:
             writer.write(whole)
             writer.write(whole)
 
