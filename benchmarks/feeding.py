@@ -21,7 +21,8 @@ from benchmarks.report import Figure, Section, judged
 from benchmarks.stores import StorePlan, cached_share, drop_from_cache, write_geotiffs
 from benchmarks.timing import RUNS, Run, Side, side_by_side
 from pipeline.files import remove
-from pipeline.learn.data.datamodule import PatchDataModule, TrainingData
+from pipeline.learn.data.batches import PatchDataModule
+from pipeline.learn.data.training_data import TrainingData
 from pipeline.learn.network.classifier import PatchClassifier
 
 BATCH = 256

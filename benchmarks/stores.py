@@ -21,7 +21,7 @@ from benchmarks.errors import BenchmarkError
 from benchmarks.network import NetworkFile
 from pipeline.files import publish, remove, write_json
 from pipeline.geo.raster.grid import PatchGrid
-from pipeline.learn.data.datamodule import TrainingData
+from pipeline.learn.data.training_data import TrainingData
 from pipeline.stages import tile
 from pipeline.store import PatchStore
 

@@ -26,7 +26,7 @@ from pipeline.config.train import TrainConf
 from pipeline.geo.raster.grid import block_names
 from pipeline.geo.split.blocks import split_patches
 from pipeline.geo.split.random_split import random_parts
-from pipeline.learn.data.datamodule import TrainingData
+from pipeline.learn.data.training_data import TrainingData
 from pipeline.learn.evaluation.baselines import NAMES, baseline_predictions
 from pipeline.learn.evaluation.fold_table import BLOCKS, CONFIDENCE, RANDOM, UNCALIBRATED
 from pipeline.learn.inference.predictor import batched_probabilities
@@ -190,7 +190,7 @@ def _yardsticks(job: Job, data: TrainingData, test: npt.NDArray[np.intp]) -> dic
 
 
 def _pieces(data: TrainingData, rows: npt.NDArray[np.intp]) -> Iterable[npt.NDArray[np.uint16]]:
-    return (chunk[:, data.places] for chunk in data.store.chunks(rows))
+    return (chunk[:, data.band_indexes] for chunk in data.store.chunks(rows))
 
 
 def joined(store: PatchStore, tested: Sequence[Tested], block_m: float) -> dict[str, Any]:

@@ -11,14 +11,15 @@ from pipeline.config.train import TrainConf, resolve
 from pipeline.files import publish, write_json
 from pipeline.geo.raster.extent import region
 from pipeline.learn import tracking
-from pipeline.learn.data.datamodule import TrainingData
+from pipeline.learn.data.training_data import TrainingData
 from pipeline.learn.network.classifier import WEIGHTS, ModelMeta
 from pipeline.learn.network.history import write_history
 from pipeline.learn.network.layers import plan, table
 from pipeline.learn.network.lenet import first_kernels
 from pipeline.learn.report import figures, provenance
 from pipeline.learn.report.model_item import model_item, weights_file
-from pipeline.learn.training.fit import FitResult, first_process, fit
+from pipeline.learn.training.fit import fit
+from pipeline.learn.training.trainer import FitResult, first_process
 from pipeline.store import PatchStore, SplitFolder
 
 

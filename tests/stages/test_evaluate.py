@@ -15,7 +15,7 @@ from pipeline.config.evaluate import CardConf, EvaluateConf
 from pipeline.config.train import TrainConf
 from pipeline.errors import MismatchError, SplitError
 from pipeline.learn import tracking
-from pipeline.learn.data.datamodule import TrainingData
+from pipeline.learn.data.training_data import TrainingData
 from pipeline.learn.evaluation.baselines import NAMES
 from pipeline.learn.evaluation.predictions import evaluate_test_part
 from pipeline.learn.inference.predictor import batched_probabilities

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config.train import resolve
-from pipeline.learn.data.datamodule import TrainingData
+from pipeline.learn.data.training_data import TrainingData
 from pipeline.learn.network.classifier import Hashes, ModelMeta
 from pipeline.store import ClassInfo, Geometry, SceneInfo, Statistics
 from tests.support.stores import make_split, make_store

@@ -25,8 +25,8 @@ from sklearn.svm import LinearSVC
 from pipeline.config.compute import ComputeConf
 from pipeline.config.evaluate import BaselineName
 from pipeline.config.train import TrainConf
-from pipeline.learn.data.datamodule import TrainingData
 from pipeline.learn.data.reader import Rows
+from pipeline.learn.data.training_data import TrainingData
 from pipeline.learn.inference.predictor import batched_probabilities
 from pipeline.learn.training.fit import fit
 
@@ -75,7 +75,7 @@ def baseline_predictions(
     predicted: dict[str, Labels] = {}
     if any(name in BASELINES for name in names):
         training, features = (
-            band_statistics(data.store.chunks(part), data.places) for part in (data.train, rows)
+            band_statistics(data.store.chunks(part), data.band_indexes) for part in (data.train, rows)
         )
         labels = data.store.patches["label"][data.train]
     for name in names:
@@ -96,7 +96,7 @@ def _perceptron(
     data: TrainingData, class_weights: Sequence[float], rows: Rows, compute: ComputeConf
 ) -> Labels:
     classifier = fit(data, PERCEPTRON, compute, class_weights=list(class_weights)).classifier
-    chunks = (chunk[:, data.places] for chunk in data.store.chunks(rows))
+    chunks = (chunk[:, data.band_indexes] for chunk in data.store.chunks(rows))
     return batched_probabilities(classifier, chunks).argmax(axis=1)
 
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from pipeline.config.compute import ComputeConf
 from pipeline.config.evaluate import EvaluateConf
 from pipeline.errors import MismatchError, SplitError
-from pipeline.learn.data.datamodule import TrainingData
+from pipeline.learn.data.training_data import TrainingData
 from pipeline.learn.evaluation.baselines import baseline_predictions
 from pipeline.learn.inference.predictor import batched_probabilities
 from pipeline.learn.network.classifier import ModelMeta, PatchClassifier

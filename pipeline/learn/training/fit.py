@@ -1,43 +1,35 @@
-"""Training by Lightning: data, conf and machine in; the classifier of the best epoch out."""
+"""A network with calibrated probabilities, which knows what its training data look like."""
 
 from __future__ import annotations
 
-import logging
-import math
-import sys
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
 
-import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.fabric.utilities.rank_zero import rank_zero_only
-from lightning.pytorch import Callback, Trainer, seed_everything
-from tqdm import tqdm
+import numpy as np
+import numpy.typing as npt
 
 from pipeline.config.compute import ComputeConf
-from pipeline.config.train import TrainConf, resolve
-from pipeline.errors import ConfigError
-from pipeline.files import sha256_of_value
-from pipeline.learn.data.crossfit import without_blocks
-from pipeline.learn.data.datamodule import PatchDataModule, TrainingData
-from pipeline.learn.network.classifier import Hashes, ModelMeta, PatchClassifier
+from pipeline.config.train import TrainConf
+from pipeline.learn.data.reader import PatchReader, Rows
+from pipeline.learn.data.training_data import TrainingData, hold_out_blocks
+from pipeline.learn.inference.predictor import Probabilities, batched_probabilities
+from pipeline.learn.network.classifier import PatchClassifier
 from pipeline.learn.network.history import Epoch
-from pipeline.learn.training.calibration_fit import Heard, heard_of, make_trustworthy
-from pipeline.learn.training.task import PatchClassification
+from pipeline.learn.stats.applicability import MOST_ROWS, Familiar, Features, patch_features
+from pipeline.learn.stats.calibration import trusted_temperature
+from pipeline.learn.training.trainer import FitResult, train_network
+
+_SMALLEST = np.finfo(np.float32).tiny
 
 
 @dataclass(frozen=True)
-class FitResult:
-    """A trained model and how it came about."""
+class Predictions:
+    """Predictions of a network for patches that it was not trained on."""
 
-    classifier: PatchClassifier
-    """With the weights of the epoch that was kept, on the CPU, ready to predict."""
-    history: tuple[Epoch, ...]
-    best: Epoch
-    """The row of that epoch."""
+    rows: Rows
+    """Of the store."""
+    probabilities: Probabilities
+    """(N, K)."""
 
 
 def fit(
@@ -62,203 +54,54 @@ def fit(
         NetworkError: when the layers do not fit the patches.
         ConfigError: when the machine lacks the accelerator, or training diverges.
     """
-    result = _trained(data, conf, compute, on_epoch, class_weights)
-    elsewhere: list[Heard] = []
-    for held in without_blocks(data, conf.calibration_folds, conf.seed):
-        other = _trained(held.data, conf, compute, None, class_weights)
-        elsewhere.append(heard_of(other.classifier, held.data, held.rows))
-    make_trustworthy(result.classifier, data, elsewhere)
+    result = train_network(data, conf, compute, on_epoch, class_weights)
+    held_out: list[Predictions] = []
+    for held in hold_out_blocks(data, conf.calibration_folds, conf.seed):
+        other = train_network(held.data, conf, compute, None, class_weights)
+        held_out.append(predicted(other.classifier, held.data, held.rows))
+    calibrate(result.classifier, data, held_out)
     return result
 
 
-def _trained(
-    data: TrainingData,
-    conf: TrainConf,
-    compute: ComputeConf,
-    on_epoch: Callable[[Epoch], None] | None,
-    class_weights: list[float] | None,
-) -> FitResult:
-    history: list[Epoch] = []
-    choice = Choice(conf)
+def calibrate(
+    classifier: PatchClassifier, data: TrainingData, held_out: Sequence[Predictions] = ()
+) -> None:
+    """Set the temperature of a trained network and the distribution of its training features.
 
-    def record(row: Epoch) -> None:
-        _refuse_divergence(row, conf)
-        history.append(row)
-        choice.offer(row, task.kept)
-        trainer.should_stop = row.epoch - choice.row.epoch >= conf.patience
-        if on_epoch is not None and trainer.is_global_zero:
-            on_epoch(row)
-
-    with _settled():
-        seed_everything(conf.seed, workers=True, verbose=False)
-        weights = class_weights or data.class_weights(conf.class_weight_exponent)
-        task = PatchClassification(_meta(data, conf, weights), conf, weights, record)
-        trainer = _trainer(conf, compute)
-        trainer.fit(task, PatchDataModule(data, conf.batch_size, conf.seed, compute.loaders))
-    return FitResult(choice.restore(task.kept), tuple(history), choice.row)
-
-
-class Choice:
-    """The epoch whose weights are kept: of those within the tolerance of the best, the last.
-
-    Scores of few validation patches go up and down by chance, and late epochs of a falling learning
-    rate generalise better than their scores can tell.
+    Args:
+        classifier: The network.
+        data: What it was trained on; the validation part sets the threshold of the area of
+            applicability and, with the held-out predictions, the temperature. The test part is not
+            used.
+        held_out: Predictions of networks of the same conf for training blocks left out of their
+            training.
     """
-
-    row: Epoch
-    """The epoch chosen so far."""
-
-    def __init__(self, conf: TrainConf) -> None:
-        self.score = f"validation_{conf.monitor}"
-        self.sign = -1 if conf.monitor == "loss" else 1
-        self.tolerance = conf.tolerance
-        self.best = -math.inf
-        self.weights: dict[str, torch.Tensor] = {}
-
-    def offer(self, row: Epoch, classifier: PatchClassifier) -> None:
-        """Take an epoch's weights if it is at least as good as needed.
-
-        A new best is always taken, so that what was taken before never has to be judged again.
-        """
-        score = self.sign * getattr(row, self.score)
-        self.best = max(self.best, score)
-        if score >= self.best - self.tolerance:
-            self.row = row
-            self.weights = {
-                name: tensor.detach().cpu().clone() for name, tensor in classifier.state_dict().items()
-            }
-
-    def restore(self, classifier: PatchClassifier) -> PatchClassifier:
-        """The classifier with the weights of the chosen epoch, on the CPU, ready to predict."""
-        classifier.load_state_dict(self.weights)
-        return classifier.cpu().eval()
+    predictions = [predicted(classifier, data, data.validation), *held_out]
+    rows = np.concatenate([one.rows for one in predictions])
+    probabilities = np.concatenate([one.probabilities for one in predictions])
+    logits = np.log(np.maximum(probabilities, _SMALLEST))
+    blocks = data.blocks(rows)
+    classifier.soften(trusted_temperature(data.store.patches["label"][rows], logits, blocks))
+    count = len(np.unique(blocks))
+    classifier.meta = classifier.meta.model_copy(update={"temperature_blocks": count})
+    classifier.familiar = _familiar(classifier, data)
 
 
-def first_process() -> bool:
-    """Whether this is the process that writes: on several devices Lightning starts one for each."""
-    return int(getattr(rank_zero_only, "rank", 0)) == 0
+def predicted(classifier: PatchClassifier, data: TrainingData, rows: Rows) -> Predictions:
+    """The predictions of a network for patches of its store."""
+    pieces = PatchReader(data.store, data.band_indexes).pieces(rows)
+    return Predictions(rows, batched_probabilities(classifier, pieces))
 
 
-def _meta(data: TrainingData, conf: TrainConf, class_weights: list[float]) -> ModelMeta:
-    store = data.store.meta
-    preset, network = resolve(conf.network)
-    return ModelMeta(
-        preset=preset,
-        network=network,
-        bands=list(data.bands),
-        geometry=store.geometry,
-        resampling=store.resampling,
-        classes=store.classes,
-        credit=store.credit,
-        statistics=data.input_statistics,
-        class_weights=class_weights,
-        scenes=store.scenes,
-        hashes=Hashes(
-            store=data.store.sha256,
-            split=data.split_sha256,
-            conf=sha256_of_value(conf.model_dump(mode="json")),
-        ),
-    )
+def _familiar(classifier: PatchClassifier, data: TrainingData) -> Familiar:
+    rows = data.train
+    if len(rows) > MOST_ROWS:
+        rows = np.sort(np.random.default_rng(0).choice(rows, MOST_ROWS, replace=False))
 
+    reader, cell_px = PatchReader(data.store, data.band_indexes), classifier.meta.geometry.cell_px
 
-def _trainer(conf: TrainConf, compute: ComputeConf) -> Trainer:
-    """A trainer that writes nothing; `fit` stops it early."""
-    try:
-        return Trainer(
-            accelerator=compute.accelerator,
-            devices=compute.devices,
-            precision=_precision(compute),
-            max_epochs=conf.epochs,
-            callbacks=[Progress(conf.epochs)],
-            logger=False,
-            enable_checkpointing=False,  # `Choice` keeps the weights
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            use_distributed_sampler=False,  # BatchRows shares the rows out itself
-            # an operation without a deterministic form on some device is worth a warning, no stop
-            deterministic="warn",
-        )
-    except MisconfigurationException as error:
-        raise ConfigError(
-            f"the compute conf asks for accelerator {compute.accelerator!r} and devices "
-            f"{compute.devices!r}, which this machine does not have; set both to auto."
-        ) from error
+    def features(rows: Rows) -> Features:
+        return patch_features(reader.pieces(rows), cell_px, classifier.fill_dn)
 
-
-def _precision(compute: ComputeConf) -> Literal["32-true", "bf16-mixed"]:
-    cuda = compute.accelerator != "cpu" and torch.cuda.is_available()
-    if compute.precision == "bf16" or (compute.precision == "auto" and cuda):
-        return "bf16-mixed"
-    return "32-true"
-
-
-def _refuse_divergence(row: Epoch, conf: TrainConf) -> None:
-    if not (math.isfinite(row.train_loss) and math.isfinite(row.validation_loss)):
-        raise ConfigError(
-            f"training diverged in epoch {row.epoch} (the loss is no finite number): "
-            f"lr {conf.lr:g} is too large for this network; lower it in the conf of train."
-        )
-
-
-@contextmanager
-def _settled() -> Iterator[None]:
-    """Lightning without its advice on stderr; torch's choice of algorithms as it was, afterwards."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    levels = [logger.level for logger in loggers]
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            # the scores are torchmetrics', which gather over processes themselves
-            warnings.filterwarnings("ignore", ".*sync_dist=True.*")
-            # Lightning 2.6 with torch 2.15: its own affair
-            warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated.*", FutureWarning)
-            yield
-    finally:
-        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-
-
-class Progress(Callback):
-    """One line on stderr: batches, epochs and the scores of the last epoch."""
-
-    def __init__(self, epochs: int) -> None:
-        self.epochs = epochs
-        self.bar: Any = None
-
-    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Open the bar in the first process."""
-        del pl_module
-        self.bar = tqdm(
-            total=self.epochs * int(trainer.num_training_batches),
-            unit="batch",
-            disable=not trainer.is_global_zero,
-            file=sys.stderr,
-            mininterval=0.5 if sys.stderr.isatty() else 30,  # a log wants few lines
-        )
-
-    def on_train_batch_end(self, *args: Any, **kwargs: Any) -> None:
-        """Advance by a batch."""
-        del args, kwargs
-        self.bar.update()
-
-    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Name the epoch and its scores."""
-        del pl_module
-        scores = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        self.bar.set_description(f"epoch {trainer.current_epoch + 1} of {self.epochs}", refresh=False)
-        self.bar.set_postfix_str(
-            f"validation loss {scores['val_loss']:.3f}, "
-            f"balanced accuracy {scores['val_balanced_accuracy']:.3f}",
-            refresh=False,
-        )
-
-    def teardown(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
-        """Close the bar, however training ends."""
-        del trainer, pl_module, stage
-        if self.bar is not None:
-            self.bar.close()
+    labels: npt.NDArray[np.integer] = data.store.patches["label"][rows]
+    return Familiar.of(features(rows), labels, features(data.validation))

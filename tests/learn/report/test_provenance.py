@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.config.train import TrainConf
-from pipeline.learn.data.datamodule import TrainingData
+from pipeline.learn.data.training_data import TrainingData
 from pipeline.learn.report.provenance import flattened, parameters, part_digest, run_name, tags
 from tests.support.stores import join, make_split, make_store, make_table
 

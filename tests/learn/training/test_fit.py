@@ -12,14 +12,12 @@ import torch
 from pipeline.config.compute import ComputeConf
 from pipeline.config.train import ConvolutionConf, DenseConf, NetworkConf, PoolConf, TrainConf
 from pipeline.errors import ConfigError, NetworkError, StoreError
-from pipeline.learn.data import datamodule
-from pipeline.learn.data.feed import DeviceRows, StoredRows
+from pipeline.learn.data import batches
+from pipeline.learn.data.batches import DeviceRows, StoredRows
 from pipeline.learn.inference.predictor import batched_probabilities
-from pipeline.learn.network.history import Epoch
-from pipeline.learn.stats.calibration import uncalibrated
+from pipeline.learn.stats.calibration import trusted_temperature, uncalibrated
 from pipeline.learn.training import fit as fitting
-from pipeline.learn.training.calibration_fit import make_trustworthy
-from pipeline.learn.training.fit import Choice, fit
+from pipeline.learn.training.fit import calibrate, fit, predicted
 from pipeline.learn.training.task import PatchClassification
 from tests.support.learners import training_data
 
@@ -101,8 +99,8 @@ def test_where_the_patches_come_from_changes_nothing(tmp_path, monkeypatch):
         fit(data, conf(epochs=2), ComputeConf(accelerator="cpu", loaders=loaders)) for loaders in (0, 3)
     )
     with monkeypatch.context() as patch:
-        patch.setattr(datamodule, "open_rows", on_the_device)
-        patch.setattr(fitting, "make_trustworthy", once_more_on_disk(data))
+        patch.setattr(batches, "open_rows", on_the_device)
+        patch.setattr(fitting, "calibrate", once_more_on_disk(data))
         there = fit(data, conf(epochs=2), CPU)
     assert here.history == ahead.history == there.history
     assert same(weights(here), weights(ahead))
@@ -116,7 +114,7 @@ def once_more_on_disk(data):
 
     def then(*args):
         path.write_bytes(pixels)
-        make_trustworthy(*args)
+        calibrate(*args)
 
     return then
 
@@ -209,27 +207,6 @@ def test_the_epoch_that_validates_best_is_kept_and_training_stops_after_it(
     assert loss == pytest.approx(result.best.validation_loss, abs=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("monitor", "tolerance", "scores", "expected"),
-    [
-        ("balanced_accuracy", 0.0, [0.5, 0.7, 0.6, 0.7, 0.65], 4),
-        ("balanced_accuracy", 0.05, [0.5, 0.7, 0.66, 0.64], 3),
-        # the second epoch was near the best one of its time, but that was beaten by far
-        ("balanced_accuracy", 0.05, [0.5, 0.48, 0.7, 0.6], 3),
-        ("loss", 0.05, [1.0, 0.8, 0.84, 0.9], 3),
-        ("loss", 0.0, [1.0, 0.8, 0.84, 0.9], 2),
-    ],
-)
-def test_of_the_epochs_near_the_best_the_last_is_kept(monitor, tolerance, scores, expected):
-    choice, module = Choice(conf(monitor=monitor, tolerance=tolerance)), torch.nn.Linear(1, 1)
-    for epoch, score in enumerate(scores, 1):
-        torch.nn.init.constant_(module.weight, epoch)
-        loss, balanced = (score, 0.0) if monitor == "loss" else (0.0, score)
-        choice.offer(Epoch(epoch, 0.0, loss, 0.0, balanced, 0.0), module)
-    assert choice.row.epoch == expected
-    assert choice.restore(module).weight.item() == expected
-
-
 def test_the_history_is_handed_out_as_it_comes(tmp_path):
     rows = []
     result = fit(training_data(tmp_path), conf(epochs=3), CPU, rows.append)
@@ -287,3 +264,29 @@ def test_bf16_trains_too(tmp_path):
     result = fit(data, conf(), ComputeConf(accelerator="cpu", precision="bf16"))
     assert accuracy(result, data) >= 0.95
     assert result.classifier.network.output.weight.dtype == torch.float32
+
+
+def test_predictions_for_all_training_blocks_set_the_temperature(tmp_path, monkeypatch):
+    data = training_data(tmp_path, count=400)
+    predictions = []
+    original = fitting.calibrate
+
+    def keeping(classifier, given, held_out=()):
+        if held_out:
+            predictions.extend([*held_out, predicted(classifier, given, given.validation)])
+        original(classifier, given, held_out)
+
+    monkeypatch.setattr(fitting, "calibrate", keeping)
+    alone = fit(data, conf(epochs=1), CPU).classifier
+    assert predictions == []
+    more = fit(data, conf(epochs=1, calibration_folds=3), CPU).classifier
+    rows = np.concatenate([one.rows for one in predictions])
+    assert sorted(rows.tolist()) == sorted([*data.train.tolist(), *data.validation.tolist()])
+    logits = np.log(np.concatenate([one.probabilities for one in predictions]))
+    labels, blocks = data.store.patches["label"][rows], data.blocks(rows)
+    assert more.meta.temperature == pytest.approx(trusted_temperature(labels, logits, blocks), rel=1e-4)
+    assert more.meta.temperature_blocks == len(np.unique(blocks)) > 1
+    # the same network, only its temperature is another one
+    ratio = alone.meta.temperature / more.meta.temperature
+    first, second = (one.network.output.weight.detach().numpy() for one in (alone, more))
+    assert second == pytest.approx(first * ratio, rel=1e-5)

@@ -1,4 +1,4 @@
-"""Batches of a store, on time: read ahead by threads, or gathered on the device where they fit."""
+"""Batches of a store for Lightning: read ahead by threads, or gathered on the device if they fit."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sized
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from itertools import islice
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from lightning.pytorch import LightningDataModule
 from torch import Tensor
+from torch.utils.data import Sampler
 
 from pipeline.learn.data.reader import PatchReader, Rows
+from pipeline.learn.data.training_data import TrainingData
 from pipeline.store import PatchStore
 
 Batch = dict[str, Tensor]
@@ -142,3 +146,69 @@ def open_rows(
     free, _ = torch.cuda.mem_get_info(device)
     fits = stored.nbytes(len(rows)) <= DEVICE_SHARE * free
     return DeviceRows(stored, rows, device, loaders) if fits else stored
+
+
+class BatchRows(Sampler[Rows]):
+    """Rows in batches of nearly equal size, shuffled anew and alike by every process each epoch."""
+
+    def __init__(self, rows: Rows, size: int, seed: int | None = None, share: tuple[int, int] = (0, 1)):
+        """Take `rows` in their order, or shuffled where there is a seed.
+
+        Args:
+            rows: Rows of the store.
+            size: Patches a batch, at most; never one alone, which batch norm could not learn from.
+            seed: Seed of the shuffling.
+            share: Number of this process and of all processes; each takes its share of every batch.
+        """
+        self.rows, self.seed, self.epoch = rows, seed, 0
+        self.first, self.step = share
+        most, fewest = -(-len(rows) // self.step), len(rows) // self.step
+        self.batches = max(1, min(-(-most // size), fewest // 2))
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the shuffle; Lightning calls it as an epoch begins."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.batches
+
+    def __iter__(self) -> Iterator[Rows]:
+        rows = self.rows
+        if self.seed is not None:
+            rows = np.random.default_rng((self.seed, self.epoch)).permutation(rows)
+        yield from np.array_split(rows[self.first :: self.step], self.batches)
+
+
+class PatchDataModule(LightningDataModule):
+    """Training and validation batches of a store, as `{"image", "label"}`."""
+
+    def __init__(self, data: TrainingData, batch_size: int, seed: int, loaders: int = 0) -> None:
+        super().__init__()
+        self.data, self.batch_size, self.seed, self.loaders = data, batch_size, seed, loaders
+
+    def train_dataloader(self) -> Batches:
+        """Training batches, shuffled each epoch."""
+        return self._batches(self.data.train, self.batch_size, self.seed)
+
+    def val_dataloader(self) -> Batches:
+        """Validation batches, in the order of the store."""
+        return self._batches(self.data.validation, 1024, None)
+
+    def teardown(self, stage: str) -> None:
+        """Give back the memory of the device."""
+        del stage
+        self.__dict__.pop("_source", None)
+
+    def _batches(self, rows: Rows, size: int, seed: int | None) -> Batches:
+        trainer: Any = self.trainer
+        share = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+        source = self._source
+        loaders = 0 if isinstance(source, DeviceRows) else self.loaders
+        return Batches(source, BatchRows(rows, size, seed, share), loaders)
+
+    @cached_property
+    def _source(self) -> StoredRows | DeviceRows:
+        trainer: Any = self.trainer
+        device = trainer.strategy.root_device if trainer else torch.device("cpu")
+        both = np.concatenate((self.data.train, self.data.validation))
+        return open_rows(self.data.store, self.data.band_indexes, both, device, self.loaders)

@@ -1,22 +1,20 @@
-"""What a network learns from: the parts of a split, and their rows in batches for Lightning."""
+"""What a network learns from: the training and the validation patches of a store."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from lightning.pytorch import LightningDataModule
-from torch.utils.data import Sampler
+from scipy.spatial import cKDTree
 
 from pipeline.errors import SplitError
-from pipeline.learn.data.feed import Batches, DeviceRows, StoredRows, open_rows
 from pipeline.learn.data.reader import Rows
 from pipeline.store import PatchStore, SplitFolder, Statistics
+
+_COARSEST_M = 60.0
+"""Pixel of the coarsest bands: windows grown by it on each side share none when they are apart."""
 
 
 @dataclass(frozen=True)
@@ -69,15 +67,15 @@ class TrainingData:
             )
 
     @property
-    def places(self) -> list[int]:
-        """The places of the input bands in the store."""
+    def band_indexes(self) -> list[int]:
+        """Positions of the input bands on the C axis of the store."""
         return [self.store.meta.bands.index(band) for band in self.bands]
 
     @property
     def input_statistics(self) -> Statistics:
         """The statistics of the input bands."""
         both = self.statistics.mean, self.statistics.std
-        mean, std = ([values[place] for place in self.places] for values in both)
+        mean, std = ([values[place] for place in self.band_indexes] for values in both)
         return Statistics(mean=mean, std=std)
 
     def blocks(self, rows: Rows) -> npt.NDArray[np.integer]:
@@ -99,67 +97,50 @@ class TrainingData:
         return [float(weight) for weight in weights]
 
 
-class BatchRows(Sampler[Rows]):
-    """Rows in batches of nearly equal size, shuffled anew and alike by every process each epoch."""
+@dataclass(frozen=True)
+class HeldOut:
+    """Training data without a share of their blocks, and what lies in these."""
 
-    def __init__(self, rows: Rows, size: int, seed: int | None = None, share: tuple[int, int] = (0, 1)):
-        """Take `rows` in their order, or shuffled where there is a seed.
-
-        Args:
-            rows: Rows of the store.
-            size: Patches a batch, at most; never one alone, which batch norm could not learn from.
-            seed: Seed of the shuffling.
-            share: Number of this process and of all processes; each takes its share of every batch.
-        """
-        self.rows, self.seed, self.epoch = rows, seed, 0
-        self.first, self.step = share
-        most, fewest = -(-len(rows) // self.step), len(rows) // self.step
-        self.batches = max(1, min(-(-most // size), fewest // 2))
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the shuffle; Lightning calls it as an epoch begins."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.batches
-
-    def __iter__(self) -> Iterator[Rows]:
-        rows = self.rows
-        if self.seed is not None:
-            rows = np.random.default_rng((self.seed, self.epoch)).permutation(rows)
-        yield from np.array_split(rows[self.first :: self.step], self.batches)
+    data: TrainingData
+    rows: Rows
+    """Patches of the cell grid in the blocks that were left out."""
 
 
-class PatchDataModule(LightningDataModule):
-    """Training and validation batches of a store, as `{"image", "label"}`."""
+def hold_out_blocks(data: TrainingData, folds: int, seed: int) -> Iterator[HeldOut]:
+    """The training data `folds` times, each time without another share of its blocks.
 
-    def __init__(self, data: TrainingData, batch_size: int, seed: int, loaders: int = 0) -> None:
-        super().__init__()
-        self.data, self.batch_size, self.seed, self.loaders = data, batch_size, seed, loaders
+    Patches that share ground with what is left out do not train either. Where a class has no patches
+    in the other blocks, that share is not left out.
 
-    def train_dataloader(self) -> Batches:
-        """Training batches, shuffled each epoch."""
-        return self._batches(self.data.train, self.batch_size, self.seed)
+    Args:
+        data: Training and validation part; validation stays what it is.
+        folds: Shares; below 2 there are none.
+        seed: Of the draw of blocks.
+    """
+    block = data.blocks(data.train)
+    names = np.unique(block)
+    if min(folds, len(names)) < 2:
+        return
+    drawn = np.random.default_rng(seed).permutation(len(names)) % folds
+    share = drawn[np.searchsorted(names, block)]
+    classes = len(data.store.meta.classes)
+    labels, on_grid = (data.store.patches[name] for name in ("label", "on_grid"))
+    for fold in range(folds):
+        out, rest = data.train[share == fold], data.train[share != fold]
+        train = rest[_apart(data, rest, out)]
+        held = out[on_grid[out]]
+        if len(held) and len(np.unique(labels[train])) == classes:
+            yield HeldOut(replace(data, train=train, statistics=data.store.statistics(train)), held)
 
-    def val_dataloader(self) -> Batches:
-        """Validation batches, in the order of the store."""
-        return self._batches(self.data.validation, 1024, None)
 
-    def teardown(self, stage: str) -> None:
-        """Give back the memory of the device."""
-        del stage
-        self.__dict__.pop("_source", None)
-
-    def _batches(self, rows: Rows, size: int, seed: int | None) -> Batches:
-        trainer: Any = self.trainer
-        share = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
-        source = self._source
-        loaders = 0 if isinstance(source, DeviceRows) else self.loaders
-        return Batches(source, BatchRows(rows, size, seed, share), loaders)
-
-    @cached_property
-    def _source(self) -> StoredRows | DeviceRows:
-        trainer: Any = self.trainer
-        device = trainer.strategy.root_device if trainer else torch.device("cpu")
-        both = np.concatenate((self.data.train, self.data.validation))
-        return open_rows(self.data.store, self.data.places, both, device, self.loaders)
+def _apart(data: TrainingData, rows: Rows, others: Rows) -> npt.NDArray[np.bool_]:
+    """Which of the patches share no pixel of any resolution with any of the others."""
+    patches, geometry = data.store.patches, data.store.meta.geometry
+    reach = geometry.patch_px * geometry.pixel_m + 2 * _COARSEST_M
+    epsg, place = patches["epsg"], np.stack([patches["x"], patches["y"]], axis=1).astype(np.float64)
+    apart = np.ones(len(rows), dtype=bool)
+    for code in np.unique(epsg[others]):
+        mine = epsg[rows] == code
+        nearest, _ = cKDTree(place[others[epsg[others] == code]]).query(place[rows[mine]], p=np.inf)
+        apart[mine] = nearest >= reach
+    return apart
