@@ -66,7 +66,7 @@ def test_from_an_area_to_a_map(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
             page = tmp_path / "page.md"
             page.write_text(text.replace(ADDRESS, api.rstrip("/")), encoding="utf-8")
             printed = follow(page, project)
-    assert re.search(r"downloaded \d+\.\d+ MB in \d+ requests, 1\.\d\d times the", printed)
+    assert re.search(r"downloaded \d+\.\d+ MB, of 13 files of \d+\.\d+ MB: the tiles", printed)
     assert f"data/maps/{item['id']}/{item['id']}_classmap.tif" in printed
     scene = project.path / "data" / "scenes" / "train" / item["id"]
     assert len(list(scene.glob("B*.tif"))) == 12

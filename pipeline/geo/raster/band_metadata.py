@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import dataclass
-
-from rasterio.errors import NotGeoreferencedWarning
 
 from pipeline.geo.raster.raster_file import opened, require_driver, require_whole
 
@@ -32,9 +29,7 @@ def notes_of(href: str) -> list[LayerNotes]:
         SceneError: when it is missing, unreadable, cut off, or neither GeoTIFF nor JPEG 2000.
     """
     require_whole(href)
-    # what the warning is about is refused when its grid is looked at
-    no_warning = warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning)
-    with no_warning, opened(href) as dataset:
+    with opened(href) as dataset:
         require_driver(dataset, href)
         said = zip(
             dataset.descriptions, dataset.scales, dataset.offsets, dataset.nodatavals, strict=True

@@ -61,8 +61,12 @@ def opened(href: str) -> Iterator[Any]:
     Raises:
         SceneError: when it is missing, unreadable or broken; also for what fails while it is open.
     """
-    with _speaking_of(href), rasterio.open(_address(href)) as dataset:
-        yield dataset
+    with _speaking_of(href):
+        # whoever needs a grid refuses a file without one, in a sentence
+        with warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning):
+            dataset = rasterio.open(_address(href))
+        with dataset:
+            yield dataset
 
 
 class OpenFile:
@@ -156,9 +160,7 @@ def inspect(href: str, layer: int | None = None, *, floats: bool = False) -> Ras
             south-up grid, or values of another type.
     """
     require_whole(href)
-    # what the warning is about is refused below, in a sentence
-    no_warning = warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning)
-    with no_warning, opened(href) as dataset:
+    with opened(href) as dataset:
         require_driver(dataset, href)
         if layer is None and dataset.count != 1:
             raise SceneError(
@@ -170,7 +172,7 @@ def inspect(href: str, layer: int | None = None, *, floats: bool = False) -> Ras
         dtype = dataset.dtypes[number - 1]
         _require_type(dtype, href, floats=floats)
         nodata = dataset.nodatavals[number - 1]
-        file = RasterFile(Layer(href, layer), _grid(dataset, href), dtype, nodata)
+        file = RasterFile(Layer(href, layer), grid_of(dataset, href), dtype, nodata)
         # of a file that was cut off, the last pixel is missing whatever else can still be read
         read(dataset, Window(dataset.height - 1, dataset.width - 1, 1, 1), number)
         return file
@@ -204,17 +206,6 @@ def _require_type(dtype: str, href: str, *, floats: bool) -> None:
     )
 
 
-def grid_of(href: str) -> SceneGrid:
-    """The grid of a raster file, whatever it holds.
-
-    Raises:
-        SceneError: when it cannot be read, or lies on no grid that lenscape can use.
-    """
-    no_warning = warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning)
-    with no_warning, opened(href) as dataset:
-        return _grid(dataset, href)
-
-
 def require_whole(path: Path | str) -> None:
     """Refuse a JPEG 2000 file that was cut off.
 
@@ -245,7 +236,12 @@ def require_whole(path: Path | str) -> None:
         raise SceneError(f"{path} is truncated: it ends before its image does; fetch it again.")
 
 
-def _grid(dataset: Any, href: str) -> SceneGrid:
+def grid_of(dataset: Any, href: str) -> SceneGrid:
+    """The grid of an open dataset, whatever it holds.
+
+    Raises:
+        SceneError: when it lies on no grid that lenscape can use.
+    """
     crs, transform = dataset.crs, dataset.transform
     if crs is None:
         raise SceneError(f"{href} has no CRS; assign one (gdal_edit.py -a_srs EPSG:...).")

@@ -1,31 +1,35 @@
-"""Files behind HTTP: what their server says of them, and ranges of their bytes.
+"""Files behind HTTP: what their server says of them, whole downloads, and how GDAL reads parts of them.
 
-A server that stalls, cuts an answer off or fails is asked again, a little later each time. Bytes count
-only when they are of the file that was looked up: same ETag, same size.
+A server that stalls, cuts an answer off or fails is asked again, a little later each time: by urllib3's
+`Retry` here, by GDAL where pixels are read. Bytes count only when they are of the file that was looked
+up: same ETag, same size.
 """
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable
+import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 
 import requests
+from requests.adapters import HTTPAdapter
+from urllib3 import Retry
+from urllib3.exceptions import MaxRetryError
 
 from pipeline.errors import SceneError
+from pipeline.files import remove
 from pipeline.geo.raster.signing import signed
 
 TIMEOUT_S = 30.0
-"""How long a server may keep silent."""
+"""How long a server may send nothing."""
 TRIES = 6
 AT_ONCE = 8
 """Requests in flight."""
 WAIT_S = 1.0
-"""Before the second try; it doubles with each further one."""
-MAY_PASS = {408, 425, 429, 500, 502, 503, 504}
-"""Statuses after which it is worth trying again."""
-_own = threading.local()
+"""Doubled before the third try and before each further one; the second comes at once."""
+_CHUNK = 1 << 14
+RETRIED = (408, 425, 429, 500, 502, 503, 504)
+"""Statuses after which a request is sent again."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +45,10 @@ class RemoteFile:
     ranges: bool
     """Whether the server sends parts of it."""
 
-
-class _Failed(Exception):  # noqa: N818
-    """A try that failed in a way that may pass."""
+    @property
+    def key(self) -> str:
+        """Sixteen digits that differ between files and between versions of a file."""
+        return hashlib.sha256(repr((self.href, self.etag, self.size)).encode()).hexdigest()[:16]
 
 
 def is_remote(href: str) -> bool:
@@ -52,7 +57,7 @@ def is_remote(href: str) -> bool:
 
 
 def gdal_options() -> dict[str, str]:
-    """How GDAL reads over HTTP: as patiently as this module, by ranges, several at a time."""
+    """How GDAL reads over HTTP: with the same retries as this module, by ranges, several at a time."""
     return {
         "GDAL_HTTP_CONNECTTIMEOUT": f"{TIMEOUT_S:g}",
         "GDAL_HTTP_LOW_SPEED_TIME": f"{TIMEOUT_S:g}",
@@ -64,37 +69,65 @@ def gdal_options() -> dict[str, str]:
         "GDAL_HTTP_MULTIRANGE": "PARALLEL",
         "GDAL_HTTP_MULTIPLEX": "YES",
         "GDAL_INGESTED_BYTES_AT_OPEN": "32768",
+        # a file that is opened again is read again: it may have changed meanwhile
+        "CPL_VSIL_CURL_NON_CACHED": "/vsicurl/",
     }
 
 
-def look_up(href: str, count: int = 1) -> tuple[RemoteFile, bytes]:
-    """What the server says of a file, and its first bytes, `count` or less; none without ranges.
+def retries() -> Retry:
+    """When a request is sent again; afterwards its last answer counts, whatever its status."""
+    return Retry(
+        TRIES - 1, backoff_factor=WAIT_S, status_forcelist=RETRIED, allowed_methods=None,
+        raise_on_status=False, retry_after_max=60,
+    )  # fmt: skip
+
+
+def look_up(href: str) -> RemoteFile:
+    """What the server says of a file.
 
     Raises:
         SceneError: when it is not there, or the server keeps failing.
     """
-    return _patiently(href, lambda: _looked_up(href, count))
+    with requests.Session() as session, _answer(session, href, {"Range": "bytes=0-0"}) as response:
+        ranges = response.status_code == 206
+        try:
+            total = response.headers["Content-Range"].rpartition("/")[2] if ranges else ""
+            size = int(total or response.headers["Content-Length"])
+        except (KeyError, ValueError):
+            raise SceneError(
+                f"{href}: its server does not say how large it is; fetch it by other means."
+            ) from None
+        return RemoteFile(href, size, _tag(response), ranges)
 
 
-def read_range(file: RemoteFile, first: int, size: int) -> bytes:
-    """Some bytes of a file whose server sends parts of it.
+def download(file: RemoteFile, path: Path) -> None:
+    """Fetch a whole file.
+
+    What has arrived is kept beside `path`, and the next call goes on from there; without an ETag, or
+    where the server sends no parts, it begins anew.
 
     Raises:
-        SceneError: when the file is not the one that was looked up any more, or the server keeps
-            failing.
+        SceneError: when the file has changed since it was looked up, or the server keeps failing.
     """
-    return _patiently(file.href, lambda: _ranged(file, first, size))
-
-
-def read_whole(file: RemoteFile, write: Callable[[int, bytes], None]) -> None:
-    """Hand the bytes of a file to `write`, with the place of each part, from the beginning.
-
-    After a failure it begins anew.
-
-    Raises:
-        SceneError: as `read_range`.
-    """
-    _patiently(file.href, lambda: _whole(file, write))
+    partial = path.with_name(f"{path.name}.{file.key}.part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not file.etag:
+        remove(partial)
+    partial.touch()
+    left = retries()
+    with requests.Session() as session:
+        while (held := partial.stat().st_size) < file.size:
+            try:
+                _append(session, file, partial)
+            except requests.RequestException as error:
+                if file.ranges and partial.stat().st_size > held:
+                    left = retries()
+                try:
+                    left = left.increment(error=error)
+                except MaxRetryError:
+                    raise _failed(file.href, _reason(error)) from error
+                left.sleep()
+    partial.replace(path)
 
 
 def require_unchanged(href: str, etag: str, size: int) -> None:
@@ -103,29 +136,57 @@ def require_unchanged(href: str, etag: str, size: int) -> None:
     Raises:
         SceneError: when it is, or cannot be reached.
     """
-    file, _ = look_up(href)
+    file = look_up(href)
     if (file.etag, file.size) != (etag, size):
         raise SceneError(f"{href} has changed since it was fetched; run `fetch` again.")
 
 
-def _patiently[T](href: str, call: Callable[[], T]) -> T:
-    reason = ""
-    for attempt in range(TRIES):
-        if attempt:
-            time.sleep(WAIT_S * 2 ** (attempt - 1))
-        try:
-            return call()
-        except _Failed as error:
-            reason = str(error)
-        except requests.RequestException as error:
-            reason = _words(error)
+def require_same(file: RemoteFile) -> None:
+    """Refuse a file that changed while its parts were read.
+
+    Raises:
+        SceneError: when it did, or cannot be reached any more.
+    """
+    if look_up(file.href) != file:
+        raise _changed(file)
+
+
+def _answer(session: requests.Session, href: str, headers: dict[str, str]) -> requests.Response:
+    """The beginning of an answer; its body is not read yet."""
+    adapter = HTTPAdapter(max_retries=retries())
+    session.mount("http://", adapter)
+    session.mount("https://", adapter)
+    headers = {"Accept-Encoding": "identity"} | headers
+    try:
+        response = session.get(signed(href), headers=headers, timeout=TIMEOUT_S, stream=True)
+    except requests.RequestException as error:
+        raise _failed(href, _reason(error)) from error
+    status = response.status_code
+    if status in (200, 206):
+        return response
+    response.close()
+    if status in RETRIED:
+        raise _failed(href, f"its server answers {status}")
     raise SceneError(
-        f"{href} cannot be fetched: {reason}, {TRIES} times in a row; check the connection and run it "
-        "again."
+        f"{href} cannot be fetched: its server answers {status} ({response.reason}); check the "
+        "address and whether you may read it."
     )
 
 
-def _words(error: requests.RequestException) -> str:
+def _append(session: requests.Session, file: RemoteFile, partial: Path) -> None:
+    """Fetch what is missing of a file, or all of it where its server sends no parts."""
+    held = partial.stat().st_size if file.ranges else 0
+    with _answer(session, file.href, {"Range": f"bytes={held}-"} if held else {}) as response:
+        span = f"bytes {held}-{file.size - 1}/{file.size}"
+        if _tag(response) != file.etag or (held and response.headers.get("Content-Range") != span):
+            raise _changed(file)
+        with partial.open("ab" if held else "wb") as stream:
+            # of an answer that is cut, the last of these is lost
+            for content in response.iter_content(_CHUNK):
+                stream.write(content)
+
+
+def _reason(error: requests.RequestException) -> str:
     match error:
         case requests.Timeout():
             return f"no answer within {TIMEOUT_S:g} s"
@@ -139,75 +200,15 @@ def _words(error: requests.RequestException) -> str:
             return type(error).__name__
 
 
-def _get(href: str, span: str | None) -> requests.Response:
-    """The beginning of an answer; its body is not read yet."""
-    if not hasattr(_own, "session"):
-        _own.session = requests.Session()
-    session: requests.Session = _own.session
-    headers = {"Accept-Encoding": "identity"} | ({} if span is None else {"Range": f"bytes={span}"})
-    response = session.get(signed(href), headers=headers, timeout=TIMEOUT_S, stream=True)
-    status = response.status_code
-    if status not in (200, 206):
-        response.close()
-        if status in MAY_PASS:
-            raise _Failed(f"its server answers {status}")
-        raise SceneError(
-            f"{href} cannot be fetched: its server answers {status} ({response.reason}); check the "
-            "address and whether you may read it."
-        )
-    return response
-
-
-def _looked_up(href: str, count: int) -> tuple[RemoteFile, bytes]:
-    with _get(href, f"0-{count - 1}") as response:
-        ranges = response.status_code == 206
-        try:
-            total = response.headers["Content-Range"].rpartition("/")[2] if ranges else ""
-            size = int(total or response.headers["Content-Length"])
-        except (KeyError, ValueError):
-            raise SceneError(
-                f"{href}: its server does not say how large it is; fetch it by other means."
-            ) from None
-        file = RemoteFile(href, size, _tag(response), ranges)
-        return file, _body(response, min(count, size)) if ranges else b""
-
-
-def _ranged(file: RemoteFile, first: int, size: int) -> bytes:
-    span = f"{first}-{first + size - 1}"
-    with _get(file.href, span) as response:
-        _require_same(file, response)
-        if response.headers.get("Content-Range") != f"bytes {span}/{file.size}":
-            if response.headers.get("Content-Range", "").rpartition("/")[2] not in ("", str(file.size)):
-                raise _changed(file)
-            raise _Failed("its server sends other bytes than asked for")
-        return _body(response, size)
-
-
-def _whole(file: RemoteFile, write: Callable[[int, bytes], None]) -> None:
-    with _get(file.href, None) as response:
-        _require_same(file, response)
-        at = 0
-        for part in response.iter_content(1 << 20):
-            write(at, part)
-            at += len(part)
-        if at != file.size:
-            raise _Failed("the connection was cut")
-
-
-def _body(response: requests.Response, size: int) -> bytes:
-    content = response.content
-    if len(content) != size:
-        raise _Failed("the connection was cut")
-    return content
+def _failed(href: str, reason: str) -> SceneError:
+    return SceneError(
+        f"{href} cannot be fetched: {reason}, {TRIES} times in a row; check the connection and run it "
+        "again."
+    )
 
 
 def _tag(response: requests.Response) -> str:
     return response.headers.get("ETag") or response.headers.get("Last-Modified", "")
-
-
-def _require_same(file: RemoteFile, response: requests.Response) -> None:
-    if _tag(response) != file.etag:
-        raise _changed(file)
 
 
 def _changed(file: RemoteFile) -> SceneError:

@@ -220,7 +220,7 @@ def _asset(file: RasterFile, fields: dict[str, Any], role: str = "data") -> pyst
 def _identity(href: str) -> dict[str, Any]:
     """What changes when a file does: its checksum and size, or what its server says in their place."""
     if is_remote(href):
-        remote, _ = look_up(href)
+        remote = look_up(href)
         return {ETAG: remote.etag, "file:size": remote.size}
     # multihash: 12 is SHA-256, 20 its length in bytes, both hexadecimal
     return {"file:checksum": f"1220{checksum_of(href)}", "file:size": size_of(href)}

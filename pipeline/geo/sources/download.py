@@ -1,7 +1,8 @@
 """The area's pixels of remote bands, as local COGs.
 
-Of a TIFF the tiles are fetched that the area touches, of any other file the whole. What was fetched is
-kept in a folder of its own until the COG is finished; the COG stays there for the next run.
+GDAL reads them where they lie: of a tiled file only the tiles are transferred that the area touches.
+JPEG 2000 files are fetched whole, since OpenJPEG walks through all of a file to find a tile in it; so
+are the files of a server that sends no parts. A finished COG stays for the next run.
 """
 
 from __future__ import annotations
@@ -10,47 +11,76 @@ import hashlib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
-from xml.sax.saxutils import escape
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import urlsplit
 
+import numpy as np
 import rasterio
 import rasterio.shutil
+from affine import Affine
+from rasterio.windows import Window as RasterWindow
 
-from pipeline.errors import OutputError, SceneError
+from pipeline.errors import SceneError
 from pipeline.files import publish, remove, require_space
 from pipeline.geo.raster.area import Area, window_of
 from pipeline.geo.raster.grid import SceneGrid, Window
-from pipeline.geo.raster.raster_file import grid_of, opened, read, require_whole, writing
-from pipeline.geo.raster.remote import RemoteFile, look_up
-from pipeline.geo.raster.tiffindex import read_index, with_margin
-from pipeline.geo.sources.sparse import SparseCopy, Traffic
+from pipeline.geo.raster.raster_file import (
+    grid_of,
+    opened,
+    read,
+    require_driver,
+    require_whole,
+    writing,
+)
+from pipeline.geo.raster.remote import RemoteFile, download, look_up, require_same
 
 _FORM = 1
 """Number of the form of the COGs: another one, and they are written anew."""
-_HEAD = 1 << 15
-"""Bytes at the beginning of a file that are fetched at once: the header of most COGs."""
-_STRIP_PX = 512
-_TYPES = {"uint8": "Byte", "uint16": "UInt16", "int16": "Int16"}
+_STRIP_PX = 2048
+"""Rows that are read at a time, about: whole tiles."""
+_TYPES = ("uint8", "uint16", "int16")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Downloads:
-    """Where finished COGs and what they are made of are kept, and what went over the line."""
+    """Where finished files are kept, and how much was fetched by this run."""
 
     folder: Path
-    traffic: Traffic = field(default_factory=Traffic)
+    files: int = 0
+    """Number of files that pixels or all bytes were fetched of."""
+    file_bytes: int = 0
+    """Their size."""
+    fetched_bytes: int = 0
+    """The bytes of the tiles that the areas touch, and of the files that were fetched whole."""
 
     def summary(self) -> str | None:
-        """What was transferred, for people; none where nothing was."""
-        traffic = self.traffic
-        if not traffic.requests:
+        """What was fetched, for people; none where nothing was."""
+        if not self.files:
             return None
-        share = f", {traffic.fetched / traffic.needed:.2f} times" if traffic.needed else ""
-        return (
-            f"downloaded {traffic.fetched / 1e6:.2f} MB in {traffic.requests} requests{share} the "
-            f"{traffic.needed / 1e6:.2f} MB of the tiles that the areas touch"
-        )
+        files = f"{self.files} files of {self.file_bytes / 1e6:.2f} MB"
+        if self.fetched_bytes == self.file_bytes:
+            return f"downloaded {files}"
+        part = f"{self.fetched_bytes / 1e6:.2f} MB"
+        return f"downloaded {part}, of {files}: the tiles that the areas touch"
+
+    def count(self, file: RemoteFile, fetched_bytes: int) -> None:
+        """One more file, and how many of its bytes were fetched."""
+        self.files += 1
+        self.file_bytes += file.size
+        self.fetched_bytes += fetched_bytes
+
+    def whole(self, file: RemoteFile, path: Path, what: str) -> None:
+        """Fetch a whole file; what an earlier run got of it is used.
+
+        Raises:
+            SceneError: when it cannot be fetched.
+            OutputError: when the disk is full; `what` does not fit.
+        """
+        require_space(path, file.size, what)
+        download(file, path)
+        self.count(file, file.size)
 
     def band(self, href: str, area: Area, name: str) -> Path:
         """The pixels of a remote file in an area, as a local COG.
@@ -64,42 +94,26 @@ class Downloads:
             SceneError: when the file cannot be fetched, is damaged, or has no pixel in the area.
             OutputError: when the disk is full.
         """
-        file, head = look_up(href, _HEAD)
+        file = look_up(href)
         key = hashlib.sha256(repr((_FORM, href, file.etag, file.size, area)).encode()).hexdigest()[:16]
         path = self.folder / f"{name}-{key}.tif"
         if path.exists() and file.etag:
             return path
-        copy = SparseCopy(file, path.with_suffix(".part"), self.traffic)
-        if head:
-            self.traffic.count(len(head))
-            copy.put(0, head)
-        self._cut(copy, area, path)
-        copy.discard()
-        return path
-
-    def _cut(self, copy: SparseCopy, area: Area, path: Path) -> None:
-        """Fetch what the area needs of a file and write it as a COG."""
-        file = copy.file
-        index = read_index(copy.read, file.href)
-        needed = [(0, file.size)]
-        if index is None:
-            require_space(copy.path, file.size, "the download")
-            copy.ensure(needed)
-        with _speaking_of(copy):
-            require_whole(copy.path)
-            grid = grid_of(str(copy.path))
+        if file.ranges and PurePosixPath(urlsplit(href).path).suffix.lower() != ".jp2":
+            with publish(path) as partial:
+                self.count(file, _write_cog(href, file, area, partial))
+                require_same(file)
+            return path
+        copy = path.with_suffix(".whole")
+        if not copy.exists() or not file.etag:
+            self.whole(file, copy, "the download")
+        with publish(path) as partial, _named_in_errors(file.href, copy):
+            require_whole(copy)
+            _write_cog(str(copy), file, area, partial)
+        remove(copy)
         if not file.ranges:
             _warn_of_whole(file)
-        window = window_of(grid, area, file.href)
-        if index is not None:
-            needed = index.spans(window)
-            if max(map(sum, needed), default=0) > file.size:
-                copy.discard()
-                raise SceneError(f"{file.href} was cut off: it ends before its pixels do; use another.")
-            require_space(copy.path, sum(count for _, count in needed), "the download")
-            copy.ensure(with_margin(needed, file.size))
-        self.traffic.need(sum(count for _, count in needed))
-        _write_cog(copy, window, grid, path)
+        return path
 
 
 def _warn_of_whole(file: RemoteFile) -> None:
@@ -111,58 +125,106 @@ def _warn_of_whole(file: RemoteFile) -> None:
 
 
 @contextmanager
-def _speaking_of(copy: SparseCopy) -> Iterator[None]:
-    """Name the remote file, not its local copy, in what goes wrong; a bad copy is given up."""
+def _named_in_errors(href: str, copy: Path) -> Iterator[None]:
+    """Name a remote file, not its local copy, in what goes wrong; a bad copy is removed."""
     try:
         yield
     except SceneError as error:
-        copy.discard()
-        raise SceneError(str(error).replace(str(copy.path), copy.file.href)) from error
+        remove(copy)
+        raise SceneError(str(error).replace(str(copy), href)) from error
 
 
-def _write_cog(copy: SparseCopy, window: Window, grid: SceneGrid, path: Path) -> None:
-    """Write some pixels of a copy as a COG with overviews by nearest neighbour."""
-    with publish(path) as partial:
-        vrt = partial.with_suffix(".vrt")
-        try:
-            with _speaking_of(copy):
-                vrt.write_text(_vrt(copy.path, window, grid), encoding="utf-8")
+def _write_cog(source: str, file: RemoteFile, area: Area, path: Path) -> int:
+    """Write the pixels of a file in an area as a COG with overviews by nearest neighbour.
+
+    Args:
+        source: Where GDAL reads the file: its address, or the path of a copy.
+        file: The file.
+        area: The part of it that is wanted.
+        path: The COG.
+
+    Returns:
+        The bytes of the tiles that were read.
+    """
+    pixels = path.with_suffix(".pixels")
+    try:
+        with opened(source) as dataset:
+            require_driver(dataset, source)
+            _require_dn(dataset, source)
+            grid = grid_of(dataset, source)
+            window = window_of(grid, area, file.href)
+            tile_bytes = _tile_bytes(dataset, window, file)
+            size = window.height * window.width * np.dtype(dataset.dtypes[0]).itemsize
+            require_space(path, tile_bytes + size, "the download")
+            _copy_pixels(dataset, grid, window, pixels)
             with writing(path):
                 rasterio.shutil.copy(
-                    vrt, partial, driver="COG", BLOCKSIZE=512, COMPRESS="DEFLATE", LEVEL=6,
+                    pixels, path, driver="COG", BLOCKSIZE=512, COMPRESS="DEFLATE", LEVEL=6,
                     PREDICTOR="YES", OVERVIEW_RESAMPLING="NEAREST", BIGTIFF="IF_SAFER",
                 )  # fmt: skip
-        except OutputError:
-            # GDAL does not say which side it was
-            with _speaking_of(copy), opened(str(copy.path)) as dataset:
-                for row in range(window.row, window.row + window.height, _STRIP_PX):
-                    rows = min(_STRIP_PX, window.row + window.height - row)
-                    read(dataset, Window(row, window.col, rows, window.width))
-            raise
-        finally:
-            remove(vrt)
+    finally:
+        remove(pixels)
+    return tile_bytes
 
 
-def _vrt(source: Path, window: Window, grid: SceneGrid) -> str:
-    """A GDAL virtual raster of some pixels of a file of one band."""
-    with opened(str(source)) as dataset:
-        if dataset.count != 1 or dataset.dtypes[0] not in _TYPES:
-            raise SceneError(
-                f"{source} has {dataset.count} layers of {dataset.dtypes[0]}, but a band is one of "
-                "digital numbers (uint16); name another collection."
+def _require_dn(dataset: Any, source: str) -> None:
+    if dataset.count != 1 or dataset.dtypes[0] not in _TYPES:
+        raise SceneError(
+            f"{source} has {dataset.count} layers of {dataset.dtypes[0]}, but a band is one of "
+            "digital numbers (uint16); name another collection."
+        )
+
+
+def _tile_bytes(dataset: Any, window: Window, file: RemoteFile) -> int:
+    """The bytes of the tiles that a window touches; those of the whole file where it has no tiles.
+
+    Raises:
+        SceneError: when some of them would lie beyond the end of the file.
+    """
+    if dataset.driver != "GTiff":
+        return file.size
+    high, wide = dataset.block_shapes[0]
+    total = 0
+    for row in range(window.row // high, -(-(window.row + window.height) // high)):
+        for col in range(window.col // wide, -(-(window.col + window.width) // wide)):
+            # a tile without data has neither
+            first, size = (
+                int(dataset.get_tag_item(f"BLOCK_{key}_{col}_{row}", "TIFF", bidx=1) or 0)
+                for key in ("OFFSET", "SIZE")
             )
-        kind, nodata = _TYPES[dataset.dtypes[0]], dataset.nodata
+            if first + size > file.size:
+                raise SceneError(f"{file.href} was cut off: it ends before its pixels do; use another.")
+            total += size
+    return total
+
+
+def _copy_pixels(dataset: Any, grid: SceneGrid, window: Window, path: Path) -> None:
+    """Write a window of a file as a plain GeoTIFF, some rows of whole tiles at a time."""
     left, top = grid.transform @ (window.col, window.row)
-    size = f'xSize="{window.width}" ySize="{window.height}"'
-    return (
-        f'<VRTDataset rasterXSize="{window.width}" rasterYSize="{window.height}">'
-        f"<SRS>EPSG:{grid.epsg}</SRS>"
-        f"<GeoTransform>{left!r}, {grid.pixel_m!r}, 0, {top!r}, 0, {-grid.pixel_m!r}</GeoTransform>"
-        f'<VRTRasterBand dataType="{kind}" band="1">'
-        + ("" if nodata is None else f"<NoDataValue>{nodata!r}</NoDataValue>")
-        + f"<SimpleSource><SourceFilename>{escape(str(source.absolute()))}</SourceFilename>"
-        # tiles of the source's overviews were not fetched
-        '<OpenOptions><OOI key="OVERVIEW_LEVEL">NONE</OOI></OpenOptions>'
-        f'<SourceBand>1</SourceBand><SrcRect xOff="{window.col}" yOff="{window.row}" {size}/>'
-        f'<DstRect xOff="0" yOff="0" {size}/></SimpleSource></VRTRasterBand></VRTDataset>'
-    )
+    profile = {
+        "driver": "GTiff",
+        "height": window.height,
+        "width": window.width,
+        "count": 1,
+        "dtype": dataset.dtypes[0],
+        "nodata": dataset.nodata,
+        "crs": f"EPSG:{grid.epsg}",
+        "transform": Affine(grid.pixel_m, 0, left, 0, -grid.pixel_m, top),
+        "BIGTIFF": "IF_SAFER",
+    }
+    tile_rows = dataset.block_shapes[0][0]
+    step = tile_rows * max(1, _STRIP_PX // tile_rows)
+    end = window.row + window.height
+    with writing(path):
+        target = rasterio.open(path, "w", **profile)
+    try:
+        target.scales, target.offsets = dataset.scales, dataset.offsets
+        for begin in range(window.row // step * step, end, step):
+            row = max(begin, window.row)
+            strip = Window(row, window.col, min(begin + step, end) - row, window.width)
+            values = read(dataset, strip)
+            with writing(path):
+                place = RasterWindow(0, row - window.row, window.width, strip.height)
+                target.write(values, 1, window=place)
+    finally:
+        target.close()

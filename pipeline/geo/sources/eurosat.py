@@ -20,14 +20,13 @@ from typing import Any
 from pipeline.config.compute import ComputeConf
 from pipeline.config.sources.eurosat import EurosatConf
 from pipeline.errors import SceneError
-from pipeline.files import linked, require_space, sha256_of
+from pipeline.files import linked, remove, sha256_of
 from pipeline.geo.images.collection import About, Image, of_file
 from pipeline.geo.images.image_file import ImageFile, ImageReader, decoded, find_images
 from pipeline.geo.images.items import write_collection
 from pipeline.geo.images.published_splits import ENDINGS, PartLists, read_lists
 from pipeline.geo.raster.remote import look_up
 from pipeline.geo.sources.download import Downloads
-from pipeline.geo.sources.sparse import SparseCopy
 from pipeline.parallel import run_pieces, worker_count
 
 URL = "https://hf.co/datasets/torchgeo/eurosat/resolve/1ce6f1bfb56db63fd91b6ecc466ea67f2509774c/"
@@ -198,17 +197,11 @@ def _fetch(name: str, path: Path, downloads: Downloads) -> None:
     """One of the files; what an earlier run got of it is used."""
     if path.exists() and sha256_of(path) == SHA256[name]:
         return
-    file, _ = look_up(f"{URL}{name}")
-    partial_path = path.with_name(f"{name}.part")
-    require_space(path, file.size, "EuroSAT")
-    copy = SparseCopy(file, partial_path, downloads.traffic)
-    copy.ensure([(0, file.size)])
-    downloads.traffic.need(file.size)
-    if sha256_of(partial_path) != SHA256[name]:
-        copy.discard()
+    file = look_up(f"{URL}{name}")
+    downloads.whole(file, path, "EuroSAT")
+    if sha256_of(path) != SHA256[name]:
+        remove(path)
         raise SceneError(
             f"{file.href} is not the {name} that was published: its SHA-256 is another one; run "
             "`fetch` again, or name a folder with images that you have."
         )
-    partial_path.replace(path)
-    copy.discard()

@@ -81,7 +81,7 @@ def _kept(files: SceneFiles, conf: StacConf, area: Area, downloads: Downloads) -
     """The scene with local files in place of those that are not to be, or cannot be, read by parts."""
 
     def local(layer: Layer, name: str) -> Layer:
-        if conf.keep == "remote" and look_up(layer.href)[0].ranges:
+        if conf.keep == "remote" and look_up(layer.href).ranges:
             return layer
         return Layer(str(downloads.band(layer.href, area, f"{files.id}/{name}")))
 

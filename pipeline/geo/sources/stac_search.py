@@ -19,7 +19,6 @@ from pystac_client.stac_api_io import StacApiIO
 from pystac_client.warnings import PystacClientWarning
 from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
-from urllib3 import Retry
 
 from pipeline.config.sources.stac import StacConf
 from pipeline.errors import SceneError
@@ -114,11 +113,7 @@ def described(url: str, what: str) -> Iterator[None]:
 
 def _found(conf: StacConf, area: BaseGeometry) -> list[Item]:
     """What the API finds, and one more than there may be where it is too much."""
-    again = Retry(
-        remote.TRIES - 1, backoff_factor=remote.WAIT_S, status_forcelist=sorted(remote.MAY_PASS),
-        allowed_methods=None,
-    )  # fmt: skip
-    line = StacApiIO(timeout=remote.TIMEOUT_S, max_retries=again)
+    line = StacApiIO(timeout=remote.TIMEOUT_S, max_retries=remote.retries())
     client = pystac_client.Client.open(conf.stac, stac_io=line)
     query: dict[str, Any] = {"bbox": area.bounds}
     if not isinstance(conf.area, list):

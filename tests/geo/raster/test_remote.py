@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from pipeline.errors import SceneError
 from pipeline.geo.raster import remote
 from pipeline.geo.raster.grid import SceneGrid, Window
 from pipeline.geo.raster.raster_file import OpenFile, opened
-from pipeline.geo.raster.remote import look_up, read_range, read_whole
+from pipeline.geo.raster.remote import download, look_up
 from pipeline.geo.scenes.scene import Scene
 from tests.support.catalogs import write_cog
 from tests.support.projects import ROOT
@@ -43,25 +44,36 @@ def folder(tmp_path: Path) -> Path:
 
 def test_what_a_server_says_of_a_file(folder: Path) -> None:
     with serving(folder) as server:
-        file, head = look_up(server.url("a.bin"), 100)
-        assert (file.size, file.ranges, head) == (256_000, True, CONTENT[:100])
+        file = look_up(server.url("a.bin"))
+        assert (file.size, file.ranges) == (256_000, True)
         assert len(file.etag) == 18
-        assert read_range(file, 1000, 5000) == CONTENT[1000:6000]
-        assert server.sent["/a.bin"] == 5100
-        assert server.requests[-1] == Request("GET", "/a.bin", "", (1000, 5999))
-        assert look_up(server.url("a.bin"), 10**6)[1] == CONTENT
+        assert server.requests == [Request("GET", "/a.bin", "", (0, 0))]
+        assert server.sent["/a.bin"] <= 1
 
 
 @pytest.mark.parametrize("faults", [[500, 503], ["cut"], ["stall"], ["cut", 429, "stall", 504]])
-def test_a_server_that_fails_for_a_while_is_asked_again(folder: Path, faults: list) -> None:
+def test_a_download_from_a_server_that_fails_for_a_while(
+    folder: Path, tmp_path: Path, faults: list
+) -> None:
+    """Must show: what has arrived is not sent again."""
     with serving(folder) as server:
-        file, _ = look_up(server.url("a.bin"))
+        file = look_up(server.url("a.bin"))
         server.fault = faults_of("a.bin", faults)
         server.forget()
-        assert read_range(file, 10, 200_000) == CONTENT[10:200_010]
+        download(file, tmp_path / "to" / "a")
+        assert (tmp_path / "to" / "a").read_bytes() == CONTENT
         assert len(server.requests) == len(faults) + 1
-        server.fault = faults_of("a.bin", faults)
-        assert look_up(server.url("a.bin"))[0] == file
+        assert server.sent["/a.bin"] <= len(CONTENT) + len(faults) * remote._CHUNK + 1
+        assert [one.name for one in (tmp_path / "to").iterdir()] == ["a"]
+
+
+def test_a_look_up_at_a_server_that_fails_for_a_while(folder: Path) -> None:
+    with serving(folder) as server:
+        file = look_up(server.url("a.bin"))
+        server.fault = faults_of("a.bin", [500, 429, 503])
+        server.forget()
+        assert look_up(server.url("a.bin")) == file
+        assert len(server.requests) == 4
 
 
 @pytest.mark.parametrize(
@@ -73,18 +85,38 @@ def test_a_server_that_fails_for_a_while_is_asked_again(folder: Path, faults: li
     ],
 )
 def test_a_server_that_keeps_failing(
-    folder: Path, fault: int | str, reason: str, monkeypatch: pytest.MonkeyPatch
+    folder: Path, tmp_path: Path, fault: int | str, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(remote, "TIMEOUT_S", 0.2)
     with serving(folder) as server:
-        file, _ = look_up(server.url("a.bin"))
+        file = look_up(server.url("a.bin"))
+        # half of each answer arrives, until there is no half of the last byte
+        partial = tmp_path / f"a.{file.key}.part"
+        partial.write_bytes(CONTENT[:-1])
         server.fault = faults_of("a.bin", [fault] * 99)
         server.forget()
         with pytest.raises(
             SceneError, match=rf"a\.bin cannot be fetched: {reason}, 6 times in a row; c"
         ):
-            read_range(file, 0, 1000)
+            download(file, tmp_path / "a")
         assert len(server.requests) == 6
+        assert partial.read_bytes() == CONTENT[:-1]
+
+
+def test_a_download_goes_on_where_an_earlier_run_stopped(folder: Path, tmp_path: Path) -> None:
+    with serving(folder) as server:
+        file = look_up(server.url("a.bin"))
+        (tmp_path / f"a.{file.key}.part").write_bytes(CONTENT[:100_000])
+        server.forget()
+        download(file, tmp_path / "a")
+        assert server.requests[-1].range == (100_000, 1 << 62)
+        assert server.sent["/a.bin"] - (len(CONTENT) - 100_000) in (0, 1), "a byte to look it up"
+        assert (tmp_path / "a").read_bytes() == CONTENT
+        nameless = replace(file, etag="")
+        (tmp_path / f"a.{nameless.key}.part").write_bytes(b"of another file")
+        server.tags = False
+        download(nameless, tmp_path / "a")
+        assert (tmp_path / "a").read_bytes() == CONTENT
 
 
 def test_nobody_there() -> None:
@@ -101,36 +133,35 @@ def test_what_is_not_there_is_not_asked_for_again(folder: Path) -> None:
 
 def test_waits_grow(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
-    monkeypatch.setattr(remote.time, "sleep", waits.append)
+    monkeypatch.setattr("urllib3.util.retry.time.sleep", waits.append)
     with serving(folder, fault=lambda _: 503) as server, pytest.raises(SceneError):
         look_up(server.url("a.bin"))
-    assert waits == [0.01, 0.02, 0.04, 0.08, 0.16]
+    assert waits == [0.02, 0.04, 0.08, 0.16], "the second try comes at once"
 
 
-def test_a_file_that_changes_while_it_is_fetched(folder: Path) -> None:
+@pytest.mark.parametrize("held", [0, 1000])
+def test_a_file_that_changes_while_it_is_fetched(folder: Path, tmp_path: Path, held: int) -> None:
     with serving(folder) as server:
-        file, _ = look_up(server.url("a.bin"))
+        file = look_up(server.url("a.bin"))
+        (tmp_path / f"b.{file.key}.part").write_bytes(CONTENT[:held])
         (folder / "a.bin").write_bytes(CONTENT[::-1])
         with pytest.raises(SceneError, match=r"a\.bin changed while it was fetched; run `fetch` again"):
-            read_range(file, 0, 10)
-        with pytest.raises(SceneError, match="changed while it was fetched"):
-            read_whole(file, lambda *_: None)
+            download(file, tmp_path / "b")
+        assert not (tmp_path / "b").exists()
 
 
-def test_a_server_that_sends_no_parts(folder: Path) -> None:
+def test_a_server_that_sends_no_parts(folder: Path, tmp_path: Path) -> None:
     with serving(folder, ranges=False) as server:
-        file, head = look_up(server.url("a.bin"), 100)
-        assert (file.size, file.ranges, head) == (256_000, False, b"")
+        file = look_up(server.url("a.bin"))
+        assert (file.size, file.ranges) == (256_000, False)
         server.fault = faults_of("a.bin", ["cut"])
-        found = bytearray(file.size)
-
-        def write(at: int, part: bytes) -> None:
-            found[at : at + len(part)] = part
-
-        read_whole(file, write)
-        assert found == CONTENT
-        with pytest.raises(SceneError, match="sends other bytes than asked for"):
-            read_range(file, 0, 10)
+        download(file, tmp_path / "b")
+        assert (tmp_path / "b").read_bytes() == CONTENT
+        server.fault = faults_of("a.bin", ["cut"] * 99)
+        server.forget()
+        with pytest.raises(SceneError, match="the connection was cut, 6 times in a row"):
+            download(file, tmp_path / "c")
+        assert len(server.requests) == 6
 
 
 def _remote(own: Scene, server: FileServer, files: dict[str, str]) -> dict:
@@ -138,7 +169,7 @@ def _remote(own: Scene, server: FileServer, files: dict[str, str]) -> dict:
     content = json.loads(own.path.read_text())
     for band, name in files.items():
         asset = content["assets"][band]
-        file, _ = look_up(server.url(name))
+        file = look_up(server.url(name))
         asset |= {"href": file.href, "lenscape:etag": file.etag, "file:size": file.size}
         del asset["file:checksum"]
     return content

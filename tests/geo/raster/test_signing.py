@@ -95,7 +95,7 @@ def grant(server: FileServer, token: str, until: str) -> None:
 
 def test_the_token_of_the_planetary_computer(azure: FileServer) -> None:
     assert signed(AZURE) == f"{AZURE}?sig=first"
-    file, _ = look_up(AZURE)
+    file = look_up(AZURE)
     assert file.href == AZURE, "what is stored is not signed"
     pixels = OpenFile(AZURE)
     assert np.array_equal(pixels.read(GRID.window), positions(GRID))
