@@ -188,6 +188,8 @@ def serving(folder: Path, **settings: Any) -> Iterator[FileServer]:
             pass
 
     class Server(ThreadingHTTPServer):
+        request_queue_size = 64  # with the usual 5, a connection of many may wait a second to be taken
+
         def handle_error(self, *_: Any) -> None:
             # a client may drop a connection that it keeps open
             if not isinstance(sys.exception(), ConnectionError):
