@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -49,7 +49,7 @@ def parse[C: Conf](raw: Any, model: type[C], where: str) -> C:
     try:
         return model.model_validate(raw)
     except ValidationError as error:
-        raise ConfigError(_sentence(where, error, raw)) from None
+        raise ConfigError(_sentence(where, error, model, raw)) from None
 
 
 def _where(error: YAMLError) -> str:
@@ -71,16 +71,20 @@ def _leaves(raw: Any, key: _Key = ()) -> Iterator[tuple[_Key, Any]]:
         yield key, raw
 
 
-def _sentence(where: str, error: ValidationError, raw: Any) -> str:
-    """What is wrong, of several problems the deepest: in a union, the form that was meant."""
+def _sentence(where: str, error: ValidationError, model: type[Conf], raw: Any) -> str:
+    """What is wrong, of several complaints the deepest: in a union, the form that was meant.
+
+    An unknown key goes before a missing one, because it is often that one misspelt.
+    """
     located = [(_key(problem, raw), problem) for problem in error.errors()]
     meant = [(key, problem) for key, problem in located if key[:1] == located[0][0][:1]]
-    place, first = max(meant, key=lambda pair: len(pair[0]))
+    place, _ = max(meant, key=lambda found: (len(found[0]), found[1]["type"] == "extra_forbidden"))
     problems = [problem for key, problem in meant if key == place]
-    at = f"{where}: key '{_dotted(place)}'" if place else where
+    first, key = problems[0], _dotted(place)
+    at = f"{where}: key '{key}'" if key else where
     match first["type"]:
-        case "unknown_key":
-            return f"{at} is unknown; {first['msg']}."
+        case "extra_forbidden":
+            return f"{at} is unknown; the keys there are {', '.join(_keys_beside(first, model))}."
         case "missing":
             return f"{at} is missing; add it."
         case "value_error":
@@ -101,13 +105,32 @@ def _key(problem: ErrorDetails, raw: Any) -> _Key:
         elif problem["type"] != "missing" or depth < len(problem["loc"]):
             continue
         key.append(part)
-    if problem["type"] == "unknown_key":
-        key.append(problem["ctx"]["key"])
     return tuple(key)
 
 
 def _dotted(key: _Key) -> str:
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in key).lstrip(".")
+
+
+def _keys_beside(problem: ErrorDetails, model: type[Conf]) -> Iterator[str]:
+    """The keys of the record that holds the key of a problem."""
+    records = {model.__name__: model}
+    for part in problem["loc"][:-1]:
+        if part in records:  # of a union, the member that was meant
+            model = records[part]
+        elif part in model.model_fields:
+            found = _records_in(model.model_fields[part].annotation)
+            records = {record.__name__: record for record in found}
+            model = next(iter(records.values()), model)
+    return iter(model.model_fields)
+
+
+def _records_in(annotation: Any) -> Iterator[type[Conf]]:
+    """The records among the types that an annotation is made of."""
+    if isinstance(annotation, type) and issubclass(annotation, Conf):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _records_in(part)
 
 
 def _needed(problem: ErrorDetails) -> str:

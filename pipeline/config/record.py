@@ -5,8 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
 Color = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
@@ -41,15 +40,3 @@ class Conf(BaseModel):
     """A frozen record without unknown keys and without silent conversion of types."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _keys_are_known(cls, raw: Any) -> Any:
-        """Refuse an unknown key before a missing one, which is often that one misspelt."""
-        for key in raw if isinstance(raw, dict) else ():
-            if key not in cls.model_fields:
-                keys = ", ".join(cls.model_fields)
-                raise PydanticCustomError(
-                    "unknown_key", "the keys there are {keys}", {"key": key, "keys": keys}
-                )
-        return raw
