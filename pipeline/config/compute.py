@@ -19,7 +19,7 @@ class ComputeConf(Conf):
     precision: Literal["auto", "float32", "bf16"] = "auto"
     """Of training, and on CUDA of predict; `auto` is bf16 on CUDA and float32 elsewhere."""
     workers: Positive | None = None
-    """Pieces of work at a time; the number of cores where absent."""
+    """Pieces of work, or networks in training on a CPU, at a time; the number of cores where absent."""
     memory_mb: Annotated[int, Field(ge=128)] = 1024
     """Memory for pixels in flight."""
     loaders: Annotated[int, Field(ge=0)] = 2

@@ -97,7 +97,7 @@ class AugmentConf(Conf):
 
     flips: bool = True
     turns: bool = True
-    """Quarter turns."""
+    """Rotations by 90°."""
     jitter: Annotated[float, Field(ge=0, lt=1)] = 0.05
     """Standard deviation of a random gain per patch and band."""
 
@@ -129,6 +129,6 @@ class TrainConf(Conf):
     tolerance: Annotated[float, Field(ge=0)] = 0.02
     """Of the epochs whose score lies within this of the best one, the last is kept."""
     calibration_folds: Annotated[int, Field(ge=0, le=20)] = 0
-    """So many more networks, each trained without a share of the training blocks, are heard of these
-    blocks to calibrate the probabilities; below 2 the validation part alone calibrates."""
+    """So many more networks are trained, each without a share of the training blocks; their predictions
+    for these calibrate the probabilities. Below 2 the validation part alone calibrates."""
     seed: Annotated[int, Field(ge=0)] = 0

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from tqdm import tqdm
 
 from pipeline.config.compute import ComputeConf
 from pipeline.config.train import TrainConf
 from pipeline.learn.data.reader import PatchReader, Rows
-from pipeline.learn.data.training_data import TrainingData, hold_out_blocks
+from pipeline.learn.data.training_data import HeldOut, TrainingData, hold_out_blocks
 from pipeline.learn.inference.predictor import Probabilities, batched_probabilities
 from pipeline.learn.network.classifier import PatchClassifier
 from pipeline.learn.network.history import Epoch
 from pipeline.learn.stats.applicability import MOST_ROWS, Familiar, Features, patch_features
 from pipeline.learn.stats.calibration import trusted_temperature
-from pipeline.learn.training.trainer import FitResult, train_network
+from pipeline.learn.training.trainer import FitResult, first_process, train_network
 
 _SMALLEST = np.finfo(np.float32).tiny
 
@@ -41,7 +49,8 @@ def fit(
 ) -> FitResult:
     """Train a network, keep the epoch that validates best (see `Choice`) and calibrate it.
 
-    For the calibration, networks of the same conf are trained without some of the ground, too.
+    For the calibration, networks of the same conf are trained without some of the ground, too. On a
+    CPU they are trained at the same time, in processes that share its cores.
 
     Args:
         data: Training and validation patches; the test part is not among them.
@@ -54,13 +63,77 @@ def fit(
         NetworkError: when the layers do not fit the patches.
         ConfigError: when the machine lacks the accelerator, or training diverges.
     """
-    result = train_network(data, conf, compute, on_epoch, class_weights)
-    held_out: list[Predictions] = []
-    for held in hold_out_blocks(data, conf.calibration_folds, conf.seed):
-        other = train_network(held.data, conf, compute, None, class_weights)
-        held_out.append(predicted(other.classifier, held.data, held.rows))
-    calibrate(result.classifier, data, held_out)
+    held_out = list(hold_out_blocks(data, conf.calibration_folds, conf.seed))
+    predict = partial(_predict_held_out, conf, compute, class_weights)
+    with _processes(compute, 1 + len(held_out)) as submit:
+        futures = [submit(predict, blocks) for blocks in held_out]
+        result = train_network(data, conf, compute, on_epoch, class_weights)
+        predictions = []
+        quiet = not (held_out and first_process())
+        bar = tqdm(total=len(held_out), desc="calibration", unit="network", disable=quiet)
+        with bar:
+            # this process trains what no other one has begun, the last first
+            for blocks, future in zip(held_out[::-1], futures[::-1], strict=True):
+                predictions.append(predict(blocks) if future.cancel() else future.result())
+                bar.update()
+    calibrate(result.classifier, data, predictions[::-1])
     return result
+
+
+def _predict_held_out(
+    conf: TrainConf, compute: ComputeConf, class_weights: list[float] | None, held_out: HeldOut
+) -> Predictions:
+    """Train a network without some blocks and predict these."""
+    result = train_network(held_out.data, conf, compute, class_weights=class_weights, progress=False)
+    return predicted(result.classifier, held_out.data, held_out.rows)
+
+
+Submit = Callable[[Callable[[HeldOut], Predictions], HeldOut], Future[Predictions]]
+
+
+@contextmanager
+def _processes(compute: ComputeConf, networks: int) -> Iterator[Submit]:
+    """Where calibration networks are trained: a future that is not begun can still be cancelled.
+
+    The cores are shared evenly by as many networks as there are cores, at most. So the threads of a
+    network, which its weights depend on to the last bit, do not depend on `compute.workers`.
+    """
+    cores = torch.get_num_threads()
+    gpu = compute.accelerator != "cpu" and torch.accelerator.is_available()
+    if gpu or compute.devices not in ("auto", 1) or min(networks, cores) < 2:
+        yield lambda *_: Future()
+        return
+    threads = cores // min(networks, cores)
+    others = min(networks, cores, compute.workers or cores) - 1
+    torch.set_num_threads(threads)
+    try:
+        if not others:
+            yield lambda *_: Future()
+            return
+        # spawned, because torch's threads do not survive a fork
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(others, context, _start_process, (threads,)) as processes:
+            # a future of a process pool counts as begun before it is: a thread hands over one by one
+            senders = ThreadPoolExecutor(others)
+            try:
+                yield lambda *job: senders.submit(lambda: processes.submit(*job).result())
+            finally:
+                senders.shutdown(wait=False, cancel_futures=True)
+    finally:
+        torch.set_num_threads(cores)
+
+
+def _start_process(threads: int) -> None:
+    """Set the threads of a process that trains, and end it with the process that started it."""
+    torch.set_num_threads(threads)
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+
+
+def _exit_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def calibrate(

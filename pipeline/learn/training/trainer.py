@@ -43,8 +43,9 @@ def train_network(
     data: TrainingData,
     conf: TrainConf,
     compute: ComputeConf,
-    on_epoch: Callable[[Epoch], None] | None,
-    class_weights: list[float] | None,
+    on_epoch: Callable[[Epoch], None] | None = None,
+    class_weights: list[float] | None = None,
+    progress: bool = True,
 ) -> FitResult:
     """Train one network and keep the epoch that validates best; arguments and errors as of `fit`."""
     history: list[Epoch] = []
@@ -62,7 +63,7 @@ def train_network(
         seed_everything(conf.seed, workers=True, verbose=False)
         weights = class_weights or data.class_weights(conf.class_weight_exponent)
         task = PatchClassification(_meta(data, conf, weights), conf, weights, record)
-        trainer = _trainer(conf, compute)
+        trainer = _trainer(conf, compute, [Progress(conf.epochs)] if progress else [])
         trainer.fit(task, PatchDataModule(data, conf.batch_size, conf.seed, compute.loaders))
     return FitResult(choice.restore(task.kept), tuple(history), choice.row)
 
@@ -130,7 +131,7 @@ def _meta(data: TrainingData, conf: TrainConf, class_weights: list[float]) -> Mo
     )
 
 
-def _trainer(conf: TrainConf, compute: ComputeConf) -> Trainer:
+def _trainer(conf: TrainConf, compute: ComputeConf, callbacks: list[Callback]) -> Trainer:
     """A trainer that writes nothing; `fit` stops it early."""
     try:
         return Trainer(
@@ -138,7 +139,7 @@ def _trainer(conf: TrainConf, compute: ComputeConf) -> Trainer:
             devices=compute.devices,
             precision=_precision(compute),
             max_epochs=conf.epochs,
-            callbacks=[Progress(conf.epochs)],
+            callbacks=callbacks,
             logger=False,
             enable_checkpointing=False,  # `Choice` keeps the weights
             enable_progress_bar=False,

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import multiprocessing
 import os
+import subprocess
+import sys
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -290,3 +294,88 @@ def test_predictions_for_all_training_blocks_set_the_temperature(tmp_path, monke
     ratio = alone.meta.temperature / more.meta.temperature
     first, second = (one.network.output.weight.detach().numpy() for one in (alone, more))
     assert second == pytest.approx(first * ratio, rel=1e-5)
+
+
+@pytest.fixture
+def two_threads():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("two_threads")
+def test_networks_trained_side_by_side_are_the_same(tmp_path, monkeypatch):
+    data = training_data(tmp_path, count=400)
+    trained = []
+    original = fitting.train_network
+
+    def keeping(*args, **kwargs):
+        trained.append(torch.get_num_threads())
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(fitting, "train_network", keeping)
+    results = {
+        workers: fit(
+            data, conf(calibration_folds=3), ComputeConf(accelerator="cpu", workers=workers)
+        ).classifier
+        for workers in (1, 2)
+    }
+    # four networks here, then at least one of four in another process
+    assert set(trained) == {1}
+    assert 5 <= len(trained) < 8
+    assert results[1].meta == results[2].meta
+    assert results[1].meta.temperature_blocks > 1
+    assert same(results[1].state_dict(), results[2].state_dict())
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("two_threads")
+def test_an_error_of_a_training_ends_those_beside_it(tmp_path):
+    data = training_data(tmp_path, count=400)
+    with pytest.raises(ConfigError, match="training diverged in epoch"):
+        fit(data, conf(lr=1e30, calibration_folds=3), CPU)
+    assert multiprocessing.active_children() == []
+
+
+ORPHAN = """
+import os, sys, time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pipeline.learn.training.fit import _start_process
+
+if __name__ == "__main__":
+    pool = ProcessPoolExecutor(1, get_context("spawn"), _start_process, (1,))
+    print(pool.submit(os.getpid).result(), flush=True)
+    pool.submit(time.sleep, 600)
+    time.sleep(1)
+    os._exit(3)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="needs /proc")
+def test_a_process_that_trains_ends_with_the_one_that_started_it(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(ORPHAN)
+    root = Path(__file__).parents[3]
+    ended = subprocess.run(
+        [sys.executable, script], check=False, cwd=root, text=True, stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": str(root)}, timeout=120,
+    )  # fmt: skip
+    assert ended.returncode == 3
+    child = int(ended.stdout)
+    deadline = time.monotonic() + 30
+    while alive(child) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not alive(child)
+
+
+def alive(process: int) -> bool:
+    """Whether a process runs; one that has ended and was not waited for does not."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
