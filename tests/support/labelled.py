@@ -74,7 +74,7 @@ def positions_of(scene: Scene, **keys: int) -> Positions:
         scene.grid,
         np.array(shapes, dtype=object),
         np.arange(2, dtype=np.int16),
-        np.arange(2, dtype=np.int32),
+        numbers=np.arange(2, dtype=np.int32),
     )
     return labelled_positions(scene, labels, conf, 2)
 

@@ -7,9 +7,9 @@ first in the conf. Unlabelled ground is unknown, never background.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,53 +17,44 @@ import numpy.typing as npt
 from pipeline.geo.raster.grid import Window
 
 UNLABELLED = -1
-NO_NUMBERS = np.empty(0, dtype=np.int32)
-"""Of labels that are no features."""
 
 
-class Labels(Protocol):
+def _no_numbers() -> npt.NDArray[np.int32]:
+    return np.empty(0, dtype=np.int32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labels(ABC):
     """What one or several sources say of one scene; threads may ask side by side."""
 
-    @property
-    def numbers(self) -> npt.NDArray[np.int32]:
-        """Numbers of the features that may label its ground."""
+    numbers: npt.NDArray[np.int32] = field(default_factory=_no_numbers)
+    """Numbers of the features that may label its ground; a raster has none."""
+    centred: npt.NDArray[np.int32] = field(default_factory=_no_numbers)
+    """Those of them that label cells of the cell grid alone."""
+    counts: dict[str, int] = field(default_factory=dict)
+    """What there was to count on this scene, by what it is."""
 
-    @property
-    def centred(self) -> npt.NDArray[np.int32]:
-        """Those of them that label cells of the cell grid alone."""
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """What there was to count on this scene, by what it is."""
-
+    @abstractmethod
     def pixels(self, window: Window) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.int32]]:
         """Class and feature number of each pixel of a window, both (H, W), -1 where there is none."""
 
 
 @dataclass(frozen=True)
-class LayeredLabels:
+class LayeredLabels(Labels):
     """Labels on top of each other: the first that has a class for a pixel wins."""
 
     layers: Sequence[Labels]
-    counts: dict[str, int] = field(default_factory=dict)
 
-    @property
-    def numbers(self) -> npt.NDArray[np.int32]:
-        """Numbers of the features of all layers."""
-        return np.concatenate([NO_NUMBERS, *(layer.numbers for layer in self.layers)])
-
-    @property
-    def centred(self) -> npt.NDArray[np.int32]:
-        """Those of them that label cells of the cell grid alone."""
-        return np.concatenate([NO_NUMBERS, *(layer.centred for layer in self.layers)])
+    @classmethod
+    def of(cls, layers: Sequence[Labels]) -> LayeredLabels:
+        """Several layers, the first one on top."""
+        centred = np.concatenate([_no_numbers(), *(layer.centred for layer in layers)])
+        return cls(layers, centred=centred)
 
     def pixels(self, window: Window) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.int32]]:
-        """Class and feature number of each pixel of a window, both (H, W), -1 where there is none."""
-        if not self.layers:
-            shape = (window.height, window.width)
-            return np.full(shape, UNLABELLED, np.int16), np.full(shape, UNLABELLED, np.int32)
-        classes, numbers = self.layers[0].pixels(window)
-        for layer in self.layers[1:]:
+        """Those of the first layer, and of the next ones where it has none."""
+        classes, numbers = unlabelled(window)
+        for layer in self.layers:
             free = classes == UNLABELLED
             if not free.any():
                 break
@@ -71,6 +62,12 @@ class LayeredLabels:
             np.copyto(classes, below, where=free)
             np.copyto(numbers, below_numbers, where=free)
         return classes, numbers
+
+
+def unlabelled(window: Window) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.int32]]:
+    """Classes and feature numbers of a window where nothing is labelled."""
+    shape = (window.height, window.width)
+    return np.full(shape, UNLABELLED, dtype=np.int16), np.full(shape, UNLABELLED, dtype=np.int32)
 
 
 def classify_cells(
@@ -100,7 +97,7 @@ def _most_frequent(values: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
     """The most frequent value that is not -1 of each row, the smallest of equals; -1 where none is."""
     ordered = np.sort(values, axis=1)
     width = ordered.shape[1]
-    # the length of the run of equal values that ends at each place
+    # the length of the run of equal values that ends at each of them
     starts = np.ones(ordered.shape, dtype=bool)
     starts[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
     since = np.maximum.accumulate(np.where(starts, np.arange(width), 0), axis=1)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-from pipeline.geo.labels.cell_classes import UNLABELLED
+from pipeline.geo.labels.cell_classes import UNLABELLED, Labels
 from pipeline.geo.labels.features import PUNCTUAL, Features, FoundFeatures
 from pipeline.geo.raster.grid import Indices, PatchGrid, Window
 
@@ -28,7 +28,7 @@ class Points(Features):
         Raises:
             LabelError: when there is no way from their CRS to that of the scene.
         """
-        shapes, places = self.intersecting(cells.scene)
+        shapes, indices = self.intersecting(cells.scene)
         scene = cells.scene
         cols = np.floor((shapely.get_x(shapes) - scene.x0) / scene.pixel_m).astype(np.intp)
         rows = np.floor((scene.y0 - shapely.get_y(shapes)) / scene.pixel_m).astype(np.intp)
@@ -36,17 +36,19 @@ class Points(Features):
         inside = (rows < scene.height) & (cols < scene.width)
         if not inside.any():
             return None
+        points = indices[inside]
         cell_rows = (rows[inside] - cells.row0) // cells.cell_px
         cell_cols = (cols[inside] - cells.col0) // cells.cell_px
-        chosen, winners = _majority(cell_rows * cells.cols + cell_cols, self.classes[places[inside]])
-        counts = {"duplicates": int(inside.sum()) - len(winners)}
+        chosen, winners = _majority(cell_rows * cells.cols + cell_cols, self.classes[points])
+        numbers = self.numbers[points[winners]]
         return PointLabels(
             cells,
             chosen // cells.cols,
             chosen % cells.cols,
-            self.classes[places[inside]][winners],
-            self.numbers[places[inside]][winners],
-            counts,
+            self.classes[points[winners]],
+            numbers=numbers,
+            centred=numbers,  # a point says nothing of a cell that it is not in
+            counts={"duplicates": len(points) - len(winners)},
         )
 
 
@@ -84,7 +86,7 @@ def _majority(cells: Indices, classes: npt.NDArray[np.int16]) -> tuple[Indices, 
 
 
 @dataclass(frozen=True)
-class PointLabels:
+class PointLabels(Labels):
     """The cells of one scene that points label."""
 
     cells: PatchGrid
@@ -94,14 +96,6 @@ class PointLabels:
     """Column of each."""
     classes: npt.NDArray[np.int16]
     """Class of each, 0-based."""
-    numbers: npt.NDArray[np.int32]
-    """Number of the point that it has its class from, as `Features.numbers`."""
-    counts: dict[str, int]
-
-    @property
-    def centred(self) -> npt.NDArray[np.int32]:
-        """All of them: a point says nothing of a cell that it is not in."""
-        return self.numbers
 
     def pixels(self, window: Window) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.int32]]:
         """Class and number of the point of each pixel of a window, both (H, W), -1 without one."""

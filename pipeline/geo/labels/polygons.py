@@ -7,17 +7,17 @@ file), or the pixel stays unlabelled, as the conf says.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import cached_property
 from threading import Lock
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import shapely
 from rasterio.features import rasterize
 
-from pipeline.geo.labels.cell_classes import NO_NUMBERS, UNLABELLED
+from pipeline.geo.labels.cell_classes import Labels, unlabelled
 from pipeline.geo.labels.features import AREAL, Features, FoundFeatures, Shapes
 from pipeline.geo.raster.grid import PatchGrid, SceneGrid, Window
 
@@ -38,13 +38,15 @@ class Polygons(Features):
         Raises:
             LabelError: when there is no way from their CRS to that of the scene.
         """
-        shapes, places = self.intersecting(cells.scene)
+        shapes, rows = self.intersecting(cells.scene)
         if not len(shapes):
             return None
         # the last key sorts first: decreasing area; of equal ones the first in the file is painted last
         order = np.lexsort((-np.arange(len(shapes)), -shapely.area(shapes)))
-        classes, numbers = self.classes[places[order]], self.numbers[places[order]]
-        return PolygonLabels(cells.scene, shapes[order], classes, numbers, self.overlap)
+        rows = rows[order]
+        return PolygonLabels(
+            cells.scene, shapes[order], self.classes[rows], self.overlap, numbers=self.numbers[rows]
+        )
 
 
 def polygons_of(found: FoundFeatures, first: int, overlap: str) -> Polygons:
@@ -78,7 +80,7 @@ def polygons_of(found: FoundFeatures, first: int, overlap: str) -> Polygons:
 
 
 @dataclass(frozen=True)
-class PolygonLabels:
+class PolygonLabels(Labels):
     """The polygons that label one scene, in its CRS, the largest first: what is painted later wins."""
 
     grid: SceneGrid
@@ -86,12 +88,8 @@ class PolygonLabels:
     """Polygons, by decreasing area."""
     classes: npt.NDArray[np.int16]
     """Class of each, 0-based."""
-    numbers: npt.NDArray[np.int32]
-    """Number of each over all sources, as `Features.numbers`."""
     overlap: str = "smallest"
     """Whether the smallest polygon wins, or pixels of several classes are `unlabelled`."""
-    counts: dict[str, int] = field(default_factory=dict)
-    centred: ClassVar[npt.NDArray[np.int32]] = NO_NUMBERS
 
     @cached_property
     def _bounds(self) -> npt.NDArray[np.float64]:
@@ -99,50 +97,38 @@ class PolygonLabels:
 
     def pixels(self, window: Window) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.int32]]:
         """Class and polygon number of each pixel of a window, both (H, W), -1 where there is none."""
-        here = grid_of(window, self.grid)
-        left, bottom, right, top = here.bounds
+        grid = self.grid.part(window)
+        left, bottom, right, top = grid.bounds
         west, south, east, north = self._bounds
         near = np.flatnonzero((west < right) & (east > left) & (south < top) & (north > bottom))
-        # places from 1, because 0 is what is not painted
-        places = _painted(self.shapes[near], np.arange(1, len(near) + 1), here)
-        hit = places > 0
+        # counted from 1, because 0 is what is not painted
+        painted = _painted(self.shapes[near], np.arange(1, len(near) + 1), grid)
+        hit = painted > 0
         if self.overlap == "unlabelled":
-            hit &= ~self._disputed(near, here)
-        chosen = near[places[hit] - 1]
-        classes = np.full(hit.shape, UNLABELLED, dtype=np.int16)
-        numbers = np.full(hit.shape, UNLABELLED, dtype=np.int32)
+            hit &= ~self._overlapping(near, grid)
+        chosen = near[painted[hit] - 1]
+        classes, numbers = unlabelled(window)
         classes[hit], numbers[hit] = self.classes[chosen], self.numbers[chosen]
         return classes, numbers
 
-    def _disputed(self, near: npt.NDArray[np.intp], here: SceneGrid) -> npt.NDArray[np.bool_]:
+    def _overlapping(self, near: npt.NDArray[np.intp], grid: SceneGrid) -> npt.NDArray[np.bool_]:
         """Whether each pixel lies under polygons of several classes."""
-        claims = np.zeros((here.height, here.width), dtype=np.uint8)
+        claims = np.zeros((grid.height, grid.width), dtype=np.uint8)
         for label in np.unique(self.classes[near]):
             of_class = self.shapes[near[self.classes[near] == label]]
             ones = np.ones(len(of_class), dtype=np.int64)
-            claims += (_painted(of_class, ones, here) > 0).astype(np.uint8)
+            claims += (_painted(of_class, ones, grid) > 0).astype(np.uint8)
         return claims > 1
 
 
-def grid_of(window: Window, grid: SceneGrid) -> SceneGrid:
-    """The grid of a window of a scene, which may reach outside of it."""
-    return replace(
-        grid,
-        x0=grid.x0 + window.col * grid.pixel_m,
-        y0=grid.y0 - window.row * grid.pixel_m,
-        height=window.height,
-        width=window.width,
-    )
-
-
-def _painted(shapes: Shapes, values: npt.NDArray[np.int64], here: SceneGrid) -> npt.NDArray[Any]:
+def _painted(shapes: Shapes, values: npt.NDArray[np.int64], grid: SceneGrid) -> npt.NDArray[Any]:
     """The values of polygons, from 1, at the pixels whose centres they hold, (H, W); the last wins."""
-    shape = (here.height, here.width)
+    shape = (grid.height, grid.width)
     if not len(shapes):
         return np.zeros(shape, dtype=np.int32)
     pairs = list(zip(shapes, values.tolist(), strict=True))
     # half the bytes are painted in half the time
     dtype = "uint16" if values.max() < 2**16 else "int32"
     with _RASTERIZING:
-        painted: npt.NDArray[Any] = rasterize(pairs, shape, transform=here.transform, dtype=dtype)
+        painted: npt.NDArray[Any] = rasterize(pairs, shape, transform=grid.transform, dtype=dtype)
     return painted

@@ -27,9 +27,8 @@ from rasterio.warp import reproject
 from pipeline.config.classes import ClassesConf
 from pipeline.config.labels import RasterLabelConf
 from pipeline.errors import LabelError
-from pipeline.geo.labels.cell_classes import NO_NUMBERS, UNLABELLED
+from pipeline.geo.labels.cell_classes import UNLABELLED, Labels, unlabelled
 from pipeline.geo.labels.features import meanings, unknown_values
-from pipeline.geo.labels.polygons import grid_of
 from pipeline.geo.raster import raster_file
 from pipeline.geo.raster.grid import PatchGrid, SceneGrid, Window
 from pipeline.geo.raster.reprojection import RasterPlace
@@ -58,8 +57,8 @@ class LabelRaster:
     """Codes that mean something, ascending."""
     classes: npt.NDArray[np.int16]
     """The class of each, -1 for those to ignore."""
-    counts: dict[str, int]
-    numbers: ClassVar[npt.NDArray[np.int32]] = NO_NUMBERS
+    counts: ClassVar[dict[str, int]] = {}
+    """Its pixels are counted scene by scene."""
 
     def on(self, cells: PatchGrid) -> RasterLabels | None:
         """What it says of a scene; None where it has no class within the bounds of the scene.
@@ -82,7 +81,7 @@ class LabelRaster:
         resampling = Resampling.mode if min(side) < _FINER * scene.pixel_m else Resampling.nearest
         density = scene.pixel_m**2 / math.prod(side)
         piece_px = max(1, min(_LARGEST_PX, math.isqrt(int(_PIECE_PX / density))))
-        return RasterLabels(self, scene, resampling, piece_px, counts)
+        return RasterLabels(self, scene, resampling, piece_px, counts=counts)
 
     def _counts(self, window: Window) -> dict[str, int]:
         """Its pixels in a window: `pixels` with a class, `ignored` and `nodata`."""
@@ -140,7 +139,6 @@ def open_raster(conf: RasterLabelConf, classes: ClassesConf, where: str) -> Labe
             dataset.nodatavals[number - 1],
             codes,
             labels,
-            counts={},
         )
 
 
@@ -165,7 +163,7 @@ def _require_codes(dataset: Any, conf: RasterLabelConf) -> None:
 
 
 @dataclass(frozen=True)
-class RasterLabels:
+class RasterLabels(Labels):
     """What a raster says of one scene."""
 
     source: LabelRaster
@@ -173,26 +171,22 @@ class RasterLabels:
     resampling: Resampling
     piece_px: int
     """Side of what is labelled at a time, pixels of 10 m."""
-    counts: dict[str, int]
-    """Pixels of the raster within the bounds of the scene, by what they say."""
-    numbers: ClassVar[npt.NDArray[np.int32]] = NO_NUMBERS
-    centred: ClassVar[npt.NDArray[np.int32]] = NO_NUMBERS
 
     def pixels(self, window: Window) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.int32]]:
         """Class of each pixel of a window, -1 without one, and -1 for the number, both (H, W)."""
-        classes = np.full((window.height, window.width), UNLABELLED, dtype=np.int16)
+        classes, numbers = unlabelled(window)
         with raster_file.opened(self.source.conf.raster) as dataset:
             for part in _parts(window, self.piece_px, self.piece_px):
                 found = self._resampled(dataset, part)
                 top, left = part.row - window.row, part.col - window.col
                 labels = np.where(found < _NO_CLASS, found.astype(np.int16), UNLABELLED)
                 classes[top : top + part.height, left : left + part.width] = labels
-        return classes, np.full(classes.shape, UNLABELLED, dtype=np.int32)
+        return classes, numbers
 
     def _resampled(self, dataset: Any, part: Window) -> npt.NDArray[np.uint8]:
-        here = grid_of(part, self.grid)
+        grid = self.grid.part(part)
         resampled = np.full((part.height, part.width), _OUTSIDE, dtype=np.uint8)
-        if (window := self.source.place.around(here)) is None:
+        if (window := self.source.place.around(grid)) is None:
             return resampled
         reproject(
             self.source.classes_of(self.source.read(dataset, window)),
@@ -200,8 +194,8 @@ class RasterLabels:
             src_transform=self.source.place.transform @ Affine.translation(window.col, window.row),
             src_crs=self.source.place.crs,
             src_nodata=_OUTSIDE,
-            dst_transform=here.transform,
-            dst_crs=f"EPSG:{here.epsg}",
+            dst_transform=grid.transform,
+            dst_crs=f"EPSG:{grid.epsg}",
             dst_nodata=_OUTSIDE,
             resampling=self.resampling,
             # places are looked up one by one: what is near a pixel must not depend on the window

@@ -90,18 +90,6 @@ class ImagePatches:
         yield self.pixels
 
 
-@dataclass(frozen=True)
-class _Cut:
-    """What is taken of each image."""
-
-    layers: tuple[int, ...]
-    """Of the bands of the store, in their order, from 1."""
-    image_px: int
-    patch_px: int
-    cell_px: int
-    min_valid: float
-
-
 def classes_of(images: ImageSet, classes: ClassesConf, where: str) -> npt.NDArray[np.int16]:
     """The class of each image, -1 where it is ignored; `where` the classes stand goes into messages.
 
@@ -132,7 +120,6 @@ def read_patches(
         SceneError: when an image is missing, is not the one that was fetched, or is damaged.
     """
     layers = tuple(images.bands.index(band) + 1 for band in bands)
-    cut = _Cut(layers, images.side_px, conf.patch_px, conf.cell_px, conf.min_valid)
     # what is read of a file, and the patch that is cut from it
     size = 2 * (len(images.bands) * images.side_px**2 + len(bands) * conf.patch_px**2)
     count = max(1, _BATCH_BYTES // size)
@@ -141,24 +128,32 @@ def read_patches(
     workers = max(1, min(worker_count(compute), most))
     with ImageReader() as reader:
         # a worker elsewhere opens the files itself
-        work = partial(_read, cut=cut, reader=reader if compute.scheduler is None else None)
+        own = reader if compute.scheduler is None else None
+        work = partial(_read, layers=layers, side_px=images.side_px, conf=conf, reader=own)
         with closing(run_pieces(work, batches, workers, compute.scheduler)) as read:
             yield from read
 
 
-def _read(batch: ImagePositions, cut: _Cut, reader: ImageReader | None) -> ImagePatches:
+def _read(
+    batch: ImagePositions,
+    layers: tuple[int, ...],
+    side_px: int,
+    conf: TileConf,
+    reader: ImageReader | None,
+) -> ImagePatches:
+    """The patches of some images, of some of their layers, from 1, in the order of the store."""
     if reader is None:
         with ImageReader() as own:
-            return _read(batch, cut, own)
-    pixels = np.empty((len(batch), len(cut.layers), cut.patch_px, cut.patch_px), dtype=np.uint16)
-    margin, inner = (cut.image_px - cut.patch_px) // 2, (cut.patch_px - cut.cell_px) // 2
-    patch, cell = slice(margin, margin + cut.patch_px), slice(inner, inner + cut.cell_px)
+            return _read(batch, layers, side_px, conf, own)
+    pixels = np.empty((len(batch), len(layers), conf.patch_px, conf.patch_px), dtype=np.uint16)
+    margin, inner = (side_px - conf.patch_px) // 2, (conf.patch_px - conf.cell_px) // 2
+    patch, cell = slice(margin, margin + conf.patch_px), slice(inner, inner + conf.cell_px)
     valid = np.empty(len(batch))
-    for place, (path, size) in enumerate(zip(batch.paths.tolist(), batch.sizes.tolist(), strict=True)):
-        image = _image(path, size, cut.layers, reader)
-        pixels[place] = harmonise(image[:, patch, patch], 1 / QUANTIFICATION, 0.0)
-        valid[place] = (pixels[place, :, cell, cell] != 0).mean()
-    enough = valid >= cut.min_valid
+    for row, (path, size) in enumerate(zip(batch.paths.tolist(), batch.sizes.tolist(), strict=True)):
+        image = _image(path, size, layers, reader)
+        pixels[row] = harmonise(image[:, patch, patch], 1 / QUANTIFICATION, 0.0)
+        valid[row] = (pixels[row, :, cell, cell] != 0).mean()
+    enough = valid >= conf.min_valid
     kept = pixels if enough.all() else pixels[enough]
     columns = batch[enough].columns(valid[enough].astype(np.float32))
     return ImagePatches(columns, int((~enough).sum()), kept)

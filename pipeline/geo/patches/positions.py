@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from pipeline.config.tile import TileConf
 from pipeline.geo.labels.cell_classes import UNLABELLED, Labels, classify_cells
-from pipeline.geo.raster.grid import Indices, PatchGrid, Window
+from pipeline.geo.raster.grid import Indices, PatchGrid, Window, square_sums
 from pipeline.geo.scenes.scene import Scene
 from pipeline.parallel import run_pieces
 
@@ -25,6 +25,8 @@ _SPAN_PX = 512
 """Rows of pixels whose labels are painted at a time."""
 _AT_A_TIME = 16_384
 """Cells that are classified at a time."""
+_ARRAYS = ("row", "col", "label", "purity", "polygon")
+"""Fields of `Positions` with a value for each of them."""
 
 
 @dataclass(frozen=True)
@@ -49,16 +51,9 @@ class Positions:
     def __len__(self) -> int:
         return len(self.row)
 
-    def __getitem__(self, some: slice | npt.NDArray[Any]) -> Positions:
-        """Some of the positions: a run of them, places, or a mask."""
-        return replace(
-            self,
-            row=self.row[some],
-            col=self.col[some],
-            label=self.label[some],
-            purity=self.purity[some],
-            polygon=self.polygon[some],
-        )
+    def __getitem__(self, rows: slice | npt.NDArray[Any]) -> Positions:
+        """Some of the positions: a run of them, indices, or a mask."""
+        return replace(self, **{name: getattr(self, name)[rows] for name in _ARRAYS})
 
     @property
     def centers(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
@@ -136,14 +131,10 @@ def _meeting(first: int, size: int, conf: TileConf) -> int:
 
 
 def _joined(parts: Sequence[Positions]) -> Positions:
-    return replace(
-        parts[0],
-        row=np.concatenate([part.row for part in parts]),
-        col=np.concatenate([part.col for part in parts]),
-        label=np.concatenate([part.label for part in parts]),
-        purity=np.concatenate([part.purity for part in parts]),
-        polygon=np.concatenate([part.polygon for part in parts]),
-    )
+    arrays: dict[str, Any] = {
+        name: np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS
+    }
+    return replace(parts[0], **arrays)
 
 
 def _unlabelled(scene: Scene, grid: PatchGrid, rows: Indices, cols: Indices) -> Positions:
@@ -169,9 +160,9 @@ def _classified(cells: Positions, labels: Labels, classes: int) -> Positions:
     between = _off_grid(pixels, numbers, labels)
     view = partial(np.lib.stride_tricks.sliding_window_view, window_shape=(size, size))
     label, purity, polygon = cells.label.copy(), cells.purity.copy(), cells.polygon.copy()
-    some = np.flatnonzero(_seen(pixels != UNLABELLED, row - top, col - left, size))
-    for start in range(0, len(some), _AT_A_TIME):
-        part = some[start : start + _AT_A_TIME]
+    labelled = np.flatnonzero(square_sums(pixels != UNLABELLED, size)[row - top, col - left])
+    for start in range(0, len(labelled), _AT_A_TIME):
+        part = labelled[start : start + _AT_A_TIME]
         at = (row[part] - top, col[part] - left)
         squares = view(pixels)[at]
         if between is not pixels:
@@ -188,18 +179,6 @@ def _off_grid(
     if not len(labels.centred):
         return pixels
     return np.where(np.isin(numbers, labels.centred), np.int16(UNLABELLED), pixels)
-
-
-def _seen(mask: npt.NDArray[np.bool_], row: Indices, col: Indices, size: int) -> npt.NDArray[np.bool_]:
-    """Whether there is any in the squares of a mask (H, W) with top left corners at `row`, `col`."""
-    tops, lefts = np.unique(row), np.unique(col)
-    seen = np.zeros((len(tops), mask.shape[1]), dtype=bool)
-    for offset in range(size):
-        seen |= mask[tops + offset]
-    across = np.zeros((len(tops), len(lefts)), dtype=bool)
-    for offset in range(size):
-        across |= seen[:, lefts + offset]
-    return across[np.searchsorted(tops, row), np.searchsorted(lefts, col)]
 
 
 def draw(scenes: Sequence[Positions], conf: TileConf) -> list[Positions]:

@@ -14,8 +14,7 @@ from pipeline.bands import BANDS, select
 from pipeline.config.compute import ComputeConf
 from pipeline.errors import ConfigError, LabelError, SceneError
 from pipeline.files import unwatched
-from pipeline.geo.labels.sources import read_sources
-from pipeline.geo.labels.summary import LabelTally
+from pipeline.geo.labels.sources import LabelTally, read_sources
 from pipeline.geo.patches.positions import Positions, draw, labelled_positions
 from pipeline.geo.patches.scene_patches import read_patches
 from pipeline.geo.patches.store_writer import StoreContent, TileInputs

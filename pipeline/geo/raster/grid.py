@@ -74,6 +74,11 @@ class SceneGrid:
         """The whole scene."""
         return Window(0, 0, self.height, self.width)
 
+    def part(self, window: Window) -> SceneGrid:
+        """The grid of a window of the scene, which may reach outside of it."""
+        x0, y0 = self.x0 + window.col * self.pixel_m, self.y0 - window.row * self.pixel_m
+        return SceneGrid(self.epsg, x0, y0, window.height, window.width, self.pixel_m)
+
 
 @dataclass(frozen=True)
 class PatchGrid:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from pipeline.geo.labels.cell_classes import NO_NUMBERS, UNLABELLED, LayeredLabels, classify_cells
+from pipeline.geo.labels.cell_classes import UNLABELLED, LayeredLabels, classify_cells
 from pipeline.geo.raster.grid import Window
 
 WINDOW = Window(3, 4, 2, 3)
@@ -19,12 +19,7 @@ class Plane:
 
     classes: list[list[int]]
     first: int
-    centred: np.ndarray = field(default_factory=lambda: NO_NUMBERS)
-    counts: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def numbers(self) -> np.ndarray:
-        return np.array([self.first], dtype=np.int32)
+    centred: np.ndarray = field(default_factory=lambda: np.empty(0, np.int32))
 
     def pixels(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
         assert window == WINDOW
@@ -38,17 +33,17 @@ def test_the_first_layer_with_a_class_wins() -> None:
         Plane([[1, 1, -1], [-1, 1, -1]], 20, centred=np.array([20], dtype=np.int32)),
         Plane([[2, 2, 2], [2, 2, -1]], 30),
     ]
-    labels = LayeredLabels(layers)
+    labels = LayeredLabels.of(layers)
     classes, numbers = labels.pixels(WINDOW)
     assert classes.tolist() == [[0, 1, 2], [2, 1, -1]]
     assert numbers.tolist() == [[10, 20, 30], [30, 20, -1]]
-    assert (labels.numbers.tolist(), labels.centred.tolist()) == ([10, 20, 30], [20])
-    other = LayeredLabels(layers[::-1]).pixels(WINDOW)[0]
+    assert labels.centred.tolist() == [20]
+    other = LayeredLabels.of(layers[::-1]).pixels(WINDOW)[0]
     assert other.tolist() == [[2, 2, 2], [2, 2, -1]]
 
 
 def test_no_layers_have_no_class() -> None:
-    classes, numbers = LayeredLabels([]).pixels(WINDOW)
+    classes, numbers = LayeredLabels.of([]).pixels(WINDOW)
     assert (classes == UNLABELLED).all()
     assert (numbers == UNLABELLED).all()
     assert classes.shape == numbers.shape == (2, 3)

@@ -26,7 +26,8 @@ def labels_of(rects: list[tuple[int, Rect]], overlap: str = "smallest") -> Polyg
     shapes = np.array([px_box(GRID, *rect) for _, rect in rects], dtype=object)
     order = np.lexsort((-np.arange(len(rects)), -shapely.area(shapes)))
     classes = np.array([label for label, _ in rects], dtype=np.int16)
-    return PolygonLabels(GRID, shapes[order], classes[order], order.astype(np.int32), overlap)
+    numbers = order.astype(np.int32)
+    return PolygonLabels(GRID, shapes[order], classes[order], overlap, numbers=numbers)
 
 
 def painted_by_hand(rects: list[tuple[int, Rect]], overlap: str) -> tuple[np.ndarray, np.ndarray]:
@@ -76,7 +77,7 @@ def test_any_window_is_painted_as_pixel_by_pixel(
 @pytest.mark.parametrize(("edge", "labelled"), [(3.4, 3), (3.6, 4)])
 def test_a_pixel_belongs_to_what_holds_its_centre(edge: float, labelled: int) -> None:
     shapes = np.array([px_box(GRID, 0, 0, 2, edge)], dtype=object)
-    labels = PolygonLabels(GRID, shapes, np.zeros(1, dtype=np.int16), np.zeros(1, dtype=np.int32))
+    labels = PolygonLabels(GRID, shapes, np.zeros(1, np.int16), numbers=np.zeros(1, np.int32))
     classes, _ = labels.pixels(GRID.window)
     assert (classes[0] >= 0).sum() == labelled
     assert (classes >= 0).sum() == 2 * labelled
@@ -85,7 +86,7 @@ def test_a_pixel_belongs_to_what_holds_its_centre(edge: float, labelled: int) ->
 def test_a_hole_in_a_polygon_is_unlabelled() -> None:
     ring = px_box(GRID, 0, 0, 9, 9) - px_box(GRID, 3, 3, 3, 3)
     shapes = np.array([ring], dtype=object)
-    labels = PolygonLabels(GRID, shapes, np.zeros(1, dtype=np.int16), np.zeros(1, dtype=np.int32))
+    labels = PolygonLabels(GRID, shapes, np.zeros(1, np.int16), numbers=np.zeros(1, np.int32))
     classes, _ = labels.pixels(Window(0, 0, 9, 9))
     assert (classes < 0).sum() == 9
     assert (classes[3:6, 3:6] < 0).all()

@@ -27,7 +27,7 @@ def labels_of(grid: SceneGrid, *rects: tuple[int, float, float, float, float]) -
         grid,
         np.array([px_box(grid, *rect[1:]) for rect in rects], dtype=object),
         np.array([rect[0] for rect in rects], dtype=np.int16),
-        np.arange(len(rects), dtype=np.int32),
+        numbers=np.arange(len(rects), dtype=np.int32),
     )
 
 

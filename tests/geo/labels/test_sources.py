@@ -11,8 +11,7 @@ import shapely
 
 from pipeline.config.labels import LabelSourceConf, RasterLabelConf
 from pipeline.errors import LabelError
-from pipeline.geo.labels.sources import read_sources
-from pipeline.geo.labels.summary import LabelTally
+from pipeline.geo.labels.sources import LabelTally, read_sources
 from pipeline.geo.raster.grid import PatchGrid
 from tests.support.labelled import bare_scene, make_classes, make_labels, px_box
 from tests.support.worlds import GRID, write_raster
@@ -73,7 +72,7 @@ def test_credits_are_those_of_what_was_used(tmp_path: Path) -> None:
     assert tally.credits == ["© one"]
 
 
-def test_what_touches_no_scene_is_counted(tmp_path: Path) -> None:
+def test_features_that_intersect_no_scene_are_counted(tmp_path: Path) -> None:
     boxes = [("wood", px_box(GRID, 900 * out, 5, 9, 9)) for out in (0, 1, 1)]
     ignored = ("road", px_box(GRID, 5, 5, 9, 9))
     tally = tally_of(polygons(tmp_path, "a", *boxes, ignored), ignore=["road"])
