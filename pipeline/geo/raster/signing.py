@@ -1,6 +1,10 @@
 """Addresses that a server answers only for a while: signed anew whenever they are read.
 
-What is stored is the address without a signature.
+What is stored is the address without a signature. The signature of AWS is computed here: GDAL's
+`/vsis3` signs what GDAL itself reads (tried: it does, session tokens too), but not the requests that
+compare ETags and fetch whole JPEG 2000 files, which are all that these stores hold; rasterio's
+`AWSSession` needs boto3, and rasterio does not expose `VSIGetSignedURL`. An address stays the same for
+an hour, so that an open file stays open.
 """
 
 from __future__ import annotations
@@ -10,7 +14,6 @@ import hmac
 import importlib
 import os
 import warnings
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -22,24 +25,16 @@ _AZURE = ".blob.core.windows.net"
 _COPERNICUS = ("eodata.dataspace.copernicus.eu", "eodata.cloudferro.com")
 _PAYING = ("sentinel-s2-l1c", "sentinel-s2-l2a")
 """Buckets of AWS, in eu-central-1, whose readers pay for what they read."""
-_VALID_S = 3600
-
-
-@dataclass(frozen=True)
-class Keys:
-    """Who reads from an object store that speaks S3."""
-
-    access: str
-    secret: str
-    region: str
+_VALID_S = 7200
+"""A signature is that of the last full hour, so it is valid for an hour or more."""
 
 
 def signed(href: str) -> str:
     """The address under which a file can be read now.
 
     Files of the Planetary Computer get its token, those of the Copernicus Data Space and of buckets
-    whose readers pay a signature by the keys in `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`; any
-    other address stays as it is.
+    whose readers pay a signature by the keys in `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and, where
+    they are temporary, `AWS_SESSION_TOKEN`; any other address stays as it is.
 
     Raises:
         SceneError: when there are no keys, or the Planetary Computer gives no token.
@@ -48,50 +43,51 @@ def signed(href: str) -> str:
     if host.endswith(_AZURE):
         return _with_token(href)
     if host in _COPERNICUS:
-        return presigned(href, _keys(href, "default"), datetime.now(UTC))
+        return presigned(href, "default", datetime.now(UTC))
     if host.endswith(".amazonaws.com") and host.split(".")[0] in _PAYING:
         pays = {"x-amz-request-payer": "requester"}
-        return presigned(href, _keys(href, "eu-central-1"), datetime.now(UTC), pays)
+        return presigned(href, "eu-central-1", datetime.now(UTC), pays)
     return href
 
 
-def presigned(href: str, keys: Keys, now: datetime, extra: dict[str, str] | None = None) -> str:
-    """An address of an object store, signed in its query for an hour (AWS Signature Version 4).
+def presigned(href: str, region: str, now: datetime, extra: dict[str, str] | None = None) -> str:
+    """An address of an object store, signed in its query (AWS Signature Version 4).
 
     Args:
         href: The address of an object, without a query.
-        keys: Who reads.
-        now: Time of the signature, UTC.
+        region: Of the store.
+        now: The time, UTC.
         extra: Further parameters of the query.
+
+    Raises:
+        SceneError: when there are no keys.
     """
-    parts = urlsplit(href)
-    moment, day = f"{now:%Y%m%dT%H%M%SZ}", f"{now:%Y%m%d}"
-    scope = f"{day}/{keys.region}/s3/aws4_request"
-    query = {
-        "X-Amz-Algorithm": "AWS4-HMAC-SHA256",
-        "X-Amz-Credential": f"{keys.access}/{scope}",
-        "X-Amz-Date": moment,
-        "X-Amz-Expires": str(_VALID_S),
-        "X-Amz-SignedHeaders": "host",
-    } | (extra or {})
-    text = urlencode(sorted(query.items()), quote_via=quote, safe="")
-    request = f"GET\n{parts.path}\n{text}\nhost:{parts.netloc}\n\nhost\nUNSIGNED-PAYLOAD"
-    digest = hashlib.sha256(request.encode()).hexdigest()
-    key = f"AWS4{keys.secret}".encode()
-    for part in (day, keys.region, "s3", "aws4_request"):
-        key = hmac.digest(key, part.encode(), "sha256")
-    to_sign = f"AWS4-HMAC-SHA256\n{moment}\n{scope}\n{digest}"
-    signature = hmac.digest(key, to_sign.encode(), "sha256").hex()
-    return f"{href}?{text}&X-Amz-Signature={signature}"
-
-
-def _keys(href: str, region: str) -> Keys:
     access, secret = (os.environ.get(f"AWS_{name}") for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY"))
     if not access or not secret:
         raise SceneError(
             f"{href} needs the keys of an account; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
         )
-    return Keys(access, secret, region)
+    parts = urlsplit(href)
+    moment, day = f"{now:%Y%m%dT%H0000Z}", f"{now:%Y%m%d}"
+    scope = f"{day}/{region}/s3/aws4_request"
+    query = {
+        "X-Amz-Algorithm": "AWS4-HMAC-SHA256",
+        "X-Amz-Credential": f"{access}/{scope}",
+        "X-Amz-Date": moment,
+        "X-Amz-Expires": str(_VALID_S),
+        "X-Amz-SignedHeaders": "host",
+    } | (extra or {})
+    if token := os.environ.get("AWS_SESSION_TOKEN"):
+        query["X-Amz-Security-Token"] = token
+    text = urlencode(sorted(query.items()), quote_via=quote, safe="")
+    request = f"GET\n{parts.path}\n{text}\nhost:{parts.netloc}\n\nhost\nUNSIGNED-PAYLOAD"
+    digest = hashlib.sha256(request.encode()).hexdigest()
+    key = f"AWS4{secret}".encode()
+    for part in (day, region, "s3", "aws4_request"):
+        key = hmac.digest(key, part.encode(), "sha256")
+    to_sign = f"AWS4-HMAC-SHA256\n{moment}\n{scope}\n{digest}"
+    signature = hmac.digest(key, to_sign.encode(), "sha256").hex()
+    return f"{href}?{text}&X-Amz-Signature={signature}"
 
 
 def _with_token(href: str) -> str:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, tzinfo
+from itertools import count
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import pytest
 
 from pipeline.errors import SceneError
-from pipeline.geo.raster import remote
+from pipeline.geo.raster import remote, signing
 from pipeline.geo.raster.grid import Window
 from pipeline.geo.raster.raster_file import OpenFile
 from pipeline.geo.raster.remote import look_up
-from pipeline.geo.raster.signing import Keys, presigned, signed
+from pipeline.geo.raster.signing import presigned, signed
 from tests.support.servers import FileServer, Request, as_json, serving
 from tests.support.worlds import GRID, positions, write_raster
 
@@ -32,18 +34,76 @@ def test_an_open_address_stays_as_it_is() -> None:
         assert signed(href) == href
 
 
+@pytest.fixture
+def keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of Amazon's example."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
+    monkeypatch.delenv("AWS_SESSION_TOKEN", raising=False)
+
+
+@pytest.mark.usefixtures("keys")
 def test_the_signature_of_aws_own_example() -> None:
     """ "Authenticating Requests: Using Query Parameters" of the Amazon S3 API Reference, for a day."""
-    keys = Keys("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "us-east-1")
     href = presigned(
         "https://examplebucket.s3.amazonaws.com/test.txt",
-        keys,
+        "us-east-1",
         datetime(2013, 5, 24, tzinfo=UTC),
         {"X-Amz-Expires": "86400"},
     )
     assert href.endswith(
         "&X-Amz-Signature=aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404"
     )
+
+
+@pytest.mark.usefixtures("keys")
+def test_an_address_stays_the_same_for_an_hour() -> None:
+    def at(hour: int, minute: int) -> str:
+        return presigned("https://x.y/z", "r", datetime(2013, 5, 24, hour, minute, tzinfo=UTC))
+
+    assert at(10, 0) == at(10, 59) != at(11, 0)
+    assert "X-Amz-Date=20130524T100000Z&X-Amz-Expires=7200&" in at(10, 59)
+
+
+@pytest.mark.usefixtures("keys")
+def test_temporary_keys_have_a_token_which_is_signed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The signature is that of `S3SigV4QueryAuth` of botocore 1.44.8."""
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "a/b+c=")
+    href = presigned("https://x.y/z", "r", datetime(2013, 5, 24, 10, tzinfo=UTC))
+    assert "&X-Amz-Expires=7200&X-Amz-Security-Token=a%2Fb%2Bc%3D&X-Amz-SignedHeaders=host&" in href
+    assert href.endswith("a8fe48e61da46303dc4ef6590ff929a053298fb9c16df9525e3e0d12232a24d5")
+
+
+class Clock(datetime):
+    """It is a second later whenever it is looked at."""
+
+    seconds = count()
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> Self:
+        return cls(2020, 1, 1, 10, tzinfo=tz) + timedelta(seconds=next(cls.seconds))
+
+
+@pytest.mark.usefixtures("keys")
+def test_an_open_file_of_an_object_store_is_not_opened_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that is a proxy for the storage of the Data Space."""
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "temporary")
+    monkeypatch.setattr(signing, "datetime", Clock)
+    write_raster(tmp_path / "eodata" / "B02.tif", positions(GRID), GRID)
+    with serving(tmp_path) as server:
+        monkeypatch.setenv("http_proxy", server.url())
+        monkeypatch.setenv("no_proxy", "")
+        server.allowed = lambda one: "X-Amz-Security-Token=temporary" in one.query
+        href = "http://eodata.dataspace.copernicus.eu/eodata/B02.tif"
+        assert look_up(href).href == href, "what is stored is not signed"
+        pixels = OpenFile(href)
+        for _ in range(2):
+            assert np.array_equal(pixels.read(GRID.window), positions(GRID))
+        pixels.close()
+        assert len(server.requests) > 2
+        assert len({one.query for one in server.requests}) == 1
 
 
 @pytest.mark.parametrize(
