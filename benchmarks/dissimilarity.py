@@ -22,7 +22,7 @@ from pipeline.bands import BANDS
 from pipeline.geo.raster.grid import PatchGrid
 from pipeline.geo.scenes.scene import open_catalog
 from pipeline.learn.network.classifier import PatchClassifier
-from pipeline.learn.stats.applicability import Familiar, patch_features
+from pipeline.learn.stats.applicability import TrainingFeatures, patch_features
 from pipeline.store import PatchStore, SplitFolder
 
 Pixels = npt.NDArray[np.uint16]
@@ -31,8 +31,8 @@ BATCH, OTHER = 512, 4000
 
 
 def by_bands(classifier: PatchClassifier) -> Describe:
-    cell_px, holes = classifier.meta.geometry.cell_px, classifier.fill_dn
-    return lambda pixels: patch_features([pixels], cell_px, holes)
+    cell_px, fill = classifier.meta.geometry.cell_px, classifier.fill_dn
+    return lambda pixels: patch_features([pixels], cell_px, fill)
 
 
 def by_network(classifier: PatchClassifier) -> Describe:
@@ -116,8 +116,10 @@ def main() -> None:
         ("bands", by_bands(classifier)),
         ("last dense layer", by_network(classifier)),
     ):
-        familiar = Familiar.of(describe(part["train"]), labels, describe(part["validation"]))
-        shares = [np.mean(familiar.relative(describe(pixels)) > 1) for pixels in tried.values()]
+        distribution = TrainingFeatures.of(
+            describe(part["train"]), labels, describe(part["validation"])
+        )
+        shares = [np.mean(distribution.relative(describe(pixels)) > 1) for pixels in tried.values()]
         print(f"| {name} | " + " | ".join(f"{share:.1%}" for share in shares) + " |")
 
 

@@ -37,8 +37,8 @@ class Network:
         """Read it; nothing but torch's own layers is taken from the file."""
         with torch.serialization.safe_globals([*_MODULES, set]):
             raw = torch.load(path, weights_only=True)
-        mean, std, hole = (raw[key].numpy() for key in ("mean", "std", "hole"))
-        normalisation = Normalisation(mean, std, hole)
+        mean, std, fill = (raw[key].numpy() for key in ("mean", "std", "fill"))
+        normalisation = Normalisation(mean, std, fill)
         return cls(raw["network"].eval(), normalisation, raw["patch_px"], raw["cell_px"])
 
     @property

@@ -81,7 +81,7 @@ def save_for_torch(classifier: PatchClassifier, path: Path) -> None:
                 "network": classifier.network,
                 "mean": classifier.mean.flatten(),
                 "std": classifier.std.flatten(),
-                "hole": classifier.hole.flatten(),
+                "fill": classifier.hole.flatten(),
                 "patch_px": geometry.patch_px,
                 "cell_px": geometry.cell_px,
             },

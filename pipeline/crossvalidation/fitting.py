@@ -177,10 +177,10 @@ def _network(job: Job, data: TrainingData, test: npt.NDArray[np.intp]) -> dict[s
         f"{job.model}:{CONFIDENCE}": probabilities.max(axis=1),
         f"{job.model}:{UNCALIBRATED}": before.max(axis=1).astype(np.float32),
     }
-    if classifier.familiar is not None:
+    if classifier.training_features is not None:
         cell_px = classifier.meta.geometry.cell_px
         features = patch_features(_pieces(data, test), cell_px, classifier.fill_dn)
-        columns["dissimilarity"] = classifier.familiar.relative(features).astype(np.float32)
+        columns["dissimilarity"] = classifier.training_features.relative(features).astype(np.float32)
     return columns
 
 

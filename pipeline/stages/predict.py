@@ -27,7 +27,7 @@ from pipeline.geo.scenes.scene import Scene, open_catalog
 from pipeline.learn import tracking
 from pipeline.learn.inference.predictor import Predictor
 from pipeline.learn.network.classifier import ModelMeta, PatchClassifier, require_bands
-from pipeline.learn.stats.applicability import novelty
+from pipeline.learn.stats.applicability import domain_shift
 from pipeline.learn.tracking.record import read_record
 from pipeline.parallel import worker_count
 
@@ -57,7 +57,7 @@ def run(conf: Path, model: Path, scenes: Path, out: Path, compute: Path | None =
     predictor = _predictor(classifier, machine)
     if opened:
         _say_patchwise(predictor)
-        _say_unfamiliar(settings, classifier)
+        _say_no_features(settings, classifier)
     mapper = _mapper(predictor, settings)
     _ = mapper.legend  # what it refuses is better known before hours of work
     plan = _plan(conf, settings, opened, mapper)
@@ -116,8 +116,8 @@ def _say_patchwise(predictor: Predictor) -> None:
         print(f"the network runs patch by patch: {predictor.patchwise_because}", file=sys.stderr)
 
 
-def _say_unfamiliar(settings: PredictConf, classifier: PatchClassifier) -> None:
-    if settings.dissimilarity and classifier.familiar is None:
+def _say_no_features(settings: PredictConf, classifier: PatchClassifier) -> None:
+    if settings.dissimilarity and classifier.training_features is None:
         print(
             "no dissimilarity is mapped: the model, of an older lenscape, does not know what its "
             "training data look like; run `train` again",
@@ -146,7 +146,7 @@ def _say_agreement(scene: Scene, mapper: Mapper, predictor: Predictor) -> None:
 
 
 def _mapper(predictor: Predictor, settings: PredictConf) -> Mapper:
-    meta, familiar = predictor.classifier.meta, predictor.classifier.familiar
+    meta, features = predictor.classifier.meta, predictor.classifier.training_features
     return Mapper(
         predictor,
         tuple(meta.bands),
@@ -155,7 +155,7 @@ def _mapper(predictor: Predictor, settings: PredictConf) -> Mapper:
         predictor.block_cells,
         predictor.work_bytes,
         settings.probabilities,
-        predictor.dissimilarity if settings.dissimilarity and familiar is not None else None,
+        predictor.dissimilarity if settings.dissimilarity and features is not None else None,
         _delivery(settings),
     )
 
@@ -208,7 +208,7 @@ def _provenance(scene: Scene, mapper: Mapper, meta: ModelMeta) -> Provenance:
         bands=tuple(meta.bands),
         hashes={what: value for what, value in hashes.items() if value},
         credit=meta.credit,
-        note=novelty(scene.info, meta.scenes),
+        note=domain_shift(scene.info, meta.scenes),
         delivery=mapper.delivery.facts(),
     )
 

@@ -147,7 +147,7 @@ def test_networks_are_calibrated_and_compared_with_the_training_data(done):
     mine = table[(table["parting"] == "blocks") & (table["seed"] == 0)]
     right = (mine["truth"] == mine["lenet"]).to_numpy()
     for column, key in (("confidence", "ece_after"), ("confidence before calibration", "ece_before")):
-        error = Reliability.of_calls(right, mine[f"lenet:{column}"].to_numpy()).error
+        error = Reliability.of_predictions(right, mine[f"lenet:{column}"].to_numpy()).error
         assert error == pytest.approx(figures["models"]["lenet"]["by_seed"][0][key], abs=1e-4)
     assert "ece_after" not in figures["models"]["svm"]
     spatial = table[table["parting"] == "blocks"]

@@ -21,7 +21,7 @@ from pipeline.learn import tracking
 from pipeline.learn.inference import dense
 from pipeline.learn.inference.predictor import Predictor
 from pipeline.learn.network.classifier import PatchClassifier
-from pipeline.learn.stats.applicability import Familiar, patch_features
+from pipeline.learn.stats.applicability import TrainingFeatures, patch_features
 from pipeline.learn.tracking.tracking_uri import connect
 from pipeline.stages import predict
 from pipeline.store import Statistics
@@ -71,7 +71,7 @@ def make_model(folder, meta):
     # rows and columns make the pixels: what lies in the north-west is what training saw
     corners = np.random.default_rng(0).integers(1, 120, (300, 2, 1, 1))
     seen = patch_features([(corners + np.indices((16, 16))).astype(np.uint16)], 8, classifier.fill_dn)
-    classifier.familiar = Familiar.of(seen, np.zeros(len(seen), dtype=int), seen)
+    classifier.training_features = TrainingFeatures.of(seen, np.zeros(len(seen), dtype=int), seen)
     classifier.save(folder)
     record = tracking.RunRecord(name="a model", params={}, tags={})
     with tracking.open_run(record) as run:
@@ -204,7 +204,7 @@ def test_what_is_unlike_the_training_data_is_mapped_counted_and_said(
     for row, col in zip(*np.nonzero(mapped), strict=True):
         pixels = scene.read(grid.read_window(range(row, row + 1), range(col, col + 1)), BANDS)
         features = patch_features([pixels[None]], 8, classifier.fill_dn)
-        expected[row, col] = min(254, np.ceil(100 * classifier.familiar.relative(features)[0]))
+        expected[row, col] = min(254, np.ceil(100 * classifier.training_features.relative(features)[0]))
     np.testing.assert_array_equal(found, expected)
     share = (found[mapped] > 100).mean()
     assert 0.2 < share < 0.9

@@ -47,7 +47,7 @@ class Pooled:
         right = self.cells["truth"] == self.cells[model]
         found = {"ece_before": UNCALIBRATED, "ece_after": CONFIDENCE}
         return {
-            name: Reliability.of_calls(right, self.cells[f"{model}:{column}"]).error
+            name: Reliability.of_predictions(right, self.cells[f"{model}:{column}"]).error
             for name, column in found.items()
         }
 

@@ -130,11 +130,11 @@ def evaluate_test_part(
 def _dissimilarity(
     classifier: PatchClassifier, store: PatchStore, bands: list[int], rows: npt.NDArray[np.intp]
 ) -> npt.NDArray[np.float64]:
-    if classifier.familiar is None:
+    if classifier.training_features is None:
         return np.empty(0)
     cell_px = classifier.meta.geometry.cell_px
     chunks = (chunk[:, bands] for chunk in store.chunks(rows))
-    return classifier.familiar.relative(patch_features(chunks, cell_px, classifier.fill_dn))
+    return classifier.training_features.relative(patch_features(chunks, cell_px, classifier.fill_dn))
 
 
 def _require_split(meta: ModelMeta, split: SplitFolder) -> None:

@@ -6,8 +6,8 @@ memory depends on the width of a window alone. Every strip has the same height, 
 up, and one thread: neither the number of workers nor the memory changes a bit.
 
 In float32 and float64 normalisation is folded into the first convolution, which takes the DN less the
-whole DN of a hole: exact in float32, and nothing cancels. In bfloat16 and half the DN are normalised
-in float32 before the cast: 65535 is infinite in half.
+whole DN that fills nodata pixels: exact in float32, and nothing cancels. In bfloat16 and half the DN
+are normalised in float32 before the cast: 65535 is infinite in half.
 """
 
 from __future__ import annotations
@@ -86,8 +86,8 @@ class DenseForm:
         self._delay = -(-max(0, levels.extent_px - self.cell_px) // self.cell_px)
         self._first_px = levels.extent_px - (1 + self._delay) * self.cell_px
         self._normalisation = normalisation
-        hole = torch.as_tensor(np.asarray(normalisation.hole), dtype=self._found)
-        self._hole = hole.reshape(-1, 1)
+        fill = torch.as_tensor(np.asarray(normalisation.fill), dtype=self._found)
+        self._fill = fill.reshape(-1, 1)
         self._own = threading.local()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -133,33 +133,33 @@ class DenseForm:
         return size * values
 
     def logits(
-        self, pixels: Pixels, rows: int, cols: int, holes: Sequence[int] | None = None
+        self, pixels: Pixels, rows: int, cols: int, nodata_bands: Sequence[int] | None = None
     ) -> npt.NDArray[Any]:
         """Logits of a block of cells, (K, rows, cols).
 
         Args:
-            pixels: Harmonised DN, uint16 (C, H, W), 0 is a hole: the cells and the context around them,
+            pixels: Harmonised DN, uint16 (C, H, W), 0 is nodata: the cells and the context around them,
                 so that H = rows x cell_px + patch_px - cell_px, and W likewise.
             rows: Cells from north to south.
             cols: Cells from west to east.
-            holes: Places of the bands that may have some; any by default.
+            nodata_bands: Places of the bands that may have nodata pixels; any by default.
 
         Raises:
             ValueError: when `pixels` does not have the size that rows and cols ask for.
         """
-        return self._run(pixels, (rows, cols), holes, probabilities=False)
+        return self._run(pixels, (rows, cols), nodata_bands, probabilities=False)
 
     def probabilities(
-        self, pixels: Pixels, rows: int, cols: int, holes: Sequence[int] | None = None
+        self, pixels: Pixels, rows: int, cols: int, nodata_bands: Sequence[int] | None = None
     ) -> npt.NDArray[Any]:
         """Probabilities of the classes of a block of cells, (K, rows, cols); see `logits`."""
-        return self._run(pixels, (rows, cols), holes, probabilities=True)
+        return self._run(pixels, (rows, cols), nodata_bands, probabilities=True)
 
     def _run(
         self,
         pixels: Pixels,
         size: tuple[int, int],
-        holes: Sequence[int] | None,
+        nodata_bands: Sequence[int] | None,
         probabilities: bool,
     ) -> npt.NDArray[Any]:
         rows, cols = size
@@ -167,23 +167,23 @@ class DenseForm:
         expected = (self.bands, rows * self.cell_px + context, cols * self.cell_px + context)
         if pixels.shape != expected:
             raise ValueError(f"{rows} x {cols} cells need pixels of {expected}, got {pixels.shape}")
-        holes = range(self.bands) if holes is None else holes
-        result = np.empty((self.classes, rows, cols), dtype=self._hole.numpy().dtype)
+        nodata_bands = range(self.bands) if nodata_bands is None else nodata_bands
+        result = np.empty((self.classes, rows, cols), dtype=self._fill.numpy().dtype)
         with torch.inference_mode(), one_thread(), _no_tf32():
             for col in range(0, cols, self.cols):
                 left = col * self.cell_px
                 window = result[:, :, col : col + self.cols]
-                self._window(pixels[:, :, left:], holes, window, probabilities)
+                self._window(pixels[:, :, left:], nodata_bands, window, probabilities)
         return result
 
     def _window(
-        self, pixels: Pixels, holes: Sequence[int], result: npt.NDArray[Any], probabilities: bool
+        self, pixels: Pixels, nodata_bands: Sequence[int], result: npt.NDArray[Any], probabilities: bool
     ) -> None:
         """Fill `result` (K, rows, at most `cols`) from pixels (C, H, W or more), strip by strip."""
         rows, cols = result.shape[1:]
         wide = min(self.cols, -(-cols // _COLS_STEP) * _COLS_STEP)
         lane, tall = self._lane(wide), self._heights.strip // self.cell_px
-        load = partial(self._load, pixels[:, :, : lane.inputs], holes)
+        load = partial(self._load, pixels[:, :, : lane.inputs], nodata_bands)
         for strip in range(-(-(rows + self._delay) // tall)):
             top = self._first_px + strip * self._heights.strip
             first = strip * tall - self._delay
@@ -203,7 +203,9 @@ class DenseForm:
             lanes[cols] = Lane(self._stages_of(cols), self._dense, self._heights)
         return lanes[cols]
 
-    def _load(self, pixels: Pixels, holes: Sequence[int], strip: int, row: int, fresh: Tensor) -> None:
+    def _load(
+        self, pixels: Pixels, nodata_bands: Sequence[int], strip: int, row: int, fresh: Tensor
+    ) -> None:
         """Put the rows of pixels (C, H, W) from `strip` + `row` on, if there are any, into `fresh`."""
         top = strip + row
         start, stop = max(top, 0), min(top + len(fresh), pixels.shape[1])
@@ -217,40 +219,42 @@ class DenseForm:
         if self.device.type != "cpu" or not self._folded:
             target.copy_(self._normalised(rows).permute(1, 0, 2))
         elif planar:
-            self._subtract(rows.transpose(1, 0, 2), holes, target)
+            self._subtract(rows.transpose(1, 0, 2), nodata_bands, target)
         else:
             # a few rows at a time, which stay in the processor's cache
             for some in range(0, len(target), _CAST_ROWS):
                 into = target[some : some + _CAST_ROWS]
                 values = into.new_empty(into.shape)
-                self._subtract(rows[:, some : some + _CAST_ROWS].transpose(1, 0, 2), holes, values)
+                self._subtract(
+                    rows[:, some : some + _CAST_ROWS].transpose(1, 0, 2), nodata_bands, values
+                )
                 into.copy_(values)
 
-    def _subtract(self, rows: Pixels, holes: Sequence[int], target: Tensor) -> None:
-        """DN less those of a hole, (rows, C, W); 0 in holes, which only some bands may have."""
+    def _subtract(self, rows: Pixels, nodata_bands: Sequence[int], target: Tensor) -> None:
+        """DN less the fill, (rows, C, W); 0 in nodata pixels, which only some bands may have."""
         # in two steps: numpy converts fast, and torch subtracts fast
         np.copyto(target.numpy(), rows)
-        target -= self._hole
-        for band in holes:
+        target -= self._fill
+        for band in nodata_bands:
             plane = rows[:, band]
             if plane.min() == 0:
                 np.copyto(target.numpy()[:, band], 0, where=plane == 0)
 
     def _normalised(self, rows: Pixels) -> Tensor:
         """What the first level takes, float32 (C, H, W)."""
-        mean, std, hole = (
+        mean, std, fill = (
             torch.as_tensor(np.asarray(values, np.float32).reshape(-1, 1, 1), device=self.device)
             for values in (
                 self._normalisation.mean,
                 self._normalisation.std,
-                self._normalisation.hole,
+                self._normalisation.fill,
             )
         )
         # devices know little of uint16: its bits go as int16 and come back as 0..65535
         bits = torch.from_numpy(np.ascontiguousarray(rows).view(np.int16)).to(self.device)
         dn = (bits.to(torch.int32) & 0xFFFF).to(torch.float32)
-        dn = torch.where(dn == 0, hole, dn)
-        return dn - hole if self._folded else (dn - mean) / std
+        dn = torch.where(dn == 0, fill, dn)
+        return dn - fill if self._folded else (dn - mean) / std
 
     def _placed[L: (Level, Dense)](self, layer: L) -> L:
         """A layer with its weights in our type, on our device, channels last."""

@@ -40,7 +40,7 @@ class Normalisation:
     """DN."""
     std: npt.NDArray[Any]
     """DN."""
-    hole: npt.NDArray[Any]
+    fill: npt.NDArray[Any]
     """The whole DN that a pixel without a value (0) takes."""
 
 
@@ -142,7 +142,7 @@ def read_levels(
             layers, as `lenet.build` makes them, of valid padding.
         patch_px: Side of its patches.
         cell_px: Distance of the patches.
-        normalisation: Folded into the first convolution, which then takes DN less `hole`; None for a
+        normalisation: Folded into the first convolution, which then takes DN less `fill`; None for a
             network whose input is normalised by the caller.
 
     Raises:
@@ -240,13 +240,13 @@ def _weights(module: nn.Conv2d | nn.Linear) -> tuple[Tensor, Tensor]:
 
 
 def _on_dn(weight: Tensor, bias: Tensor, normalisation: Normalisation) -> tuple[Tensor, Tensor]:
-    """Weights for DN less `hole` instead of (DN - mean) / std."""
-    mean, std, hole = (
+    """Weights for DN less `fill` instead of (DN - mean) / std."""
+    mean, std, fill = (
         torch.from_numpy(np.asarray(values, dtype=np.float64)).reshape(-1)
-        for values in (normalisation.mean, normalisation.std, normalisation.hole)
+        for values in (normalisation.mean, normalisation.std, normalisation.fill)
     )
     scaled = weight / std[:, None, None]
-    return scaled, bias + (scaled.sum(dim=(2, 3)) * (hole - mean)).sum(dim=1)
+    return scaled, bias + (scaled.sum(dim=(2, 3)) * (fill - mean)).sum(dim=1)
 
 
 def _normalised[L: (Level, Dense)](layer: L, norm: Any) -> L:

@@ -14,7 +14,7 @@ from pipeline.learn.network.classifier import PatchClassifier
 
 _SIZES = ((1, 1), (7, 12), (40, 33))
 """Rows and columns of cells of the pictures."""
-_HOLES = 0.02
+_NODATA_SHARE = 0.02
 _TIE = 1e-3
 """Where two classes are less apart, the last bits of arithmetic may decide."""
 _CLOSE = 1e-3
@@ -41,7 +41,7 @@ class Agreement:
 def agreement(content: bytes, classifier: PatchClassifier) -> Agreement:
     """Run an ONNX file by onnxruntime, and the model by torch, on pictures of several sizes.
 
-    The pictures are noise around the statistics of the training part, with holes.
+    The pictures are noise around the statistics of the training part, with nodata pixels.
     """
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     predictor, random = Predictor(classifier), np.random.default_rng(0)
@@ -82,8 +82,8 @@ def _picture(
     mean, std = (np.asarray(values)[:, None, None] for values in (statistics.mean, statistics.std))
     noise = random.standard_normal((len(mean), *shape)) + 2 * random.standard_normal((len(mean), 1, 1))
     pixels = (mean + std * noise).clip(1, 65534).astype(np.uint16)
-    pixels[random.random(pixels.shape) < _HOLES] = 0
-    # in a corner so many holes that some cells have no class
+    pixels[random.random(pixels.shape) < _NODATA_SHARE] = 0
+    # in a corner so many nodata pixels that some cells have no class
     corner = pixels[:, : shape[0] // 3, : shape[1] // 3]
     corner[random.random(corner.shape) < 0.3] = 0
     return pixels

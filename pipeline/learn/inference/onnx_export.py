@@ -58,7 +58,7 @@ class _Graph:
 def to_onnx(classifier: PatchClassifier) -> onnx.ModelProto:
     """The model as an ONNX graph.
 
-    Input `dn`: uint16 (1, C, H, W), harmonised DN (reflectance x 10000), 0 is a hole; the cells and the
+    Input `dn`: uint16 (1, C, H, W), harmonised DN (reflectance x 10000), 0 is nodata; the cells and the
     context around them, so that H = rows x cell_px + patch_px - cell_px, and W likewise. Outputs:
     `classes`, uint8 (1, rows, cols), 0 where too little is valid, else the place of the class from 1,
     as in a class map; `probabilities`, float32 (1, K, rows, cols). What it must be told stands in its
@@ -79,8 +79,8 @@ def to_onnx(classifier: PatchClassifier) -> onnx.ModelProto:
     )
     dn = graph.add("Cast", [INPUT], to=TensorProto.FLOAT)
     missing = graph.add("Equal", [dn, graph.constant("zero", 0.0)])
-    hole = graph.constant("hole", classifier.fill_dn.reshape(1, -1, 1, 1))
-    values = graph.add("Sub", [graph.add("Where", [missing, hole, dn]), hole])
+    fill = graph.constant("hole", classifier.fill_dn.reshape(1, -1, 1, 1))
+    values = graph.add("Sub", [graph.add("Where", [missing, fill, dn]), fill])
     unused = geometry.patch_px - levels.extent_px
     if unused:
         values = _cropped(graph, values, 0, unused, "unused")

@@ -58,22 +58,22 @@ class Predictor:
         pixels: npt.NDArray[np.uint16],
         rows: int,
         cols: int,
-        holes: Sequence[int] | None = None,
+        nodata_bands: Sequence[int] | None = None,
     ) -> npt.NDArray[np.float32]:
         """Probabilities of the classes, float32 (K, rows, cols), of a block of cells.
 
         Args:
-            pixels: Harmonised DN, uint16 (C, H, W), 0 is a hole; the cells and the context around them.
+            pixels: Harmonised DN, uint16 (C, H, W), 0 is nodata; the cells and the context around them.
             rows: Cells from north to south.
             cols: Cells from west to east.
-            holes: Places of the bands that may have some; any by default.
+            nodata_bands: Places of the bands that may have nodata pixels; any by default.
 
         Raises:
             ValueError: when `pixels` does not have the size that rows and cols ask for.
         """
         if self.form is None:
             return class_probabilities(self.classifier, pixels, rows, cols)
-        return self.form.probabilities(pixels, rows, cols, holes)
+        return self.form.probabilities(pixels, rows, cols, nodata_bands)
 
     def dissimilarity(
         self, pixels: npt.NDArray[np.uint16], rows: int, cols: int
@@ -88,12 +88,12 @@ class Predictor:
         Raises:
             ValueError: when the model does not know its training data.
         """
-        familiar, geometry = self.classifier.familiar, self.classifier.meta.geometry
-        if familiar is None:
+        distribution, geometry = self.classifier.training_features, self.classifier.meta.geometry
+        if distribution is None:
             raise ValueError("the model does not know its training data")
         sides_px = geometry.patch_px, geometry.cell_px
         features = window_features(pixels, (rows, cols), sides_px, self.classifier.fill_dn)
-        return familiar.relative(features).reshape(rows, cols)
+        return distribution.relative(features).reshape(rows, cols)
 
     @property
     def block_cells(self) -> tuple[int, int]:
@@ -123,10 +123,10 @@ class Predictor:
 
 def normalisation_of(classifier: PatchClassifier) -> Normalisation:
     """How a model takes DN."""
-    mean, std, hole = (
+    mean, std, fill = (
         values.flatten().cpu().numpy() for values in (classifier.mean, classifier.std, classifier.hole)
     )
-    return Normalisation(mean, std, hole)
+    return Normalisation(mean, std, fill)
 
 
 def _why_patchwise(classifier: PatchClassifier) -> str | None:
@@ -149,7 +149,7 @@ def class_probabilities(
 
     Args:
         classifier: The model.
-        pixels: Harmonised DN, uint16 (C, H, W), 0 is a hole; the cells and the context around them,
+        pixels: Harmonised DN, uint16 (C, H, W), 0 is nodata; the cells and the context around them,
             so that H = rows x cell_px + 2 x margin_px, and W likewise.
         rows: Cells from north to south.
         cols: Cells from west to east.

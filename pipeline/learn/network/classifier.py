@@ -24,14 +24,14 @@ from pipeline.config.train import NetworkConf
 from pipeline.errors import MismatchError, StoreError
 from pipeline.files import publish, sha256_of, write_json
 from pipeline.learn.network.lenet import build
-from pipeline.learn.stats.applicability import Familiar
+from pipeline.learn.stats.applicability import TrainingFeatures
 from pipeline.store import ClassInfo, Geometry, SceneInfo, Statistics, StoreMeta
 
 MODEL_FORMAT = 1
 WEIGHTS = "weights.safetensors"
 META = "model.json"
-_FAMILIAR = "familiar."
-"""Begins the names of tensors in the file of weights that are none of the network's."""
+_FEATURES = "familiar."
+"""Begins the names of the tensors of `TrainingFeatures` in the file of weights."""
 
 
 class Hashes(Conf):
@@ -81,11 +81,12 @@ class ModelMeta(Conf):
 
 
 class PatchClassifier(nn.Module):
-    """Raw harmonised patches to logits; holes and normalisation are handled inside."""
+    """Raw harmonised patches to logits; nodata pixels and normalisation are handled inside."""
 
     mean: Tensor
     std: Tensor
     hole: Tensor
+    """DN that nodata pixels take; the name is that of the tensor in saved models."""
 
     def __init__(self, meta: ModelMeta) -> None:
         """Build the network of `meta` with fresh weights.
@@ -95,8 +96,8 @@ class PatchClassifier(nn.Module):
         """
         super().__init__()
         self.meta = meta
-        self.familiar: Familiar | None = None
-        """What the training data look like; None of a model that was not trained by `fit`."""
+        self.training_features: TrainingFeatures | None = None
+        """The distribution of the training features; None of a model that was not trained by `fit`."""
         network = build(meta.network, len(meta.bands), meta.geometry.patch_px, len(meta.classes))
         # channels last in memory is half again as fast to train and twice as fast to predict
         self.network = network.to(memory_format=torch.channels_last)
@@ -110,12 +111,12 @@ class PatchClassifier(nn.Module):
             self.register_buffer(name, column)
 
     def filled(self, pixels: Tensor) -> Tensor:
-        """DN (N, C, P, P) of any type as float32, holes (0) at the training mean as a whole DN."""
+        """DN (N, C, P, P) of any type as float32, nodata (0) at the training mean as a whole DN."""
         values = pixels.to(torch.float32)
         return torch.where(values == 0, self.hole, values)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Logits (N, K) of DN (N, C, P, P), uint16 or float, in which 0 is a hole."""
+        """Logits (N, K) of DN (N, C, P, P), uint16 or float, in which 0 is nodata."""
         return self.logits(self.filled(pixels))
 
     def logits(self, values: Tensor) -> Tensor:
@@ -124,8 +125,8 @@ class PatchClassifier(nn.Module):
         logits: Tensor = self.network(values.contiguous(memory_format=torch.channels_last))
         return logits
 
-    def soften(self, temperature: float) -> None:
-        """Divide the logits by a temperature, in the output layer: all forms of the network follow."""
+    def apply_temperature(self, temperature: float) -> None:
+        """Divide the logits by a temperature, in the output layer: all its forms follow."""
         output = cast(nn.Linear, self.network.output)
         with torch.no_grad():
             output.weight.div_(temperature)
@@ -134,16 +135,16 @@ class PatchClassifier(nn.Module):
 
     @property
     def fill_dn(self) -> npt.NDArray[np.uint16]:
-        """The DN that each input band takes in a hole, uint16 (C,)."""
+        """The DN that each input band takes in nodata pixels, uint16 (C,)."""
         return self.hole.flatten().cpu().numpy().astype(np.uint16)
 
     def save(self, folder: Path) -> ModelMeta:
         """Write weights and metadata into `folder`; the metadata returned hold the weights' hash."""
         state = self.state_dict()
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-        if self.familiar is not None:
-            arrays = self.familiar.arrays().items()
-            weights |= {_FAMILIAR + name: torch.from_numpy(values) for name, values in arrays}
+        if self.training_features is not None:
+            arrays = self.training_features.arrays().items()
+            weights |= {_FEATURES + name: torch.from_numpy(values) for name, values in arrays}
         with publish(folder / WEIGHTS) as partial:
             # bytes, not save_file, so that a full disk is an OSError that `publish` can name
             partial.write_bytes(safetensors.torch.save(weights))
@@ -172,9 +173,9 @@ class PatchClassifier(nn.Module):
         classifier = cls(meta)
         try:
             weights = safetensors.torch.load(path.read_bytes())
-            others = [name for name in weights if name.startswith(_FAMILIAR)]
-            arrays = {name.removeprefix(_FAMILIAR): weights.pop(name).numpy() for name in others}
-            classifier.familiar = Familiar(**arrays) if arrays else None
+            others = [name for name in weights if name.startswith(_FEATURES)]
+            arrays = {name.removeprefix(_FEATURES): weights.pop(name).numpy() for name in others}
+            classifier.training_features = TrainingFeatures(**arrays) if arrays else None
             classifier.load_state_dict(weights)
         except (SafetensorError, RuntimeError, TypeError) as error:
             raise StoreError(

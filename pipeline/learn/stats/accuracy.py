@@ -18,12 +18,12 @@ Counts = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class ClassScores:
-    """How one class fares."""
+    """The scores of one class."""
 
     precision: float
-    """Of what is called so, the share that is so (user's accuracy); 0 where nothing is called so."""
+    """Of what is predicted so, the share that is so (user's accuracy); 0 without predictions."""
     recall: float
-    """Of what is so, the share that is called so (producer's accuracy); 0 without support."""
+    """Of what is so, the share that is predicted so (producer's accuracy); 0 without support."""
     f1: float
     """The harmonic mean of the two."""
     support: int
@@ -32,14 +32,14 @@ class ClassScores:
 
 @dataclass(frozen=True)
 class Scores:
-    """How a classification fares."""
+    """The scores of a classification."""
 
     confusion: Counts
     """(K, K), truth in rows."""
 
     @classmethod
     def of(cls, truth: Labels, predicted: Labels, classes: int) -> Scores:
-        """Of the 0-based classes of N patches and what was said of them.
+        """Of the 0-based classes of N patches and their predictions.
 
         Raises:
             ValueError: when there are none, or not as many of the one as of the other.
@@ -57,14 +57,14 @@ class Scores:
 
     @property
     def accuracy(self) -> float:
-        """Share of the patches that are called what they are (overall accuracy)."""
+        """Share of the patches whose prediction is right (overall accuracy)."""
         return float(np.trace(self.confusion) / self.confusion.sum())
 
     @property
     def balanced_accuracy(self) -> float:
-        """Recall averaged over the classes that there are."""
-        there = self.support > 0
-        return float((np.diag(self.confusion)[there] / self.support[there]).mean())
+        """Recall averaged over the classes with support."""
+        present = self.support > 0
+        return float((np.diag(self.confusion)[present] / self.support[present]).mean())
 
     @property
     def kappa(self) -> float:
@@ -75,16 +75,16 @@ class Scores:
 
     @property
     def macro_f1(self) -> float:
-        """F1 averaged over the classes that there are."""
+        """F1 averaged over the classes with support."""
         return float(np.mean([scores.f1 for scores in self.per_class if scores.support]))
 
     @property
     def per_class(self) -> tuple[ClassScores, ...]:
         """The scores of each class."""
-        hits, called = np.diag(self.confusion), self.confusion.sum(axis=0)
+        hits, predicted = np.diag(self.confusion), self.confusion.sum(axis=0)
         return tuple(
-            ClassScores(_ratio(h, c), _ratio(h, s), _ratio(2 * h, c + s), int(s))
-            for h, c, s in zip(hits, called, self.support, strict=True)
+            ClassScores(_ratio(h, p), _ratio(h, s), _ratio(2 * h, p + s), int(s))
+            for h, p, s in zip(hits, predicted, self.support, strict=True)
         )
 
     @property
@@ -129,7 +129,7 @@ def most_confident_mistakes(
 
 
 def table(models: Mapping[str, Scores]) -> str:
-    """The models below each other with their overall figures, for people."""
+    """The models below each other with their overall figures, as text."""
     head = f"{'':<22}{'accuracy':>10}{'balanced':>10}{'kappa':>8}{'macro F1':>10}"
     rows = [
         f"{name:<22}{s.accuracy:>10.3f}{s.balanced_accuracy:>10.3f}{s.kappa:>8.3f}{s.macro_f1:>10.3f}"

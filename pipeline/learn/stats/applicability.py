@@ -1,11 +1,12 @@
-"""How unlike the training data a patch is: where a class map should not be believed.
+"""Area of applicability: how unlike the training data a patch is, and a scene by its metadata.
 
 A patch is described by the logarithm of mean and standard deviation of each band. Its distance is
 the Mahalanobis distance to the nearest class of the training part, all classes sharing one covariance
 (Lee et al. 2018, A Simple Unified Framework for Detecting Out-of-Distribution Samples, of the bands
-instead of a network's features). The limit is the 95th percentile of the validation part. So it
-depends on the data alone and on no network: what a network does with pixels that it never saw is
-what must not be trusted. docs/accuracy.md compares it with distances in the network's features.
+instead of a network's features). The threshold is the 95th percentile of the validation part; what
+lies beyond it is outside the area of applicability. It depends on the data alone and on no network,
+whose output for pixels unlike the training data cannot be relied on. docs/accuracy.md compares it
+with distances in the network's features.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import numpy.typing as npt
 from pipeline.store import SceneInfo
 
 QUANTILE = 0.95
-"""Share of the validation part within the limit."""
+"""Share of the validation part within the threshold."""
 MOST_ROWS = 20_000
 """Training patches that the classes are described by, at most."""
 _SAMPLES = 8
@@ -45,18 +46,23 @@ Sums = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Familiar:
-    """What the training data look like; arrays of float64, with F = 2 x bands statistics."""
+class TrainingFeatures:
+    """Distribution of the training features; arrays of float64, with F = 2 x bands statistics.
+
+    Saved models know the fields by these names.
+    """
 
     centers: Features
     """Mean statistics of each class, whitened, (K, F)."""
     whitening: Features
     """Statistics @ whitening have unit covariance within the classes, (F, F)."""
     limit: npt.NDArray[np.float64]
-    """Distance that `QUANTILE` of the validation part keep, ()."""
+    """Threshold of the area of applicability: `QUANTILE` of the validation part are nearer, ()."""
 
     @classmethod
-    def of(cls, training: Features, labels: npt.NDArray[np.integer], validation: Features) -> Familiar:
+    def of(
+        cls, training: Features, labels: npt.NDArray[np.integer], validation: Features
+    ) -> TrainingFeatures:
         """Of the statistics of training patches (N, F), their classes (N,) and of validation patches.
 
         Raises:
@@ -66,15 +72,15 @@ class Familiar:
             raise ValueError(f"{len(training)} training and {len(validation)} validation patches")
         spread = np.maximum(training.std(axis=0), _LEAST)
         scaled = training / spread
-        present, place = np.unique(labels, return_inverse=True)
-        centers = np.stack([scaled[place == k].mean(axis=0) for k in range(len(present))])
-        within = scaled - centers[place]
+        classes, index = np.unique(labels, return_inverse=True)
+        centers = np.stack([scaled[index == k].mean(axis=0) for k in range(len(classes))])
+        within = scaled - centers[index]
         covariance = within.T @ within / len(scaled) + _RIDGE * np.eye(scaled.shape[1])
         values, vectors = np.linalg.eigh(covariance)
         whitening = (vectors / np.sqrt(values)) / spread[:, None]
-        unlimited = cls(centers * spread @ whitening, whitening, np.ones(()))
-        limit = np.quantile(unlimited.distances(validation), QUANTILE)
-        return replace(unlimited, limit=np.asarray(max(float(limit), _LEAST)))
+        unscaled = cls(centers * spread @ whitening, whitening, np.ones(()))
+        limit = np.quantile(unscaled.distances(validation), QUANTILE)
+        return replace(unscaled, limit=np.asarray(max(float(limit), _LEAST)))
 
     def arrays(self) -> dict[str, Features]:
         """Its fields by name, as a file of weights keeps them."""
@@ -85,54 +91,56 @@ class Familiar:
         whitened = features @ self.whitening
         nearest = np.full(len(features), np.inf)
         for center in self.centers:
-            apart = whitened - center
-            np.minimum(nearest, np.einsum("nf,nf->n", apart, apart), out=nearest)
+            offset = whitened - center
+            np.minimum(nearest, np.einsum("nf,nf->n", offset, offset), out=nearest)
         distances: Distances = np.sqrt(nearest)
         return distances
 
     def relative(self, features: Features) -> Distances:
-        """Distances as multiples of the limit, (N,): above 1 is unlike the training data."""
+        """Distances as multiples of the threshold, (N,): above 1, outside the area of applicability."""
         return self.distances(features) / self.limit
 
 
-def patch_features(pieces: Iterable[Pixels], cell_px: int, holes: Pixels) -> Features:
+def patch_features(pieces: Iterable[Pixels], cell_px: int, fill: Pixels) -> Features:
     """The statistics of patches that come in pieces, float64 (N, 2 x bands): means, then deviations.
 
     Args:
-        pieces: Harmonised DN, uint16 (n, C, P, P), 0 is a hole.
+        pieces: Harmonised DN, uint16 (n, C, P, P), 0 is nodata.
         cell_px: Side of a cell.
-        holes: The DN that each band takes in a hole, uint16 (C,).
+        fill: The DN that each band takes in nodata pixels, uint16 (C,).
     """
     rows = []
     for piece in pieces:
-        some = _sampled(piece, sample_px(piece.shape[-1], cell_px))
-        values = _filled(some, holes[:, None, None]).reshape(*some.shape[:2], some.shape[2] ** 2)
+        sampled = _sampled(piece, sample_px(piece.shape[-1], cell_px))
+        values = _filled(sampled, fill[:, None, None]).reshape(
+            *sampled.shape[:2], sampled.shape[2] ** 2
+        )
         rows.append(_logarithms(values.sum(2), np.square(values).sum(2), values.shape[2]))
-    return np.concatenate(rows) if rows else np.empty((0, 2 * len(holes)))
+    return np.concatenate(rows) if rows else np.empty((0, 2 * len(fill)))
 
 
 def window_features(
-    pixels: Pixels, cells: tuple[int, int], sides_px: tuple[int, int], holes: Pixels
+    pixels: Pixels, cells: tuple[int, int], sides_px: tuple[int, int], fill: Pixels
 ) -> Features:
     """The statistics of the patches of a block of cells, float64 (rows x cols, 2 x bands).
 
     They are those of `patch_features`, bit by bit.
 
     Args:
-        pixels: Harmonised DN, uint16 (C, H, W), 0 is a hole: the cells and the context around them.
+        pixels: Harmonised DN, uint16 (C, H, W), 0 is nodata: the cells and the context around them.
         cells: Rows and columns.
         sides_px: Side of a patch, side of a cell.
-        holes: The DN that each band takes in a hole, uint16 (C,).
+        fill: The DN that each band takes in nodata pixels, uint16 (C,).
     """
     step = sample_px(*sides_px)
     count, stride = (side // step for side in sides_px)
-    found = np.empty((2, len(pixels), cells[1], cells[0]))
-    for plane, hole, sums in zip(pixels, holes, found.swapaxes(0, 1), strict=True):
-        values = _filled(_sampled(plane, step), hole)
+    both = np.empty((2, len(pixels), cells[1], cells[0]))
+    for plane, value, sums in zip(pixels, fill, both.swapaxes(0, 1), strict=True):
+        values = _filled(_sampled(plane, step), value)
         for summand, total in zip((values, np.square(values)), sums, strict=True):
             tall = _sliding(summand, count, stride)[: cells[0]]
             total[...] = _sliding(tall.T, count, stride)[: cells[1]]
-    sums, squares = (values.swapaxes(1, 2).reshape(len(pixels), -1).T for values in found)
+    sums, squares = (values.swapaxes(1, 2).reshape(len(pixels), -1).T for values in both)
     return _logarithms(sums, squares, count**2)
 
 
@@ -151,9 +159,9 @@ def _sampled(pixels: Pixels, step: int) -> Pixels:
     return pixels[..., step // 2 :: step, step // 2 :: step]
 
 
-def _filled(pixels: Pixels, holes: npt.ArrayLike) -> Sums:
+def _filled(pixels: Pixels, fill: npt.ArrayLike) -> Sums:
     values: Sums = pixels.astype(np.float64)
-    np.copyto(values, holes, where=pixels == 0)
+    np.copyto(values, fill, where=pixels == 0)
     return values
 
 
@@ -161,11 +169,11 @@ def _sliding(values: Sums, count: int, step: int) -> Sums:
     """Sums of `count` rows every `step` rows, (n, W) of (H, W)."""
     unit = math.gcd(count, step)
     length = len(values) // unit * unit
-    units: Sums = reduce(add, (values[place:length:unit] for place in range(unit)))
+    units: Sums = reduce(add, (values[first:length:unit] for first in range(unit)))
     count, step = count // unit, step // unit
     last = len(units) - count + 1
-    found: Sums = reduce(add, (units[place : place + last : step] for place in range(count)))
-    return found
+    totals: Sums = reduce(add, (units[first : first + last : step] for first in range(count)))
+    return totals
 
 
 def _logarithms(sums: Sums, squares: Sums, count: int) -> Features:
@@ -175,17 +183,17 @@ def _logarithms(sums: Sums, squares: Sums, count: int) -> Features:
     return np.log(np.concatenate([mean, deviation], axis=1) + _SOFT_DN)
 
 
-def novelty(scene: SceneInfo, trained: Sequence[SceneInfo]) -> str:
-    """What the reader of a map should know of its scene, empty where training saw such scenes.
+def domain_shift(scene: SceneInfo, trained: Sequence[SceneInfo]) -> str:
+    """How a scene differs from the training scenes by level, satellite and season; else empty.
 
     What is not known of the scene, or of every training scene, is not compared.
     """
-    said = [
+    differences = [
         _unseen("level", scene.level, [info.level for info in trained]),
         _unseen("satellite", _lower(scene.platform), [_lower(info.platform) for info in trained]),
         _season(scene, trained),
     ]
-    return "; ".join(part for part in said if part)
+    return "; ".join(part for part in differences if part)
 
 
 def days_apart(first: date, second: date) -> int:
@@ -203,11 +211,11 @@ def _day(day: date) -> int:
     return day.replace(year=2001).timetuple().tm_yday  # of a year of 365 days
 
 
-def _unseen(what: str, found: str | None, trained: Iterable[str | None]) -> str:
-    known = sorted({value for value in trained if value is not None})
-    if found is None or not known or found in known:
+def _unseen(key: str, value: str | None, trained: Iterable[str | None]) -> str:
+    known = sorted({other for other in trained if other is not None})
+    if value is None or not known or value in known:
         return ""
-    return f"{what} {found}, but the model was trained on {', '.join(known)}"
+    return f"{key} {value}, but the model was trained on {', '.join(known)}"
 
 
 def _season(scene: SceneInfo, trained: Sequence[SceneInfo]) -> str:

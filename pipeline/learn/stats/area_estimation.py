@@ -18,7 +18,7 @@ import numpy.typing as npt
 Z = 1.959963984540054
 """Of a normal distribution, 95 % lie within so many standard errors."""
 GUESSED_ACCURACY = 0.8
-"""User's accuracy that is expected of each class before one knows."""
+"""User's accuracy that is expected of each class before there is a sample."""
 
 Values = npt.NDArray[np.float64]
 
@@ -39,9 +39,9 @@ def allocate(cells: Sequence[int], total: int, fewest: int) -> npt.NDArray[np.in
     Returns:
         (K,), never more than there are.
     """
-    there = np.asarray(cells, dtype=np.int64)
-    shares = np.floor(there / max(int(there.sum()), 1) * total + 0.5).astype(np.int64)
-    return np.minimum(there, np.maximum(shares, fewest))
+    mapped = np.asarray(cells, dtype=np.int64)
+    shares = np.floor(mapped / max(int(mapped.sum()), 1) * total + 0.5).astype(np.int64)
+    return np.minimum(mapped, np.maximum(shares, fewest))
 
 
 @dataclass(frozen=True)
@@ -50,19 +50,19 @@ class Estimate:
 
     value: Values
     half: Values
-    """Half the width of the interval; not a number where it cannot be told."""
+    """Half the width of the interval; not a number where it is unknown."""
 
 
 @dataclass(frozen=True)
 class Adjusted:
-    """What a map is worth, and how much ground each class has in truth."""
+    """Accuracy of a map and area of each class, adjusted for its errors."""
 
     overall: Estimate
     """Overall accuracy, ()."""
     users: Estimate
-    """User's accuracy by class of the map, (K,): of what is called so, the share that is so."""
+    """User's accuracy by class of the map, (K,): of what is mapped so, the share that is so."""
     producers: Estimate
-    """Producer's accuracy by class, (K,): of what is so, the share that is called so."""
+    """Producer's accuracy by class, (K,): of what is so, the share that is mapped so."""
     areas: Estimate
     """Area by class in the unit of the map's areas, (K,): adjusted for the errors of the map."""
 

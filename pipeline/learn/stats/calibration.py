@@ -1,9 +1,9 @@
-"""Whether probabilities are what they say: of cells called with 80 %, 80 % should be right.
+"""Calibration of probabilities: of cells predicted with 80 %, 80 % should be right.
 
 One temperature for all classes (Guo et al. 2017, On Calibration of Modern Neural Networks) makes a
-network's probabilities less sure, or surer, and never changes which class is the most probable. It
-is chosen on ground that did not train, and the output layer of the network is divided by it, so that
-every form of the network gives calibrated probabilities and none has to know of it.
+network's probabilities less or more confident and never changes which class is the most probable. It
+is chosen on held-out ground, and the output layer of the network is divided by it, so that every form
+of the network gives calibrated probabilities and none has to know of it.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class Reliability:
     """Confidence and accuracy of patches, in bins of equal counts by confidence."""
 
     confidence: npt.NDArray[np.float64]
-    """Mean probability of the class that was called, by bin, rising."""
+    """Mean probability of the predicted class, by bin, rising."""
     accuracy: npt.NDArray[np.float64]
-    """Share of right calls, by bin."""
+    """Share of right predictions, by bin."""
     count: npt.NDArray[np.int64]
     """Patches, by bin."""
 
@@ -50,13 +50,15 @@ class Reliability:
         """
         if len(truth) != len(probabilities) or not len(truth):
             raise ValueError(f"{len(truth)} true classes and {len(probabilities)} of probabilities")
-        return cls.of_calls(probabilities.argmax(axis=1) == truth, probabilities.max(axis=1), bins)
+        return cls.of_predictions(
+            probabilities.argmax(axis=1) == truth, probabilities.max(axis=1), bins
+        )
 
     @classmethod
-    def of_calls(
+    def of_predictions(
         cls, right: npt.NDArray[np.bool_], confidence: Probabilities, bins: int = BINS
     ) -> Reliability:
-        """Of the calls of N patches, whether each was right and how sure it was."""
+        """Of N predictions, whether each is right and with which confidence."""
         order = np.argsort(confidence, kind="stable")
         parts = np.array_split(order, min(bins, len(order)))
         return cls(
@@ -76,14 +78,14 @@ class Reliability:
 
 
 def consistent_temperature(truth: Labels, logits: npt.NDArray[np.floating]) -> float:
-    """The temperature T for which softmax(logits / T) is as sure as it is right; 1 without patches.
+    """The temperature T at which the mean confidence of softmax(logits / T) is the accuracy.
 
-    Sure: the mean probability of the class that is called. Right: the share of right calls (Clarté et
-    al. 2023, Expectation consistency for calibration of neural networks), (right + 1) / (N + 2), so
-    that a few patches, all of them called right, do not make a network certain.
+    Confidence is the probability of the predicted class. The accuracy is (right + 1) / (N + 2), so
+    that a few patches, all of them right, do not make a network certain (Clarté et al. 2023,
+    Expectation consistency for calibration of neural networks). Without patches it is 1.
 
-    The temperature of the lowest log loss (Guo et al. 2017) follows the few calls that are wrong and
-    very sure, and leaves all others less sure than they are right.
+    The temperature of the lowest log loss (Guo et al. 2017) follows the few predictions that are wrong
+    and very confident, and leaves all others less confident than they are right.
 
     Args:
         truth: 0-based class of each patch, (N,).
@@ -93,27 +95,27 @@ def consistent_temperature(truth: Labels, logits: npt.NDArray[np.floating]) -> f
         return 1.0
     values = logits.astype(np.float64)
     values -= values.max(axis=1, keepdims=True)
-    right = (np.sum(values.argmax(axis=1) == truth) + 1) / (len(truth) + 2)
+    accuracy = (np.sum(values.argmax(axis=1) == truth) + 1) / (len(truth) + 2)
 
-    def too_sure(log_temperature: float) -> float:
-        # of the class that is called the numerator is exp(0)
-        sure = 1 / np.exp(values / np.exp(log_temperature)).sum(axis=1)
-        return float(np.mean(sure) - right)
+    def overconfidence(log_temperature: float) -> float:
+        # of the predicted class the numerator is exp(0)
+        confidence = 1 / np.exp(values / np.exp(log_temperature)).sum(axis=1)
+        return float(np.mean(confidence) - accuracy)
 
     sharpest, softest = np.log(_SHARPEST), np.log(_SOFTEST)
-    if too_sure(sharpest) <= 0:
+    if overconfidence(sharpest) <= 0:
         return _SHARPEST
-    if too_sure(softest) >= 0:
+    if overconfidence(softest) >= 0:
         return _SOFTEST
-    return float(np.exp(brentq(too_sure, sharpest, softest, xtol=1e-6)))
+    return float(np.exp(brentq(overconfidence, sharpest, softest, xtol=1e-6)))
 
 
-def trusted_temperature(
+def shrunk_temperature(
     truth: Labels, logits: npt.NDArray[np.floating], blocks: npt.NDArray[np.integer]
 ) -> float:
-    """The consistent temperature, drawn towards 1 as far as the blocks of ground disagree about it.
+    """The consistent temperature, shrunk towards 1 as far as the blocks of ground disagree about it.
 
-    A few blocks are no fair sample of other ground: what they ask for is partly chance.
+    A few blocks are a small sample of other ground, whose temperature is partly chance.
     The logarithm is multiplied by s^2 / (s^2 + v), where v is its variance by leaving out one block
     after the other (jackknife; Efron and Stein 1981) and s what temperatures of networks differ by.
 
@@ -134,7 +136,7 @@ def trusted_temperature(
 
 
 def uncalibrated(probabilities: Probabilities, temperature: float) -> npt.NDArray[np.float64]:
-    """What a network said before it was divided by its temperature: probabilities (N, K) likewise."""
+    """Probabilities (N, K) of a network before its logits were divided by its temperature."""
     powers = temperature * np.log(np.maximum(probabilities.astype(np.float64), _LEAST))
     values = np.exp(powers - powers.max(axis=1, keepdims=True))
     result: npt.NDArray[np.float64] = values / values.sum(axis=1, keepdims=True)

@@ -23,8 +23,8 @@ from pipeline.learn.data.training_data import HeldOut, TrainingData, hold_out_bl
 from pipeline.learn.inference.predictor import Probabilities, batched_probabilities
 from pipeline.learn.network.classifier import PatchClassifier
 from pipeline.learn.network.history import Epoch
-from pipeline.learn.stats.applicability import MOST_ROWS, Familiar, Features, patch_features
-from pipeline.learn.stats.calibration import trusted_temperature
+from pipeline.learn.stats.applicability import MOST_ROWS, Features, TrainingFeatures, patch_features
+from pipeline.learn.stats.calibration import shrunk_temperature
 from pipeline.learn.training.trainer import FitResult, first_process, train_network
 
 _SMALLEST = np.finfo(np.float32).tiny
@@ -154,10 +154,10 @@ def calibrate(
     probabilities = np.concatenate([one.probabilities for one in predictions])
     logits = np.log(np.maximum(probabilities, _SMALLEST))
     blocks = data.blocks(rows)
-    classifier.soften(trusted_temperature(data.store.patches["label"][rows], logits, blocks))
+    classifier.apply_temperature(shrunk_temperature(data.store.patches["label"][rows], logits, blocks))
     count = len(np.unique(blocks))
     classifier.meta = classifier.meta.model_copy(update={"temperature_blocks": count})
-    classifier.familiar = _familiar(classifier, data)
+    classifier.training_features = _training_features(classifier, data)
 
 
 def predicted(classifier: PatchClassifier, data: TrainingData, rows: Rows) -> Predictions:
@@ -166,7 +166,7 @@ def predicted(classifier: PatchClassifier, data: TrainingData, rows: Rows) -> Pr
     return Predictions(rows, batched_probabilities(classifier, pieces))
 
 
-def _familiar(classifier: PatchClassifier, data: TrainingData) -> Familiar:
+def _training_features(classifier: PatchClassifier, data: TrainingData) -> TrainingFeatures:
     rows = data.train
     if len(rows) > MOST_ROWS:
         rows = np.sort(np.random.default_rng(0).choice(rows, MOST_ROWS, replace=False))
@@ -177,4 +177,4 @@ def _familiar(classifier: PatchClassifier, data: TrainingData) -> Familiar:
         return patch_features(reader.pieces(rows), cell_px, classifier.fill_dn)
 
     labels: npt.NDArray[np.integer] = data.store.patches["label"][rows]
-    return Familiar.of(features(rows), labels, features(data.validation))
+    return TrainingFeatures.of(features(rows), labels, features(data.validation))

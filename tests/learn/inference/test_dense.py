@@ -38,7 +38,7 @@ class Case:
     cell_px: int
     rows: int
     cols: int
-    holes: float
+    nodata: float
     seed: int
 
     @property
@@ -58,13 +58,13 @@ class Case:
 
     @property
     def pixels(self) -> np.ndarray:
-        """Harmonised DN of all cells with their context, some of them holes."""
+        """Harmonised DN of all cells with their context, some of them nodata."""
         random = np.random.default_rng(self.seed)
         sides = (
             count * self.cell_px + self.patch_px - self.cell_px for count in (self.rows, self.cols)
         )
         pixels = random.integers(1, 65_535, (self.bands, *sides)).astype(np.uint16)
-        pixels[random.random(pixels.shape) < self.holes] = 0
+        pixels[random.random(pixels.shape) < self.nodata] = 0
         return pixels
 
     @property
@@ -77,11 +77,11 @@ class Case:
     def patch_by_patch(self) -> np.ndarray:
         """Logits (K, rows, cols) in float64, each from a patch of its own."""
         how, network = self.normalisation, self.trained.double()
-        mean, std, hole = (
-            torch.from_numpy(values)[:, None, None] for values in (how.mean, how.std, how.hole)
+        mean, std, fill = (
+            torch.from_numpy(values)[:, None, None] for values in (how.mean, how.std, how.fill)
         )
         dn = torch.from_numpy(self.pixels.astype(np.float64))
-        values = (torch.where(dn == 0, hole, dn) - mean) / std
+        values = (torch.where(dn == 0, fill, dn) - mean) / std
         side, step = self.patch_px, self.cell_px
         patches = values.unfold(1, side, step).unfold(2, side, step).permute(1, 2, 0, 3, 4)
         with torch.inference_mode():

@@ -102,7 +102,7 @@ def test_a_perceptron_predicts_patch_by_patch_and_says_why():
 
 
 def random_block(model, rows, cols, seed=0):
-    """Random pixels for a block of cells, with its context and some holes."""
+    """Random pixels for a block of cells, with its context and some nodata pixels."""
     geometry = model.meta.geometry
     height, width = (count * geometry.cell_px + 2 * geometry.margin_px for count in (rows, cols))
     shape = (len(model.meta.bands), height, width)

@@ -36,7 +36,7 @@ def test_raw_pixels_of_either_type_give_the_same_logits():
         assert model(raw()).shape == (5, 4)
 
 
-def test_normalisation_and_holes_are_handled_inside():
+def test_normalisation_and_nodata_are_handled_inside():
     model = classifier()
     pixels = raw()
     pixels[:, 1, 3:6, 4:9] = 0

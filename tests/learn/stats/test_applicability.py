@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.learn.stats.applicability import (
-    Familiar,
+    TrainingFeatures,
     days_apart,
-    novelty,
+    domain_shift,
     patch_features,
     sample_px,
     window_features,
@@ -37,17 +37,17 @@ def features(pixels: np.ndarray) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def familiar():
+def distribution():
     training, labels = spectra(2000, seed=0)
-    return Familiar.of(features(training), labels, features(spectra(1000, seed=1)[0]))
+    return TrainingFeatures.of(features(training), labels, features(spectra(1000, seed=1)[0]))
 
 
-def flagged(familiar: Familiar, pixels: np.ndarray) -> float:
-    return float(np.mean(familiar.relative(features(pixels)) > 1))
+def flagged(distribution: TrainingFeatures, pixels: np.ndarray) -> float:
+    return float(np.mean(distribution.relative(features(pixels)) > 1))
 
 
-def test_one_in_twenty_patches_of_the_same_kind_is_beyond_the_limit(familiar):
-    assert flagged(familiar, spectra(2000, seed=2)[0]) == pytest.approx(0.05, abs=0.02)
+def test_one_in_twenty_patches_of_the_same_kind_is_beyond_the_threshold(distribution):
+    assert flagged(distribution, spectra(2000, seed=2)[0]) == pytest.approx(0.05, abs=0.02)
 
 
 @pytest.mark.parametrize(
@@ -59,32 +59,32 @@ def test_one_in_twenty_patches_of_the_same_kind_is_beyond_the_limit(familiar):
         pytest.param(lambda pixels: np.where(np.arange(8) < 4, 6000, pixels), id="half of it"),
     ],
 )
-def test_what_training_never_saw_is_beyond_the_limit(familiar, change):
-    assert flagged(familiar, change(spectra(500, seed=3)[0]).astype(np.uint16)) > 0.99
+def test_what_training_never_saw_is_beyond_the_threshold(distribution, change):
+    assert flagged(distribution, change(spectra(500, seed=3)[0]).astype(np.uint16)) > 0.99
 
 
-def test_brighter_light_is_no_other_world(familiar):
-    assert flagged(familiar, spectra(2000, seed=4, gain=1.05)[0]) < 0.2
+def test_brighter_light_is_within_the_area_of_applicability(distribution):
+    assert flagged(distribution, spectra(2000, seed=4, gain=1.05)[0]) < 0.2
 
 
-def test_halfway_between_two_classes_is_like_neither(familiar):
+def test_halfway_between_two_classes_is_like_neither(distribution):
     middle = spectra(500, seed=5)[0].astype(float)
     middle = (middle[::2] + middle[1::2]) / 2
-    assert flagged(familiar, middle.astype(np.uint16)) > 0.99
+    assert flagged(distribution, middle.astype(np.uint16)) > 0.99
 
 
 def test_a_band_twice_and_a_band_without_contrast_do_no_harm():
     training, labels = spectra(400, seed=0)
     training = training[:, [0, 0, 1]]
     training[:, 2] = 500
-    familiar = Familiar.of(features(training), labels, features(training))
-    assert np.isfinite(familiar.relative(features(training))).all()
+    distribution = TrainingFeatures.of(features(training), labels, features(training))
+    assert np.isfinite(distribution.relative(features(training))).all()
 
 
 def test_nothing_to_learn_from_is_refused():
     training, labels = spectra(10, seed=0)
     with pytest.raises(ValueError, match="0 validation patches"):
-        Familiar.of(features(training), labels, features(training[:0]))
+        TrainingFeatures.of(features(training), labels, features(training[:0]))
 
 
 sides = st.tuples(st.integers(1, 24), st.integers(0, 12)).map(lambda s: (s[0] + 2 * s[1], s[0]))
@@ -139,7 +139,7 @@ def test_days_of_the_year_apart(first: str, second: str, days: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mapped", "said"),
+    ("mapped", "expected"),
     [
         (scene("2021-07-16"), ""),
         (scene("2021-07-17"), "2021-07-17 is 46 days of the year from 2021-06-01, the nearest that"),
@@ -152,24 +152,26 @@ def test_days_of_the_year_apart(first: str, second: str, days: int) -> None:
         (scene(baseline="05.09"), ""),
     ],
 )
-def test_what_is_new_is_said(mapped: SceneInfo, said: str) -> None:
-    found = novelty(mapped, [scene()])
-    assert found.startswith(said)
-    assert bool(found) == bool(said)
+def test_differences_are_named(mapped: SceneInfo, expected: str) -> None:
+    shift = domain_shift(mapped, [scene()])
+    assert shift.startswith(expected)
+    assert bool(shift) == bool(expected)
 
 
 def test_the_nearest_training_scene_counts() -> None:
     trained = [scene("2021-01-10"), scene("2021-06-01"), scene("2019-11-20", level="L2A")]
-    assert not novelty(scene("2023-12-20"), trained)
-    assert "2023-09-01 is 80 days of the year from 2019-11-20" in novelty(scene("2023-09-01"), trained)
-    assert not novelty(scene("2023-12-20", level="L2A"), trained)
+    assert not domain_shift(scene("2023-12-20"), trained)
+    assert "2023-09-01 is 80 days of the year from 2019-11-20" in domain_shift(
+        scene("2023-09-01"), trained
+    )
+    assert not domain_shift(scene("2023-12-20", level="L2A"), trained)
 
 
-def test_several_novelties_are_said_together() -> None:
-    found = novelty(scene("2021-12-01", level="L2A", platform="sentinel-2b"), [scene()])
+def test_several_differences_are_named_together() -> None:
+    found = domain_shift(scene("2021-12-01", level="L2A", platform="sentinel-2b"), [scene()])
     assert found.count("; ") == 2
 
 
-def test_images_of_unknown_days_say_nothing_of_the_season() -> None:
+def test_images_of_unknown_days_have_no_season() -> None:
     images = scene(datetime="2015-06-23T00:00:00Z/2017-08-31T00:00:00Z", platform=None)
-    assert not novelty(scene("2021-12-01"), [images])
+    assert not domain_shift(scene("2021-12-01"), [images])

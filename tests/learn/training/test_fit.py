@@ -19,7 +19,7 @@ from pipeline.errors import ConfigError, NetworkError, StoreError
 from pipeline.learn.data import batches
 from pipeline.learn.data.batches import DeviceRows, StoredRows
 from pipeline.learn.inference.predictor import batched_probabilities
-from pipeline.learn.stats.calibration import trusted_temperature, uncalibrated
+from pipeline.learn.stats.calibration import shrunk_temperature, uncalibrated
 from pipeline.learn.training import fit as fitting
 from pipeline.learn.training.fit import calibrate, fit, predicted
 from pipeline.learn.training.task import PatchClassification
@@ -288,7 +288,7 @@ def test_predictions_for_all_training_blocks_set_the_temperature(tmp_path, monke
     assert sorted(rows.tolist()) == sorted([*data.train.tolist(), *data.validation.tolist()])
     logits = np.log(np.concatenate([one.probabilities for one in predictions]))
     labels, blocks = data.store.patches["label"][rows], data.blocks(rows)
-    assert more.meta.temperature == pytest.approx(trusted_temperature(labels, logits, blocks), rel=1e-4)
+    assert more.meta.temperature == pytest.approx(shrunk_temperature(labels, logits, blocks), rel=1e-4)
     assert more.meta.temperature_blocks == len(np.unique(blocks)) > 1
     # the same network, only its temperature is another one
     ratio = alone.meta.temperature / more.meta.temperature
