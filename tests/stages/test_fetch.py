@@ -267,7 +267,7 @@ def test_a_full_disk(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = Path.write_text
 
     def write_text(path: Path, text: str, **options: str) -> int:
-        return real(Path("/dev/full") if path.name == "one.json" else path, text, **options)
+        return real(Path("/dev/full") if "one.json" in path.name else path, text, **options)
 
     monkeypatch.setattr(Path, "write_text", write_text)
     (root / "fetch.yaml").write_text(f"train: [{SCENE}]")

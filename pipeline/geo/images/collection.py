@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from pipeline.bands import BANDS
 from pipeline.errors import SceneError
 from pipeline.geo.images.image_file import ImageFile
-from pipeline.geo.scenes.item import beside, described, read_json
+from pipeline.geo.scenes.stac import beside, described, read_json
 
 COLLECTION = "collection.json"
 IMAGES = "images.parquet"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cache
 from itertools import batched
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pystac
-from pyproj import Transformer
 from pystac.utils import str_to_datetime
-from shapely.geometry import Polygon, mapping
+from shapely.geometry import mapping
 from stac_geoparquet.arrow import parse_stac_items_to_arrow, to_parquet
 
 from pipeline.bands import QUANTIFICATION
-from pipeline.files import canonical_json, relative_href
+from pipeline.files import relative_href
 from pipeline.geo.images.collection import (
     ASSET,
     COLLECTION,
@@ -32,7 +30,13 @@ from pipeline.geo.images.collection import (
 )
 from pipeline.geo.images.image_file import ImageFile
 from pipeline.geo.images.published_splits import PartLists
-from pipeline.geo.scenes.item import CATALOG
+from pipeline.geo.scenes.stac import (
+    file_fields,
+    footprint,
+    link_to_catalog,
+    write_catalog_file,
+    write_stac,
+)
 
 _EXTENSIONS = [
     "https://stac-extensions.github.io/file/v2.1.0/schema.json",
@@ -78,18 +82,12 @@ def write_collection(
     }
     collection.add_asset(
         "items",
-        pystac.Asset(
-            f"./{IMAGES}", media_type="application/vnd.apache.parquet", roles=["collection-mirror"]
-        ),
+        pystac.Asset(f"./{IMAGES}", media_type=_PARQUET, roles=["collection-mirror"]),
     )
-    for relation in ("root", "parent"):
-        collection.add_link(pystac.Link(relation, f"./{CATALOG}", pystac.MediaType.JSON))
-    catalog = pystac.Catalog("train", "lenscape: images to train on")
-    catalog.add_link(pystac.Link("root", f"./{CATALOG}", pystac.MediaType.JSON))
-    catalog.add_link(pystac.Link("child", f"./{COLLECTION}", pystac.MediaType.JSON))
-    for name, content in ((COLLECTION, collection), (CATALOG, catalog)):
-        fields = content.to_dict(include_self_link=False, transform_hrefs=False)
-        (folder / name).write_text(canonical_json(fields), encoding="utf-8")
+    link_to_catalog(collection, ".")
+    write_stac(folder / COLLECTION, collection)
+    child = pystac.Link("child", f"./{COLLECTION}", pystac.MediaType.JSON)
+    write_catalog_file(folder, "train", "lenscape: images to train on", [child])
 
 
 def _collection(about: About) -> pystac.Collection:
@@ -111,10 +109,7 @@ def _bounds(table: pa.Table) -> list[float]:
 def _item(image: Image, folder: Path, about: About, lists: PartLists) -> dict[str, Any]:
     a, _, x0, _, e, y0 = image.transform
     height, width = image.shape
-    corners = [(0, height), (width, height), (width, 0), (0, 0)]
-    # 1e-7 degrees is a centimetre; the last bits of a projection differ between versions of PROJ
-    points = [_to_degrees(image.epsg).transform(x0 + col * a, y0 + row * e) for col, row in corners]
-    footprint = Polygon([(round(lon, 7), round(lat, 7)) for lon, lat in points])
+    outline = footprint(image.epsg, (x0, y0 + height * e, x0 + width * a, y0))
     start, end = about.interval
     properties: dict[str, Any] = {
         "datetime": None,
@@ -138,18 +133,15 @@ def _item(image: Image, folder: Path, about: About, lists: PartLists) -> dict[st
         "nodata": 0,
         "raster:scale": 1 / QUANTIFICATION,
         "raster:offset": 0.0,
-        # multihash: 12 is SHA-256, 20 its length in bytes, both hexadecimal
-        "file:checksum": f"1220{image.sha256}",
-        "file:size": image.size,
-    }
+    } | file_fields(image.sha256, image.size)
     return {
         "type": "Feature",
         "stac_version": "1.1.0",
         "stac_extensions": _EXTENSIONS,
         "id": image.file.name,
         "collection": about.id,
-        "geometry": mapping(footprint),
-        "bbox": list(footprint.bounds),
+        "geometry": mapping(outline),
+        "bbox": list(outline.bounds),
         "properties": properties,
         "links": [],
         "assets": {ASSET: asset},
@@ -176,8 +168,3 @@ def _schema(about: About, lists: PartLists) -> pa.Schema:
     example = Image(file, 1, "0", 32633, (10.0, 0.0, 5e5, 0.0, -10.0, 5e6), (1, 1))
     listed = PartLists({name: {"a": "train"} for name in lists.parts})
     return parse_stac_items_to_arrow([_item(example, Path(), about, listed)]).schema
-
-
-@cache
-def _to_degrees(epsg: int) -> Transformer:
-    return Transformer.from_crs(epsg, "OGC:CRS84", always_xy=True)

@@ -9,25 +9,26 @@ from pathlib import Path
 from typing import Any
 
 import pystac
-from pyproj import Transformer
-from shapely.geometry import Polygon
 
 from pipeline.errors import OutputError
-from pipeline.files import canonical_json, sha256_of, write_json
+from pipeline.files import sha256_of
 from pipeline.geo.maps.raster_writer import MapGrid
-
-CATALOG = "catalog.json"
+from pipeline.geo.scenes.stac import (
+    CATALOG,
+    file_fields,
+    link_to_catalog,
+    write_catalog_file,
+    write_stac,
+)
 
 
 def write_catalog(folder: Path, maps: Sequence[str]) -> None:
     """Write `catalog.json`, which lists the Items `<map>/<map>.json` of a folder."""
-    catalog = pystac.Catalog("maps", "lenscape: class maps, one Item a map")
-    catalog.add_link(pystac.Link("root", f"./{CATALOG}", pystac.MediaType.JSON))
-    for name in maps:
-        href = f"./{name}/{name}.json"
-        catalog.add_link(pystac.Link("item", href, pystac.MediaType.GEOJSON, title=name))
-    content = catalog.to_dict(include_self_link=False, transform_hrefs=False)
-    write_json(folder / CATALOG, content)
+    links = (
+        pystac.Link("item", f"./{name}/{name}.json", pystac.MediaType.GEOJSON, title=name)
+        for name in maps
+    )
+    write_catalog_file(folder, "maps", "lenscape: class maps, one Item a map", links)
 
 
 def catalogued(folder: Path) -> list[str]:
@@ -46,10 +47,8 @@ def publish_item(item: pystac.Item, assets: Mapping[str, pystac.Asset], path: Pa
     """Write an Item of the catalog with its assets."""
     for key, asset in assets.items():
         item.add_asset(key, asset)
-    item.add_link(pystac.Link("root", f"../{CATALOG}", pystac.MediaType.JSON))
-    item.add_link(pystac.Link("parent", f"../{CATALOG}", pystac.MediaType.JSON))
-    content = item.to_dict(include_self_link=False, transform_hrefs=False)
-    path.write_text(canonical_json(content), encoding="utf-8")
+    link_to_catalog(item)
+    write_stac(path, item)
 
 
 def asset(
@@ -62,8 +61,7 @@ def asset(
     """
     if not path.is_file():
         raise OutputError(f"{path} is missing from its folder; run `predict` again.")
-    # multihash: 12 is SHA-256, 20 its length in bytes, both hexadecimal
-    identity = {"file:checksum": f"1220{sha256_of(path)}", "file:size": path.stat().st_size}
+    identity = file_fields(sha256_of(path), path.stat().st_size)
     return pystac.Asset(
         f"./{path.name}",
         title=title,
@@ -82,13 +80,3 @@ def grid_properties(grid: MapGrid) -> dict[str, Any]:
         "proj:transform": list(grid.transform)[:6],
         "proj:bbox": list(grid.bounds),
     }
-
-
-def footprint(grid: MapGrid) -> Polygon:
-    """The outline of the map in longitude and latitude, as far as its corners tell."""
-    left, bottom, right, top = grid.bounds
-    to_degrees = Transformer.from_crs(grid.epsg, "OGC:CRS84", always_xy=True)
-    corners = [(left, bottom), (right, bottom), (right, top), (left, top)]
-    points = [to_degrees.transform(x, y) for x, y in corners]
-    # 1e-7 degrees is a centimetre; the last bits of a projection differ between versions of PROJ
-    return Polygon([(round(longitude, 7), round(latitude, 7)) for longitude, latitude in points])

@@ -20,12 +20,13 @@ from pipeline import __version__
 from pipeline.files import relative_href
 from pipeline.geo.maps import class_map
 from pipeline.geo.maps.areas import Tally
-from pipeline.geo.maps.catalog import asset, footprint, grid_properties, publish_item
+from pipeline.geo.maps.catalog import asset, grid_properties, publish_item
 from pipeline.geo.maps.class_map import Provenance
 from pipeline.geo.maps.folder import MapFolder
 from pipeline.geo.maps.postprocessing import UNSURE
 from pipeline.geo.maps.raster_writer import MapGrid
 from pipeline.geo.maps.sidecars import sidecars_of
+from pipeline.geo.scenes.stac import footprint
 from pipeline.store import ClassInfo
 
 EXTENSIONS = [
@@ -88,7 +89,7 @@ def write_item(files: MapFolder, record: MapRecord, place: Path) -> None:
         OutputError: when a file is missing from the folder.
     """
     origin = record.provenance
-    outline = footprint(record.grid)
+    outline = footprint(record.grid.epsg, record.grid.bounds)
     item = pystac.Item(
         files.scene,
         mapping(outline),

@@ -17,8 +17,8 @@ from typing import Protocol
 from pyproj import CRS
 
 from pipeline.geo.maps.areas import Tally
-from pipeline.geo.maps.catalog import footprint
 from pipeline.geo.maps.raster_writer import MapGrid
+from pipeline.geo.scenes.stac import footprint
 from pipeline.geo.style.qml import readable, rgb
 from pipeline.store import ClassInfo
 
@@ -118,7 +118,7 @@ def sld(name: str, title: str, classes: Sequence[ClassInfo]) -> str:
 def qmd(title: str, content: Described, origin: Origin) -> str:
     """The metadata of a map as QGIS keeps them (`.qmd`)."""
     tags = origin.tags()
-    left, bottom, right, top = footprint(content.grid).bounds
+    left, bottom, right, top = footprint(content.grid.epsg, content.grid.bounds).bounds
     root = ET.Element("qgis", version="3.22.0")
     names = ", ".join(readable(info.title) for info in content.classes)
     abstract = (

@@ -13,11 +13,12 @@ from shapely.geometry.base import BaseGeometry
 
 from pipeline import __version__
 from pipeline.geo.maps.areas import Tally
-from pipeline.geo.maps.catalog import footprint, grid_properties, publish_item
+from pipeline.geo.maps.catalog import grid_properties, publish_item
 from pipeline.geo.maps.class_map import Provenance
 from pipeline.geo.maps.folder import MapFolder
 from pipeline.geo.maps.item import EXTENSIONS, lineage, map_assets
 from pipeline.geo.maps.raster_writer import MapGrid
+from pipeline.geo.scenes.stac import footprint
 from pipeline.store import ClassInfo
 
 
@@ -90,7 +91,9 @@ def write_mosaic_item(files: MapFolder, record: MosaicRecord) -> None:
     """
     assets = map_assets(files, record)
     properties = grid_properties(record.grid)
-    item = mosaic_item(files.scene, footprint(record.grid), properties, record.origins)
+    item = mosaic_item(
+        files.scene, footprint(record.grid.epsg, record.grid.bounds), properties, record.origins
+    )
     link_maps(item, record.origins.ids)
     publish_item(item, assets, files.item)
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from pipeline.errors import SceneError
 from pipeline.geo.maps.raster_writer import squares
 from pipeline.geo.raster import raster_file
-from pipeline.geo.scenes.item import read_json
+from pipeline.geo.scenes.stac import read_json
 
 _END = "_classmap.tif"
 _SIDE = 2048

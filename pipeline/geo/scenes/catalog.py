@@ -15,11 +15,10 @@ from types import MappingProxyType
 from typing import Any
 
 import pystac
-from pyproj import Transformer
-from shapely.geometry import Polygon, mapping
+from shapely.geometry import mapping
 
 from pipeline.bands import BANDS
-from pipeline.files import canonical_json, linked, relative_href
+from pipeline.files import linked, relative_href
 from pipeline.geo.raster.archive import checksum_of, size_of
 from pipeline.geo.raster.area import part_of
 from pipeline.geo.raster.grid import SceneGrid
@@ -32,7 +31,6 @@ from pipeline.geo.scenes.checks import (
     require_same_ground,
 )
 from pipeline.geo.scenes.item import (
-    CATALOG,
     ETAG,
     INVALID_VALUES,
     LAYER,
@@ -41,6 +39,13 @@ from pipeline.geo.scenes.item import (
     ten_metre_grid,
 )
 from pipeline.geo.scenes.scene_files import BandLayer, MaskLayer, SceneFiles
+from pipeline.geo.scenes.stac import (
+    file_fields,
+    footprint,
+    link_to_catalog,
+    write_catalog_file,
+    write_stac,
+)
 
 EXTENSIONS = [
     "https://stac-extensions.github.io/eo/v2.0.0/schema.json",
@@ -111,8 +116,6 @@ def write_catalog(
 ) -> None:
     """Write a static, self-contained catalog: `catalog.json` and `<id>/<id>.json`.
 
-    Its few files are written here, because pystac takes a path for a URL and cuts it at a `#` or `?`.
-
     Args:
         folder: The folder to write to.
         items: Scenes, as `scene_item` makes them.
@@ -121,14 +124,12 @@ def write_catalog(
         copied: Folders whose files are put beside their Item, so that the catalog keeps them.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    catalog = pystac.Catalog(what, f"lenscape: scenes to {what}")
-    catalog.add_link(pystac.Link("root", f"./{CATALOG}", pystac.MediaType.JSON))
+    links = []
     for scene in items:
         item = scene.clone()
-        for relation in ("root", "parent"):
-            item.add_link(pystac.Link(relation, f"../{CATALOG}", pystac.MediaType.JSON))
+        link_to_catalog(item)
         href = f"{item.id}/{item.id}.json"
-        catalog.add_link(pystac.Link("item", f"./{href}", pystac.MediaType.GEOJSON))
+        links.append(pystac.Link("item", f"./{href}", pystac.MediaType.GEOJSON))
         (folder / item.id).mkdir(exist_ok=True)
         for key, asset in item.assets.items():
             path = Path(asset.href)
@@ -140,26 +141,12 @@ def write_catalog(
             else:
                 asset.href = relative_href(path, (target or folder) / item.id)
         write_stac(folder / href, item)
-    write_stac(folder / CATALOG, catalog)
-
-
-def write_stac(path: Path, content: pystac.STACObject) -> None:
-    """Write a STAC file, its hrefs as they are."""
-    fields = content.to_dict(include_self_link=False, transform_hrefs=False)
-    path.write_text(canonical_json(fields), encoding="utf-8")
+    write_catalog_file(folder, what, f"lenscape: scenes to {what}", links)
 
 
 def _bare_item(scene: SceneFiles, grid: SceneGrid) -> pystac.Item:
-    left, bottom, right, top = grid.bounds
-    to_degrees = Transformer.from_crs(grid.epsg, "OGC:CRS84", always_xy=True)
-    corners = [(left, bottom), (right, bottom), (right, top), (left, top)]
-    footprint = Polygon([_rounded(to_degrees.transform(x, y)) for x, y in corners])
-    properties: dict[str, Any] = {
-        "gsd": grid.pixel_m,
-        "proj:code": f"EPSG:{grid.epsg}",
-        "proj:shape": [grid.height, grid.width],
-        "proj:transform": list(grid.transform)[:6],
-    }
+    outline = footprint(grid.epsg, grid.bounds)
+    properties = {"proj:code": f"EPSG:{grid.epsg}"} | _grid_fields(grid)
     optional = {
         "platform": scene.platform,
         "instruments": ["msi"],
@@ -172,17 +159,20 @@ def _bare_item(scene: SceneFiles, grid: SceneGrid) -> pystac.Item:
     stated = sorted(properties.keys() & OPTIONAL_EXTENSIONS)
     return pystac.Item(
         scene.id,
-        mapping(footprint),
-        list(footprint.bounds),
+        mapping(outline),
+        list(outline.bounds),
         scene.datetime.astimezone(UTC),
         properties,
         stac_extensions=EXTENSIONS + [OPTIONAL_EXTENSIONS[key] for key in stated],
     )
 
 
-def _rounded(point: tuple[float, float]) -> tuple[float, float]:
-    # 1e-7 degrees is a centimetre; the last bits of a projection differ between versions of PROJ
-    return round(point[0], 7), round(point[1], 7)
+def _grid_fields(grid: SceneGrid) -> dict[str, Any]:
+    return {
+        "gsd": grid.pixel_m,
+        "proj:shape": [grid.height, grid.width],
+        "proj:transform": list(grid.transform)[:6],
+    }
 
 
 def _band_fields(name: str, file: RasterFile, source: BandLayer) -> dict[str, Any]:
@@ -204,12 +194,8 @@ def _nodata(source: BandLayer) -> float | str:
 
 
 def _asset(file: RasterFile, fields: dict[str, Any], role: str = "data") -> pystac.Asset:
-    path, grid = Path(file.href), file.grid
-    fields |= {
-        "gsd": grid.pixel_m,
-        "proj:shape": [grid.height, grid.width],
-        "proj:transform": list(grid.transform)[:6],
-    }
+    path = Path(file.href)
+    fields |= _grid_fields(file.grid)
     if file.layer.number is not None:
         fields[LAYER] = file.layer.number
     media = _MEDIA.get(path.suffix.lower(), pystac.MediaType.GEOTIFF)
@@ -222,5 +208,4 @@ def _identity(href: str) -> dict[str, Any]:
     if is_remote(href):
         remote = look_up(href)
         return {ETAG: remote.etag, "file:size": remote.size}
-    # multihash: 12 is SHA-256, 20 its length in bytes, both hexadecimal
-    return {"file:checksum": f"1220{checksum_of(href)}", "file:size": size_of(href)}
+    return file_fields(checksum_of(href), size_of(href))

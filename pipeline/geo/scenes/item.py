@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +17,9 @@ from pipeline.geo.raster.grid import SceneGrid
 from pipeline.geo.raster.raster_file import FLOATS, Layer
 from pipeline.geo.raster.remote import is_remote, require_unchanged
 from pipeline.geo.scenes.scene_files import USER_MASK, BandLayer, MaskLayer
+from pipeline.geo.scenes.stac import beside
 from pipeline.store import SceneInfo
 
-CATALOG = "catalog.json"
 PIXEL_M = 10.0
 MASK = "mask"
 """Key of the mask asset of an Item."""
@@ -35,8 +33,6 @@ NAN = "nan"
 """The `nodata` of a band of floats without a number for it, as STAC writes it."""
 _READ_AS = (LAYER, "raster:scale", "raster:offset", INVALID_VALUES)
 """Fields of an asset that say what its bytes mean."""
-_BROKEN = (ValueError, KeyError, TypeError, AttributeError, OSError)
-"""What reading a file of another form than promised may end in."""
 
 
 def raster_layers(item: pystac.Item, path: Path) -> dict[str, Layer]:
@@ -84,24 +80,6 @@ def epsg_of(item: pystac.Item) -> int:
     return int(item.properties["proj:code"].removeprefix("EPSG:"))
 
 
-@contextmanager
-def described(path: Path, what: str) -> Iterator[None]:
-    """Say which file it was that is missing, or that is not what it should be."""
-    try:
-        yield
-    except FileNotFoundError:
-        raise SceneError(f"{path} does not exist; run `fetch` first.") from None
-    except (*_BROKEN, pystac.STACError, pystac.STACTypeError) as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise SceneError(f"{path} is no {what} ({reason}); run `fetch` again.") from error
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A STAC file, read here, because pystac takes a path for a URL and cuts it at a `#` or `?`."""
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content
-
-
 def _layer(asset: pystac.Asset, item: Path) -> Layer:
     return Layer(_present(asset, item), asset.extra_fields.get(LAYER))
 
@@ -117,11 +95,6 @@ def _present(asset: pystac.Asset, item: Path) -> str:
     if size_of(path) != asset.extra_fields["file:size"]:
         raise SceneError(f"{path} has changed since it was fetched; run `fetch` again.")
     return str(path)
-
-
-def beside(described: Path, href: str) -> Path:
-    """The path that a local href of a STAC file means."""
-    return Path(os.path.normpath(described.absolute().parent / href))
 
 
 def grid_of(fields: dict[str, Any], epsg: int) -> SceneGrid:

@@ -18,19 +18,16 @@ from pipeline.geo.raster.grid import Indices, SceneGrid, Window, mirror_index
 from pipeline.geo.raster.nearest_lookup import Axis, Places, nearest_index
 from pipeline.geo.raster.raster_file import Layer
 from pipeline.geo.scenes.item import (
-    CATALOG,
     MASK,
     band_layer,
-    beside,
-    described,
     epsg_of,
     grid_of,
     mask_layer,
     raster_layers,
-    read_json,
     scene_info,
 )
 from pipeline.geo.scenes.scene_files import BandLayer, MaskLayer
+from pipeline.geo.scenes.stac import CATALOG, beside, described, read_json
 from pipeline.store import SceneInfo
 
 

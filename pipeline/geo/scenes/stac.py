@@ -1,0 +1,91 @@
+"""STAC files and what is the same in all of them, of scenes, images and maps.
+
+They are read and written here, because pystac takes a path for a URL and cuts it at a `#` or `?`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pystac
+from pyproj import Transformer
+from shapely.geometry import Polygon
+
+from pipeline.errors import SceneError
+from pipeline.files import write_json
+from pipeline.geo.raster.area import Area
+
+CATALOG = "catalog.json"
+_BROKEN = (ValueError, KeyError, TypeError, AttributeError, OSError)
+"""What reading a file of another form than promised may end in."""
+
+
+@contextmanager
+def described(path: Path, what: str) -> Iterator[None]:
+    """Name the file that is missing, or that is not what it should be.
+
+    Raises:
+        SceneError: when reading it fails.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise SceneError(f"{path} does not exist; run `fetch` first.") from None
+    except (*_BROKEN, pystac.STACError, pystac.STACTypeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise SceneError(f"{path} is no {what} ({reason}); run `fetch` again.") from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The content of a STAC file."""
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
+
+
+def beside(described: Path, href: str) -> Path:
+    """The path that a local href of a STAC file means."""
+    return Path(os.path.normpath(described.absolute().parent / href))
+
+
+def write_stac(path: Path, content: pystac.STACObject) -> None:
+    """Write a STAC file, its hrefs as they are."""
+    write_json(path, content.to_dict(include_self_link=False, transform_hrefs=False))
+
+
+def write_catalog_file(folder: Path, name: str, description: str, links: Iterable[pystac.Link]) -> None:
+    """Write `catalog.json`, the root of the STAC files of a folder, with links to them."""
+    catalog = pystac.Catalog(name, description)
+    catalog.add_links([pystac.Link("root", f"./{CATALOG}", pystac.MediaType.JSON), *links])
+    write_stac(folder / CATALOG, catalog)
+
+
+def link_to_catalog(content: pystac.STACObject, folder: str = "..") -> None:
+    """Link a STAC object to the catalog in a folder, relative to its own."""
+    for relation in ("root", "parent"):
+        content.add_link(pystac.Link(relation, f"{folder}/{CATALOG}", pystac.MediaType.JSON))
+
+
+def file_fields(sha256: str, size: int) -> dict[str, Any]:
+    """Checksum and size of a file, as the extension `file` writes them."""
+    # multihash: 12 is SHA-256, 20 its length in bytes, both hexadecimal
+    return {"file:checksum": f"1220{sha256}", "file:size": size}
+
+
+def footprint(epsg: int, bounds: Area) -> Polygon:
+    """The outline of bounds (left, bottom, right, top) of a CRS in longitude and latitude."""
+    left, bottom, right, top = bounds
+    corners = [(left, bottom), (right, bottom), (right, top), (left, top)]
+    points = [_to_degrees(epsg).transform(x, y) for x, y in corners]
+    # 1e-7 degrees is a centimetre; the last bits of a projection differ between versions of PROJ
+    return Polygon([(round(longitude, 7), round(latitude, 7)) for longitude, latitude in points])
+
+
+@cache
+def _to_degrees(epsg: int) -> Transformer:
+    return Transformer.from_crs(epsg, "OGC:CRS84", always_xy=True)
