@@ -18,7 +18,7 @@ from ruamel.yaml import YAML
 from pipeline.config.classes import ClassesConf
 from pipeline.config.labels import VectorLabelConf
 from pipeline.config.reading import load, parse
-from pipeline.config.sources.folder import SceneConf
+from pipeline.config.sources import SceneConf
 from pipeline.config.tile import TileConf
 from pipeline.errors import LabelError, RadiometryError, SceneError
 from pipeline.files import publish

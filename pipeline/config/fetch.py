@@ -7,12 +7,18 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from pipeline.config.record import Conf
-from pipeline.config.sources.eurosat import EurosatConf
-from pipeline.config.sources.folder import SceneConf
-from pipeline.config.sources.masking import USUAL, MaskClass, Masking, MaskingConf, Metres
-from pipeline.config.sources.safe import SafeConf
-from pipeline.config.sources.stac import StacConf
-from pipeline.config.sources.stack import StackConf
+from pipeline.config.sources import (
+    USUAL,
+    EurosatConf,
+    MaskClass,
+    Masking,
+    MaskingConf,
+    Metres,
+    SafeConf,
+    SceneConf,
+    StacConf,
+    StackConf,
+)
 
 
 def _form(raw: Any) -> str:

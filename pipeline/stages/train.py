@@ -9,7 +9,7 @@ from pipeline.config.compute import load_compute
 from pipeline.config.reading import load
 from pipeline.config.train import TrainConf, resolve
 from pipeline.files import publish, write_json
-from pipeline.geo.raster.extent import region
+from pipeline.geo.raster.area import region
 from pipeline.learn import tracking
 from pipeline.learn.data.training_data import TrainingData
 from pipeline.learn.network.classifier import WEIGHTS, ModelMeta

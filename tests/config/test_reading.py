@@ -13,7 +13,7 @@ from pipeline.config.fetch import FetchConf
 from pipeline.config.predict import PredictConf
 from pipeline.config.reading import load
 from pipeline.config.record import Conf
-from pipeline.config.sources.folder import SceneConf
+from pipeline.config.sources import SceneConf
 from pipeline.config.split import SplitConf
 from pipeline.config.tile import TileConf
 from pipeline.config.train import TrainConf

@@ -15,7 +15,7 @@ import rasterio
 import shapely
 from rasterio.warp import transform_bounds
 
-from pipeline.config.sources.stac import StacConf
+from pipeline.config.sources import StacConf
 from pipeline.geo.sources.stac_names import band_assets
 from tests.support.catalogs import published, serving_api, write_cog
 from tests.support.pages import HOWTO, follow

@@ -10,7 +10,7 @@ import rasterio
 from affine import Affine
 from rasterio.crs import CRS
 
-from pipeline.config.sources.folder import SceneConf
+from pipeline.config.sources import SceneConf
 from pipeline.geo.scenes.catalog import scene_item, write_catalog
 from pipeline.geo.scenes.scene import Scene, open_catalog
 from pipeline.geo.sources.folder import scene_files

@@ -17,7 +17,7 @@ from rasterio.crs import CRS
 from rasterio.errors import NotGeoreferencedWarning
 
 from pipeline.bands import BANDS
-from pipeline.config.sources.folder import SceneConf
+from pipeline.config.sources import SceneConf
 from pipeline.geo.raster.grid import SceneGrid
 from pipeline.geo.scenes.catalog import scene_item, write_catalog
 from pipeline.geo.scenes.scene import Scene, open_catalog

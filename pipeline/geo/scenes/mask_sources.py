@@ -15,7 +15,7 @@ import numpy.typing as npt
 import shapely
 from rasterio.features import rasterize
 
-from pipeline.config.sources.masking import MASK_CLASSES, MaskClass
+from pipeline.config.sources import MASK_CLASSES, MaskClass
 from pipeline.errors import SceneError
 from pipeline.geo.raster.grid import SceneGrid
 from pipeline.geo.raster.nearest_lookup import Axis, Places, nearest_index

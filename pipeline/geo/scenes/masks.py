@@ -22,7 +22,7 @@ from rasterio.crs import CRS
 from rasterio.windows import Window as RasterWindow
 from scipy.ndimage import distance_transform_edt
 
-from pipeline.config.sources.masking import GROWN, Masking
+from pipeline.config.sources import GROWN, Masking
 from pipeline.geo.raster.area import covering, cut
 from pipeline.geo.raster.grid import SceneGrid, Window
 from pipeline.geo.raster.raster_file import Layer, RasterFile, inspect, writing

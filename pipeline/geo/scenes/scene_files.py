@@ -16,8 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.bands import harmonise
-from pipeline.config.sources.masking import MaskClass
-from pipeline.config.sources.stated import MaskConf
+from pipeline.config.sources import MaskClass, MaskConf
 from pipeline.geo.raster.area import Area
 from pipeline.geo.raster.raster_file import Layer
 

@@ -14,7 +14,7 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import shapely
 
-from pipeline.config.sources.masking import MaskClass
+from pipeline.config.sources import MaskClass
 from pipeline.errors import SceneError
 from pipeline.geo.raster.raster_file import Layer
 from pipeline.geo.scenes.scene_files import SCENE_CLASSIFICATION, MaskLayer, PolygonMask

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config.compute import ComputeConf
-from pipeline.config.sources.eurosat import EurosatConf
+from pipeline.config.sources import EurosatConf
 from pipeline.errors import SceneError
 from pipeline.files import linked, remove, sha256_of
 from pipeline.geo.images.collection import About, Image, of_file

@@ -5,11 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.config.fetch import SourceConf
-from pipeline.config.sources.eurosat import EurosatConf
-from pipeline.config.sources.folder import SceneConf
-from pipeline.config.sources.safe import SafeConf
-from pipeline.config.sources.stac import StacConf
-from pipeline.config.sources.stack import StackConf
+from pipeline.config.sources import EurosatConf, SafeConf, SceneConf, StacConf, StackConf
 from pipeline.geo.scenes.scene_files import SceneFiles
 from pipeline.geo.sources import eurosat, folder, safe, stac, stack, stated
 from pipeline.geo.sources.download import Downloads

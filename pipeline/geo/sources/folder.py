@@ -6,13 +6,12 @@ import re
 from pathlib import Path
 
 from pipeline.bands import BANDS
-from pipeline.config.sources.folder import SceneConf
+from pipeline.config.sources import SceneConf
 from pipeline.errors import SceneError
 from pipeline.geo.raster.archive import PERMIT
-from pipeline.geo.raster.band_metadata import notes_of
 from pipeline.geo.raster.raster_file import Layer
 from pipeline.geo.scenes.scene_files import SceneFiles
-from pipeline.geo.sources.stated import CLASSIFICATION, stated_scene
+from pipeline.geo.sources.stated import CLASSIFICATION, band_metadata, stated_scene
 
 _KNOWN = (*BANDS, CLASSIFICATION)
 _SUFFIXES = {".jp2", ".tif", ".tiff"}
@@ -27,7 +26,7 @@ def scene_files(conf: SceneConf) -> SceneFiles:
         RadiometryError: when scale or offset is unknown, or conf and file contradict each other.
     """
     paths = _named_files(Path(conf.path))
-    layers = {name: (Layer(str(path)), notes_of(str(path))[0]) for name, path in paths.items()}
+    layers = {name: (Layer(str(path)), band_metadata(str(path))[0]) for name, path in paths.items()}
     return stated_scene(conf, conf.path, layers)
 
 

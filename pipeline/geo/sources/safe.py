@@ -15,7 +15,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from pipeline.bands import BANDS
-from pipeline.config.sources.safe import SafeConf
+from pipeline.config.sources import SafeConf
 from pipeline.errors import RadiometryError, SceneError
 from pipeline.geo.raster.raster_file import Layer
 from pipeline.geo.scenes.scene_files import BandLayer, MaskLayer, SceneFiles

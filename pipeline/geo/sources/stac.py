@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pipeline.bands import BANDS
-from pipeline.config.sources.stac import StacConf
+from pipeline.config.sources import StacConf
 from pipeline.errors import ConfigError, SceneError
 from pipeline.geo.raster.area import Area
 from pipeline.geo.raster.raster_file import Layer

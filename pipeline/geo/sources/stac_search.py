@@ -20,7 +20,7 @@ from pystac_client.warnings import PystacClientWarning
 from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
 
-from pipeline.config.sources.stac import StacConf
+from pipeline.config.sources import StacConf
 from pipeline.errors import SceneError
 from pipeline.geo.raster import remote
 from pipeline.geo.sources.stac_names import processing_baseline

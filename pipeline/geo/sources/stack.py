@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.bands import BANDS
-from pipeline.config.sources.stack import StackConf
+from pipeline.config.sources import StackConf
 from pipeline.errors import ConfigError, SceneError
-from pipeline.geo.raster.band_metadata import LayerNotes, notes_of
 from pipeline.geo.raster.raster_file import Layer
 from pipeline.geo.scenes.scene_files import SceneFiles
 from pipeline.geo.sources.band_names import band_of
-from pipeline.geo.sources.stated import CLASSIFICATION, stated_scene
+from pipeline.geo.sources.stated import CLASSIFICATION, BandMetadata, band_metadata, stated_scene
 
 _KNOWN = (*BANDS, CLASSIFICATION)
 
@@ -24,7 +23,7 @@ def scene_files(conf: StackConf) -> SceneFiles:
         SceneError: when the file cannot be read, or it is unknown which band a layer is.
         RadiometryError: when scale or offset is unknown, or conf and file contradict each other.
     """
-    notes = notes_of(conf.stack)
+    notes = band_metadata(conf.stack)
     said = [_meant(one.description) for one in notes]
     names = _said_names(conf, notes, said) if conf.bands is None else _stated_names(conf, notes, said)
     _require_once(conf, names)
@@ -45,7 +44,7 @@ def _meant(description: str | None) -> str | None:
 
 
 def _said_names(
-    conf: StackConf, notes: Sequence[LayerNotes], said: Sequence[str | None]
+    conf: StackConf, notes: Sequence[BandMetadata], said: Sequence[str | None]
 ) -> list[str | None]:
     """The band of each layer as the file says it; every layer must say one."""
     for place, (one, name) in enumerate(zip(notes, said, strict=True), start=1):
@@ -59,7 +58,7 @@ def _said_names(
 
 
 def _stated_names(
-    conf: StackConf, notes: Sequence[LayerNotes], said: Sequence[str | None]
+    conf: StackConf, notes: Sequence[BandMetadata], said: Sequence[str | None]
 ) -> list[str | None]:
     """The band of each layer as the conf says it; a file that says otherwise is right or wrong."""
     stated = list(conf.bands or ())

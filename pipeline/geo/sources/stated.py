@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.config.sources.stated import StatedConf
+from pipeline.config.sources import StatedConf
 from pipeline.errors import RadiometryError
-from pipeline.geo.raster.band_metadata import LayerNotes
-from pipeline.geo.raster.raster_file import Layer
+from pipeline.geo.raster.raster_file import Layer, opened, require_driver, require_whole
 from pipeline.geo.scenes.scene_files import (
     SCENE_CLASSIFICATION,
     BandLayer,
@@ -20,8 +21,45 @@ CLASSIFICATION = "SCL"
 """What stands for the scene classification in place of a band's name."""
 
 
+@dataclass(frozen=True)
+class BandMetadata:
+    """What is said of one layer."""
+
+    description: str | None
+    """Its name."""
+    scale: float | None
+    """Reflectance per value; None where nothing is said, for GDAL the same as 1."""
+    offset: float | None
+    """Reflectance at 0; None where nothing is said, for GDAL the same as 0."""
+    nodata: float | None
+    """The number that stands for none."""
+
+
+def band_metadata(href: str) -> list[BandMetadata]:
+    """What a file says of each of its layers.
+
+    Raises:
+        SceneError: when it is missing, unreadable, cut off, or neither GeoTIFF nor JPEG 2000.
+    """
+    require_whole(href)
+    with opened(href) as dataset:
+        require_driver(dataset, href)
+        said = zip(
+            dataset.descriptions, dataset.scales, dataset.offsets, dataset.nodatavals, strict=True
+        )
+        return [
+            BandMetadata(
+                description or None,
+                None if scale == 1 else scale,
+                None if offset == 0 else offset,
+                None if nodata is None or math.isnan(nodata) else nodata,
+            )
+            for description, scale, offset, nodata in said
+        ]
+
+
 def stated_scene(
-    conf: StatedConf, origin: str, layers: Mapping[str, tuple[Layer, LayerNotes]]
+    conf: StatedConf, origin: str, layers: Mapping[str, tuple[Layer, BandMetadata]]
 ) -> SceneFiles:
     """The scene that a conf describes.
 
@@ -61,7 +99,7 @@ def watched(conf: StatedConf, files: str, folder: Path) -> dict[str, Path]:
     return {files: folder} | mask
 
 
-def _band(conf: StatedConf, origin: str, layer: Layer, notes: LayerNotes) -> BandLayer:
+def _band(conf: StatedConf, origin: str, layer: Layer, notes: BandMetadata) -> BandLayer:
     """A band with its scale and offset: reflectance = value * scale + offset."""
     floats = conf.values == "reflectance"
     scale = _agreed("scale", conf.scale, notes.scale, conf, layer)

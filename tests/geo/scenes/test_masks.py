@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from pipeline.config.sources.masking import MASK_CLASSES, MaskClass, Masking
+from pipeline.config.sources import MASK_CLASSES, MaskClass, Masking
 from pipeline.errors import SceneError
 from pipeline.geo.raster.grid import SceneGrid
 from pipeline.geo.raster.raster_file import Layer

@@ -263,22 +263,3 @@ def test_no_room(server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyP
         OutputError, match=r"the download at .* needs 0\.02 GB but only 0\.00 GB are free"
     ):
         fetched(server, tmp_path)
-
-
-@pytest.mark.parametrize("inset", [0, 7, 100])
-def test_windows_of_all_resolutions_cover_the_same_ground(inset: int) -> None:
-    grid = SceneGrid(32633, 399_960.0, 5_800_020.0, 1098, 1098)
-    area = degrees(grid, inset)
-    bounds = set()
-    for pixel_m in (10.0, 20.0, 60.0):
-        side = int(10_980 / pixel_m)
-        native = SceneGrid(32633, grid.x0, grid.y0, side, side, pixel_m)
-        window = window_of(native, tuple(area), "")
-        x0, y0 = native.transform @ (window.col, window.row)
-        bounds.add((x0, y0, window.height * pixel_m, window.width * pixel_m))
-    ((x0, y0, height, width),) = bounds
-    assert (x0 - grid.x0) % 60 == 0
-    assert x0 <= grid.x0 + 10 * inset
-    assert y0 >= grid.y0 - 10 * inset
-    assert min(height, width) >= 10_980 - 20 * inset
-    assert max(height, width) <= 10_980 - 20 * inset + 600

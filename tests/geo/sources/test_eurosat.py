@@ -11,7 +11,7 @@ import pytest
 import rasterio
 from torchgeo.datasets import EuroSAT, EuroSATSpatial
 
-from pipeline.config.sources.eurosat import EurosatConf
+from pipeline.config.sources import EurosatConf
 from pipeline.errors import SceneError
 from pipeline.geo.images.image_file import ImageReader, find_images
 from pipeline.geo.raster import remote

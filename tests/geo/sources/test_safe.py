@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.config.sources.safe import SafeConf
+from pipeline.config.sources import SafeConf
 from pipeline.errors import LenscapeError, RadiometryError, SceneError
 from pipeline.geo.raster.grid import SceneGrid
 from pipeline.geo.scenes.catalog import scene_item, write_catalog

@@ -15,7 +15,7 @@ import pytest
 import shapely
 
 from pipeline import cli
-from pipeline.config.sources.stac import StacConf
+from pipeline.config.sources import StacConf
 from pipeline.errors import ConfigError, RadiometryError, SceneError
 from pipeline.geo.raster import remote
 from pipeline.geo.scenes.scene import Scene, open_catalog

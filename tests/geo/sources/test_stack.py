@@ -10,7 +10,7 @@ import pytest
 import rasterio
 from rasterio.crs import CRS
 
-from pipeline.config.sources.stack import StackConf
+from pipeline.config.sources import StackConf
 from pipeline.errors import ConfigError, LenscapeError, RadiometryError, SceneError
 from pipeline.geo.raster.grid import SceneGrid
 from pipeline.geo.scenes.catalog import scene_item, write_catalog

@@ -1,10 +1,14 @@
+"""Areas in degrees and grids."""
+
 from __future__ import annotations
 
 import numpy as np
 import pytest
 from pyproj import Transformer
 
-from pipeline.geo.raster.extent import region
+from pipeline.geo.raster.area import region, window_of
+from pipeline.geo.raster.grid import SceneGrid
+from tests.support.catalogs import degrees
 
 
 def test_the_box_holds_all_squares_of_all_zones():
@@ -41,3 +45,22 @@ def test_a_crs_whose_axes_begin_in_the_north_is_no_other_place():
     )
     assert (west + east) / 2 == pytest.approx(10, abs=1e-3)
     assert (south + north) / 2 == pytest.approx(52, abs=1e-3)
+
+
+@pytest.mark.parametrize("inset", [0, 7, 100])
+def test_windows_of_all_resolutions_cover_the_same_ground(inset: int) -> None:
+    grid = SceneGrid(32633, 399_960.0, 5_800_020.0, 1098, 1098)
+    area = degrees(grid, inset)
+    bounds = set()
+    for pixel_m in (10.0, 20.0, 60.0):
+        side = int(10_980 / pixel_m)
+        native = SceneGrid(32633, grid.x0, grid.y0, side, side, pixel_m)
+        window = window_of(native, tuple(area), "")
+        x0, y0 = native.transform @ (window.col, window.row)
+        bounds.add((x0, y0, window.height * pixel_m, window.width * pixel_m))
+    ((x0, y0, height, width),) = bounds
+    assert (x0 - grid.x0) % 60 == 0
+    assert x0 <= grid.x0 + 10 * inset
+    assert y0 >= grid.y0 - 10 * inset
+    assert min(height, width) >= 10_980 - 20 * inset
+    assert max(height, width) <= 10_980 - 20 * inset + 600

@@ -1,0 +1,174 @@
+"""The forms that an entry of `conf/fetch.yaml` may have: a record a kind of source."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal, get_args
+
+from pydantic import Field, model_validator
+
+from pipeline.config.record import Conf, Moment, Name, Positive
+
+# What makes pixels unusable, in one vocabulary whatever a product calls it.
+type MaskClass = Literal[
+    "no_data",
+    "saturated",
+    "cloud_opaque",
+    "cloud_high",
+    "cloud_medium",
+    "cirrus",
+    "cloud_shadow",
+    "snow",
+]
+"""`saturated` is also defective; `cloud_high` and `cloud_medium` are probabilities, as the scene
+classification of L2A has them; `cloud_opaque` is what the masks of L1C tell from cirrus."""
+MASK_CLASSES: tuple[MaskClass, ...] = get_args(MaskClass.__value__)
+"""All of them; of several at one place the first one counts."""
+USUAL: tuple[MaskClass, ...] = MASK_CLASSES[:-1]
+"""Those that are masked where the conf does not say otherwise: all but snow."""
+GROWN: frozenset[MaskClass] = frozenset(
+    ("cloud_opaque", "cloud_high", "cloud_medium", "cirrus", "cloud_shadow")
+)
+"""Those whose edges are not sharp."""
+
+Metres = Annotated[float, Field(ge=0, le=1000)]
+
+
+class MaskingConf(Conf):
+    """What of a source's own masks is left out, in place of what `fetch.yaml` says for all sources."""
+
+    mask_classes: list[MaskClass] | None = None
+    """The classes to leave out; an empty list leaves out none."""
+    mask_grow_m: Metres | None = None
+    """Cloud, shadow and cirrus are widened by so many metres."""
+
+
+@dataclass(frozen=True)
+class Masking:
+    """What becomes of the masks that a source has."""
+
+    classes: tuple[MaskClass, ...] = USUAL
+    """The classes to leave out."""
+    grow_m: float = 100.0
+    """By how much those of `GROWN` among them are widened."""
+
+
+class MaskConf(Conf):
+    """A raster that says which pixels of a scene are not to be used."""
+
+    path: str
+    """Path of the raster, of one band, in the scene's CRS; any resolution."""
+    invalid: list[int] = [1]
+    """The values that mark a pixel as invalid."""
+
+
+class StatedConf(MaskingConf):
+    """One scene: what its files do not say."""
+
+    id: Name
+    """Name of the scene, of its folder and of its class map."""
+    datetime: Moment
+    """Time of acquisition, with its zone, in quotes (`"2017-02-16T10:21:01Z"`)."""
+    scale: Annotated[float, Field(gt=0)] | None = None
+    """Reflectance per DN (0.0001 for a quantification of 10,000); reflectance = DN * scale + offset.
+    That of the files where absent, which must not be another one."""
+    offset: float | None = None
+    """Reflectance at DN 0 (-0.1 for baseline 04.00 and later, 0 before); as `scale`."""
+    values: Literal["dn", "reflectance"] = "dn"
+    """What the files hold: whole digital numbers, or reflectance in floats, where scale is 1 and offset
+    0 unless stated."""
+    nodata: float | None = None
+    """Of reflectance: the value that stands for none beside NaN; that of the files where absent."""
+    platform: str | None = None
+    """Satellite, such as `sentinel-2a`."""
+    level: Literal["L1C", "L2A"] | None = None
+    """Processing level: top of atmosphere (L1C) or surface reflectance (L2A)."""
+    baseline: Annotated[str, Field(pattern=r"^\d\d\.\d\d$")] | None = None
+    """Processing baseline of the product, such as `05.09`; it is recorded, never used to guess."""
+    mask: MaskConf | None = None
+    """Pixels to leave out (cloud, shadow), whatever the files themselves say."""
+
+    @model_validator(mode="after")
+    def _nodata_is_of_floats(self) -> StatedConf:
+        if self.nodata is not None and self.values == "dn":
+            raise ValueError("nodata is stated, but of DN it is 0; drop it, or add values: reflectance")
+        return self
+
+
+class SceneConf(StatedConf):
+    """One scene: where its pixels lie and what its metadata do not say."""
+
+    path: str
+    """A folder of one file per band, each named after its band (`..._B02.jp2`, `B8A.tif`)."""
+
+
+class StackConf(StatedConf):
+    """One scene: the file of its pixels and what that does not say."""
+
+    stack: str
+    """Path of a GeoTIFF whose layers are bands."""
+    bands: Annotated[list[str | None], Field(min_length=1)] | None = None
+    """The band of each layer in order (`B02`, `SCL` for a scene classification, null for one to pass
+    over); what the file says of its layers where absent."""
+
+
+class SafeConf(MaskingConf):
+    """A product whose own metadata say everything."""
+
+    safe: str
+    """Path of the product: a folder `...SAFE`, or a zip of it, which is not unpacked."""
+    id: Name | None = None
+    """Name of the scene, of its folder and of its class map; of the product where absent."""
+    mask: MaskConf | None = None
+    """Pixels to leave out (cloud, shadow), instead of the product's own masks."""
+
+
+Degrees = Annotated[list[float], Field(min_length=4, max_length=4)]
+
+
+class StacConf(MaskingConf):
+    """A search for scenes and what becomes of their pixels."""
+
+    id: ClassVar[None] = None
+    """The scenes are named by the catalog."""
+    stac: Annotated[str, Field(pattern=r"^https?://")]
+    """Address of the API, such as `https://earth-search.aws.element84.com/v1`."""
+    collection: str
+    """Collection of Sentinel-2 scenes of one level, such as `sentinel-2-l2a`."""
+    area: str | Degrees
+    """Path of a vector file, or [west, south, east, north] in degrees."""
+    datetime: str
+    """A time or a range as STAC writes it: `2023-06-01/2023-08-31`, `2023-06`."""
+    cloud_cover: Annotated[float, Field(ge=0, le=100)] = 100.0
+    """Largest share of cloud that the catalog states for a scene, per cent."""
+    max_scenes: Positive = 1
+    """Of more scenes than that the least cloudy are taken."""
+    bands: list[str] | None = None
+    """Names of the bands wanted (`B02`); all that the catalog has where absent."""
+    keep: Literal["download", "remote"] = "download"
+    """`download`: the area's pixels are fetched; `remote`: they are read where they lie."""
+    scale: Annotated[float, Field(gt=0)] | None = None
+    """Reflectance per DN, in place of what the catalog states."""
+    offset: float | None = None
+    """Reflectance at DN 0, in place of what the catalog states."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> StacConf:
+        if (self.scale is None) != (self.offset is None):
+            raise ValueError("of scale and offset one is missing; state both or none")
+        if isinstance(self.area, list):
+            west, south, east, north = self.area
+            if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
+                raise ValueError(
+                    f"area {self.area} is no [west, south, east, north] in degrees; correct it"
+                )
+        return self
+
+
+class EurosatConf(Conf):
+    """The 13 bands of EuroSAT: images with a class each, to train on; none is a scene to map."""
+
+    id: ClassVar[None] = None
+    """Each image keeps its own name."""
+    eurosat: Annotated[str, Field(min_length=1)]
+    """`download`, or the path of `EuroSATallBands.zip` or of a folder with a folder a class."""
