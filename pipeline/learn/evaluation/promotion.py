@@ -7,7 +7,6 @@ lies above 0.
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -72,26 +71,20 @@ def compare(challenger: Candidate, champion: Candidate) -> Interval:
     Raises:
         MismatchError: when the two were not evaluated on the same test patches.
     """
+    # (N, 3) of texts: block, truth, predicted
     ours, theirs = (
-        list(csv.DictReader(io.StringIO(one.predictions))) for one in (challenger, champion)
+        np.loadtxt(io.StringIO(one.predictions), str, delimiter=",", skiprows=1, comments=None, ndmin=2)
+        for one in (challenger, champion)
     )
-    patches = [[(row["block"], row["truth"]) for row in rows] for rows in (ours, theirs)]
-    if challenger.split != champion.split or patches[0] != patches[1]:
+    if challenger.split != champion.split or not np.array_equal(ours[:, :2], theirs[:, :2]):
         raise MismatchError(
             f"{challenger.uri} and {champion.uri} were evaluated on different test patches (store or "
             "split differ), so their scores cannot be compared; train and evaluate both on one split, "
             'or state a reason: lenscape promote --because "...".'
         )
-    names = {row[key] for rows in (ours, theirs) for row in rows for key in ("truth", "predicted")}
-    index = {name: number for number, name in enumerate(sorted(names))}
-    truth, blocks = (
-        np.array([index[row["truth"]] for row in ours]),
-        np.array([b for b, _ in patches[0]]),
-    )
-    first, second = (
-        Hits.of(truth, np.array([index[row["predicted"]] for row in rows]), blocks, len(names))
-        for rows in (ours, theirs)
-    )
+    names, labels = np.unique([ours[:, 1], ours[:, 2], theirs[:, 2]], return_inverse=True)
+    truth, *predicted = labels.reshape(3, -1)
+    first, second = (Hits.of(truth, one, ours[:, 0], len(names)) for one in predicted)
     return balanced_accuracy(first.less(second))
 
 

@@ -1,4 +1,4 @@
-"""Pictures of what a network does: what layers make of a patch, what they see, which bands count."""
+"""Figures of a network: the activations of its layers, and their receptive fields."""
 
 from __future__ import annotations
 
@@ -13,11 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor, nn
 
-from pipeline.learn.evaluation.band_importance import BandImportance
 from pipeline.learn.network.classifier import PatchClassifier
 from pipeline.learn.network.layers import Layer, plan
 
-_BLUE = "#0072b2"
 _SHOWN = 16
 """Channels of a layer that are shown, as a square of squares."""
 _LAYERS = (nn.ReLU, nn.Sigmoid, nn.Tanh, nn.MaxPool2d, nn.AvgPool2d)
@@ -25,7 +23,7 @@ _LAYERS = (nn.ReLU, nn.Sigmoid, nn.Tanh, nn.MaxPool2d, nn.AvgPool2d)
 
 @dataclass(frozen=True)
 class Shown:
-    """A patch that is shown, with what people call its class."""
+    """A patch that is shown, with the title of its class."""
 
     pixels: npt.NDArray[np.uint16]
     """Harmonised DN of the network's bands, (C, P, P)."""
@@ -37,36 +35,34 @@ class Shown:
 def activations(
     classifier: PatchClassifier, pixels: npt.NDArray[np.uint16]
 ) -> dict[str, npt.NDArray[np.float32]]:
-    """What activations and poolings give of a patch, (C, H, W) by layer, in the order of the network.
+    """Feature maps (C, H, W) of a patch after activations and poolings, by layer in their order.
 
-    Layers behind the last picture (the dense ones) are left out.
+    Dense layers, which have no feature maps, are left out.
 
     Args:
         classifier: The model.
         pixels: Harmonised DN, uint16 (C, P, P).
     """
-    found: dict[str, npt.NDArray[np.float32]] = {}
+    names = {module: name for name, module in classifier.network.named_children()}
+    maps: dict[str, npt.NDArray[np.float32]] = {}
 
-    def watch(name: str) -> torch.utils.hooks.RemovableHandle:
-        def keep(_module: nn.Module, _given: tuple[Tensor, ...], result: Tensor) -> None:
-            if result.ndim == 4:
-                found[name] = result[0].cpu().numpy().copy()
+    def keep(module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        if output.ndim == 4:
+            maps[names[module]] = output[0].cpu().numpy().copy()
 
-        return dict(classifier.network.named_children())[name].register_forward_hook(keep)
-
-    layers = [n for n, module in classifier.network.named_children() if isinstance(module, _LAYERS)]
-    handles = [watch(name) for name in layers]
+    layers = [module for module in names if isinstance(module, _LAYERS)]
+    handles = [module.register_forward_hook(keep) for module in layers]
     try:
         with torch.inference_mode():
             classifier.eval()(torch.from_numpy(pixels[None].copy()).to(classifier.mean.device))
     finally:
         for handle in handles:
             handle.remove()
-    return found
+    return maps
 
 
 def activation_maps(classifier: PatchClassifier, shown: Sequence[Shown]) -> Figure:
-    """Patches below each other, and right of each what the layers make of it, 16 channels of each.
+    """Patches below each other, and right of each its activations, 16 channels of each layer.
 
     Each layer has one scale over all patches. A network of dense layers alone has no such maps.
     """
@@ -88,30 +84,30 @@ def activation_maps(classifier: PatchClassifier, shown: Sequence[Shown]) -> Figu
             channels, height, width = maps[name].shape
             axes.set_title(f"{name.replace('_', ' ')}\n{height} x {width} x {channels}", fontsize=8)
     if not layers:
-        figure.suptitle("This network has dense layers alone: no layer keeps a picture.", fontsize=10)
+        figure.suptitle("This network has dense layers alone and no feature maps.", fontsize=10)
     elif shown:
-        figure.suptitle(f"What the layers make of a patch (the first {_SHOWN} channels)", fontsize=10)
+        figure.suptitle(f"Activations of the layers (the first {_SHOWN} channels)", fontsize=10)
     return figure
 
 
 def _mosaic(maps: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Channels (C, H, W) side by side in a square, parted by a line of nothing."""
+    """Channels (C, H, W) side by side in a square, with an empty line between them."""
     count, height, width = maps.shape
     side = int(np.ceil(np.sqrt(count)))
     mosaic = np.full((side * (height + 1) - 1, side * (width + 1) - 1), np.nan, dtype=np.float32)
-    for place, one in enumerate(maps):
-        top, left = place // side * (height + 1), place % side * (width + 1)
+    for number, one in enumerate(maps):
+        top, left = number // side * (height + 1), number % side * (width + 1)
         mosaic[top : top + height, left : left + width] = one
     return mosaic
 
 
 def receptive_fields(classifier: PatchClassifier, shown: Shown) -> Figure:
-    """A patch with the square that one value of each layer sees, the layers from left to right."""
+    """A patch with the receptive field of one unit of each layer, the layers from left to right."""
     meta = classifier.meta
     side, pixel_m = meta.geometry.patch_px, meta.geometry.pixel_m
     layers = _growing(plan(meta.network, len(meta.bands), side, len(meta.classes))[1:])
     figure = Figure(figsize=(max(6.0, 2.1 * len(layers)), 3.1), layout="constrained")
-    figure.suptitle("What one value of a layer sees of the patch", fontsize=10)
+    figure.suptitle("Receptive fields of the layers", fontsize=10)
     grid = figure.subplots(1, len(layers), squeeze=False).ravel()
     for axes in grid:
         axes.set_axis_off()
@@ -124,38 +120,19 @@ def receptive_fields(classifier: PatchClassifier, shown: Shown) -> Figure:
 
 
 def _growing(layers: Sequence[Layer]) -> list[Layer]:
-    """The first layer of each field that is larger than those before."""
-    found: list[Layer] = []
-    for layer in layers:
-        if not found or layer.field_px > found[-1].field_px:
-            found.append(layer)
-    return found
+    """The layers whose receptive field is larger than that of every layer before."""
+    return [
+        layer
+        for number, layer in enumerate(layers)
+        if all(layer.field_px > before.field_px for before in layers[:number])
+    ]
 
 
 def _outline(axes: Axes, side: int, field_px: int) -> None:
-    """The square of a value in the middle of the patch."""
-    seen = min(field_px, side)
-    corner = (side - seen) // 2 - 0.5
+    """The receptive field of a unit in the centre of the patch."""
+    width_px = min(field_px, side)
+    corner = (side - width_px) // 2 - 0.5
     for color, width in (("black", 3.0), ("white", 1.4)):
         axes.add_patch(
-            Rectangle((corner, corner), seen, seen, fill=False, color=color, linewidth=width)
+            Rectangle((corner, corner), width_px, width_px, fill=False, color=color, linewidth=width)
         )
-
-
-def band_importance(found: Sequence[BandImportance]) -> Figure:
-    """What balanced accuracy loses when a band comes from other patches."""
-    figure = Figure(figsize=(7, 1.4 + 0.3 * len(found)), layout="constrained")
-    axes = figure.subplots()
-    places = np.arange(len(found))
-    losses, spreads = [one.loss for one in found], [one.spread for one in found]
-    axes.barh(places, losses, 0.7, xerr=spreads, color=_BLUE, ecolor="0.4")
-    axes.set_yticks(places, [one.band for one in found])
-    axes.set_ylim(len(found) - 0.4, -0.6)
-    axes.axvline(0, color="0.3", linewidth=0.8)
-    axes.grid(axis="x", color="0.9")
-    axes.set_axisbelow(True)
-    axes.set(
-        xlabel="loss of balanced accuracy",
-        title="What is lost when a band comes from other patches",
-    )
-    return figure

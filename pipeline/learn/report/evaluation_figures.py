@@ -1,4 +1,4 @@
-"""The pictures of an evaluation, each with what it shows, in the order in which a reviewer asks."""
+"""The figures of an evaluation, each with its caption, in the order in which a reviewer asks."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from pipeline.learn.stats.accuracy import most_confident_mistakes
 
 _STRETCHED = 500
 """Test patches that the brightness of pictures is taken from, about."""
-_SEEN = 3
-"""Patches whose way through the network is shown."""
+_CLASSES_SHOWN = 3
+"""Classes of which a patch is shown with its activations."""
 _DPI = 100
 
 type Figures = dict[str, tuple[str, Figure]]
@@ -27,31 +27,32 @@ type Figures = dict[str, tuple[str, Figure]]
 def evaluation_figures(
     evaluation: Evaluation, bands: Sequence[BandImportance], gallery: int
 ) -> Figures:
-    """All pictures of an evaluation.
+    """All figures of an evaluation.
 
     Args:
-        evaluation: The test part and what was said of it.
-        bands: What the network loses without a band.
+        evaluation: The model and its baselines on the test part.
+        bands: Permutation importance of the bands.
         gallery: How many of the most confident mistakes are shown.
     """
     network, titles = evaluation.scores[NETWORK], evaluation.titles
-    shown = _confident_patches(evaluation)
-    found: Figures = {
-        "confusion": ("What is called what", figures.confusion(network, titles)),
-        "per_class": ("How each class fares", figures.per_class(network, titles)),
+    importance = figures.band_importance(
+        [one.band for one in bands], [one.loss for one in bands], [one.spread for one in bands]
+    )
+    named: Figures = {
+        "confusion": ("Confusion matrix", figures.confusion(network, titles)),
+        "per_class": ("Accuracy by class", figures.per_class(network, titles)),
         "baselines": ("The network and its baselines", figures.comparison(evaluation.scores)),
-        "reliability": ("Confidence and accuracy", figures.reliability(evaluation.reliability)),
+        "reliability": ("Reliability diagram", figures.reliability(evaluation.reliability)),
         "mistakes": ("The most confident mistakes", _gallery(evaluation, gallery)),
-        "bands": ("Which bands count", activations.band_importance(bands)),
+        "bands": ("Importance of the bands", importance),
     }
-    if shown:
+    if patches := _confident_patches(evaluation):
         classifier = evaluation.classifier
-        found["activations"] = ("What the layers make", activations.activation_maps(classifier, shown))
-        found["receptive_fields"] = (
-            "What they see",
-            activations.receptive_fields(classifier, shown[0]),
-        )
-    return found
+        maps = activations.activation_maps(classifier, patches)
+        fields = activations.receptive_fields(classifier, patches[0])
+        named["activations"] = ("Activations of the layers", maps)
+        named["receptive_fields"] = ("Receptive fields of the layers", fields)
+    return named
 
 
 def png(figure: Figure) -> bytes:
@@ -62,51 +63,46 @@ def png(figure: Figure) -> bytes:
 
 
 def _confident_patches(evaluation: Evaluation) -> list[activations.Shown]:
-    """Of the classes most often called rightly, the patch that the network is surest of."""
-    called, sure = evaluation.predicted[NETWORK], evaluation.probabilities.max(axis=1)
-    right = np.flatnonzero(called == evaluation.truth)
-    classes, counts = np.unique(called[right], return_counts=True)
-    often = classes[np.argsort(-counts, kind="stable")][:_SEEN].tolist()
-    limits = _limits(evaluation)
-    found = []
-    for one in often:
-        mine = right[called[right] == one]
-        place = int(mine[np.argmax(sure[mine])])
-        pixels = np.asarray(evaluation.store.pixels[evaluation.rows[place]])
-        picture = figures.picture(pixels[_colours(evaluation)], limits)
-        found.append(activations.Shown(pixels[evaluation.bands], picture, evaluation.titles[one]))
-    return found
+    """Of the classes most often predicted correctly, the correct patch of the highest confidence."""
+    predicted, confidence = evaluation.predicted[NETWORK], evaluation.probabilities.max(axis=1)
+    correct = np.flatnonzero(predicted == evaluation.truth)
+    classes, counts = np.unique(predicted[correct], return_counts=True)
+    limits, bands = _limits(evaluation), _shown_bands(evaluation)
+    patches = []
+    for label in classes[np.argsort(-counts, kind="stable")][:_CLASSES_SHOWN].tolist():
+        of_class = correct[predicted[correct] == label]
+        row = evaluation.rows[of_class[np.argmax(confidence[of_class])]]
+        pixels = np.asarray(evaluation.store.pixels[row])
+        picture = figures.picture(pixels[bands], limits)
+        patches.append(activations.Shown(pixels[evaluation.bands], picture, evaluation.titles[label]))
+    return patches
 
 
-def _colours(evaluation: Evaluation) -> list[int]:
-    """Places of red, green and blue in the store, or of its first bands where it has none."""
+def _shown_bands(evaluation: Evaluation) -> list[int]:
+    """Indices of red, green and blue in the store, or of its first bands where it has none."""
     bands = evaluation.store.meta.bands
-    return [bands.index(band) for band in _shown_bands(evaluation)]
-
-
-def _shown_bands(evaluation: Evaluation) -> list[str]:
-    bands, shown = evaluation.store.meta.bands, ["B04", "B03", "B02"]
-    return shown if set(shown) <= set(bands) else (bands * 3)[:3]
+    shown = ["B04", "B03", "B02"]
+    return [bands.index(band) for band in (shown if set(shown) <= set(bands) else (bands * 3)[:3])]
 
 
 def _limits(evaluation: Evaluation) -> npt.NDArray[np.float64]:
-    """How pictures are stretched, by the pixels of some test patches."""
-    some = evaluation.rows[:: max(1, len(evaluation.rows) // _STRETCHED)]
-    return figures.stretch(evaluation.store.pixels[some][:, _colours(evaluation)])
+    """The stretch of pictures, from the pixels of some test patches."""
+    rows = evaluation.rows[:: max(1, len(evaluation.rows) // _STRETCHED)]
+    return figures.stretch(evaluation.store.pixels[rows][:, _shown_bands(evaluation)])
 
 
 def _gallery(evaluation: Evaluation, count: int) -> Figure:
     """The most confident mistakes in true colour, or in the first bands of a store without it."""
-    places, limits, titles = _colours(evaluation), _limits(evaluation), evaluation.titles
+    bands, limits, titles = _shown_bands(evaluation), _limits(evaluation), evaluation.titles
     mistakes = [
         figures.Mistake(
-            picture=figures.picture(evaluation.store.pixels[evaluation.rows[place]][places], limits),
-            truth=titles[evaluation.truth[place]],
-            predicted=titles[evaluation.probabilities[place].argmax()],
-            probability=float(evaluation.probabilities[place].max()),
+            picture=figures.picture(evaluation.store.pixels[evaluation.rows[index]][bands], limits),
+            truth=titles[evaluation.truth[index]],
+            predicted=titles[evaluation.predicted[NETWORK][index]],
+            probability=float(evaluation.probabilities[index].max()),
         )
-        for place in most_confident_mistakes(evaluation.truth, evaluation.probabilities, count)
+        for index in most_confident_mistakes(evaluation.truth, evaluation.probabilities, count)
     ]
-    geometry = evaluation.meta.geometry
+    geometry, names = evaluation.meta.geometry, evaluation.store.meta.bands
     patch_m, cell_m = geometry.patch_px * geometry.pixel_m, geometry.cell_px * geometry.pixel_m
-    return figures.gallery(mistakes, _shown_bands(evaluation), patch_m, cell_m)
+    return figures.gallery(mistakes, [names[band] for band in bands], patch_m, cell_m)

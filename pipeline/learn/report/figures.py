@@ -1,4 +1,4 @@
-"""Charts of a training and an evaluation, as matplotlib figures that stand on their own."""
+"""Charts of a training and an evaluation, as matplotlib figures with titles and legends."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pipeline.learn.network.history import Epoch
 from pipeline.learn.stats.accuracy import Scores
 from pipeline.learn.stats.calibration import Reliability
 
-# Okabe and Ito, Color Universal Design (2008): told apart by colour-blind readers
+# Okabe and Ito, Color Universal Design (2008): distinct for colour-blind readers
 _BLUE, _ORANGE, _GREEN = "#0072b2", "#e69f00", "#009e73"
 _MAX_FILTERS = 32
 _COLUMNS = 6
@@ -26,7 +26,7 @@ _COLUMNS = 6
 
 @dataclass(frozen=True)
 class Mistake:
-    """A test patch that was called something else."""
+    """A misclassified test patch."""
 
     picture: npt.NDArray[np.float64]
     """(P, P, 3), 0 to 1."""
@@ -108,23 +108,23 @@ def comparison(models: Mapping[str, Scores]) -> Figure:
     _bars(axes, [name.replace("_", " ") for name in models], series)
     for bars in axes.containers:
         axes.bar_label(bars, fmt="%.3f", padding=2, fontsize=8)  # type: ignore[arg-type]
-    axes.set(xlim=(0, 1.1), xlabel="score", title="The network and what it must beat, on the test part")
+    axes.set(xlim=(0, 1.1), xlabel="score", title="Network and baselines on the test part")
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
     return figure
 
 
 def reliability(parts: Mapping[str, Reliability]) -> Figure:
-    """Accuracy over confidence, before and after calibration; each dot a bin of equal counts."""
+    """The reliability diagram before and after calibration; each dot is a bin of equal counts."""
     figure = Figure(figsize=(5.6, 5.8), layout="constrained")
     axes = figure.subplots()
-    axes.plot([0, 1], [0, 1], color="0.6", linestyle=":", label="as sure as right")
+    axes.plot([0, 1], [0, 1], color="0.6", linestyle=":", label="perfect calibration")
     for (when, one), color in zip(parts.items(), (_ORANGE, _BLUE), strict=False):
-        label = f"{when} calibration, error {one.error:.3f}"
+        label = f"{when} calibration, ECE {one.error:.3f}"
         axes.plot(one.confidence, one.accuracy, color=color, marker="o", label=label)
     axes.set(
-        title="Are cells called with 80 % right in 80 %?",
-        xlabel="confidence (probability of the class called)",
-        ylabel="accuracy (share that is right)",
+        title="Reliability diagram",
+        xlabel="confidence (probability of the predicted class)",
+        ylabel="accuracy (share of correct predictions)",
         xlim=(0, 1),
         ylim=(0, 1),
         aspect="equal",
@@ -134,20 +134,31 @@ def reliability(parts: Mapping[str, Reliability]) -> Figure:
     return figure
 
 
+def band_importance(bands: Sequence[str], losses: Sequence[float], spreads: Sequence[float]) -> Figure:
+    """Loss of balanced accuracy when a band comes from other patches, with its standard deviation."""
+    figure = Figure(figsize=(7, 1.4 + 0.3 * len(bands)), layout="constrained")
+    axes = figure.subplots()
+    _bars(axes, bands, {"loss": (losses, _BLUE)})
+    axes.errorbar(losses, range(len(bands)), xerr=spreads, fmt="none", ecolor="0.4")
+    axes.axvline(0, color="0.3", linewidth=0.8)
+    axes.set(xlabel="loss of balanced accuracy", title="Permutation importance of the bands")
+    return figure
+
+
 def _bars(axes: Axes, names: Sequence[str], series: Mapping[str, tuple[Sequence[float], str]]) -> None:
     """Groups of bars from top to bottom: one group a name, in it one bar a series with its colour."""
-    places, width = np.arange(len(names)), 0.8 / len(series)
+    rows, width = np.arange(len(names)), 0.8 / len(series)
     for number, (label, (values, color)) in enumerate(series.items()):
         shift = (number - (len(series) - 1) / 2) * width
-        axes.barh(places + shift, values, 0.94 * width, color=color, label=label)
-    axes.set_yticks(places, names)
+        axes.barh(rows + shift, values, 0.94 * width, color=color, label=label)
+    axes.set_yticks(rows, names)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.grid(axis="x", color="0.9")
     axes.set_axisbelow(True)
 
 
 def gallery(mistakes: Sequence[Mistake], bands: Sequence[str], patch_m: float, cell_m: float) -> Figure:
-    """The most confident mistakes as pictures of their patches, with the cell that is spoken of."""
+    """The most confident mistakes as pictures of their patches, with the cell outlined."""
     rows = max(1, -(-len(mistakes) // _COLUMNS))
     figure = Figure(figsize=(1.8 * _COLUMNS, 2.6 * rows + 0.6), layout="constrained")
     colors = ", ".join(bands)
@@ -168,13 +179,13 @@ def gallery(mistakes: Sequence[Mistake], bands: Sequence[str], patch_m: float, c
             outline = Rectangle((corner, corner), cell, cell, fill=False, color=color, linewidth=width)
             axes.add_patch(outline)
         lines = (
-            f"is {mistake.truth}",
-            f"called {mistake.predicted}",
-            f"{mistake.probability:.0%} sure",
+            f"true: {mistake.truth}",
+            f"predicted: {mistake.predicted}",
+            f"confidence {mistake.probability:.0%}",
         )
         axes.set_title("\n".join(fill(line, 24) for line in lines), fontsize=8)
     if not mistakes:
-        grid[0].text(0, 0.5, "There are none.", va="center")
+        grid[0].text(0, 0.5, "No test patch is misclassified.", va="center")
     return figure
 
 
@@ -184,7 +195,7 @@ def first_filters(weights: npt.NDArray[np.float32], bands: Sequence[str]) -> Fig
     count, channels, side = shown.shape[:3]
     figure = Figure(figsize=(2.8 + 0.4 * count, 1.6 + 0.4 * channels), layout="constrained")
     axes = figure.subplots()
-    # squares of k x k weights, parted by a line of nothing
+    # squares of k x k weights with an empty line between them
     size = side + 1
     mosaic = np.full((channels * size - 1, count * size - 1), np.nan)
     for column, band in np.ndindex(count, channels):
@@ -206,7 +217,7 @@ def first_filters(weights: npt.NDArray[np.float32], bands: Sequence[str]) -> Fig
 
 
 def text_page(text: str, title: str) -> Figure:
-    """A table in letters of one width, as a picture."""
+    """A table in a monospaced font, as a picture."""
     lines = text.splitlines()
     width, height = max(map(len, lines), default=1), len(lines)
     figure = Figure(figsize=(0.4 + 0.075 * width, 0.7 + 0.19 * height))

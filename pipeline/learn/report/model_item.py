@@ -105,7 +105,7 @@ def _learning(meta: ModelMeta, file: ModelFile) -> dict[str, Any]:
                 "name": "harmonised DN (reflectance x 10000; 0 is nodata)",
                 "bands": meta.bands,
                 "input": _structure(file.takes, "uint16"),
-                "description": "The model itself fills holes and normalises.",
+                "description": "The model itself fills nodata pixels and normalises.",
                 "value_scaling": None,
                 "resize_type": None,
                 "pre_processing_function": None,

@@ -6,11 +6,11 @@ import torch
 
 from pipeline.learn.evaluation.band_importance import permutation_importance
 from pipeline.learn.network.classifier import PatchClassifier
+from pipeline.learn.report import figures
 from pipeline.learn.report.activations import (
     Shown,
     activation_maps,
     activations,
-    band_importance,
     receptive_fields,
 )
 from tests.support.learners import model_meta
@@ -74,7 +74,7 @@ def test_receptive_fields_grow_to_the_whole_patch():
 
 
 class OneBand(torch.nn.Module):
-    """Calls a patch 1 where the middle band is bright; the other bands are not looked at."""
+    """Predicts 1 where the middle band is bright, whatever the other bands are."""
 
     def __init__(self, meta):
         super().__init__()
@@ -94,8 +94,10 @@ def test_the_band_that_decides_is_the_one_that_counts():
     found = permutation_importance(OneBand(model_meta(classes=2)), patches, truth)
     assert [one.band for one in found] == ["B01", "B02", "B03"]
     assert [found[0].loss, found[2].loss] == [0, 0]
-    assert 0.4 < found[1].loss < 0.6  # half of the calls are right by chance
+    assert 0.4 < found[1].loss < 0.6  # half of the predictions are right by chance
     assert found[1].spread > 0
     assert (patches == before).all()
-    axes = band_importance(found).axes[0]
-    assert [bar.get_width() for bar in axes.containers[-1]] == [one.loss for one in found]
+    losses, spreads = [one.loss for one in found], [one.spread for one in found]
+    axes = figures.band_importance([one.band for one in found], losses, spreads).axes[0]
+    assert [bar.get_width() for bar in axes.containers[0]] == losses
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["B01", "B02", "B03"]

@@ -1,4 +1,4 @@
-"""Charts are judged by what stands in them, and by all of their text being legible."""
+"""Charts: what they show, and that all of their text is legible."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_curves_follow_the_history(epochs):
 
 
 @pytest.mark.parametrize("count", [0, 1, 7, 24])
-def test_gallery_tells_truth_and_mistake(count):
+def test_gallery_shows_true_and_predicted_class(count):
     picture = np.random.default_rng(0).random((16, 16, 3))
     mistakes = [
         figures.Mistake(picture, TITLES[n % 20], TITLES[(n + 3) % 20], 0.9) for n in range(count)
@@ -129,10 +129,10 @@ def test_gallery_tells_truth_and_mistake(count):
     seen = " ".join(" ".join(words(figure)).split())
     assert "B04, B03, B02" in seen
     assert "160 m" in seen
-    assert ("There are none." in seen) == (count == 0)
+    assert ("No test patch is misclassified." in seen) == (count == 0)
     for axes, mistake in zip(shown, mistakes, strict=True):
         title = " ".join(axes.get_title().split())
-        assert title == f"is {mistake.truth} called {mistake.predicted} 90% sure"
+        assert title == f"true: {mistake.truth} predicted: {mistake.predicted} confidence 90%"
         # pixel centres are whole numbers: the cell of 8 px covers 4 to 11
         x, y = axes.patches[0].get_xy()
         assert (x, y, axes.patches[0].get_width()) == (3.5, 3.5, 8)
@@ -169,7 +169,7 @@ def test_a_text_page_shows_the_text():
 def test_pictures_share_one_brightness():
     patches = np.zeros((2, 3, 4, 4), dtype=np.uint16)
     patches[0], patches[1] = 1000, 3000
-    patches[:, :, 0, 0] = 0  # holes say nothing of brightness
+    patches[:, :, 0, 0] = 0  # nodata pixels do not count
     patches[1, 2, 1, 3] = 2000
     limits = figures.stretch(patches)
     assert limits.tolist()[:2] == [[1000, 3000], [1000, 3000]]
