@@ -1,4 +1,4 @@
-"""What a run says of where its model comes from: name, parameters, tags, parts of the data."""
+"""Provenance of a model for its run: name, parameters, tags, parts of the data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipeline.learn.data.training_data import TrainingData
 from pipeline.store import SplitFolder
 
 CONTEXTS = {"train": "training", "validation": "validation", "test": "test"}
-"""How MLflow calls the parts of a split."""
+"""Contexts of MLflow datasets, by part of a split."""
 _NAMED_SCENES = 2
 _EXPERIMENT = "DVC_EXP_NAME"
 """Where DVC names the experiment that a stage runs in."""
@@ -22,11 +22,11 @@ def run_name(conf: TrainConf, bands: Sequence[str], scenes: Sequence[str]) -> st
     """Preset, bands, scenes: `modern, 13 bands, T33UUU_20170216T102101`; then the DVC experiment."""
     preset, _ = resolve(conf.network)
     named_choice = isinstance(conf.bands, str) and conf.bands != "all"
-    seen = conf.bands if named_choice else f"{len(bands)} band{'s' if len(bands) > 1 else ''}"
+    choice = conf.bands if named_choice else f"{len(bands)} band{'s' if len(bands) > 1 else ''}"
     named = ", ".join(scenes[:_NAMED_SCENES])
     more = f" and {len(scenes) - _NAMED_SCENES} more" if len(scenes) > _NAMED_SCENES else ""
     experiment = os.environ.get(_EXPERIMENT)
-    return f"{preset}, {seen}, {named}{more}" + (f" ({experiment})" if experiment else "")
+    return f"{preset}, {choice}, {named}{more}" + (f" ({experiment})" if experiment else "")
 
 
 def parameters(data: TrainingData, split: SplitFolder, conf: TrainConf) -> dict[str, str]:
@@ -42,22 +42,15 @@ def parameters(data: TrainingData, split: SplitFolder, conf: TrainConf) -> dict[
         "classes": [c.name for c in store.classes],
         "scenes": [scene.id for scene in store.scenes],
     }
-    parting = split.split
-    parted = {
-        "seed": parting.seed,
-        "block_m": parting.block_m,
-        "folds": parting.folds,
-        "fold": parting.fold,
-        "lists": parting.lists,
-    }
-    merged = flattened("train", settings) | flattened("tile", tile) | flattened("split", parted)
+    blocks = split.split.model_dump(include={"seed", "block_m", "folds", "fold", "lists"})
+    merged = flattened("train", settings) | flattened("tile", tile) | flattened("split", blocks)
     return merged | {"train.input_bands": ", ".join(data.bands)}
 
 
 def tags(data: TrainingData, split: SplitFolder, conf: TrainConf) -> dict[str, str]:
     """Hashes of the inputs, and the names of the experiment and of the network."""
     preset, _ = resolve(conf.network)
-    found = {
+    values = {
         "store_sha256": data.store.sha256,
         "split_sha256": split.sha256,
         "conf_sha256": sha256_of_value(conf.model_dump(mode="json")),
@@ -66,7 +59,7 @@ def tags(data: TrainingData, split: SplitFolder, conf: TrainConf) -> dict[str, s
         "scenes": ", ".join(scene.id for scene in data.store.meta.scenes),
     }
     experiment = os.environ.get(_EXPERIMENT)
-    return found | ({"dvc.experiment": experiment} if experiment else {})
+    return values | ({"dvc.experiment": experiment} if experiment else {})
 
 
 def part_digest(data: TrainingData, split: SplitFolder, part: str) -> str:
@@ -80,7 +73,7 @@ def flattened(prefix: str, value: Any) -> dict[str, str]:
     if isinstance(value, Mapping):
         items = [(f"{prefix}.{key}", inner) for key, inner in value.items()]
     elif isinstance(value, list) and any(isinstance(inner, Mapping | list) for inner in value):
-        items = [(f"{prefix}.{place}", inner) for place, inner in enumerate(value, start=1)]
+        items = [(f"{prefix}.{number}", inner) for number, inner in enumerate(value, start=1)]
     else:
         return {prefix: ", ".join(map(str, value)) if isinstance(value, list) else str(value)}
     merged: dict[str, str] = {}

@@ -51,7 +51,7 @@ class _TorchOnCpu:
 
 
 def log_exported(classifier: PatchClassifier) -> ModelInfo:
-    """Log a model to the active run of MLflow; where it lies and what it is called there.
+    """Log a model to the active run of MLflow; its URI and name there.
 
     As a pyfunc it takes harmonised DN, uint16 (N, C, P, P), 0 for nodata, of any N, and gives
     probabilities, float32 (N, K).

@@ -56,8 +56,8 @@ def version_of_run(run_id: str) -> ModelVersion | None:
     """The version that was registered from a run, the newest of several; None without one."""
     client = tracking_uri.connect()
     with tracking_uri.mlflow_errors():
-        found = client.search_model_versions(f"run_id = '{run_id}'")
-    numbers = sorted(int(version.version) for version in found if version.name == MODEL)
+        versions = client.search_model_versions(f"run_id = '{run_id}'")
+    numbers = sorted(int(version.version) for version in versions if version.name == MODEL)
     return find_version(str(numbers[-1])) if numbers else None
 
 
@@ -82,22 +82,22 @@ def find_version(name: str) -> ModelVersion:
     model = model or MODEL
     try:
         if wanted.isdigit():
-            found = client.get_model_version(model, wanted)
+            version = client.get_model_version(model, wanted)
         else:
-            found = client.get_model_version_by_alias(model, wanted)
+            version = client.get_model_version_by_alias(model, wanted)
     except MlflowException as error:
         raise TrackingError(
             f"the MLflow registry {tracking_uri.store_uri()} has no version {wanted!r} of the model "
             f"{model!r} ({tracking_uri.reason(error)}); its Models page lists those there are."
         ) from error
-    uri = f"models:/{model}/{found.version}"
-    if WEIGHTS_TAG not in found.tags or not found.run_id:
+    uri = f"models:/{model}/{version.version}"
+    if WEIGHTS_TAG not in version.tags or not version.run_id:
         raise TrackingError(
             f"{uri} in {tracking_uri.store_uri()} has no tag {WEIGHTS_TAG}, so that lenscape did not "
             "register it; name a version that `train` has made."
         )
-    split = f"{found.tags.get('data_sha256', '')}:{found.tags.get('split_sha256', '')}"
-    return ModelVersion(uri, found.tags[WEIGHTS_TAG], found.run_id, split)
+    split = f"{version.tags.get('data_sha256', '')}:{version.tags.get('split_sha256', '')}"
+    return ModelVersion(uri, version.tags[WEIGHTS_TAG], version.run_id, split)
 
 
 def predictions_of(version: ModelVersion) -> str:
@@ -155,17 +155,17 @@ def registered_model_folder(pinned: RegisteredModelConf) -> Path:
         TrackingError: when the registry has no such version or its files are gone.
         MismatchError: when its weights are not those that were pinned.
     """
-    found = find_version(pinned.uri)
-    if found.weights_sha256 != pinned.weights_sha256:
+    version = find_version(pinned.uri)
+    if version.weights_sha256 != pinned.weights_sha256:
         raise MismatchError(
-            f"{pinned.uri} has weights of the hash {found.weights_sha256[:12]}, the conf pins "
+            f"{pinned.uri} has weights of the hash {version.weights_sha256[:12]}, the conf pins "
             f"{pinned.weights_sha256[:12]}; pin it again (lenscape pin {pinned.uri})."
         )
     try:
-        return Path(tracking_uri.connect().download_artifacts(found.run_id, CHECKPOINT))
+        return Path(tracking_uri.connect().download_artifacts(version.run_id, CHECKPOINT))
     except (MlflowException, OSError) as error:
         raise TrackingError(
-            f"the files of {pinned.uri} (run {found.run_id}) are gone from the MLflow store "
+            f"the files of {pinned.uri} (run {version.run_id}) are gone from the MLflow store "
             f"{tracking_uri.store_uri()}; restore its artifacts or pin another version."
         ) from error
 
@@ -178,7 +178,7 @@ def runs_of_weights(sha256: str) -> list[KnownRun]:
     """
     client = tracking_uri.connect()
     with tracking_uri.mlflow_errors():
-        experiments = [found.experiment_id for found in client.search_experiments()]
+        experiments = [one.experiment_id for one in client.search_experiments()]
         query = f"tags.{WEIGHTS_TAG} = '{sha256}'"
         runs = client.search_runs(experiments, query, order_by=["attributes.start_time DESC"])
         return [_known(client, run) for run in runs]
@@ -193,6 +193,6 @@ def _known(client: mlflow.MlflowClient, run: Run) -> KnownRun:
         started=datetime.fromtimestamp(run.info.start_time / 1000, UTC),
         commit=tags.get("git.commit", ""),
         dirty=tags.get("git.dirty") == "true",
-        versions=tuple(f"models:/{found.name}/{found.version}" for found in versions),
+        versions=tuple(f"models:/{one.name}/{one.version}" for one in versions),
         replayed_from=tags.get("replayed_from", ""),
     )

@@ -118,7 +118,7 @@ def open_run(record: RunRecord) -> Iterator[Tracker]:
     """
     client = tracking_uri.connect()
     with _running(client, None, record.name) as tracker:
-        _introduce(tracker, record)
+        _log_record(tracker, record)
         yield tracker
 
 
@@ -186,7 +186,7 @@ def _running(client: mlflow.MlflowClient, run_id: str | None, name: str) -> Iter
         yield Tracker(client, run.info.run_id)
 
 
-def _introduce(tracker: Tracker, record: RunRecord) -> None:
+def _log_record(tracker: Tracker, record: RunRecord) -> None:
     tracker.params(record.params)
     tracker.tags(record.tags)
     if record.parts:
@@ -203,11 +203,13 @@ def _dataset(part: Part) -> DatasetInput:
 
 
 def _replay(tracker: Tracker, record: RunRecord, models: Path) -> None:
-    _introduce(tracker, record)
+    _log_record(tracker, record)
     for row in read_history(models / "history.csv"):
         tracker.epoch(row)
     _log_folder(tracker, models)
-    tracker.tags({_REPLAYED: record.run_id})  # last: one that was cut short is not to be found
+    tracker.tags(
+        {_REPLAYED: record.run_id}
+    )  # last, so that an interrupted replay is not taken for a whole one
 
 
 def _log_folder(tracker: Tracker, models: Path) -> None:
@@ -230,8 +232,8 @@ def _known_run(client: mlflow.MlflowClient, run_id: str) -> str | None:
         pass
     ours = client.search_experiments(filter_string=f"name = '{tracking_uri.EXPERIMENT}'")
     query = f"tags.{_REPLAYED} = '{run_id}'"
-    found = client.search_runs([ours[0].experiment_id], query, max_results=1)
-    return str(found[0].info.run_id) if found else None
+    replayed = client.search_runs([ours[0].experiment_id], query, max_results=1)
+    return str(replayed[0].info.run_id) if replayed else None
 
 
 def _milliseconds() -> int:
