@@ -152,7 +152,7 @@ def _track(
     tracker.metrics(summary.metrics)
     for name, (_, figure) in figures.items():
         tracker.figure(figure, f"figures/{name}.png")
-    tags, card = tracker.known_tags(), model_card(summary)
+    tags, card = tracker.data.tags, model_card(summary)
     tracker.describe(run_description(summary, tags))
     tracker.text(card, MODEL_CARD)
     scores = summary.network.numbers
@@ -185,5 +185,5 @@ def _compare_with_champion(tracker: tracking.Tracker, summary: RunSummary) -> Ch
                 f"{own.uri} is significantly better than {champion.uri}, the champion: "
                 f"{decision.reason}. `lenscape promote` makes it the champion."
             )
-    differing = changes(tracker.known_params(), tracking.run_data(champion).params)
+    differing = changes(tracker.data.params, tracking.run_data(champion).params)
     return Champion(sentence, champion.uri, differing)

@@ -22,7 +22,7 @@
 clone, `dvc pull`), `resume` opens it anew from there, tagged `replayed_from`, and finds that one later.
 """
 
-from pipeline.learn.tracking.model import CHALLENGER, CHAMPION
+from pipeline.learn.tracking.model import CHAMPION
 from pipeline.learn.tracking.pages import MAPS, REPORT, log_page, refresh_page
 from pipeline.learn.tracking.record import Part, RunRecord, read_record
 from pipeline.learn.tracking.registry import (
@@ -45,10 +45,9 @@ from pipeline.learn.tracking.run import (
     open_run,
     resume,
 )
-from pipeline.learn.tracking.tracking_uri import checkout_state, main_checkout, store_uri
+from pipeline.learn.tracking.tracking_uri import checkout_state, store_uri
 
 __all__ = [
-    "CHALLENGER",
     "CHAMPION",
     "MAPS",
     "PREDICTIONS",
@@ -64,7 +63,6 @@ __all__ = [
     "find_version",
     "keep",
     "log_page",
-    "main_checkout",
     "open_run",
     "predictions_of",
     "promote",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import mlflow
 from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
-from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunData, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 
@@ -86,13 +86,10 @@ class Tracker:
         """Set the description that the run's page opens with."""
         self.tags({MLFLOW_RUN_NOTE: markdown})
 
-    def known_tags(self) -> dict[str, str]:
-        """The tags that the run has."""
-        return dict(self.client.get_run(self.run_id).data.tags)
-
-    def known_params(self) -> dict[str, str]:
-        """The parameters that the run has."""
-        return dict(self.client.get_run(self.run_id).data.params)
+    @property
+    def data(self) -> RunData:
+        """The tags, parameters and metrics that the run has so far."""
+        return self.client.get_run(self.run_id).data
 
     def describe_version(self, markdown: str, tags: Mapping[str, str]) -> None:
         """Set description and tags of the registered version of the run's model.

@@ -95,7 +95,7 @@ def test_later_stages_add_to_the_run(models):
             run.text("a,b\n", "maps/areas.csv")
             run.describe(f"accuracy {accuracy}")
             run.describe_version("card " * 2000, {"balanced_accuracy": str(accuracy)})
-            assert run.known_tags()["git.commit"] == "c" * 40
+            assert run.data.tags["git.commit"] == "c" * 40
     (found,) = runs()
     assert found.info.run_id == read_record(models).run_id
     assert found.info.status == "FINISHED"
