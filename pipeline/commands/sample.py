@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.errors import ConfigError
-from pipeline.geo.maps.postprocessing import UNSURE
+from pipeline.geo.maps.postprocessing import UNCLASSIFIED
 from pipeline.geo.reference.form import key_path, write_sheet
 from pipeline.geo.reference.sample import MapFrame
 from pipeline.learn.stats.area_estimation import allocate, sample_size
@@ -32,7 +32,7 @@ def run(class_map: Path, sheet: Path, standard_error: float, fewest: int, seed: 
     frame = MapFrame.open(class_map)
     counts = allocate([one.cells for one in frame.classes], sample_size(standard_error), fewest)
     cells = frame.draw(counts.tolist(), seed)
-    choices = [one for one in frame.classes if one.name != UNSURE]
+    choices = [one for one in frame.classes if one.name != UNCLASSIFIED]
     write_sheet(sheet, cells, frame.classes, frame.place(), choices)
     print(f"{sheet}: {len(cells['value'])} cells to label in QGIS; the form offers the classes")
     print(f"{key_path(sheet)}: what the map says; whoever labels should not open it")

@@ -17,9 +17,9 @@ from pipeline.geo.maps.catalog import catalogued, write_catalog
 from pipeline.geo.maps.class_map import Provenance
 from pipeline.geo.maps.folder import MapFolder
 from pipeline.geo.maps.item import MapRecord
-from pipeline.geo.maps.mapper import Crew, map_scene
+from pipeline.geo.maps.mapper import Workers, map_scene
 from pipeline.geo.maps.pieces import Mapper
-from pipeline.geo.maps.postprocessing import Delivery
+from pipeline.geo.maps.postprocessing import PostProcessing
 from pipeline.geo.mosaics.mosaic import MappedScene
 from pipeline.geo.mosaics.mosaic_set import Plan, write_mosaics
 from pipeline.geo.qgis.project import PROJECT, write_project
@@ -61,10 +61,10 @@ def run(conf: Path, model: Path, scenes: Path, out: Path, compute: Path | None =
     mapper = _mapper(predictor, settings)
     _ = mapper.legend  # what it refuses is better known before hours of work
     plan = _plan(conf, settings, opened, mapper)
-    crew = Crew(worker_count(machine), machine.memory_mb, machine.scheduler)
+    workers = Workers(worker_count(machine), machine.memory_mb, machine.scheduler)
     unlike: dict[str, float | None] = {}
     for scene in opened:
-        unlike[scene.id] = _map(scene, mapper, classifier.meta, out, crew).unlike
+        unlike[scene.id] = _map(scene, mapper, classifier.meta, out, workers).unlike
         _say_agreement(scene, mapper, predictor)
     maps = [_mapped(scene, mapper, classifier.meta, out) for scene in opened]
     mosaics = [] if plan is None else write_mosaics(plan, maps, mapper.legend, out)
@@ -95,13 +95,13 @@ def _mapped(scene: Scene, mapper: Mapper, meta: ModelMeta, out: Path) -> MappedS
     return MappedScene(files, mapper.grid(scene), _provenance(scene, mapper, meta))
 
 
-def _map(scene: Scene, mapper: Mapper, meta: ModelMeta, out: Path, crew: Crew) -> MapRecord:
+def _map(scene: Scene, mapper: Mapper, meta: ModelMeta, out: Path, workers: Workers) -> MapRecord:
     provenance = _provenance(scene, mapper, meta)
     if note := provenance.note:
         print(f"warning: {scene.id}: {note}", file=sys.stderr)
     place = out / scene.id
     with publish(place) as folder:
-        record = map_scene(scene, mapper, provenance, place, folder, crew)
+        record = map_scene(scene, mapper, provenance, place, folder, workers)
     print(_summary(record, MapFolder(place, scene.id)))
     return record
 
@@ -156,13 +156,13 @@ def _mapper(predictor: Predictor, settings: PredictConf) -> Mapper:
         predictor.work_bytes,
         settings.probabilities,
         predictor.dissimilarity if settings.dissimilarity and features is not None else None,
-        _delivery(settings),
+        _postprocessing(settings),
     )
 
 
-def _delivery(settings: PredictConf) -> Delivery:
+def _postprocessing(settings: PredictConf) -> PostProcessing:
     smoothing, polygons = settings.smoothing, settings.polygons
-    return Delivery(
+    return PostProcessing(
         settings.min_confidence,
         0 if smoothing == "none" else smoothing.window_cells,
         None if polygons == "none" else polygons.min_area_m2,
@@ -209,7 +209,7 @@ def _provenance(scene: Scene, mapper: Mapper, meta: ModelMeta) -> Provenance:
         hashes={what: value for what, value in hashes.items() if value},
         credit=meta.credit,
         note=domain_shift(scene.info, meta.scenes),
-        delivery=mapper.delivery.facts(),
+        postprocessing=mapper.postprocessing.facts(),
     )
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from pipeline.geo.maps import class_map
 from pipeline.geo.maps.folder import MapFolder
-from pipeline.geo.maps.raster_writer import canvas
+from pipeline.geo.maps.raster_writer import temporary_raster
 from pipeline.geo.mosaics.mosaic import MappedScene
 from pipeline.geo.mosaics.mosaic_set import map_grid
 from pipeline.geo.raster.grid import PatchGrid, SceneGrid
@@ -45,11 +45,11 @@ def mapped(
     files.folder.mkdir(parents=True)
     place = map_grid(cells)
     with (
-        canvas(files.folder / "a", place, class_map.NODATA) as first,
-        canvas(files.folder / "b", place, class_map.CONFIDENCE_NODATA) as second,
+        temporary_raster(files.folder / "a", place, class_map.NODATA) as first,
+        temporary_raster(files.folder / "b", place, class_map.CONFIDENCE_NODATA) as second,
     ):
-        first.paint(0, 0, classes)
-        second.paint(0, 0, confidence)
+        first.write(0, 0, classes)
+        second.write(0, 0, confidence)
         class_map.write_class_map(first, files.class_map, CLASSES, provenance)
         class_map.write_confidence(second, files.confidence, provenance)
     return MappedScene(files, cells, provenance)

@@ -28,7 +28,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from pipeline import __version__
 from pipeline.geo.maps import overviews
 from pipeline.geo.maps.cog import Band, MapKind, write_cog
-from pipeline.geo.maps.raster_writer import Canvas, Cells, MapGrid
+from pipeline.geo.maps.raster_writer import Cells, MapGrid, RasterWriter
 from pipeline.geo.style import qml
 from pipeline.store import ClassInfo
 
@@ -59,8 +59,8 @@ class Provenance:
     note: str = ""
     """A warning that belongs to the map, such as a level that the model was not trained on."""
 
-    delivery: Mapping[str, str] = field(default_factory=dict)
-    """What was made of the map beside the network's classes (`delivery`), by what it is."""
+    postprocessing: Mapping[str, str] = field(default_factory=dict)
+    """What was made of the map beside the network's classes (`postprocessing`), by what it is."""
 
     @property
     def attribution(self) -> str:
@@ -80,7 +80,7 @@ class Provenance:
             "LENSCAPE_BASELINE": self.baseline or "",
             "LENSCAPE_BANDS": " ".join(self.bands),
             "LENSCAPE_NOTE": self.note,
-            **{f"LENSCAPE_{what.upper()}": value for what, value in self.delivery.items()},
+            **{f"LENSCAPE_{what.upper()}": value for what, value in self.postprocessing.items()},
             **{f"LENSCAPE_{what.upper()}_SHA256": value for what, value in self.hashes.items()},
         }
         return {key: tags[key] for key in sorted(tags) if tags[key]}
@@ -161,7 +161,7 @@ def of_limit(dissimilarity: npt.NDArray[np.float64], mapped: npt.NDArray[np.bool
 
 
 def write_class_map(
-    painted: Canvas, path: Path, classes: Sequence[ClassInfo], provenance: Origin
+    raster: RasterWriter, path: Path, classes: Sequence[ClassInfo], provenance: Origin
 ) -> None:
     """Write a class map at `path` with its style (`.qml`) and its category names beside it.
 
@@ -169,41 +169,41 @@ def write_class_map(
         OutputError: when it cannot be written.
     """
     kind = class_map_kind(classes)
-    write_cog(painted, path, kind, provenance.tags())
+    write_cog(raster, path, kind, provenance.tags())
     titles = [NODATA_NAME, *(info.title for info in classes)]
-    write_category_names(path, painted.grid, kind.bands[0].description, titles)
+    write_category_names(path, raster.grid, kind.bands[0].description, titles)
     path.with_suffix(".qml").write_text(qml.class_map_qml(classes), encoding="utf-8")
 
 
-def write_confidence(painted: Canvas, path: Path, provenance: Origin) -> None:
+def write_confidence(raster: RasterWriter, path: Path, provenance: Origin) -> None:
     """Write a confidence map at `path` with its style (`.qml`) beside it.
 
     Raises:
         OutputError: when it cannot be written.
     """
-    write_cog(painted, path, CONFIDENCE, provenance.tags())
+    write_cog(raster, path, CONFIDENCE, provenance.tags())
     path.with_suffix(".qml").write_text(qml.per_cent_qml(), encoding="utf-8")
 
 
-def write_dissimilarity(painted: Canvas, path: Path, provenance: Origin) -> None:
+def write_dissimilarity(raster: RasterWriter, path: Path, provenance: Origin) -> None:
     """Write a map of dissimilarity at `path` with its style (`.qml`) beside it.
 
     Raises:
         OutputError: when it cannot be written.
     """
-    write_cog(painted, path, DISSIMILARITY, provenance.tags())
+    write_cog(raster, path, DISSIMILARITY, provenance.tags())
     path.with_suffix(".qml").write_text(qml.dissimilarity_qml(), encoding="utf-8")
 
 
 def write_probabilities(
-    painted: Canvas, path: Path, classes: Sequence[ClassInfo], provenance: Provenance
+    raster: RasterWriter, path: Path, classes: Sequence[ClassInfo], provenance: Provenance
 ) -> None:
     """Write the probabilities of all classes, a band each, with a style (`.qml`) of the first.
 
     Raises:
         OutputError: when they cannot be written.
     """
-    write_cog(painted, path, probabilities_kind(classes), provenance.tags())
+    write_cog(raster, path, probabilities_kind(classes), provenance.tags())
     path.with_suffix(".qml").write_text(qml.per_cent_qml(), encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""Maps on disk: painted block by block, published as cloud-optimised GeoTIFFs (COGs).
+"""Maps on disk: written block by block, published as cloud-optimised GeoTIFFs (COGs).
 
 The same cells and tags give the same bytes: overviews are computed here (see `overviews`), and
 compression is independent of the number of threads. Statistics stand inside the TIFF, so that a
@@ -21,7 +21,7 @@ from affine import Affine
 
 from pipeline.errors import OutputError
 from pipeline.geo.maps import overviews
-from pipeline.geo.maps.raster_writer import BLOCK, Canvas, Cells, MapGrid, squares
+from pipeline.geo.maps.raster_writer import BLOCK, Cells, MapGrid, RasterWriter, squares
 from pipeline.geo.raster.raster_file import writing
 
 _READ = 2048
@@ -51,25 +51,25 @@ class MapKind:
     unit: str = ""
 
 
-def write_cog(painted: Canvas, path: Path, kind: MapKind, tags: Mapping[str, str]) -> None:
-    """Write what was painted as a COG with overviews, palette, statistics and tags.
+def write_cog(raster: RasterWriter, path: Path, kind: MapKind, tags: Mapping[str, str]) -> None:
+    """Publish a raster as a COG with overviews, palette, statistics and tags.
 
-    Files of a passing nature lie beside the canvas meanwhile.
+    Files of a passing nature lie beside the raster meanwhile.
 
     Raises:
         OutputError: when it cannot be written.
     """
-    folder = painted.path.parent
-    levels = overviews.factors(painted.grid.rows, painted.grid.cols, BLOCK)
-    smaller = {factor: folder / f"{painted.path.stem}.{factor}.tif" for factor in levels}
-    vrt = folder / f"{painted.path.stem}.vrt"
+    folder = raster.path.parent
+    levels = overviews.factors(raster.grid.rows, raster.grid.cols, BLOCK)
+    smaller = {factor: folder / f"{raster.path.stem}.{factor}.tif" for factor in levels}
+    vrt = folder / f"{raster.path.stem}.vrt"
     with writing(path):
         try:
-            counts = [painted.counts]
+            counts = [raster.counts]
             for factor, file in smaller.items():
-                counts.append(_write_overview(painted, file, factor, kind))
-            painted.flush()
-            vrt.write_text(_vrt(painted, smaller, kind, tags), encoding="utf-8")
+                counts.append(_write_overview(raster, file, factor, kind))
+            raster.flush()
+            vrt.write_text(_vrt(raster, smaller, kind, tags), encoding="utf-8")
             # level 9 takes 3 to 6 times as long as 6 and saves 1 to 7 % of a scene's maps
             rasterio.shutil.copy(
                 vrt, path, driver="COG", BLOCKSIZE=BLOCK, COMPRESS="DEFLATE", LEVEL=6,
@@ -120,7 +120,7 @@ def statistics(counts: npt.NDArray[np.int64], nodata: int) -> dict[str, str]:
 
 
 def _require_counts(path: Path, expected: Sequence[npt.NDArray[np.int64]]) -> None:
-    """Refuse a file that does not hold what was painted: GDAL may keep quiet about a full disk.
+    """Refuse a file that does not hold what was written: GDAL may keep quiet about a full disk.
 
     Args:
         path: A COG.
@@ -139,26 +139,30 @@ def _require_counts(path: Path, expected: Sequence[npt.NDArray[np.int64]]) -> No
             )
 
 
-def _write_overview(painted: Canvas, path: Path, factor: int, kind: MapKind) -> npt.NDArray[np.int64]:
+def _write_overview(
+    raster: RasterWriter, path: Path, factor: int, kind: MapKind
+) -> npt.NDArray[np.int64]:
     """Write one level to a file of its own; how often each value occurs in it, by band."""
-    grid = painted.grid
+    grid = raster.grid
     scaled = grid.transform @ Affine.scale(factor)
     smaller = MapGrid(grid.epsg, scaled, -(-grid.rows // factor), -(-grid.cols // factor))
     side = max(_READ, factor)  # a multiple of the factor: no square is cut
-    level = Canvas(path, smaller, kind.nodata, len(kind.bands))
+    level = RasterWriter(path, smaller, kind.nodata, len(kind.bands))
     try:
         for band in range(1, len(kind.bands) + 1):
-            for row, col, cells in painted.squares(side, band):
+            for row, col, cells in raster.squares(side, band):
                 reduced = kind.reduce(cells, factor, kind.nodata)
-                level.paint(row // factor, col // factor, reduced, band)
+                level.write(row // factor, col // factor, reduced, band)
     finally:
         level.close()
     return level.counts
 
 
-def _vrt(painted: Canvas, smaller: Mapping[int, Path], kind: MapKind, tags: Mapping[str, str]) -> str:
+def _vrt(
+    raster: RasterWriter, smaller: Mapping[int, Path], kind: MapKind, tags: Mapping[str, str]
+) -> str:
     """The GDAL virtual raster of which the COG is a copy: the only door for overviews of our own."""
-    grid = painted.grid
+    grid = raster.grid
     affine = ", ".join(repr(float(value)) for value in grid.transform.to_gdal())
     bands = "".join(
         f'<VRTRasterBand dataType="Byte" band="{number}">'
@@ -166,10 +170,10 @@ def _vrt(painted: Canvas, smaller: Mapping[int, Path], kind: MapKind, tags: Mapp
         f"{_metadata({**statistics(counts, kind.nodata), **band.tags})}"
         f"<NoDataValue>{kind.nodata}</NoDataValue>"
         f"<UnitType>{escape(kind.unit)}</UnitType>{palette_xml(kind, number)}"
-        f"<SimpleSource>{_source(painted.path, number)}</SimpleSource>"
+        f"<SimpleSource>{_source(raster.path, number)}</SimpleSource>"
         + "".join(f"<Overview>{_source(file, number)}</Overview>" for file in smaller.values())
         + "</VRTRasterBand>"
-        for number, (band, counts) in enumerate(zip(kind.bands, painted.counts, strict=True), start=1)
+        for number, (band, counts) in enumerate(zip(kind.bands, raster.counts, strict=True), start=1)
     )
     return (
         f'<VRTDataset rasterXSize="{grid.cols}" rasterYSize="{grid.rows}"><SRS>EPSG:{grid.epsg}</SRS>'

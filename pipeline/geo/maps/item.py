@@ -23,7 +23,7 @@ from pipeline.geo.maps.areas import Tally
 from pipeline.geo.maps.catalog import asset, grid_properties, publish_item
 from pipeline.geo.maps.class_map import Provenance
 from pipeline.geo.maps.folder import MapFolder
-from pipeline.geo.maps.postprocessing import UNSURE
+from pipeline.geo.maps.postprocessing import UNCLASSIFIED
 from pipeline.geo.maps.raster_writer import MapGrid
 from pipeline.geo.maps.sidecars import sidecars_of
 from pipeline.geo.scenes.stac import footprint
@@ -135,8 +135,8 @@ def lineage(origin: Provenance) -> dict[str, Any]:
     }
     optional = {
         "lenscape:label_credit": origin.credit,
-        **{f"lenscape:{what}": int(value) for what, value in origin.delivery.items()},
-        "lenscape:accuracy": _JUDGED if origin.delivery else "",
+        **{f"lenscape:{what}": int(value) for what, value in origin.postprocessing.items()},
+        "lenscape:accuracy": _JUDGED if origin.postprocessing else "",
         **{f"lenscape:{what}_sha256": value for what, value in origin.hashes.items()},
     }
     return properties | {key: value for key, value in optional.items() if value}
@@ -185,7 +185,7 @@ def map_assets(files: MapFolder, record: Content) -> dict[str, pystac.Asset]:
         bands = [
             {"name": info.name, "description": info.title}
             for info in record.classes
-            if info.name != UNSURE
+            if info.name != UNCLASSIFIED
         ]
         assets |= _styled("probabilities", files.probabilities, per_cent | {"bands": bands})
     if files.polygons.is_file():

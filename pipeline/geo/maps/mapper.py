@@ -25,7 +25,7 @@ from pipeline.geo.maps.item import MapRecord, write_item
 from pipeline.geo.maps.pieces import Mapper, column_bytes, inside_px, map_piece, piece_bytes, pieces
 from pipeline.geo.maps.polygons import write_polygons
 from pipeline.geo.maps.postprocessing import smooth
-from pipeline.geo.maps.raster_writer import Canvas, MapGrid, canvas
+from pipeline.geo.maps.raster_writer import MapGrid, RasterWriter, temporary_raster
 from pipeline.geo.maps.sidecars import write_sidecars
 from pipeline.geo.maps.true_colour import write_true_colour
 from pipeline.geo.scenes.scene import Scene
@@ -39,17 +39,17 @@ _PREVIEW_PX = 640
 
 
 @dataclass(frozen=True)
-class Crew:
+class Workers:
     """Who does the work: threads of this process, or a Dask scheduler."""
 
-    workers: int = 1
+    count: int = 1
     memory_mb: int = 1024
     """For pixels in flight; it bounds the workers."""
     scheduler: str | None = None
 
 
 def map_scene(
-    scene: Scene, mapper: Mapper, provenance: Provenance, place: Path, folder: Path, crew: Crew
+    scene: Scene, mapper: Mapper, provenance: Provenance, place: Path, folder: Path, workers: Workers
 ) -> MapRecord:
     """Map a scene into `folder`, which will lie at `place`: maps, styles, areas, preview, Item.
 
@@ -71,21 +71,23 @@ def map_scene(
     with ExitStack() as stack:
         layers = {
             name: stack.enter_context(
-                canvas(folder / f"{name}.partial", cells, _NODATA.get(name, _ELSE), count)
+                temporary_raster(folder / f"{name}.partial", cells, _NODATA.get(name, _ELSE), count)
             )
             for name, count in bands.items()
         }
         photo = Thumbnail(scene, preview.photo_bands(scene.bands), _PREVIEW_PX)
-        tally = _paint(scene, mapper, crew, list(layers.values()), photo)
+        tally = _map_pieces(scene, mapper, workers, list(layers.values()), photo)
         unlike = _unlike(layers.get("dissimilarity"))
-        if side := mapper.delivery.smoothing_cells:
-            smoothed = stack.enter_context(canvas(folder / "smooth.partial", cells, class_map.NODATA))
+        if side := mapper.postprocessing.smoothing_cells:
+            smoothed = stack.enter_context(
+                temporary_raster(folder / "smooth.partial", cells, class_map.NODATA)
+            )
             tally = smooth(layers["classes"], smoothed, grid, len(mapper.classes), side)
             layers["classes"] = smoothed
         _write(layers, files, mapper, provenance)
     files.areas.write_text(areas_csv(tally, legend, scene.grid.pixel_m), encoding="utf-8")
     record = MapRecord(provenance, cells, legend, tally, scene.path, unlike)
-    if (least := mapper.delivery.polygons_m2) is not None:
+    if (least := mapper.postprocessing.polygons_m2) is not None:
         write_polygons(files.class_map, files.polygons, legend, least)
     write_sidecars(files.class_map, f"Class map of {scene.id}", record, provenance)
     shown = preview.Photo(photo.pixels(), photo.bands, scene.grid.bounds)
@@ -96,54 +98,56 @@ def map_scene(
 
 
 def _layers(mapper: Mapper) -> dict[str, int]:
-    """What is painted, with its bands, in the order in which `map_piece` gives it."""
+    """What is raster, with its bands, in the order in which `map_piece` gives it."""
     more = {} if mapper.compare is None else {"dissimilarity": 1}
     if mapper.probabilities:
         more["probabilities"] = len(mapper.classes)
     return {"classes": 1, "confidence": 1} | more
 
 
-def _write(layers: Mapping[str, Canvas], files: MapFolder, mapper: Mapper, origin: Provenance) -> None:
+def _write(
+    layers: Mapping[str, RasterWriter], files: MapFolder, mapper: Mapper, origin: Provenance
+) -> None:
     with ThreadPoolExecutor(1) as beside:
         confidence = beside.submit(
             class_map.write_confidence, layers["confidence"], files.confidence, origin
         )
         class_map.write_class_map(layers["classes"], files.class_map, mapper.legend, origin)
         confidence.result()
-    if painted := layers.get("dissimilarity"):
-        class_map.write_dissimilarity(painted, files.dissimilarity, origin)
-    if painted := layers.get("probabilities"):
-        class_map.write_probabilities(painted, files.probabilities, mapper.classes, origin)
+    if raster := layers.get("dissimilarity"):
+        class_map.write_dissimilarity(raster, files.dissimilarity, origin)
+    if raster := layers.get("probabilities"):
+        class_map.write_probabilities(raster, files.probabilities, mapper.classes, origin)
 
 
-def _unlike(painted: Canvas | None) -> float | None:
+def _unlike(raster: RasterWriter | None) -> float | None:
     """The share of the mapped cells that are unlike the training data; None where nobody asked."""
-    if painted is None:
+    if raster is None:
         return None
-    counts = painted.counts[0][: class_map.CONFIDENCE_NODATA]
+    counts = raster.counts[0][: class_map.CONFIDENCE_NODATA]
     return float(counts[101:].sum() / max(int(counts.sum()), 1))
 
 
-def _paint(
-    scene: Scene, mapper: Mapper, crew: Crew, layers: Sequence[Canvas], photo: Thumbnail
+def _map_pieces(
+    scene: Scene, mapper: Mapper, workers: Workers, layers: Sequence[RasterWriter], photo: Thumbnail
 ) -> Tally:
-    grid, budget = mapper.grid(scene), crew.memory_mb * 1_000_000
+    grid, budget = mapper.grid(scene), workers.memory_mb * 1_000_000
     # half of the memory for source blocks, half for pieces in flight
-    workers = max(1, min(crew.workers, budget // 2 // piece_bytes(mapper)))
+    at_once = max(1, min(workers.count, budget // 2 // piece_bytes(mapper)))
     across = max(1, budget // 2 // column_bytes(scene, mapper))
     parts = pieces(grid, mapper.piece_cells, across)
     windows = (grid.read_window(piece.rows, piece.cols) for piece in parts)
     tally = Tally.empty()
     total = scene.grid.height * scene.grid.width / 1e6
     bar = tqdm(total=total, desc=scene.id, unit="Mpx", file=sys.stderr, disable=None)
-    here = crew.scheduler is None
+    here = workers.scheduler is None
     with bar, scene.cache(mapper.bands, windows if here else (), photo.show) as cache:
         work = partial(map_piece, scene, mapper, cache=cache if here else None)
         # closed before the cache is, also when something fails
-        with closing(run_pieces(work, parts, workers, crew.scheduler)) as results:
+        with closing(run_pieces(work, parts, at_once, workers.scheduler)) as results:
             for piece, values in zip(parts, results, strict=True):
                 for layer, cells in zip(layers, values, strict=True):
-                    layer.paint(piece.rows.start, piece.cols.start, cells)
+                    layer.write(piece.rows.start, piece.cols.start, cells)
                 inside = inside_px(grid, piece)
                 tally = tally.plus(values[0], *inside)
                 bar.update(int(inside[0].sum() * inside[1].sum()) / 1e6)

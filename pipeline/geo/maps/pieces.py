@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.geo.maps import class_map
-from pipeline.geo.maps.postprocessing import AS_IT_IS, Delivery, with_unsure
+from pipeline.geo.maps.postprocessing import NO_POSTPROCESSING, PostProcessing, unclassified_below
 from pipeline.geo.maps.raster_writer import Cells
 from pipeline.geo.raster.block_cache import CHUNK_PX, BlockCache
 from pipeline.geo.raster.grid import Indices, PatchGrid
@@ -46,13 +46,13 @@ class Mapper:
     """Whether the probabilities of all classes are wanted, too."""
     compare: Compare | None = None
     """Where the dissimilarity to the training data is wanted, too: a function that can be pickled."""
-    delivery: Delivery = AS_IT_IS
+    postprocessing: PostProcessing = NO_POSTPROCESSING
     """What is made of the maps."""
 
     @property
     def legend(self) -> Sequence[ClassInfo]:
         """The classes of the map, which may have unsure cells beside those of the model."""
-        return self.delivery.legend(self.classes)
+        return self.postprocessing.legend(self.classes)
 
     def grid(self, scene: Scene) -> PatchGrid:
         """The cells of a scene."""
@@ -109,8 +109,10 @@ def map_piece(
     mapped = valid_share(pixels, grid, piece, holes) >= mapper.geometry.min_valid
     probabilities = mapper.classify(pixels, *size, holes)
     classes, confidence = class_map.decide(probabilities, mapped)
-    if mapper.delivery.min_confidence:
-        classes = with_unsure(classes, confidence, len(mapper.classes) + 1, mapper.delivery)
+    if mapper.postprocessing.min_confidence:
+        classes = unclassified_below(
+            classes, confidence, len(mapper.classes) + 1, mapper.postprocessing
+        )
     made = [classes, confidence]
     if mapper.compare is not None:
         made.append(class_map.of_limit(mapper.compare(pixels, *size), mapped))

@@ -14,11 +14,11 @@ import numpy as np
 from pipeline.errors import MismatchError
 from pipeline.geo.maps import class_map
 from pipeline.geo.maps.areas import Tally
-from pipeline.geo.maps.raster_writer import Canvas, Cells
+from pipeline.geo.maps.raster_writer import Cells, RasterWriter
 from pipeline.geo.raster.grid import PatchGrid, square_sums
 from pipeline.store import ClassInfo
 
-UNSURE = "unsure"
+UNCLASSIFIED = "unsure"
 """Name of the class of cells whose confidence is too low."""
 _GREYS = ("#9e9e9e", "#616161", "#c7c7c7")
 _SIDE = 1024
@@ -26,7 +26,7 @@ _SIDE = 1024
 
 
 @dataclass(frozen=True)
-class Delivery:
+class PostProcessing:
     """What is made of the maps; nothing by default."""
 
     min_confidence: int = 0
@@ -49,16 +49,16 @@ class Delivery:
                 f"a map holds 254 classes and the model has {len(classes)}, which leaves none for "
                 "unsure cells; write `min_confidence: 0` into the conf of predict."
             )
-        if any(info.name == UNSURE for info in classes):
+        if any(info.name == UNCLASSIFIED for info in classes):
             raise MismatchError(
-                f"the model has a class {UNSURE!r} of its own; rename it, or write "
+                f"the model has a class {UNCLASSIFIED!r} of its own; rename it, or write "
                 "`min_confidence: 0` into the conf of predict."
             )
         taken = {info.color.lower() for info in classes}
         color = next((grey for grey in _GREYS if grey not in taken), _GREYS[0])
         what = f"The network's most probable class has less than {self.min_confidence} %."
         title = f"Unsure (below {self.min_confidence} %)"
-        return [*classes, ClassInfo(name=UNSURE, title=title, color=color, description=what)]
+        return [*classes, ClassInfo(name=UNCLASSIFIED, title=title, color=color, description=what)]
 
     def facts(self) -> dict[str, str]:
         """What the tags of a map and its Item say of it; nothing where nothing was done."""
@@ -69,19 +69,21 @@ class Delivery:
         return {key: value for key, value in stated.items() if value}
 
 
-AS_IT_IS = Delivery()
+NO_POSTPROCESSING = PostProcessing()
 """The classes of the network, untouched."""
 
 
-def with_unsure(classes: Cells, confidence: Cells, value: int, delivery: Delivery) -> Cells:
+def unclassified_below(
+    classes: Cells, confidence: Cells, value: int, postprocessing: PostProcessing
+) -> Cells:
     """Class maps of a block, where cells of low confidence have the value of the unsure ones."""
-    low = (classes != class_map.NODATA) & (confidence < delivery.min_confidence)
+    low = (classes != class_map.NODATA) & (confidence < postprocessing.min_confidence)
     unsure: Cells = np.where(low, np.uint8(value), classes)
     return unsure
 
 
-def smooth(source: Canvas, target: Canvas, grid: PatchGrid, count: int, side: int) -> Tally:
-    """Paint the majority of each cell's surroundings; squares of cells are in memory, never the map.
+def smooth(source: RasterWriter, target: RasterWriter, grid: PatchGrid, count: int, side: int) -> Tally:
+    """Write the majority of each cell's surroundings; squares of cells are in memory, never the map.
 
     Args:
         source: The class map.
@@ -100,7 +102,7 @@ def smooth(source: Canvas, target: Canvas, grid: PatchGrid, count: int, side: in
             height, width = min(_SIDE, grid.rows - row), min(_SIDE, grid.cols - col)
             around = source.read_around(row, col, (height, width), reach)
             cells = majority(around, count, reach)
-            target.paint(row, col, cells)
+            target.write(row, col, cells)
             inside = rows_px[row : row + height], cols_px[col : col + width]
             tally = tally.plus(cells, *inside)
     return tally

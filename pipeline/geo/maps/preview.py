@@ -199,8 +199,8 @@ def _paint(picture: MapPicture) -> npt.NDArray[np.uint8]:
     palette[:] = VOID
     for value, info in enumerate(picture.classes, start=1):
         palette[value] = rgb(info.color)
-    painted: npt.NDArray[np.uint8] = palette[picture.cells]
-    return painted
+    colored: npt.NDArray[np.uint8] = palette[picture.cells]
+    return colored
 
 
 def _show(axes: Axes, image: npt.NDArray[np.uint8], bounds: Bounds, view: Bounds) -> None:

@@ -1,4 +1,4 @@
-"""A map while it is painted: bands of uint8 cells in an uncompressed file, block by block."""
+"""A map while it is written: bands of uint8 cells in an uncompressed file, block by block."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ class MapGrid:
         return left, bottom, right, top
 
 
-class Canvas:
-    """A map while it is painted: uint8 cells in an uncompressed file, read and written by squares."""
+class RasterWriter:
+    """A map while it is written: uint8 cells in an uncompressed file, read and written by squares."""
 
     def __init__(self, path: Path, grid: MapGrid, nodata: int, bands: int = 1) -> None:
         self.path = path
         self.grid = grid
         self.counts = np.zeros((bands, 256), dtype=np.int64)
-        """How often each value was painted, by band."""
+        """How often each value was written, by band."""
         self._dataset = _create(path, grid, nodata, bands)
 
-    def paint(self, row: int, col: int, cells: Cells, band: int = 1) -> None:
+    def write(self, row: int, col: int, cells: Cells, band: int = 1) -> None:
         """Write uint8 (h, w) or (bands, h, w) cells, the top left at (row, col); each cell once.
 
         Args:
@@ -93,14 +93,14 @@ class Canvas:
 
 
 @contextmanager
-def canvas(path: Path, grid: MapGrid, nodata: int, bands: int = 1) -> Iterator[Canvas]:
-    """Paint a map in a file at `path`, which is closed and removed at the end.
+def temporary_raster(path: Path, grid: MapGrid, nodata: int, bands: int = 1) -> Iterator[RasterWriter]:
+    """Write a map to a file at `path`, which is closed and removed at the end.
 
     Raises:
         OutputError: when the file cannot be written.
     """
     with writing(path):
-        opened = Canvas(path, grid, nodata, bands)
+        opened = RasterWriter(path, grid, nodata, bands)
         try:
             yield opened
         finally:

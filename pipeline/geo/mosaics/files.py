@@ -14,7 +14,7 @@ from pipeline.geo.maps import class_map, preview
 from pipeline.geo.maps.areas import Tally, areas_csv
 from pipeline.geo.maps.cog import read_small
 from pipeline.geo.maps.folder import MapFolder
-from pipeline.geo.maps.raster_writer import Canvas, Cells, canvas
+from pipeline.geo.maps.raster_writer import Cells, RasterWriter, temporary_raster
 from pipeline.geo.maps.sidecars import write_sidecars
 from pipeline.geo.mosaics.item import MosaicRecord, Origins, write_mosaic_item
 from pipeline.geo.mosaics.mosaic import Mosaic, joined
@@ -43,8 +43,8 @@ class Shade:
         for channel in range(3):
             ramp = np.interp(np.arange(101), list(PER_CENT_RAMP), stops[:, channel])
             palette[:101, channel] = np.rint(ramp)
-        painted: npt.NDArray[np.uint8] = palette[self.cells]
-        return painted
+        colored: npt.NDArray[np.uint8] = palette[self.cells]
+        return colored
 
 
 def write_mosaic(mosaic: Mosaic, classes: Sequence[ClassInfo], out: Path) -> MapFolder:
@@ -62,11 +62,13 @@ def write_mosaic(mosaic: Mosaic, classes: Sequence[ClassInfo], out: Path) -> Map
         files = MapFolder(folder, mosaic.id)
         origins = Origins([member.scene.origin for member in mosaic.members])
         with (
-            canvas(folder / "classes.partial", mosaic.grid, class_map.NODATA) as painted,
-            canvas(folder / "confidence.partial", mosaic.grid, class_map.CONFIDENCE_NODATA) as sure,
+            temporary_raster(folder / "classes.partial", mosaic.grid, class_map.NODATA) as raster,
+            temporary_raster(
+                folder / "confidence.partial", mosaic.grid, class_map.CONFIDENCE_NODATA
+            ) as sure,
         ):
-            tally = _paint(mosaic, painted, sure)
-            class_map.write_class_map(painted, files.class_map, classes, origins)
+            tally = _join_maps(mosaic, raster, sure)
+            class_map.write_class_map(raster, files.class_map, classes, origins)
             class_map.write_confidence(sure, files.confidence, origins)
         pixel_m = mosaic.members[0].scene.cells.scene.pixel_m
         files.areas.write_text(areas_csv(tally, classes, pixel_m, "the scenes"), encoding="utf-8")
@@ -77,11 +79,11 @@ def write_mosaic(mosaic: Mosaic, classes: Sequence[ClassInfo], out: Path) -> Map
     return MapFolder(place, mosaic.id)
 
 
-def _paint(mosaic: Mosaic, classes: Canvas, confidence: Canvas) -> Tally:
+def _join_maps(mosaic: Mosaic, classes: RasterWriter, confidence: RasterWriter) -> Tally:
     tally = Tally.empty()
     for square in joined(mosaic, _SIDE):
-        classes.paint(square.row, square.col, square.classes)
-        confidence.paint(square.row, square.col, square.confidence)
+        classes.write(square.row, square.col, square.classes)
+        confidence.write(square.row, square.col, square.confidence)
         tally = tally.plus_ground(square.classes, square.ground_px)
     return tally
 

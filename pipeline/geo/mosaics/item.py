@@ -67,7 +67,7 @@ class Origins:
             "LENSCAPE_BASELINE": _distinct(origin.baseline for origin in self.scenes),
             "LENSCAPE_BANDS": " ".join(model.bands),
             "LENSCAPE_NOTE": self.notes,
-            **{f"LENSCAPE_{what.upper()}": value for what, value in model.delivery.items()},
+            **{f"LENSCAPE_{what.upper()}": value for what, value in model.postprocessing.items()},
             **{f"LENSCAPE_{what.upper()}_SHA256": value for what, value in model.hashes.items()},
         }
         return {key: tags[key] for key in sorted(tags) if tags[key]}

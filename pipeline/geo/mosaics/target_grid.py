@@ -1,4 +1,4 @@
-"""Where maps of several UTM zones come to lie in one CRS: on one lattice of pixels of about a cell."""
+"""Where maps of several UTM zones come to lie in one CRS: on one grid of pixels of about a cell."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LARGEST = 100
 
 
 @dataclass(frozen=True)
-class Lattice:
+class TargetGrid:
     """Pixels of a CRS, anchored at multiples of their side."""
 
     crs: str
@@ -44,7 +44,7 @@ class Layout:
     grid: MapGrid
     """Of the whole."""
     parts: tuple[MapGrid, ...]
-    """Of each part, on the same lattice of pixels."""
+    """Of each part, on the same grid of pixels."""
 
 
 def require_crs(crs: str, where: str) -> None:
@@ -74,14 +74,14 @@ def layout(crs: str, grids: Sequence[MapGrid], where: str) -> Layout:
         ConfigError: naming `where` the CRS stands, when it cannot hold a map: its area of use is
             another one, or a map crosses its edge.
     """
-    lattice = Lattice(crs, float(f"{min(_cell_side(crs, grid) for grid in grids):.2g}"))
+    target_grid = TargetGrid(crs, float(f"{min(_cell_side(crs, grid) for grid in grids):.2g}"))
     parts = []
     for grid in grids:
         to_crs = Transformer.from_crs(grid.epsg, crs, always_xy=True)
         left, bottom, right, top = to_crs.transform_bounds(*grid.bounds, densify_pts=21)
         if not all(map(math.isfinite, (left, bottom, right, top))) or left > right:
             raise _unfit(crs, grid, where)
-        parts.append(lattice.around((left, bottom, right, top)))
+        parts.append(target_grid.around((left, bottom, right, top)))
         if parts[-1].rows * parts[-1].cols > _LARGEST * grid.rows * grid.cols + 10_000:
             raise _unfit(crs, grid, where)
     edges = [part.bounds for part in parts]
@@ -91,7 +91,7 @@ def layout(crs: str, grids: Sequence[MapGrid], where: str) -> Layout:
         max(edge[2] for edge in edges),
         max(edge[3] for edge in edges),
     )
-    return Layout(lattice.around(whole), tuple(parts))
+    return Layout(target_grid.around(whole), tuple(parts))
 
 
 def _cell_side(crs: str, grid: MapGrid) -> float:

@@ -1,6 +1,6 @@
 """One map over all zones: a GDAL virtual raster (VRT) that reprojects other maps while it is read.
 
-GDAL warps one file at a time, so each map has a VRT of its own in `parts/`, all on one lattice of
+GDAL warps one file at a time, so each map has a VRT of its own in `parts/`, all on one grid of
 pixels, and the VRT for people puts those side by side. Values are taken over by nearest neighbour.
 Paths are relative: the folder of maps may move as a whole. Where maps overlap, the later one lies on
 top.

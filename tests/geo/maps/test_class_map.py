@@ -55,15 +55,15 @@ def maps(tmp_path_factory):
     folder.mkdir()
     paths = [folder / f"S_{what}.tif" for what in ("classmap", "confidence", "probabilities")]
     with (
-        raster_writer.canvas(folder / "a.tif", GRID, class_map.NODATA) as first,
-        raster_writer.canvas(folder / "b.tif", GRID, class_map.CONFIDENCE_NODATA) as second,
-        raster_writer.canvas(
+        raster_writer.temporary_raster(folder / "a.tif", GRID, class_map.NODATA) as first,
+        raster_writer.temporary_raster(folder / "b.tif", GRID, class_map.CONFIDENCE_NODATA) as second,
+        raster_writer.temporary_raster(
             folder / "c.tif", GRID, class_map.CONFIDENCE_NODATA, len(CLASSES)
         ) as third,
     ):
-        first.paint(0, 0, cells())
-        second.paint(0, 0, np.where(cells() > 0, 30 * cells(), class_map.CONFIDENCE_NODATA))
-        third.paint(0, 0, shares())
+        first.write(0, 0, cells())
+        second.write(0, 0, np.where(cells() > 0, 30 * cells(), class_map.CONFIDENCE_NODATA))
+        third.write(0, 0, shares())
         class_map.write_class_map(first, paths[0], CLASSES, PROVENANCE)
         class_map.write_confidence(second, paths[1], PROVENANCE)
         class_map.write_probabilities(third, paths[2], CLASSES, PROVENANCE)

@@ -42,11 +42,13 @@ def publish(folder, cells, block=100, kind=KIND, tags=None):
     folder.mkdir(exist_ok=True)
     grid = raster_writer.MapGrid(GRID.epsg, GRID.transform, *cells.shape[-2:])
     path = folder / "map.tif"
-    with raster_writer.canvas(folder / "canvas.tif", grid, kind.nodata, len(kind.bands)) as painted:
+    with raster_writer.temporary_raster(
+        folder / "raster.tif", grid, kind.nodata, len(kind.bands)
+    ) as raster:
         for row in range(0, grid.rows, block):
             for col in range(0, grid.cols, block):
-                painted.paint(row, col, cells[..., row : row + block, col : col + block])
-        cog.write_cog(painted, path, kind, tags or {"LENSCAPE_SCENE": "a <b> & 'c'"})
+                raster.write(row, col, cells[..., row : row + block, col : col + block])
+        cog.write_cog(raster, path, kind, tags or {"LENSCAPE_SCENE": "a <b> & 'c'"})
     return path
 
 
@@ -181,7 +183,7 @@ def test_what_the_disk_lost_is_noticed_in_any_band(tmp_path, monkeypatch):
 
 
 def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path):
-    place = tmp_path / "absent" / "canvas.tif"
-    sentence = r"canvas\.tif cannot be written .* check the free space"
-    with pytest.raises(OutputError, match=sentence), raster_writer.canvas(place, GRID, 0):
+    place = tmp_path / "absent" / "raster.tif"
+    sentence = r"raster\.tif cannot be written .* check the free space"
+    with pytest.raises(OutputError, match=sentence), raster_writer.temporary_raster(place, GRID, 0):
         pass

@@ -29,11 +29,11 @@ def files(tmp_path):
     """Everything in a folder of maps but the Item and the probabilities."""
     files = MapFolder(tmp_path, "S")
     with (
-        raster_writer.canvas(tmp_path / "a", GRID, class_map.NODATA) as classes,
-        raster_writer.canvas(tmp_path / "b", GRID, class_map.CONFIDENCE_NODATA) as confidence,
+        raster_writer.temporary_raster(tmp_path / "a", GRID, class_map.NODATA) as classes,
+        raster_writer.temporary_raster(tmp_path / "b", GRID, class_map.CONFIDENCE_NODATA) as confidence,
     ):
-        classes.paint(0, 0, np.ones((GRID.rows, GRID.cols), dtype=np.uint8))
-        confidence.paint(0, 0, np.full((GRID.rows, GRID.cols), 70, dtype=np.uint8))
+        classes.write(0, 0, np.ones((GRID.rows, GRID.cols), dtype=np.uint8))
+        confidence.write(0, 0, np.full((GRID.rows, GRID.cols), 70, dtype=np.uint8))
         class_map.write_class_map(classes, files.class_map, CLASSES, PROVENANCE)
         class_map.write_confidence(confidence, files.confidence, PROVENANCE)
     record = MapRecord(PROVENANCE, GRID, CLASSES, Tally.empty(), files.folder / "scene.json")
@@ -47,8 +47,10 @@ def files(tmp_path):
 
 
 def add_probabilities(files):
-    with raster_writer.canvas(files.folder / "c", GRID, class_map.CONFIDENCE_NODATA, 2) as shares:
-        shares.paint(0, 0, np.full((2, GRID.rows, GRID.cols), 50, dtype=np.uint8))
+    with raster_writer.temporary_raster(
+        files.folder / "c", GRID, class_map.CONFIDENCE_NODATA, 2
+    ) as shares:
+        shares.write(0, 0, np.full((2, GRID.rows, GRID.cols), 50, dtype=np.uint8))
         class_map.write_probabilities(shares, files.probabilities, CLASSES, PROVENANCE)
 
 

@@ -12,10 +12,10 @@ import scipy.ndimage
 
 from pipeline.errors import MismatchError
 from pipeline.geo.maps import class_map
-from pipeline.geo.maps import postprocessing as delivery_module
-from pipeline.geo.maps.mapper import Crew, map_scene
+from pipeline.geo.maps import postprocessing as postprocessing_module
+from pipeline.geo.maps.mapper import Workers, map_scene
 from pipeline.geo.maps.pieces import Mapper
-from pipeline.geo.maps.postprocessing import Delivery, majority
+from pipeline.geo.maps.postprocessing import PostProcessing, majority
 from pipeline.store import ClassInfo, Geometry
 from tests.support.mapped import CLASSES
 from tests.support.placed import make_scene
@@ -44,13 +44,13 @@ def scene(tmp_path_factory):
     return make_scene(tmp_path_factory.mktemp("scene"), HOLES)
 
 
-def mapped(scene, folder, delivery, piece=30):
+def mapped(scene, folder, options, piece=30):
     mapper = Mapper(
         patchy, ("B02", "B03"), Geometry(patch_px=16, cell_px=8, min_valid=0.75), CLASSES,
-        (piece, piece), delivery=delivery,
+        (piece, piece), postprocessing=options,
     )  # fmt: skip
-    origin = replace(ORIGIN, delivery=delivery.facts())
-    tally = map_scene(scene, mapper, origin, folder, folder, Crew()).tally
+    origin = replace(ORIGIN, postprocessing=options.facts())
+    tally = map_scene(scene, mapper, origin, folder, folder, Workers()).tally
     with (
         rasterio.open(folder / "s.1_classmap.tif") as classes,
         rasterio.open(folder / "s.1_confidence.tif") as confidence,
@@ -60,7 +60,7 @@ def mapped(scene, folder, delivery, piece=30):
 
 @pytest.fixture(scope="module")
 def plain(scene, tmp_path_factory):
-    return mapped(scene, tmp_path_factory.mktemp("plain") / "s.1", Delivery())
+    return mapped(scene, tmp_path_factory.mktemp("plain") / "s.1", PostProcessing())
 
 
 def plain_majority(cells, count, side):
@@ -89,7 +89,7 @@ def test_the_majority_is_that_of_a_plain_count(side):
 
 def test_cells_of_low_confidence_are_unsure_everywhere(scene, plain, tmp_path):
     folder = tmp_path / "s.1"
-    classes, confidence, tally, tags = mapped(scene, folder, Delivery(min_confidence=60))
+    classes, confidence, tally, tags = mapped(scene, folder, PostProcessing(min_confidence=60))
     before, sure, _, plain_tags = plain
     np.testing.assert_array_equal(confidence, sure)
     np.testing.assert_array_equal(classes, np.where((before > 0) & (sure < 60), 4, before))
@@ -112,7 +112,7 @@ def test_cells_of_low_confidence_are_unsure_everywhere(scene, plain, tmp_path):
 
 
 def test_smoothing_comes_after_unsure_cells_which_neither_vote_nor_change(scene, plain, tmp_path):
-    both = Delivery(min_confidence=60, smoothing_cells=3)
+    both = PostProcessing(min_confidence=60, smoothing_cells=3)
     classes, _, tally, tags = mapped(scene, tmp_path / "s.1", both)
     before = np.where((plain[0] > 0) & (plain[1] < 60), 4, plain[0]).astype(np.uint8)
     np.testing.assert_array_equal(classes, plain_majority(before, 3, 3))
@@ -123,9 +123,9 @@ def test_smoothing_comes_after_unsure_cells_which_neither_vote_nor_change(scene,
 
 
 def test_neither_pieces_nor_squares_change_a_byte(scene, tmp_path, monkeypatch):
-    whole = Delivery(min_confidence=60, smoothing_cells=5, polygons_m2=30_000)
+    whole = PostProcessing(min_confidence=60, smoothing_cells=5, polygons_m2=30_000)
     mapped(scene, tmp_path / "a", whole)
-    monkeypatch.setattr(delivery_module, "_SIDE", 7)
+    monkeypatch.setattr(postprocessing_module, "_SIDE", 7)
     mapped(scene, tmp_path / "b", whole, piece=4)
     names = sorted(path.name for path in (tmp_path / "a").iterdir())
     assert "s.1_polygons.gpkg" in names
@@ -136,8 +136,8 @@ def test_neither_pieces_nor_squares_change_a_byte(scene, tmp_path, monkeypatch):
 
 def test_polygons_cover_the_map_and_none_is_too_small(scene, plain, tmp_path):
     least = 4 * 80 * 80
-    mapped(scene, tmp_path / "fine", Delivery(polygons_m2=0))
-    mapped(scene, tmp_path / "s.1", Delivery(polygons_m2=least))
+    mapped(scene, tmp_path / "fine", PostProcessing(polygons_m2=0))
+    mapped(scene, tmp_path / "s.1", PostProcessing(polygons_m2=least))
     fine, coarse = (
         gpd.read_file(tmp_path / folder / "s.1_polygons.gpkg", layer="polygons")
         for folder in ("fine", "s.1")
@@ -160,10 +160,10 @@ def test_polygons_cover_the_map_and_none_is_too_small(scene, plain, tmp_path):
 
 def test_there_must_be_room_for_the_unsure_class():
     many = [ClassInfo(name=f"c{k}", title="C", color="#000000") for k in range(254)]
-    assert len(Delivery().legend(many)) == 254
+    assert len(PostProcessing().legend(many)) == 254
     with pytest.raises(MismatchError, match=r"holds 254 classes .* `min_confidence: 0`"):
-        Delivery(min_confidence=1).legend(many)
+        PostProcessing(min_confidence=1).legend(many)
     with pytest.raises(MismatchError, match="a class 'unsure' of its own"):
-        Delivery(min_confidence=1).legend([ClassInfo(name="unsure", title="U", color="#000000")])
+        PostProcessing(min_confidence=1).legend([ClassInfo(name="unsure", title="U", color="#000000")])
     grey = [ClassInfo(name="rock", title="Rock", color="#9E9E9E")]
-    assert Delivery(min_confidence=1).legend(grey)[-1].color != "#9e9e9e"
+    assert PostProcessing(min_confidence=1).legend(grey)[-1].color != "#9e9e9e"

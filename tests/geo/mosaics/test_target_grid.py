@@ -8,7 +8,7 @@ from pyproj import Transformer
 
 from pipeline.errors import ConfigError
 from pipeline.geo.maps.raster_writer import MapGrid
-from pipeline.geo.mosaics.target_grid import Lattice, layout, require_crs
+from pipeline.geo.mosaics.target_grid import TargetGrid, layout, require_crs
 
 BERLIN = MapGrid(32633, Affine(80, 0, 380_000, 0, -80, 5_820_000), 100, 120)
 WEST = MapGrid(32632, Affine(80, 0, 700_000, 0, -80, 5_820_000), 60, 50)
@@ -17,11 +17,11 @@ QUITO = MapGrid(32717, Affine(160, 0, 780_000, 0, -160, 9_980_000), 30, 30)
 
 @pytest.mark.parametrize("side", [0.1, 0.0012, 130.0, 80.0])
 def test_a_lattice_covers_with_whole_pixels_and_no_more(side: float) -> None:
-    lattice = Lattice("EPSG:3857", side)
-    grid = lattice.around((10.2 * side, -3.5 * side, 14.1 * side, 7.0 * side))
+    target_grid = TargetGrid("EPSG:3857", side)
+    grid = target_grid.around((10.2 * side, -3.5 * side, 14.1 * side, 7.0 * side))
     assert (grid.rows, grid.cols) == (11, 5)
     assert (grid.transform.c, grid.transform.f) == pytest.approx((10 * side, 7 * side))
-    edges = lattice.around(grid.bounds)
+    edges = target_grid.around(grid.bounds)
     assert edges == grid, "bounds that are pixel edges already gained a row"
 
 

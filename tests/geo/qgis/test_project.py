@@ -14,7 +14,7 @@ from shapely.geometry import box
 from pipeline.errors import SceneError
 from pipeline.geo.maps import class_map
 from pipeline.geo.maps.catalog import write_catalog
-from pipeline.geo.maps.mapper import Crew, map_scene
+from pipeline.geo.maps.mapper import Workers, map_scene
 from pipeline.geo.maps.pieces import Mapper
 from pipeline.geo.maps.preview import Photo
 from pipeline.geo.maps.true_colour import write_true_colour
@@ -44,7 +44,7 @@ def map_into(folder, scene, name):
         scene=name, datetime="2021-05-06T10:21:01Z", level="L1C", baseline=None, platform=None,
         bands=("B02", "B03"), hashes={"weights": "ab" * 32}, credit="a mapper",
     )  # fmt: skip
-    map_scene(replace(scene, id=name), mapper, origin, folder / name, folder / name, Crew())
+    map_scene(replace(scene, id=name), mapper, origin, folder / name, folder / name, Workers())
 
 
 @pytest.fixture(scope="module")
