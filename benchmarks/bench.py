@@ -15,7 +15,7 @@ from benchmarks import machine, memory, network, scene
 from benchmarks.network import NetworkFile
 from benchmarks.scene import Made
 from pipeline.files import remove, write_json
-from pipeline.geo.maps.folder import MapFolder
+from pipeline.geo.maps.catalog import MapFolder
 from pipeline.geo.raster.grid import PatchGrid
 from pipeline.learn.network.classifier import PatchClassifier
 from pipeline.stages import predict

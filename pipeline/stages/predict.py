@@ -13,10 +13,8 @@ from pipeline.config.predict import PredictConf
 from pipeline.config.reading import load
 from pipeline.errors import ConfigError, MismatchError
 from pipeline.files import publish, remove
-from pipeline.geo.maps.catalog import catalogued, write_catalog
-from pipeline.geo.maps.class_map import Provenance
-from pipeline.geo.maps.folder import MapFolder
-from pipeline.geo.maps.item import MapRecord
+from pipeline.geo.maps.catalog import MapFolder, catalogued, write_catalog
+from pipeline.geo.maps.class_map import MapRecord, Provenance
 from pipeline.geo.maps.mapper import Workers, map_scene
 from pipeline.geo.maps.pieces import Mapper
 from pipeline.geo.maps.postprocessing import PostProcessing
@@ -64,7 +62,7 @@ def run(conf: Path, model: Path, scenes: Path, out: Path, compute: Path | None =
     workers = Workers(worker_count(machine), machine.memory_mb, machine.scheduler)
     unlike: dict[str, float | None] = {}
     for scene in opened:
-        unlike[scene.id] = _map(scene, mapper, classifier.meta, out, workers).unlike
+        unlike[scene.id] = _map(scene, mapper, classifier.meta, out, workers).outside_share
         _say_agreement(scene, mapper, predictor)
     maps = [_mapped(scene, mapper, classifier.meta, out) for scene in opened]
     mosaics = [] if plan is None else write_mosaics(plan, maps, mapper.legend, out)
@@ -218,8 +216,8 @@ def _summary(record: MapRecord, files: MapFolder) -> str:
     order = sorted(np.flatnonzero(shares).tolist(), key=lambda k: -shares[k])[:3]
     largest = [f"{record.classes[k].title} {100 * shares[k]:.0f} %" for k in order] or ["no data"]
     unlike = ""
-    if record.unlike is not None:
-        unlike = f"; {100 * record.unlike:.1f} % of the cells are unlike the training data"
+    if record.outside_share is not None:
+        unlike = f"; {100 * record.outside_share:.1f} % of the cells are unlike the training data"
     return f"{files.scene}: {', '.join(largest)}{unlike}; {files.class_map}"
 
 

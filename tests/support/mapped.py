@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.geo.maps import class_map
-from pipeline.geo.maps.folder import MapFolder
+from pipeline.geo.maps.catalog import MapFolder
 from pipeline.geo.maps.raster_writer import temporary_raster
 from pipeline.geo.mosaics.mosaic import MappedScene
 from pipeline.geo.mosaics.mosaic_set import map_grid
@@ -50,8 +50,9 @@ def mapped(
     ):
         first.write(0, 0, classes)
         second.write(0, 0, confidence)
-        class_map.write_class_map(first, files.class_map, CLASSES, provenance)
-        class_map.write_confidence(second, files.confidence, provenance)
+        kind = class_map.class_map_kind(CLASSES)
+        class_map.write_map(first, files.class_map, kind, provenance)
+        class_map.write_map(second, files.confidence, class_map.CONFIDENCE, provenance)
     return MappedScene(files, cells, provenance)
 
 

@@ -27,6 +27,7 @@ from rasterio.errors import NotGeoreferencedWarning
 
 from pipeline import __version__
 from pipeline.geo.maps import overviews
+from pipeline.geo.maps.areas import Tally
 from pipeline.geo.maps.cog import Band, MapKind, write_cog
 from pipeline.geo.maps.raster_writer import Cells, MapGrid, RasterWriter
 from pipeline.geo.style import qml
@@ -35,9 +36,23 @@ from pipeline.store import ClassInfo
 NODATA = 0
 CONFIDENCE_NODATA = 255
 """Of the confidence and of the probabilities."""
-NODATA_NAME = "nodata"
 NAME_ENDS = (".aux", ".aux.aux.xml")
 """What follows the name of a class map in those of the two files with its category names."""
+
+
+class Origin(Protocol):
+    """What a map comes from: a scene or, of a mosaic, several."""
+
+    @property
+    def attribution(self) -> str:
+        """Whom to name."""
+
+    @property
+    def note(self) -> str:
+        """A warning that belongs to the map."""
+
+    def tags(self) -> dict[str, str]:
+        """The tags of the TIFF, without empty ones."""
 
 
 @dataclass(frozen=True)
@@ -65,55 +80,77 @@ class Provenance:
     @property
     def attribution(self) -> str:
         """The sentence that Copernicus asks for, then the credit of the labels."""
-        sentence = f"Contains modified Copernicus Sentinel data {self.datetime[:4]}"
+        return self.attribution_of(self.datetime[:4])
+
+    def attribution_of(self, years: str) -> str:
+        """The same for data of some years."""
+        sentence = f"Contains modified Copernicus Sentinel data {years}"
         return ". ".join(part.rstrip(".") for part in (sentence, self.credit.strip()) if part) + "."
 
     def tags(self) -> dict[str, str]:
-        """The tags of the TIFF, without those that have nothing to say."""
-        tags = {
-            "ATTRIBUTION": self.attribution,
-            "LENSCAPE_VERSION": __version__,
-            "LENSCAPE_SCENE": self.scene,
-            "LENSCAPE_DATETIME": self.datetime,
-            "LENSCAPE_PLATFORM": self.platform or "",
-            "LENSCAPE_LEVEL": self.level or "",
-            "LENSCAPE_BASELINE": self.baseline or "",
-            "LENSCAPE_BANDS": " ".join(self.bands),
-            "LENSCAPE_NOTE": self.note,
-            **{f"LENSCAPE_{what.upper()}": value for what, value in self.postprocessing.items()},
-            **{f"LENSCAPE_{what.upper()}_SHA256": value for what, value in self.hashes.items()},
+        """The tags of the TIFF, without empty ones."""
+        stated = {
+            "SCENE": self.scene,
+            "DATETIME": self.datetime,
+            "PLATFORM": self.platform,
+            "LEVEL": self.level,
+            "BASELINE": self.baseline,
         }
-        return {key: tags[key] for key in sorted(tags) if tags[key]}
+        return self.tags_with(self, stated)
+
+    def tags_with(self, origin: Origin, stated: Mapping[str, str | None]) -> dict[str, str]:
+        """The tags of a map of this model and `origin`: what is `stated` by key, and the rest."""
+        tags = {
+            "VERSION": __version__,
+            "BANDS": " ".join(self.bands),
+            "NOTE": origin.note,
+            **stated,
+            **{key.upper(): value for key, value in self.postprocessing.items()},
+            **{f"{key.upper()}_SHA256": value for key, value in self.hashes.items()},
+        }
+        named = {f"LENSCAPE_{key}": value for key, value in tags.items() if value}
+        return {"ATTRIBUTION": origin.attribution} | dict(sorted(named.items()))
 
 
-class Origin(Protocol):
-    """What a map comes from."""
+@dataclass(frozen=True)
+class MapRecord:
+    """What the Item and the side files of a map say beside its rasters."""
 
-    def tags(self) -> dict[str, str]:
-        """The tags of the TIFF that say so."""
+    origin: Origin
+    grid: MapGrid
+    classes: Sequence[ClassInfo]
+    """Value from 1."""
+    tally: Tally
+    """The cells and the ground of each value."""
+    outside_share: float | None = None
+    """Of the mapped cells, outside the area of applicability, where it is known."""
 
 
 def class_map_kind(classes: Sequence[ClassInfo]) -> MapKind:
     """Class maps of these classes: their palette, overviews by mode."""
     colors = {value: qml.rgb(info.color) for value, info in enumerate(classes, start=1)}
-    return MapKind([Band("land cover class")], NODATA, overviews.mode, colors)
+    names = [qml.readable(name) for name in ("nodata", *(info.title for info in classes))]
+    style = qml.class_map_qml(classes)
+    bands = [Band("land cover class")]
+    return MapKind(bands, NODATA, overviews.mode, colors, names=names, style=style)
 
 
 def probabilities_kind(classes: Sequence[ClassInfo]) -> MapKind:
     """Probabilities of these classes: a band each, by its title, its name in a tag."""
     bands = [Band(qml.readable(info.title), {"LENSCAPE_CLASS": info.name}) for info in classes]
-    return MapKind(bands, CONFIDENCE_NODATA, overviews.mean, unit="%")
+    return _per_cent_kind(bands, qml.per_cent_qml())
 
 
+def _per_cent_kind(bands: Sequence[Band], style: str) -> MapKind:
+    return MapKind(bands, CONFIDENCE_NODATA, overviews.mean, unit="%", style=style)
+
+
+CONFIDENCE = _per_cent_kind([Band("confidence, per cent")], qml.per_cent_qml())
+DISSIMILARITY = _per_cent_kind(
+    [Band("dissimilarity to the training data, per cent of its limit")], qml.dissimilarity_qml()
+)
 DISSIMILARITY_MOST = 254
 """What lies further from the training data, in per cent of the limit, is held to be as far."""
-DISSIMILARITY = MapKind(
-    [Band("dissimilarity to the training data, per cent of its limit")],
-    CONFIDENCE_NODATA,
-    overviews.mean,
-    unit="%",
-)
-CONFIDENCE = MapKind([Band("confidence, per cent")], CONFIDENCE_NODATA, overviews.mean, unit="%")
 
 
 def decide(
@@ -160,60 +197,26 @@ def of_limit(dissimilarity: npt.NDArray[np.float64], mapped: npt.NDArray[np.bool
     return np.where(mapped, whole, CONFIDENCE_NODATA).astype(np.uint8)
 
 
-def write_class_map(
-    raster: RasterWriter, path: Path, classes: Sequence[ClassInfo], provenance: Origin
-) -> None:
-    """Write a class map at `path` with its style (`.qml`) and its category names beside it.
+def write_map(raster: RasterWriter, path: Path, kind: MapKind, origin: Origin) -> None:
+    """Publish a raster at `path` with its style (`.qml`) and its category names, if any, beside it.
 
     Raises:
         OutputError: when it cannot be written.
     """
-    kind = class_map_kind(classes)
-    write_cog(raster, path, kind, provenance.tags())
-    titles = [NODATA_NAME, *(info.title for info in classes)]
-    write_category_names(path, raster.grid, kind.bands[0].description, titles)
-    path.with_suffix(".qml").write_text(qml.class_map_qml(classes), encoding="utf-8")
+    write_cog(raster, path, kind, origin.tags())
+    if kind.names:
+        _write_category_names(path, raster.grid, kind)
+    path.with_suffix(".qml").write_text(kind.style, encoding="utf-8")
 
 
-def write_confidence(raster: RasterWriter, path: Path, provenance: Origin) -> None:
-    """Write a confidence map at `path` with its style (`.qml`) beside it.
-
-    Raises:
-        OutputError: when it cannot be written.
-    """
-    write_cog(raster, path, CONFIDENCE, provenance.tags())
-    path.with_suffix(".qml").write_text(qml.per_cent_qml(), encoding="utf-8")
-
-
-def write_dissimilarity(raster: RasterWriter, path: Path, provenance: Origin) -> None:
-    """Write a map of dissimilarity at `path` with its style (`.qml`) beside it.
-
-    Raises:
-        OutputError: when it cannot be written.
-    """
-    write_cog(raster, path, DISSIMILARITY, provenance.tags())
-    path.with_suffix(".qml").write_text(qml.dissimilarity_qml(), encoding="utf-8")
-
-
-def write_probabilities(
-    raster: RasterWriter, path: Path, classes: Sequence[ClassInfo], provenance: Provenance
-) -> None:
-    """Write the probabilities of all classes, a band each, with a style (`.qml`) of the first.
-
-    Raises:
-        OutputError: when they cannot be written.
-    """
-    write_cog(raster, path, probabilities_kind(classes), provenance.tags())
-    path.with_suffix(".qml").write_text(qml.per_cent_qml(), encoding="utf-8")
-
-
-def write_category_names(path: Path, grid: MapGrid, description: str, names: Sequence[str]) -> None:
+def _write_category_names(path: Path, grid: MapGrid, kind: MapKind) -> None:
     """Name the values 0, 1, ... of the raster at `path` in two files beside it."""
-    shell, sheet = (path.with_name(f"{path.name}{end}") for end in NAME_ENDS)
+    empty, names = (path.with_name(f"{path.name}{end}") for end in NAME_ENDS)
+    description = kind.bands[0].description
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)  # the TIFF says where it lies
         with rasterio.open(
-            shell, "w", driver="HFA", dtype="uint8", count=1, height=grid.rows, width=grid.cols,
+            empty, "w", driver="HFA", dtype="uint8", count=1, height=grid.rows, width=grid.cols,
             AUX="YES", DEPENDENT_FILE=path.name,
         ) as dataset:  # fmt: skip
             dataset.update_tags(1, LAYER_TYPE="thematic")
@@ -223,9 +226,9 @@ def write_category_names(path: Path, grid: MapGrid, description: str, names: Seq
         '  <PAMRasterBand band="1">',
         f"    <Description>{escape(description)}</Description>",
         "    <CategoryNames>",
-        *(f"      <Category>{escape(qml.readable(name))}</Category>" for name in names),
+        *(f"      <Category>{escape(name)}</Category>" for name in kind.names),
         "    </CategoryNames>",
         "  </PAMRasterBand>",
         "</PAMDataset>",
     ]
-    sheet.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    names.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -49,6 +49,10 @@ class MapKind:
     colors: Mapping[int, Color] = field(default_factory=dict)
     """The palette by value, red, green, blue from 0 to 255; empty for a map in grey."""
     unit: str = ""
+    names: Sequence[str] = ()
+    """Category names of the values 0, 1, ..., where it has any."""
+    style: str = ""
+    """QML, for QGIS."""
 
 
 def write_cog(raster: RasterWriter, path: Path, kind: MapKind, tags: Mapping[str, str]) -> None:

@@ -6,30 +6,27 @@ No wall clock and no absolute path stand in them: the same maps give the same by
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pystac
 from pystac.extensions.classification import Classification
 from shapely.geometry import mapping
+from shapely.geometry.base import BaseGeometry
 
 from pipeline import __version__
-from pipeline.files import relative_href
 from pipeline.geo.maps import class_map
 from pipeline.geo.maps.areas import Tally
-from pipeline.geo.maps.catalog import asset, grid_properties, publish_item
-from pipeline.geo.maps.class_map import Provenance
-from pipeline.geo.maps.folder import MapFolder
+from pipeline.geo.maps.catalog import MapFolder, asset, grid_properties, publish_item
+from pipeline.geo.maps.class_map import MapRecord, Origin, Provenance
 from pipeline.geo.maps.postprocessing import UNCLASSIFIED
-from pipeline.geo.maps.raster_writer import MapGrid
 from pipeline.geo.maps.sidecars import sidecars_of
 from pipeline.geo.scenes.stac import footprint
 from pipeline.store import ClassInfo
 
-EXTENSIONS = [
+_EXTENSIONS = [
     "https://stac-extensions.github.io/classification/v2.0.0/schema.json",
     "https://stac-extensions.github.io/file/v2.1.0/schema.json",
     "https://stac-extensions.github.io/processing/v1.2.0/schema.json",
@@ -38,7 +35,7 @@ EXTENSIONS = [
 ]
 
 _COG = pystac.MediaType.COG
-_QML = "application/xml"
+QML = "application/xml"
 _JUDGED = (
     "The figures of `evaluate` are those of the network; this map was changed after it. A sample drawn "
     "from the map itself, read back by `lenscape accuracy`, judges the map as delivered."
@@ -46,103 +43,81 @@ _JUDGED = (
 VRT = "application/x-gdal-vrt"
 _SIDECARS = (
     ("sld", "application/vnd.ogc.sld+xml", "Style for GeoServer"),
-    ("qmd", _QML, "Metadata for QGIS"),
+    ("qmd", QML, "Metadata for QGIS"),
     ("attribute_table", "application/x-dbf", "Attribute table for ArcGIS"),
     ("attribute_table_encoding", "text/plain", "Encoding of the attribute table"),
 )
 
 
-class Content(Protocol):
-    """What the assets of a map say of its values, beside its files."""
+def write_item(files: MapFolder, record: MapRecord, origin: Provenance, scene_href: str) -> None:
+    """Write the Item of the map of a scene.
 
-    @property
-    def grid(self) -> MapGrid:
-        """Where its cells lie."""
-
-    @property
-    def classes(self) -> Sequence[ClassInfo]:
-        """Its classes."""
-
-    @property
-    def tally(self) -> Tally:
-        """The cells and the ground of each value."""
-
-
-@dataclass(frozen=True)
-class MapRecord:
-    """What the Item of a map says beside its files."""
-
-    provenance: Provenance
-    grid: MapGrid
-    classes: Sequence[ClassInfo]
-    tally: Tally
-    scene_item: Path
-    """The Item of the scene that was mapped."""
-    unlike: float | None = None
-    """The share of the mapped cells that are unlike the training data, where it is known."""
-
-
-def write_item(files: MapFolder, record: MapRecord, place: Path) -> None:
-    """Write the Item of a folder of maps, which will lie at `place`.
+    Args:
+        files: The folder of the map.
+        record: What it holds.
+        origin: Its scene.
+        scene_href: The Item of the scene, as seen from the folder.
 
     Raises:
         OutputError: when a file is missing from the folder.
     """
-    origin = record.provenance
-    outline = footprint(record.grid.epsg, record.grid.bounds)
-    item = pystac.Item(
-        files.scene,
-        mapping(outline),
-        list(outline.bounds),
-        datetime.fromisoformat(origin.datetime),
-        _properties(record),
-        stac_extensions=EXTENSIONS,
-    )
-    scene = relative_href(record.scene_item, place)
-    item.add_link(pystac.Link("derived_from", scene, pystac.MediaType.GEOJSON, "The scene mapped"))
-    publish_item(item, map_assets(files, record), files.item)
-
-
-def _properties(record: MapRecord) -> dict[str, Any]:
-    origin = record.provenance
-    properties = {
+    stated = {
         "title": f"Class map of {origin.scene}",
-        "description": origin.attribution,
-        **grid_properties(record.grid),
-        **lineage(origin),
-    }
-    optional = {
         "platform": origin.platform,
         "s2:processing_baseline": origin.baseline,
         "lenscape:scene_level": origin.level,
-        "lenscape:note": origin.note,
+        **grid_properties(record.grid),
     }
-    if record.unlike is not None:
-        properties["lenscape:unlike_training_percent"] = round(100 * record.unlike, 4)
-    return properties | {key: value for key, value in optional.items() if value}
+    if (share := record.outside_share) is not None:
+        stated["lenscape:unlike_training_percent"] = round(100 * share, 4)
+    moment = datetime.fromisoformat(origin.datetime)
+    item = map_item(
+        files.scene, footprint(record.grid.epsg, record.grid.bounds), origin, origin, stated, moment
+    )
+    item.add_link(pystac.Link("derived_from", scene_href, pystac.MediaType.GEOJSON, "The scene mapped"))
+    publish_item(item, map_assets(files, record), files.item)
 
 
-def lineage(origin: Provenance) -> dict[str, Any]:
-    """Which model made a map out of what, and whose data are in it."""
-    properties: dict[str, Any] = {
+def map_item(
+    name: str,
+    outline: BaseGeometry,
+    origin: Origin,
+    model: Provenance,
+    stated: Mapping[str, Any],
+    moment: datetime | None = None,
+) -> pystac.Item:
+    """The Item of a map without its assets and links; properties that are empty are left out.
+
+    Args:
+        name: Of the map.
+        outline: In longitude and latitude.
+        origin: What it comes from.
+        model: The same of one of its scenes, which says which model made it.
+        stated: Further properties; without a moment, the first and the last one.
+        moment: Of the acquisition.
+    """
+    properties = {
+        "description": origin.attribution,
+        "lenscape:note": origin.note,
         "processing:level": "L4",
         "processing:software": {"lenscape": __version__},
-        "processing:lineage": f"Patches of the bands {', '.join(origin.bands)} classified by the "
-        f"network with the weights sha256:{origin.hashes.get('weights', '')}.",
+        "processing:lineage": f"Patches of the bands {', '.join(model.bands)} classified by the "
+        f"network with the weights sha256:{model.hashes.get('weights', '')}.",
         "providers": [
             {"name": "European Union/ESA/Copernicus", "roles": ["producer", "licensor"]},
         ],
+        "lenscape:label_credit": model.credit,
+        **{f"lenscape:{key}": int(value) for key, value in model.postprocessing.items()},
+        "lenscape:accuracy": _JUDGED if model.postprocessing else "",
+        **{f"lenscape:{key}_sha256": value for key, value in model.hashes.items()},
+        **stated,
     }
-    optional = {
-        "lenscape:label_credit": origin.credit,
-        **{f"lenscape:{what}": int(value) for what, value in origin.postprocessing.items()},
-        "lenscape:accuracy": _JUDGED if origin.postprocessing else "",
-        **{f"lenscape:{what}_sha256": value for what, value in origin.hashes.items()},
-    }
-    return properties | {key: value for key, value in optional.items() if value}
+    properties = {key: value for key, value in properties.items() if value not in (None, "")}
+    bounds = list(outline.bounds)
+    return pystac.Item(name, mapping(outline), bounds, moment, properties, stac_extensions=_EXTENSIONS)
 
 
-def map_assets(files: MapFolder, record: Content) -> dict[str, pystac.Asset]:
+def map_assets(files: MapFolder, record: MapRecord) -> dict[str, pystac.Asset]:
     """The files of a folder of maps, by key.
 
     Raises:
@@ -166,8 +141,8 @@ def map_assets(files: MapFolder, record: Content) -> dict[str, pystac.Asset]:
     names = [files.class_map.with_name(f"{files.class_map.name}{end}") for end in class_map.NAME_ENDS]
     assets = {
         "classmap": asset(files.class_map, _COG, "data", "Class map", placed | class_fields),
-        "style": asset(files.class_map.with_suffix(".qml"), _QML, "style", "QGIS style"),
-        "category_names": asset(names[1], _QML, "metadata", "GDAL category names"),
+        "style": asset(files.class_map.with_suffix(".qml"), QML, "style", "QGIS style"),
+        "category_names": asset(names[1], QML, "metadata", "GDAL category names"),
         "category_index": asset(
             names[0], "application/octet-stream", "metadata", "Leads GDAL to the category names"
         ),
@@ -201,14 +176,14 @@ def _true_colour(files: MapFolder) -> dict[str, pystac.Asset]:
         path = files.true_colour.with_name(f"{files.true_colour.name}{end}")
         if path.is_file():
             title = "The scene in colour" if end == ".vrt" else "The scene in colour, small"
-            style = asset(path.with_suffix(".qml"), _QML, "style", "QGIS style of the scene")
+            style = asset(path.with_suffix(".qml"), QML, "style", "QGIS style of the scene")
             return {"truecolour": asset(path, kind, "visual", title), "truecolour_style": style}
     return {}
 
 
 def _styled(key: str, path: Path, fields: dict[str, Any]) -> dict[str, pystac.Asset]:
     """A map in per cent and its style."""
-    style = asset(path.with_suffix(".qml"), _QML, "style", f"QGIS style of the {key}")
+    style = asset(path.with_suffix(".qml"), QML, "style", f"QGIS style of the {key}")
     title = f"{key.capitalize()}, per cent"
     return {key: asset(path, _COG, "data", title, fields), f"{key}_style": style}
 

@@ -15,16 +15,14 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from pipeline.files import require_space
+from pipeline.files import relative_href, require_space
 from pipeline.geo.maps import class_map, preview
 from pipeline.geo.maps.areas import Tally, areas_csv
-from pipeline.geo.maps.class_map import Provenance
-from pipeline.geo.maps.cog import read_small
-from pipeline.geo.maps.folder import MapFolder
-from pipeline.geo.maps.item import MapRecord, write_item
+from pipeline.geo.maps.catalog import MapFolder
+from pipeline.geo.maps.class_map import MapRecord, Provenance
+from pipeline.geo.maps.item import write_item
 from pipeline.geo.maps.pieces import Mapper, column_bytes, inside_px, map_piece, piece_bytes, pieces
-from pipeline.geo.maps.polygons import write_polygons
-from pipeline.geo.maps.postprocessing import smooth
+from pipeline.geo.maps.postprocessing import smooth, write_polygons
 from pipeline.geo.maps.raster_writer import MapGrid, RasterWriter, temporary_raster
 from pipeline.geo.maps.sidecars import write_sidecars
 from pipeline.geo.maps.true_colour import write_true_colour
@@ -77,7 +75,7 @@ def map_scene(
         }
         photo = Thumbnail(scene, preview.photo_bands(scene.bands), _PREVIEW_PX)
         tally = _map_pieces(scene, mapper, workers, list(layers.values()), photo)
-        unlike = _unlike(layers.get("dissimilarity"))
+        outside = _outside_share(layers.get("dissimilarity"))
         if side := mapper.postprocessing.smoothing_cells:
             smoothed = stack.enter_context(
                 temporary_raster(folder / "smooth.partial", cells, class_map.NODATA)
@@ -86,14 +84,22 @@ def map_scene(
             layers["classes"] = smoothed
         _write(layers, files, mapper, provenance)
     files.areas.write_text(areas_csv(tally, legend, scene.grid.pixel_m), encoding="utf-8")
-    record = MapRecord(provenance, cells, legend, tally, scene.path, unlike)
+    record = MapRecord(provenance, cells, legend, tally, outside)
     if (least := mapper.postprocessing.polygons_m2) is not None:
         write_polygons(files.class_map, files.polygons, legend, least)
-    write_sidecars(files.class_map, f"Class map of {scene.id}", record, provenance)
+    write_sidecars(files.class_map, f"Class map of {scene.id}", record)
     shown = preview.Photo(photo.pixels(), photo.bands, scene.grid.bounds)
     write_true_colour(scene, shown, files.true_colour, place)
-    _draw(shown, record, files)
-    write_item(files, record, place)
+    facts = (
+        f"{provenance.datetime[:10]} {provenance.datetime[11:16]} UTC",
+        provenance.platform,
+        provenance.level,
+        f"EPSG:{cells.epsg}",
+        f"cells of {grid.cell_m:g} m",
+        provenance.note,
+    )
+    preview.draw_map(files, record, shown, facts, _PREVIEW_PX)
+    write_item(files, record, provenance, relative_href(scene.path, place))
     return record
 
 
@@ -108,20 +114,24 @@ def _layers(mapper: Mapper) -> dict[str, int]:
 def _write(
     layers: Mapping[str, RasterWriter], files: MapFolder, mapper: Mapper, origin: Provenance
 ) -> None:
-    with ThreadPoolExecutor(1) as beside:
-        confidence = beside.submit(
-            class_map.write_confidence, layers["confidence"], files.confidence, origin
-        )
-        class_map.write_class_map(layers["classes"], files.class_map, mapper.legend, origin)
-        confidence.result()
-    if raster := layers.get("dissimilarity"):
-        class_map.write_dissimilarity(raster, files.dissimilarity, origin)
-    if raster := layers.get("probabilities"):
-        class_map.write_probabilities(raster, files.probabilities, mapper.classes, origin)
+    """Publish the rasters of a scene, two at a time."""
+    outputs = {
+        "classes": (files.class_map, class_map.class_map_kind(mapper.legend)),
+        "confidence": (files.confidence, class_map.CONFIDENCE),
+        "dissimilarity": (files.dissimilarity, class_map.DISSIMILARITY),
+        "probabilities": (files.probabilities, class_map.probabilities_kind(mapper.classes)),
+    }
+    with ThreadPoolExecutor(2) as threads:
+        jobs = [
+            threads.submit(class_map.write_map, raster, *outputs[name], origin)
+            for name, raster in layers.items()
+        ]
+        for job in jobs:
+            job.result()
 
 
-def _unlike(raster: RasterWriter | None) -> float | None:
-    """The share of the mapped cells that are unlike the training data; None where nobody asked."""
+def _outside_share(raster: RasterWriter | None) -> float | None:
+    """The share of the mapped cells outside the area of applicability; None without such a raster."""
     if raster is None:
         return None
     counts = raster.counts[0][: class_map.CONFIDENCE_NODATA]
@@ -152,21 +162,3 @@ def _map_pieces(
                 tally = tally.plus(values[0], *inside)
                 bar.update(int(inside[0].sum() * inside[1].sum()) / 1e6)
     return tally
-
-
-def _draw(photo: preview.Photo, record: MapRecord, files: MapFolder) -> None:
-    origin = record.provenance
-    cells, bounds = read_small(files.class_map, _PREVIEW_PX)
-    picture = preview.MapPicture(cells, bounds, record.classes, record.tally.shares())
-    facts = [
-        f"{origin.datetime[:10]} {origin.datetime[11:16]} UTC",
-        origin.platform,
-        origin.level,
-        f"EPSG:{record.grid.epsg}",
-        f"cells of {record.grid.transform.a:g} m",
-        origin.note,
-    ]
-    subtitle = " · ".join(fact for fact in facts if fact)
-    preview.draw(
-        files.preview, photo, picture, preview.Caption(files.scene, subtitle, origin.attribution)
-    )

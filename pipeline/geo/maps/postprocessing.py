@@ -1,25 +1,34 @@
-"""What is made of a class map before it is handed on: unsure cells, smoothing.
+"""What is made of a class map after the network: unclassified cells, smoothing, polygons.
 
-Both change the map and not the network: what `evaluate` says of the network does not hold for such a
+They change the map and not the network: what `evaluate` says of the network does not hold for such a
 map. Its tags and its Item state the options; a sample drawn from the map itself judges it.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+import geopandas as gpd
 import numpy as np
+import rasterio
+from rasterio.features import shapes, sieve
+from shapely.geometry import shape
 
 from pipeline.errors import MismatchError
 from pipeline.geo.maps import class_map
 from pipeline.geo.maps.areas import Tally
 from pipeline.geo.maps.raster_writer import Cells, RasterWriter
 from pipeline.geo.raster.grid import PatchGrid, square_sums
+from pipeline.geo.style.geopackage import categorized_qml, write_layer
 from pipeline.store import ClassInfo
 
 UNCLASSIFIED = "unsure"
 """Name of the class of cells whose confidence is too low."""
+POLYGONS = "polygons"
+"""Name of the layer."""
 _GREYS = ("#9e9e9e", "#616161", "#c7c7c7")
 _SIDE = 1024
 """Side of the squares of cells that are smoothed at a time, beside the cells around them."""
@@ -131,3 +140,44 @@ def majority(around: Cells, count: int, reach: int) -> Cells:
     keep = (own == 0) | (own > count) | (votes_own == votes_best)
     smoothed: Cells = np.where(keep, own, best)
     return smoothed
+
+
+def write_polygons(source: Path, path: Path, classes: Sequence[ClassInfo], min_area_m2: float) -> int:
+    """Write a class map as polygons: a GeoPackage of value, class, title, code, area in hectares.
+
+    They follow the edges of the cells. Patches smaller than a minimum mapping unit go to the largest
+    patch beside them (GDAL's sieve, 4 neighbours), so that areas differ from those of the raster.
+    GDAL needs to see patches whole: the map is in memory once or twice, a byte a cell, and the
+    polygons with it.
+
+    Returns:
+        How many there are; no file is written where the map has no class at all.
+
+    Raises:
+        OutputError: when the place cannot be written.
+    """
+    with rasterio.open(source) as dataset:
+        cells, transform, crs = dataset.read(1), dataset.transform, dataset.crs
+    mapped = cells != class_map.NODATA
+    if not mapped.any():
+        return 0
+    least = math.ceil(min_area_m2 / abs(transform.a * transform.e))
+    if least > 1:
+        cells = sieve(cells, least, mask=mapped, connectivity=4)
+    outlines, found = zip(*shapes(cells, mapped, connectivity=4, transform=transform), strict=True)
+    values = np.array(found, dtype=int)
+    geometry = gpd.GeoSeries([shape(outline) for outline in outlines], crs=crs)
+    infos = [classes[value - 1] for value in values]
+    frame = gpd.GeoDataFrame(
+        {
+            "value": values,
+            "class": [info.name for info in infos],
+            "title": [info.title for info in infos],
+            "code": [info.code or "" for info in infos],
+            "area_ha": (geometry.area / 1e4).round(4),
+        },
+        geometry=geometry,
+    )
+    legend = [(info.name, info.title, info.color) for info in classes]
+    write_layer(path, POLYGONS, frame, categorized_qml("class", legend, opacity=1))
+    return len(frame)

@@ -16,6 +16,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from pipeline.geo.maps.catalog import MapFolder
+from pipeline.geo.maps.class_map import MapRecord
+from pipeline.geo.maps.cog import read_small
 from pipeline.geo.style.fonts import FONT, fonts, legible
 from pipeline.geo.style.qml import readable, rgb
 from pipeline.store import ClassInfo
@@ -89,6 +92,27 @@ class Caption:
     title: str
     subtitle: str
     attribution: str
+
+
+def draw_map(
+    files: MapFolder, record: MapRecord, beside: Panel, facts: Sequence[str | None], longest_px: int
+) -> None:
+    """Draw the preview of the maps in a folder, which are there.
+
+    Args:
+        files: The folder.
+        record: What its class map holds.
+        beside: What is shown beside it.
+        facts: What the subtitle says.
+        longest_px: Cells of the class map on its longer side, to which it is reduced.
+
+    Raises:
+        OSError: when the file cannot be written.
+    """
+    cells, bounds = read_small(files.class_map, longest_px)
+    picture = MapPicture(cells, bounds, record.classes, record.tally.shares())
+    subtitle = " · ".join(fact for fact in facts if fact)
+    draw(files.preview, beside, picture, Caption(files.scene, subtitle, record.origin.attribution))
 
 
 def photo_bands(available: Sequence[str]) -> tuple[str, ...]:

@@ -12,12 +12,10 @@ import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from pyproj import CRS
 
-from pipeline.geo.maps.areas import Tally
-from pipeline.geo.maps.raster_writer import MapGrid
+from pipeline.geo.maps.class_map import MapRecord
 from pipeline.geo.scenes.stac import footprint
 from pipeline.geo.style.qml import readable, rgb
 from pipeline.store import ClassInfo
@@ -30,33 +28,6 @@ _SLD_NAMESPACE = "http://www.opengis.net/sld"
 _CHARS = 254
 """Bytes of the longest text that dBASE III holds."""
 _EPOCH = (70, 1, 1)  # a dBASE file states a day; ours has none
-
-
-class Origin(Protocol):
-    """What a map comes from."""
-
-    @property
-    def attribution(self) -> str:
-        """Whom to name."""
-
-    def tags(self) -> dict[str, str]:
-        """The tags of the TIFF."""
-
-
-class Described(Protocol):
-    """A class map: where it lies, what its values mean and how often each occurs."""
-
-    @property
-    def grid(self) -> MapGrid:
-        """Where its cells lie."""
-
-    @property
-    def classes(self) -> Sequence[ClassInfo]:
-        """Its classes, value from 1."""
-
-    @property
-    def tally(self) -> Tally:
-        """The cells of each value."""
 
 
 @dataclass(frozen=True)
@@ -80,18 +51,17 @@ def sidecars_of(class_map: Path) -> list[Path]:
     return [class_map.with_name(f"{class_map.stem}{end}") for end in SIDECARS]
 
 
-def write_sidecars(class_map: Path, title: str, content: Described, origin: Origin) -> None:
+def write_sidecars(class_map: Path, title: str, content: MapRecord) -> None:
     """Write all of them beside a class map.
 
     Args:
         class_map: The map, a `.tif`.
         title: Of the map, for people.
-        content: Its classes, its grid and its cells.
-        origin: What it comes from.
+        content: Its classes, its grid, its cells and what it comes from.
     """
     style, metadata, table, code = sidecars_of(class_map)
     style.write_text(sld(class_map.stem, title, content.classes), encoding="utf-8")
-    metadata.write_text(qmd(title, content, origin), encoding="utf-8")
+    metadata.write_text(qmd(title, content), encoding="utf-8")
     table.write_bytes(attribute_table(content))
     code.write_text("UTF-8\n", encoding="ascii")
 
@@ -115,9 +85,9 @@ def sld(name: str, title: str, classes: Sequence[ClassInfo]) -> str:
     return _text(root, '<?xml version="1.0" encoding="UTF-8"?>\n')
 
 
-def qmd(title: str, content: Described, origin: Origin) -> str:
+def qmd(title: str, content: MapRecord) -> str:
     """The metadata of a map as QGIS keeps them (`.qmd`)."""
-    tags = origin.tags()
+    tags = content.origin.tags()
     left, bottom, right, top = footprint(content.grid.epsg, content.grid.bounds).bounds
     root = ET.Element("qgis", version="3.22.0")
     names = ", ".join(readable(info.title) for info in content.classes)
@@ -130,7 +100,7 @@ def qmd(title: str, content: Described, origin: Origin) -> str:
         ("type", "dataset"),
         ("title", readable(title)),
         ("abstract", readable(abstract).strip()),
-        ("rights", readable(origin.attribution)),
+        ("rights", readable(content.origin.attribution)),
     ):
         ET.SubElement(root, tag).text = text
     system = ET.SubElement(ET.SubElement(root, "crs"), "spatialrefsys")
@@ -158,7 +128,7 @@ def _add_time(parent: ET.Element, tags: Mapping[str, str]) -> None:
     ET.SubElement(period, "start").text, ET.SubElement(period, "end").text = first, last
 
 
-def attribute_table(content: Described) -> bytes:
+def attribute_table(content: MapRecord) -> bytes:
     """The attribute table of a class map, dBASE III: a row a class, its count in cells."""
     rows: list[tuple[str | int, ...]] = [
         (

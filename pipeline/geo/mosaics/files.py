@@ -2,28 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pystac
+from shapely.geometry.base import BaseGeometry
 
 from pipeline.files import publish, require_space
 from pipeline.geo.maps import class_map, preview
 from pipeline.geo.maps.areas import Tally, areas_csv
+from pipeline.geo.maps.catalog import MapFolder, grid_properties, publish_item
+from pipeline.geo.maps.class_map import MapRecord, Provenance
 from pipeline.geo.maps.cog import read_small
-from pipeline.geo.maps.folder import MapFolder
+from pipeline.geo.maps.item import map_assets, map_item
 from pipeline.geo.maps.raster_writer import Cells, RasterWriter, temporary_raster
 from pipeline.geo.maps.sidecars import write_sidecars
-from pipeline.geo.mosaics.item import MosaicRecord, Origins, write_mosaic_item
 from pipeline.geo.mosaics.mosaic import Mosaic, joined
+from pipeline.geo.scenes.stac import footprint
 from pipeline.geo.style.qml import PER_CENT_RAMP, rgb
 from pipeline.store import ClassInfo
 
 _SIDE = 1024
 """Side of the squares of cells that are in memory at a time."""
 _PREVIEW_PX = 1024
+
+
+@dataclass(frozen=True)
+class Origins:
+    """What a mosaic comes from: the scenes whose maps are in it, of one model."""
+
+    scenes: Sequence[Provenance]
+
+    @property
+    def ids(self) -> list[str]:
+        """The names of the scenes, in alphabetical order."""
+        return sorted(origin.scene for origin in self.scenes)
+
+    @property
+    def times(self) -> tuple[str, str]:
+        """The first and the last acquisition, RFC 3339, UTC."""
+        times = sorted(datetime.fromisoformat(origin.datetime) for origin in self.scenes)
+        first, last = (time.astimezone(UTC).isoformat() for time in (times[0], times[-1]))
+        return first.replace("+00:00", "Z"), last.replace("+00:00", "Z")
+
+    @property
+    def attribution(self) -> str:
+        """The sentence that Copernicus asks for with all years, then the credit of the labels."""
+        years = ", ".join(sorted({origin.datetime[:4] for origin in self.scenes}))
+        return self.scenes[0].attribution_of(years)
+
+    @property
+    def note(self) -> str:
+        """The warnings that belong to the maps, each after the name of its scene."""
+        noted = sorted((origin.scene, origin.note) for origin in self.scenes if origin.note)
+        return "; ".join(f"{scene}: {note}" for scene, note in noted)
+
+    def tags(self) -> dict[str, str]:
+        """The tags of the TIFF, without empty ones."""
+        stated = {
+            "SCENES": " ".join(self.ids),
+            "DATETIME": "/".join(dict.fromkeys(self.times)),
+            "PLATFORM": _distinct(origin.platform for origin in self.scenes),
+            "LEVEL": _distinct(origin.level for origin in self.scenes),
+            "BASELINE": _distinct(origin.baseline for origin in self.scenes),
+        }
+        return self.scenes[0].tags_with(self, stated)
 
 
 @dataclass(frozen=True)
@@ -54,10 +102,10 @@ def write_mosaic(mosaic: Mosaic, classes: Sequence[ClassInfo], out: Path) -> Map
         SceneError: when a map cannot be read.
         OutputError: when the disk is full or cannot be written.
     """
-    place = out / mosaic.id
+    folder_of = out / mosaic.id
     # both maps uncompressed, with overviews, then as COGs, and a picture
-    require_space(place, 5 * mosaic.grid.rows * mosaic.grid.cols + 8_000_000, "The mosaic")
-    with publish(place) as folder:
+    require_space(folder_of, 5 * mosaic.grid.rows * mosaic.grid.cols + 8_000_000, "The mosaic")
+    with publish(folder_of) as folder:
         folder.mkdir()
         files = MapFolder(folder, mosaic.id)
         origins = Origins([member.scene.origin for member in mosaic.members])
@@ -68,15 +116,23 @@ def write_mosaic(mosaic: Mosaic, classes: Sequence[ClassInfo], out: Path) -> Map
             ) as sure,
         ):
             tally = _join_maps(mosaic, raster, sure)
-            class_map.write_class_map(raster, files.class_map, classes, origins)
-            class_map.write_confidence(sure, files.confidence, origins)
+            kind = class_map.class_map_kind(classes)
+            class_map.write_map(raster, files.class_map, kind, origins)
+            class_map.write_map(sure, files.confidence, class_map.CONFIDENCE, origins)
         pixel_m = mosaic.members[0].scene.cells.scene.pixel_m
         files.areas.write_text(areas_csv(tally, classes, pixel_m, "the scenes"), encoding="utf-8")
-        record = MosaicRecord(origins, mosaic.grid, classes, tally)
-        write_sidecars(files.class_map, f"Mosaic {mosaic.id}", record, origins)
-        _draw(files, record)
-        write_mosaic_item(files, record)
-    return MapFolder(place, mosaic.id)
+        record = MapRecord(origins, mosaic.grid, classes, tally)
+        write_sidecars(files.class_map, f"Mosaic {mosaic.id}", record)
+        _draw(files, record, origins)
+        item = mosaic_item(
+            mosaic.id,
+            footprint(mosaic.grid.epsg, mosaic.grid.bounds),
+            grid_properties(mosaic.grid),
+            origins,
+            origins.ids,
+        )
+        publish_item(item, map_assets(files, record), files.item)
+    return MapFolder(folder_of, mosaic.id)
 
 
 def _join_maps(mosaic: Mosaic, classes: RasterWriter, confidence: RasterWriter) -> Tally:
@@ -88,16 +144,46 @@ def _join_maps(mosaic: Mosaic, classes: RasterWriter, confidence: RasterWriter) 
     return tally
 
 
-def _draw(files: MapFolder, record: MosaicRecord) -> None:
-    cells, bounds = read_small(files.class_map, _PREVIEW_PX)
-    picture = preview.MapPicture(cells, bounds, record.classes, record.tally.shares())
-    days = dict.fromkeys(time[:10] for time in record.origins.times)
-    facts = [
-        f"{len(record.origins.scenes)} scenes",
-        " to ".join(days),
+def _draw(files: MapFolder, record: MapRecord, origins: Origins) -> None:
+    shade = Shade(*read_small(files.confidence, _PREVIEW_PX))
+    facts = (
+        f"{len(origins.scenes)} scenes",
+        " to ".join(dict.fromkeys(time[:10] for time in origins.times)),
         f"EPSG:{record.grid.epsg}",
         f"cells of {record.grid.transform.a:g} m",
-    ]
-    shade = Shade(read_small(files.confidence, _PREVIEW_PX)[0], bounds)
-    caption = preview.Caption(files.scene, " · ".join(facts), record.origins.attribution)
-    preview.draw(files.preview, shade, picture, caption)
+    )
+    preview.draw_map(files, record, shade, facts, _PREVIEW_PX)
+
+
+def mosaic_item(
+    name: str,
+    outline: BaseGeometry,
+    properties: dict[str, Any],
+    origins: Origins,
+    maps: Iterable[str],
+) -> pystac.Item:
+    """The Item of a mosaic, without its assets.
+
+    Args:
+        name: Of the mosaic.
+        outline: In longitude and latitude.
+        properties: Where its pixels lie.
+        origins: What it comes from.
+        maps: The names of the maps, of the same folder of maps, that it is made of.
+    """
+    first, last = origins.times
+    stated = {
+        "title": f"Mosaic of the class maps of {len(origins.scenes)} scenes",
+        "start_datetime": first,
+        "end_datetime": last,
+        **properties,
+    }
+    item = map_item(name, outline, origins, origins.scenes[0], stated)
+    for other in maps:
+        href = f"../{other}/{other}.json"
+        item.add_link(pystac.Link("derived_from", href, pystac.MediaType.GEOJSON, f"The map {other}"))
+    return item
+
+
+def _distinct(values: Iterable[str | None]) -> str:
+    return " ".join(sorted({value for value in values if value}))

@@ -19,8 +19,8 @@ from affine import Affine
 from rasterio.windows import Window as RasterWindow
 
 from pipeline.geo.maps import class_map
+from pipeline.geo.maps.catalog import MapFolder
 from pipeline.geo.maps.class_map import Provenance
-from pipeline.geo.maps.folder import MapFolder
 from pipeline.geo.maps.raster_writer import Cells, MapGrid
 from pipeline.geo.raster.grid import PatchGrid
 from pipeline.geo.raster.raster_file import opened

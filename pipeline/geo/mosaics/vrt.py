@@ -13,7 +13,7 @@ values of the parts pass a table, be it one that changes nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from xml.sax.saxutils import escape, quoteattr
 
@@ -21,48 +21,51 @@ from affine import Affine
 
 from pipeline.geo.maps.cog import MapKind, palette_xml
 from pipeline.geo.maps.raster_writer import MapGrid
+from pipeline.geo.mosaics.files import Origins
 from pipeline.geo.mosaics.target_grid import Layout
 
 
 @dataclass(frozen=True)
 class Part:
-    """A map that is reprojected."""
+    """A zone or a scene, whose class map and confidence are reprojected."""
 
     name: str
-    """Of its VRT in `parts/`, without the ending."""
-    source: str
-    """Its file, relative to `parts/`."""
     grid: MapGrid
     """Its own."""
+    origins: Origins
 
 
-@dataclass(frozen=True)
-class Legend:
-    """What the whole says of itself and of its values."""
-
-    kind: MapKind
-    names: Sequence[str] = ()
-    """Category names of the values 0, 1, ..., where it has any."""
-    tags: Mapping[str, str] = field(default_factory=dict)
-
-
-def write_vrt(path: Path, parts: Sequence[Part], placed: Layout, legend: Legend) -> list[Path]:
+def write_vrt(
+    path: Path,
+    raster: str,
+    parts: Sequence[Part],
+    placed: Layout,
+    content: tuple[MapKind, Mapping[str, str]],
+) -> list[Path]:
     """Write a VRT at `path` over some maps, and those of the parts beside it in `parts/`.
+
+    Args:
+        path: Of the whole, in a folder beside those of the maps.
+        raster: Which raster of the maps, `classmap` or `confidence`.
+        parts: The maps; later ones lie on top.
+        placed: Where the whole and the parts lie.
+        content: What the values mean, and the tags of the whole.
 
     Returns:
         The files of the parts.
     """
+    kind, tags = content
     folder = path.parent / "parts"
     folder.mkdir(exist_ok=True)
-    files = []
-    for part, grid in zip(parts, placed.parts, strict=True):
-        files.append(folder / f"{part.name}.vrt")
-        files[-1].write_text(_warped(part, grid, legend.kind.nodata), encoding="utf-8")
-    path.write_text(_whole(files, placed, legend), encoding="utf-8")
+    files = [folder / f"{part.name}_{raster}.vrt" for part in parts]
+    for file, part, grid in zip(files, parts, placed.parts, strict=True):
+        source = f"../../{part.name}/{file.stem}.tif"
+        file.write_text(_warped(source, part.grid, grid, kind.nodata), encoding="utf-8")
+    path.write_text(_whole(files, placed, kind, tags), encoding="utf-8")
     return files
 
 
-def _warped(part: Part, grid: MapGrid, nodata: int) -> str:
+def _warped(source: str, own: MapGrid, grid: MapGrid, nodata: int) -> str:
     """The VRT of one map in another CRS (https://gdal.org/drivers/raster/vrt.html)."""
     value = f"<SrcNoDataReal>{nodata}</SrcNoDataReal><DstNoDataReal>{nodata}</DstNoDataReal>"
     return "\n".join(
@@ -81,15 +84,15 @@ def _warped(part: Part, grid: MapGrid, nodata: int) -> str:
             "    <WorkingDataType>Byte</WorkingDataType>",
             '    <Option name="INIT_DEST">NO_DATA</Option>',
             '    <Option name="ERROR_OUT_IF_EMPTY_SOURCE_WINDOW">FALSE</Option>',
-            f'    <SourceDataset relativeToVRT="1">{escape(part.source)}</SourceDataset>',
+            f'    <SourceDataset relativeToVRT="1">{escape(source)}</SourceDataset>',
             "    <Transformer><ApproxTransformer><MaxError>0.125</MaxError><BaseTransformer>",
             "      <GenImgProjTransformer>",
-            f"        <SrcGeoTransform>{_numbers(part.grid.transform)}</SrcGeoTransform>",
-            f"        <SrcInvGeoTransform>{_numbers(~part.grid.transform)}</SrcInvGeoTransform>",
+            f"        <SrcGeoTransform>{_numbers(own.transform)}</SrcGeoTransform>",
+            f"        <SrcInvGeoTransform>{_numbers(~own.transform)}</SrcInvGeoTransform>",
             f"        <DstGeoTransform>{_numbers(grid.transform)}</DstGeoTransform>",
             f"        <DstInvGeoTransform>{_numbers(~grid.transform)}</DstInvGeoTransform>",
             "        <ReprojectTransformer><ReprojectionTransformer>",
-            f"          <SourceSRS>EPSG:{part.grid.epsg}</SourceSRS>",
+            f"          <SourceSRS>EPSG:{own.epsg}</SourceSRS>",
             f"          <TargetSRS>EPSG:{grid.epsg}</TargetSRS>",
             "        </ReprojectionTransformer></ReprojectTransformer>",
             "      </GenImgProjTransformer>",
@@ -102,17 +105,19 @@ def _warped(part: Part, grid: MapGrid, nodata: int) -> str:
     )
 
 
-def _whole(files: Sequence[Path], placed: Layout, legend: Legend) -> str:
-    grid, kind = placed.grid, legend.kind
-    names = [f"      <Category>{escape(name)}</Category>" for name in legend.names]
-    tags = [f"    <MDI key={quoteattr(key)}>{escape(tag)}</MDI>" for key, tag in legend.tags.items()]
+def _whole(files: Sequence[Path], placed: Layout, kind: MapKind, tags: Mapping[str, str]) -> str:
+    grid = placed.grid
+    names = [f"      <Category>{escape(name)}</Category>" for name in kind.names]
+    items = [f"    <MDI key={quoteattr(key)}>{escape(tag)}</MDI>" for key, tag in tags.items()]
     return "\n".join(
         [
             f'<VRTDataset rasterXSize="{grid.cols}" rasterYSize="{grid.rows}">',
             '  <Group name="/"/>',  # it is not written to
             f"  <SRS>EPSG:{grid.epsg}</SRS>",
             f"  <GeoTransform>{_numbers(grid.transform)}</GeoTransform>",
-            *(["  <Metadata>", *tags, "  </Metadata>"] if tags else []),
+            "  <Metadata>",
+            *items,
+            "  </Metadata>",
             '  <VRTRasterBand dataType="Byte" band="1">',
             f"    <Description>{escape(kind.bands[0].description)}</Description>",
             f"    <UnitType>{escape(kind.unit)}</UnitType>",

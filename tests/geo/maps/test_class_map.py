@@ -64,9 +64,11 @@ def maps(tmp_path_factory):
         first.write(0, 0, cells())
         second.write(0, 0, np.where(cells() > 0, 30 * cells(), class_map.CONFIDENCE_NODATA))
         third.write(0, 0, shares())
-        class_map.write_class_map(first, paths[0], CLASSES, PROVENANCE)
-        class_map.write_confidence(second, paths[1], PROVENANCE)
-        class_map.write_probabilities(third, paths[2], CLASSES, PROVENANCE)
+        kind = class_map.class_map_kind(CLASSES)
+        class_map.write_map(first, paths[0], kind, PROVENANCE)
+        class_map.write_map(second, paths[1], class_map.CONFIDENCE, PROVENANCE)
+        kind = class_map.probabilities_kind(CLASSES)
+        class_map.write_map(third, paths[2], kind, PROVENANCE)
     return paths
 
 

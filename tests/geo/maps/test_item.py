@@ -9,8 +9,8 @@ from affine import Affine
 from pipeline.errors import OutputError
 from pipeline.geo.maps import class_map, raster_writer
 from pipeline.geo.maps.areas import Tally
-from pipeline.geo.maps.folder import MapFolder
-from pipeline.geo.maps.item import MapRecord, write_item
+from pipeline.geo.maps.catalog import MapFolder
+from pipeline.geo.maps.item import write_item
 from pipeline.geo.maps.sidecars import write_sidecars
 from pipeline.store import ClassInfo
 
@@ -34,10 +34,11 @@ def files(tmp_path):
     ):
         classes.write(0, 0, np.ones((GRID.rows, GRID.cols), dtype=np.uint8))
         confidence.write(0, 0, np.full((GRID.rows, GRID.cols), 70, dtype=np.uint8))
-        class_map.write_class_map(classes, files.class_map, CLASSES, PROVENANCE)
-        class_map.write_confidence(confidence, files.confidence, PROVENANCE)
-    record = MapRecord(PROVENANCE, GRID, CLASSES, Tally.empty(), files.folder / "scene.json")
-    write_sidecars(files.class_map, "Class map of S", record, PROVENANCE)
+        kind = class_map.class_map_kind(CLASSES)
+        class_map.write_map(classes, files.class_map, kind, PROVENANCE)
+        class_map.write_map(confidence, files.confidence, class_map.CONFIDENCE, PROVENANCE)
+    record = class_map.MapRecord(PROVENANCE, GRID, CLASSES, Tally.empty())
+    write_sidecars(files.class_map, "Class map of S", record)
     for end in (".vrt", ".qml"):
         files.true_colour.with_name(f"{files.true_colour.name}{end}").write_text("a picture")
     files.polygons.write_bytes(b"polygons")
@@ -51,12 +52,13 @@ def add_probabilities(files):
         files.folder / "c", GRID, class_map.CONFIDENCE_NODATA, 2
     ) as shares:
         shares.write(0, 0, np.full((2, GRID.rows, GRID.cols), 50, dtype=np.uint8))
-        class_map.write_probabilities(shares, files.probabilities, CLASSES, PROVENANCE)
+        kind = class_map.probabilities_kind(CLASSES)
+        class_map.write_map(shares, files.probabilities, kind, PROVENANCE)
 
 
 def assets(files):
-    record = MapRecord(PROVENANCE, GRID, CLASSES, Tally.empty(), files.folder / "scene.json")
-    write_item(files, record, files.folder)
+    record = class_map.MapRecord(PROVENANCE, GRID, CLASSES, Tally.empty())
+    write_item(files, record, PROVENANCE, "../scene.json")
     return pystac.Item.from_file(str(files.item)).assets
 
 

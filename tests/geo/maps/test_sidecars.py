@@ -4,7 +4,6 @@ import json
 import subprocess
 import xml.etree.ElementTree as ET
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pyogrio
@@ -13,10 +12,10 @@ import rasterio
 from affine import Affine
 
 from pipeline.geo.maps.areas import Tally
-from pipeline.geo.maps.class_map import Provenance
+from pipeline.geo.maps.class_map import MapRecord, Provenance
 from pipeline.geo.maps.raster_writer import MapGrid
 from pipeline.geo.maps.sidecars import attribute_table, qmd, sidecars_of, sld, write_sidecars
-from pipeline.geo.mosaics.item import Origins
+from pipeline.geo.mosaics.files import Origins
 from pipeline.store import ClassInfo
 from tests.support.mapped import CLASSES
 from tests.support.viewers import PYTHON, qgis_is_here
@@ -33,7 +32,7 @@ def content():
     cells = np.zeros(256, dtype=np.int64)
     cells[:5] = [9, 12, 0, 123_456_789, 3]
     grid = MapGrid(32633, Affine(80, 0, 300_000, 0, -80, 5_800_000), 10, 12)
-    return SimpleNamespace(grid=grid, classes=CODED, tally=Tally(cells, cells))
+    return MapRecord(ORIGIN, grid, CODED, Tally(cells, cells))
 
 
 @pytest.fixture
@@ -44,7 +43,7 @@ def beside(content, tmp_path):
         transform=content.grid.transform, nodata=0,
     ) as dataset:  # fmt: skip
         dataset.write(np.ones((1, 10, 12), np.uint8))
-    write_sidecars(path, "Class map of s.1", content, ORIGIN)
+    write_sidecars(path, "Class map of s.1", content)
     return path
 
 
@@ -116,13 +115,13 @@ def test_qgis_shows_the_metadata(beside):
 
 def test_a_mosaic_states_the_time_from_its_first_to_its_last_scene(content):
     later = replace(ORIGIN, scene="s.2", datetime="2022-01-01T00:00:00Z")
-    root = ET.fromstring(qmd("Mosaic", content, Origins([later, ORIGIN])))
+    root = ET.fromstring(qmd("Mosaic", replace(content, origin=Origins([later, ORIGIN]))))
     period = root.find("extent/temporal/period")
     assert [child.text for child in period] == ["2021-05-06T10:21:01Z", "2022-01-01T00:00:00Z"]
 
 
 def test_the_same_map_gives_the_same_bytes(beside, content):
     before = [path.read_bytes() for path in sidecars_of(beside)]
-    write_sidecars(beside, "Class map of s.1", content, ORIGIN)
+    write_sidecars(beside, "Class map of s.1", content)
     assert [path.read_bytes() for path in sidecars_of(beside)] == before
     assert b"2026" not in b"".join(before)

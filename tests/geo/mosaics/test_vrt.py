@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -11,8 +12,9 @@ from affine import Affine
 
 from pipeline.geo.maps import class_map
 from pipeline.geo.maps.raster_writer import MapGrid
+from pipeline.geo.mosaics.files import Origins
 from pipeline.geo.mosaics.target_grid import layout
-from pipeline.geo.mosaics.vrt import Legend, Part, write_vrt
+from pipeline.geo.mosaics.vrt import Part, write_vrt
 from tests.support.mapped import CLASSES
 
 BERLIN = MapGrid(32633, Affine(80, 0, 380_000, 0, -80, 5_820_000), 100, 120)
@@ -31,15 +33,16 @@ def test_the_later_map_lies_on_top_and_names_may_hold_anything(tmp_path: Path) -
     east = MapGrid(32633, BERLIN.transform @ Affine.translation(40, 0), 100, 120)
     maps = {"a & b": (BERLIN, 1), "<ö> 'c'": (east, 2)}
     for name, (grid, value) in maps.items():
-        _write_map(tmp_path / f"{name}.tif", grid, value)
-    parts = [Part(name, f"../../{name}.tif", grid) for name, (grid, _) in maps.items()]
+        (tmp_path / name).mkdir()
+        _write_map(tmp_path / name / f"{name}_classmap.tif", grid, value)
+    parts = [Part(name, grid, Origins([])) for name, (grid, _) in maps.items()]
     placed = layout("EPSG:32633", [BERLIN, east], "here")
     (tmp_path / "whole").mkdir()
     tags = {"NOTE": 'a < b & "c"'}
-    legend = Legend(class_map.class_map_kind(CLASSES), ["none", "x < y & z"], tags)
+    kind = replace(class_map.class_map_kind(CLASSES), names=["none", "x < y & z"])
     path = tmp_path / "whole" / "m.vrt"
-    written = write_vrt(path, parts, placed, legend)
-    assert [file.name for file in written] == [f"{name}.vrt" for name in maps]
+    written = write_vrt(path, "classmap", parts, placed, (kind, tags))
+    assert [file.name for file in written] == [f"{name}_classmap.vrt" for name in maps]
     with rasterio.open(path) as whole:
         cells = whole.read(1)
         assert whole.tags()["NOTE"] == tags["NOTE"]
