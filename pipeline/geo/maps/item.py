@@ -124,7 +124,7 @@ def map_assets(files: MapFolder, record: MapRecord) -> dict[str, pystac.Asset]:
         OutputError: when one is missing.
     """
     grid = record.grid
-    placed = {
+    fields = {
         "gsd": grid.transform.a,
         "proj:shape": [grid.rows, grid.cols],
         "proj:transform": list(grid.transform)[:6],
@@ -136,53 +136,46 @@ def map_assets(files: MapFolder, record: MapRecord) -> dict[str, pystac.Asset]:
         "nodata": class_map.NODATA,
         "classification:classes": class_list(record.classes, record.tally),
     }
-    per_cent = placed | {"nodata": class_map.CONFIDENCE_NODATA, "unit": "%"}
-    confidence = [{"name": "confidence", "description": class_map.CONFIDENCE.bands[0].description}]
-    names = [files.class_map.with_name(f"{files.class_map.name}{end}") for end in class_map.NAME_ENDS]
+    path = files.class_map
+    empty, names = (path.with_name(f"{path.name}{end}") for end in class_map.NAME_ENDS)
     assets = {
-        "classmap": asset(files.class_map, _COG, "data", "Class map", placed | class_fields),
-        "style": asset(files.class_map.with_suffix(".qml"), QML, "style", "QGIS style"),
-        "category_names": asset(names[1], QML, "metadata", "GDAL category names"),
+        "classmap": asset(path, _COG, "data", "Class map", fields | class_fields),
+        "style": asset(path.with_suffix(".qml"), QML, "style", "QGIS style"),
+        "category_names": asset(names, QML, "metadata", "GDAL category names"),
         "category_index": asset(
-            names[0], "application/octet-stream", "metadata", "Leads GDAL to the category names"
+            empty, "application/octet-stream", "metadata", "Leads GDAL to the category names"
         ),
         "areas": asset(files.areas, "text/csv", "metadata", "Ground by class, no area estimates"),
         "preview": asset(files.preview, pystac.MediaType.PNG, "overview", "Preview"),
     }
-    for path, (key, media, title) in zip(sidecars_of(files.class_map), _SIDECARS, strict=True):
-        assets[key] = asset(path, media, "style" if key == "sld" else "metadata", title)
-    assets |= _styled("confidence", files.confidence, per_cent | {"bands": confidence})
-    if files.dissimilarity.is_file():
-        of_limit = class_map.DISSIMILARITY.bands[0].description
-        bands = [{"name": "dissimilarity", "description": of_limit}]
-        assets |= _styled("dissimilarity", files.dissimilarity, per_cent | {"bands": bands})
-    if files.probabilities.is_file():
-        bands = [
-            {"name": info.name, "description": info.title}
-            for info in record.classes
-            if info.name != UNCLASSIFIED
-        ]
-        assets |= _styled("probabilities", files.probabilities, per_cent | {"bands": bands})
+    for beside, (key, media, title) in zip(sidecars_of(path), _SIDECARS, strict=True):
+        assets[key] = asset(beside, media, "style" if key == "sld" else "metadata", title)
+    classes = [info for info in record.classes if info.name != UNCLASSIFIED]
+    bands = {
+        files.confidence: [("confidence", class_map.CONFIDENCE.bands[0].description)],
+        files.dissimilarity: [("dissimilarity", class_map.DISSIMILARITY.bands[0].description)],
+        files.probabilities: [(info.name, info.title) for info in classes],
+    }
+    for path, described in bands.items():
+        if path == files.confidence or path.is_file():
+            own = [{"name": name, "description": text} for name, text in described]
+            key = path.stem.removeprefix(f"{files.scene}_")
+            assets |= _per_cent_assets(key, path, fields | {"bands": own})
     if files.polygons.is_file():
         media, title = pystac.MediaType.GEOPACKAGE, "Class map as polygons"
         assets["polygons"] = asset(files.polygons, media, "data", title)
-    return assets | _true_colour(files)
-
-
-def _true_colour(files: MapFolder) -> dict[str, pystac.Asset]:
-    """The scene under the map and its style, where there is one."""
-    media = {".vrt": VRT, ".tif": pystac.MediaType.GEOTIFF}
-    for end, kind in media.items():
+    for end, media, size in ((".vrt", VRT, ""), (".tif", pystac.MediaType.GEOTIFF, ", small")):
         path = files.true_colour.with_name(f"{files.true_colour.name}{end}")
         if path.is_file():
-            title = "The scene in colour" if end == ".vrt" else "The scene in colour, small"
             style = asset(path.with_suffix(".qml"), QML, "style", "QGIS style of the scene")
-            return {"truecolour": asset(path, kind, "visual", title), "truecolour_style": style}
-    return {}
+            scene = asset(path, media, "visual", f"The scene in colour{size}")
+            assets |= {"truecolour": scene, "truecolour_style": style}
+    return assets
 
 
-def _styled(key: str, path: Path, fields: dict[str, Any]) -> dict[str, pystac.Asset]:
+def _per_cent_assets(key: str, path: Path, fields: dict[str, Any]) -> dict[str, pystac.Asset]:
     """A map in per cent and its style."""
+    fields |= {"nodata": class_map.CONFIDENCE_NODATA, "unit": "%"}
     style = asset(path.with_suffix(".qml"), QML, "style", f"QGIS style of the {key}")
     title = f"{key.capitalize()}, per cent"
     return {key: asset(path, _COG, "data", title, fields), f"{key}_style": style}
@@ -193,7 +186,10 @@ def class_list(classes: Sequence[ClassInfo], tally: Tally | None = None) -> list
     nodata = Classification.create(0, description="no data", name="nodata", nodata=True)
     result = [nodata.to_dict()]
     for value, info in enumerate(classes, start=1):
-        counted = {} if tally is None else _counted(tally, value)
+        counted: dict[str, Any] = {}
+        if tally is not None:
+            share = round(100 * float(tally.shares()[value]), 4)
+            counted = {"percentage": share, "count": int(tally.cells[value])}
         made = Classification.create(
             value,
             description=info.description or info.title,
@@ -205,8 +201,3 @@ def class_list(classes: Sequence[ClassInfo], tally: Tally | None = None) -> list
         # the extension has no field of its own for the code of another nomenclature
         result.append(made.to_dict() | ({"lenscape:code": info.code} if info.code else {}))
     return result
-
-
-def _counted(tally: Tally, value: int) -> dict[str, Any]:
-    share = round(100 * float(tally.shares()[value]), 4)
-    return {"percentage": share, "count": int(tally.cells[value])}

@@ -11,9 +11,7 @@ import json
 import re
 import sqlite3
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pipeline.errors import SceneError
 from pipeline.files import publish
@@ -25,24 +23,15 @@ _ID = "lenscape_map_layer_"  # QGIS gives an id of its own to a layer whose id h
 _RASTERS = (".tif", ".vrt")
 
 
-@dataclass(frozen=True)
-class Known:
-    """A layer that may lie in the folder of a map, as `<map>_<what>` with an ending."""
-
-    what: str
-    title: str
-    shown: bool = False
-    """Whether it is ticked when the project opens."""
-
-
-# from the top; a new raster needs a line here and a `.qml` beside it
-KNOWN = (
-    Known("polygons", "Class map as polygons"),
-    Known("dissimilarity", "Dissimilarity to the training data"),
-    Known("confidence", "Confidence, per cent"),
-    Known("probabilities", "Probabilities, per cent"),
-    Known("classmap", "Class map", shown=True),
-    Known("truecolour", "True colour", shown=True),
+# from the top: what may lie in the folder of a map, as `<map>_<key>` with an ending, its title where
+# the Item has none, whether it is ticked when the project opens; a raster needs a `.qml` beside it
+_LAYERS = (
+    ("polygons", "Class map as polygons", False),
+    ("dissimilarity", "Dissimilarity to the training data", False),
+    ("confidence", "Confidence, per cent", False),
+    ("probabilities", "Probabilities, per cent", False),
+    ("classmap", "Class map", True),
+    ("truecolour", "True colour", True),
 )
 
 
@@ -68,36 +57,28 @@ def write_project(path: Path, maps: Path, errors: Path | None = None) -> int:
 
 
 def _group(folder: Path, name: str) -> Group:
-    item = _item(folder / f"{name}.json")
-    crs, bounds = str(item["properties"]["proj:code"]), item["properties"]["proj:bbox"]
-    layers = []
-    for known in KNOWN:
-        stem = folder / f"{name}_{known.what}"
-        for path in (stem.with_name(stem.name + end) for end in (*_RASTERS, *VECTORS)):
-            if path.is_file():
-                title = item["assets"].get(known.what, {}).get("title", known.title)
-                style, name_id = _style(path), f"{_ID}{stem.name}"
-                layers.append(
-                    ProjectLayer(name_id, title, path, style, crs, tuple(bounds), known.shown)
-                )
-    # the Item of a mosaic names the maps beside it
-    mosaic = any(re.fullmatch(r"\.\./([^/]+)/\1\.json", link["href"]) and link["rel"] == "derived_from"
-                 for link in item["links"])  # fmt: skip
-    return Group(name, layers, shown=not mosaic)
-
-
-def _item(path: Path) -> dict[str, Any]:
+    item = folder / f"{name}.json"
     try:
-        item: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        _ = (
-            item["properties"]["proj:code"],
-            item["properties"]["proj:bbox"],
-            item["assets"],
-            item["links"],
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SceneError(f"{path} is missing or no Item of a map; run `predict` again.") from error
-    return item
+        content = json.loads(item.read_text(encoding="utf-8"))
+        crs, bounds = str(content["properties"]["proj:code"]), content["properties"]["proj:bbox"]
+        titles = {key: asset.get("title") for key, asset in content["assets"].items()}
+        # the Item of a mosaic names the maps beside it
+        sources = [link["href"] for link in content["links"] if link["rel"] == "derived_from"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SceneError(f"{item} is missing or no Item of a map; run `predict` again.") from error
+    layers = []
+    for key, title, shown in _LAYERS:
+        for end in (*_RASTERS, *VECTORS):
+            path = folder / f"{name}_{key}{end}"
+            if path.is_file():
+                layers.append(
+                    ProjectLayer(
+                        f"{_ID}{path.stem}", titles.get(key) or title, path, _style(path), crs,
+                        tuple(bounds), shown,
+                    )
+                )  # fmt: skip
+    mosaic = any(re.fullmatch(r"\.\./([^/]+)/\1\.json", href) for href in sources)
+    return Group(name, layers, shown=not mosaic)
 
 
 def _style(path: Path) -> str:
