@@ -20,6 +20,7 @@ INSIDE = ".zip!/"
 PERMIT = "give yourself the permission, or copy it"
 """What to do about a file that may not be read."""
 _CHUNK = 1 << 20
+_JP2 = b"\x00\x00\x00\x0cjP  "
 
 
 def split(path: Path | str) -> tuple[Path, str | None]:
@@ -93,6 +94,36 @@ def opened_zip(path: Path) -> Iterator[zipfile.ZipFile]:
         raise SceneError(
             f"{path} is no whole zip ({str(error).rstrip('.')}); download it again."
         ) from error
+
+
+def require_whole(path: Path | str) -> None:
+    """Refuse a JPEG 2000 file that was cut off.
+
+    Its boxes state their length (ISO/IEC 15444-1, annex I.4), so a missing end shows without decoding.
+
+    Raises:
+        SceneError: when the file ends before its last box does.
+    """
+    if not is_file(path):
+        return
+    size, start = size_of(path), 0
+    with stream_of(path) as stream:
+        if stream.read(len(_JP2)) != _JP2:
+            return
+        while start < size:
+            stream.seek(start)
+            head = stream.read(16)
+            length = int.from_bytes(head[:4], "big")
+            if length == 1:
+                length = int.from_bytes(head[8:16], "big")
+            if length == 0:
+                # the last box reaches to the end of the file; a codestream ends with FF D9
+                stream.seek(-2, 2)
+                start = size if stream.read() == b"\xff\xd9" else size + 1
+                break
+            start += max(length, 8)
+    if start != size:
+        raise SceneError(f"{path} is truncated: it ends before its image does; fetch it again.")
 
 
 def _opened(path: Path) -> IO[bytes]:

@@ -36,14 +36,8 @@ Mark = Callable[[Values], bool]
 
 @dataclass(frozen=True)
 class Need:
-    """A window of a layer, inside of it."""
+    """A window of a layer, inside of it; a chunk is one that is decoded and kept."""
 
-    layer: Layer
-    window: Window
-
-
-@dataclass(frozen=True)
-class _Chunk:
     layer: Layer
     window: Window
 
@@ -79,12 +73,12 @@ class BlockCache:
             mark: Says by its values whether to remember a chunk for `marked`.
         """
         self._decode, self._shown, self._mark = decode, shown, mark
-        self._marked: set[_Chunk] = set()
+        self._marked: set[Need] = set()
         self._own = threading.local()
         self._open: list[OpenFile] = []
         self._waiting: ThreadPoolExecutor | None = None
         self._changed = threading.Condition()
-        self._slots: dict[_Chunk, _Slot] = {}
+        self._slots: dict[Need, _Slot] = {}
         self._due = Counter(
             chunk for needs in plan for chunk in {c for need in needs for c in self._chunks(need)}
         )
@@ -134,14 +128,14 @@ class BlockCache:
             own[shape] = np.empty(shape, dtype=dtype)
         return own[shape]
 
-    def _chunks(self, need: Need) -> list[_Chunk]:
+    def _chunks(self, need: Need) -> list[Need]:
         """The chunks that a window touches."""
         file = self._file(need.layer.href)
         about = REMOTE_PX if is_remote(file.href) else CHUNK_PX
         shape, chunk = (file.height, file.width), _chunk_shape(file.block_px, about)
-        return [_Chunk(need.layer, part) for part in _parts(need.window, shape, chunk)]
+        return [Need(need.layer, part) for part in _parts(need.window, shape, chunk)]
 
-    def _decoded(self, chunks: Sequence[_Chunk]) -> dict[_Chunk, Values]:
+    def _decoded(self, chunks: Sequence[Need]) -> dict[Need, Values]:
         """Decode what nobody has begun, then wait for what others have."""
         slots = {}
         remote: list[Future[None]] = []
@@ -174,7 +168,7 @@ class BlockCache:
                 self._waiting = ThreadPoolExecutor(AT_ONCE)
             return self._waiting
 
-    def _fill(self, chunk: _Chunk, slot: _Slot) -> None:
+    def _fill(self, chunk: Need, slot: _Slot) -> None:
         values, problem = None, None
         try:
             values = self._decode[chunk.layer](
@@ -192,7 +186,7 @@ class BlockCache:
                 slot.values, slot.error = values, problem
                 self._changed.notify_all()
 
-    def _joined(self, need: Need, values: Mapping[_Chunk, Values], into: Values | None) -> Values:
+    def _joined(self, need: Need, values: Mapping[Need, Values], into: Values | None) -> Values:
         """A window, put together from its chunks; a view where one holds it all."""
         chunks, window = self._chunks(need), need.window
         if len(chunks) == 1 and into is None:

@@ -128,14 +128,6 @@ class PatchGrid:
             self.scene.transform @ Affine.translation(self.col0, self.row0) @ Affine.scale(self.cell_px)
         )
 
-    def cell_window(self, row: int, col: int) -> Window:
-        """The pixels of a cell."""
-        return self.read_window(range(row, row + 1), range(col, col + 1), margin_px=0)
-
-    def patch_window(self, row: int, col: int) -> Window:
-        """The pixels of the patch around a cell."""
-        return self.read_window(range(row, row + 1), range(col, col + 1))
-
     def read_window(self, rows: range, cols: range, margin_px: int | None = None) -> Window:
         """The pixels of a block of cells with the context around it (all of it by default)."""
         margin = self.margin_px if margin_px is None else margin_px

@@ -26,7 +26,6 @@ _DRIVERS = {"GTiff", "COG", "JP2OpenJPEG", "JP2ECW", "JP2KAK", "JP2MrSID"}
 _DN = {"uint8", "uint16", "int16"}
 FLOATS = {"float32", "float64"}
 _CACHE_BYTES = 64_000_000
-_JP2 = b"\x00\x00\x00\x0cjP  "
 
 
 class Layer(NamedTuple):
@@ -159,7 +158,7 @@ def inspect(href: str, layer: int | None = None, *, floats: bool = False) -> Ras
             where one was expected, has no CRS, a CRS in degrees or without EPSG code, a rotated or
             south-up grid, or values of another type.
     """
-    require_whole(href)
+    archive.require_whole(href)
     with opened(href) as dataset:
         require_driver(dataset, href)
         if layer is None and dataset.count != 1:
@@ -204,36 +203,6 @@ def _require_type(dtype: str, href: str, *, floats: bool) -> None:
         f"{href} holds {dtype} values; {reflectance if dtype in FLOATS else ''}give digital numbers "
         "(uint16) with their scale and offset in the conf."
     )
-
-
-def require_whole(path: Path | str) -> None:
-    """Refuse a JPEG 2000 file that was cut off.
-
-    Its boxes state their length (ISO/IEC 15444-1, annex I.4), so a missing end shows without decoding.
-
-    Raises:
-        SceneError: when the file ends before its last box does.
-    """
-    if is_remote(str(path)) or not archive.is_file(path):
-        return
-    size, start = archive.size_of(path), 0
-    with archive.stream_of(path) as stream:
-        if stream.read(len(_JP2)) != _JP2:
-            return
-        while start < size:
-            stream.seek(start)
-            head = stream.read(16)
-            length = int.from_bytes(head[:4], "big")
-            if length == 1:
-                length = int.from_bytes(head[8:16], "big")
-            if length == 0:
-                # the last box reaches to the end of the file; a codestream ends with FF D9
-                stream.seek(-2, 2)
-                start = size if stream.read() == b"\xff\xd9" else size + 1
-                break
-            start += max(length, 8)
-    if start != size:
-        raise SceneError(f"{path} is truncated: it ends before its image does; fetch it again.")
 
 
 def grid_of(dataset: Any, href: str) -> SceneGrid:

@@ -24,6 +24,7 @@ from rasterio.windows import Window as RasterWindow
 
 from pipeline.errors import SceneError
 from pipeline.files import publish, remove, require_space
+from pipeline.geo.raster.archive import require_whole
 from pipeline.geo.raster.area import Area, window_of
 from pipeline.geo.raster.grid import SceneGrid, Window
 from pipeline.geo.raster.raster_file import (
@@ -31,7 +32,6 @@ from pipeline.geo.raster.raster_file import (
     opened,
     read,
     require_driver,
-    require_whole,
     writing,
 )
 from pipeline.geo.raster.remote import RemoteFile, download, look_up, require_same

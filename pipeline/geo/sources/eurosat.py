@@ -152,14 +152,6 @@ def _summary(found: Found, conf: EurosatConf) -> str:
     return "\n".join(lines)
 
 
-def watched(conf: EurosatConf) -> dict[str, Path]:
-    """The path that the conf names, with the folder that DVC must watch."""
-    if conf.eurosat == DOWNLOAD:
-        return {}
-    place = Path(conf.eurosat)
-    return {conf.eurosat: place if place.is_dir() else place.parent}
-
-
 def checked(file: ImageFile, reader: ImageReader) -> Image:
     """An image whose pixels were read once.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from pipeline.config.fetch import SourceConf
 from pipeline.config.sources import EurosatConf, SafeConf, SceneConf, StacConf, StackConf
 from pipeline.geo.scenes.scene_files import SceneFiles
-from pipeline.geo.sources import eurosat, folder, safe, stac, stack, stated
+from pipeline.geo.sources import eurosat, folder, safe, stac, stack
 from pipeline.geo.sources.download import Downloads
 
 
@@ -33,13 +33,19 @@ def find_scenes(source: SourceConf, downloads: Downloads) -> list[SceneFiles]:
 def named_files(source: SourceConf) -> dict[str, Path]:
     """The paths that a source names, each with the folder that DVC must watch."""
     match source:
-        case SceneConf():
-            return stated.watched(source, source.path, Path(source.path))
-        case StackConf():
-            return stated.watched(source, source.stack, Path(source.stack).parent)
-        case SafeConf():
-            return safe.watched(source)
-        case StacConf():
-            return stac.watched(source)
         case EurosatConf():
-            return eurosat.watched(source)
+            return {} if source.eurosat == eurosat.DOWNLOAD else _file_or_folder(source.eurosat)
+        case StacConf():
+            return {source.area: Path(source.area).parent} if isinstance(source.area, str) else {}
+        case SceneConf():
+            files = {source.path: Path(source.path)}
+        case StackConf():
+            files = {source.stack: Path(source.stack).parent}
+        case SafeConf():
+            files = _file_or_folder(source.safe)
+    mask = {} if source.mask is None else {source.mask.path: Path(source.mask.path).parent}
+    return files | mask
+
+
+def _file_or_folder(path: str) -> dict[str, Path]:
+    return {path: Path(path) if Path(path).is_dir() else Path(path).parent}

@@ -73,13 +73,6 @@ def scene_files(conf: SafeConf) -> list[SceneFiles]:
     ]
 
 
-def watched(conf: SafeConf) -> dict[str, Path]:
-    """The paths that an entry names, each with the folder that DVC must watch."""
-    path = Path(conf.safe)
-    mask = {} if conf.mask is None else {conf.mask.path: Path(conf.mask.path).parent}
-    return {conf.safe: path if path.is_dir() else path.parent} | mask
-
-
 def _granules(root: ET.Element, product: Product) -> Iterator[tuple[str, dict[str, str]]]:
     """Of each granule the MGRS tile, and the image files by band, each at its native resolution."""
     stems = {name.rsplit(".", 1)[0]: name for name in product.names if name.endswith(_SUFFIXES)}

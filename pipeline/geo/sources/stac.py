@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -47,11 +46,6 @@ def scene_files(conf: StacConf, downloads: Downloads) -> list[SceneFiles]:
         with described(conf.stac, f"the Item {item['id']} of {conf.stac}"):
             found.append(_files(item, conf, area.bounds))
     return [_kept(files, conf, area.bounds, downloads) for files in found]
-
-
-def watched(conf: StacConf) -> dict[str, Path]:
-    """The file that a source names, with the folder that DVC must watch."""
-    return {conf.area: Path(conf.area).parent} if isinstance(conf.area, str) else {}
 
 
 def _files(item: Item, conf: StacConf, area: Area) -> SceneFiles:

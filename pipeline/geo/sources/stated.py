@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from pipeline.config.sources import StatedConf
 from pipeline.errors import RadiometryError
-from pipeline.geo.raster.raster_file import Layer, opened, require_driver, require_whole
+from pipeline.geo.raster.archive import require_whole
+from pipeline.geo.raster.raster_file import Layer, opened, require_driver
 from pipeline.geo.scenes.scene_files import (
     SCENE_CLASSIFICATION,
     BandLayer,
@@ -91,12 +91,6 @@ def stated_scene(
         conf.baseline,
         masks=masks,
     )
-
-
-def watched(conf: StatedConf, files: str, folder: Path) -> dict[str, Path]:
-    """The paths that an entry names, each with the folder that DVC must watch."""
-    mask = {} if conf.mask is None else {conf.mask.path: Path(conf.mask.path).parent}
-    return {files: folder} | mask
 
 
 def _band(conf: StatedConf, origin: str, layer: Layer, notes: BandMetadata) -> BandLayer:

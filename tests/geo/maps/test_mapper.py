@@ -148,7 +148,7 @@ def test_context_past_the_edges_is_mirrored(scene, tmp_path):
     grid = mapper().grid(scene)
     for row in range(grid.rows):
         for col in (0, 5, grid.cols - 1):
-            window = grid.patch_window(row, col)
+            window = grid.read_window(range(row, row + 1), range(col, col + 1))
             rows = [mirrored(index, HEIGHT) for index in window.rows]
             cols = [mirrored(index, WIDTH) for index in window.cols]
             total = PATCH * sum(1 + r for r in rows) + PATCH * sum(1 + c for c in cols)
@@ -165,7 +165,7 @@ def test_a_cell_with_too_few_valid_pixels_is_nodata(holed, tmp_path):
     shares = set()
     for row in range(grid.rows):
         for col in range(grid.cols):
-            window = grid.cell_window(row, col)
+            window = grid.read_window(range(row, row + 1), range(col, col + 1), margin_px=0)
             inside = valid[
                 max(window.row, 0) : window.row + CELL, max(window.col, 0) : window.col + CELL
             ]

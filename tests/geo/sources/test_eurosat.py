@@ -17,6 +17,7 @@ from pipeline.geo.images.image_file import ImageReader, find_images
 from pipeline.geo.raster import remote
 from pipeline.geo.sources import eurosat
 from pipeline.geo.sources.download import Downloads
+from pipeline.geo.sources.find import named_files
 from pipeline.stages import fetch
 from tests.support.eurosats import (
     SHAPE,
@@ -60,9 +61,9 @@ def test_all_of_it_is_known_by_its_numbers(images: Path, monkeypatch: pytest.Mon
 
 def test_dvc_watches_the_folder_that_holds_images_and_lists(images: Path, tmp_path: Path) -> None:
     archive = zipped(images, tmp_path / "all.zip")
-    assert eurosat.watched(EurosatConf(eurosat=str(images))) == {str(images): images}
-    assert eurosat.watched(EurosatConf(eurosat=str(archive))) == {str(archive): tmp_path}
-    assert eurosat.watched(EurosatConf(eurosat="download")) == {}
+    assert named_files(EurosatConf(eurosat=str(images))) == {str(images): images}
+    assert named_files(EurosatConf(eurosat=str(archive))) == {str(archive): tmp_path}
+    assert named_files(EurosatConf(eurosat="download")) == {}
 
 
 def cut_off(path: Path) -> None:

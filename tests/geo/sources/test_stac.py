@@ -19,7 +19,7 @@ from pipeline.config.sources import StacConf
 from pipeline.errors import ConfigError, RadiometryError, SceneError
 from pipeline.geo.raster import remote
 from pipeline.geo.scenes.scene import Scene, open_catalog
-from pipeline.geo.sources.stac import watched
+from pipeline.geo.sources.find import named_files
 from pipeline.geo.sources.stac_search import area_of, search
 from pipeline.stages import fetch, tile
 from pipeline.store import PatchStore
@@ -205,8 +205,8 @@ def test_the_area_as_a_file(tmp_path: Path) -> None:
     with place(tmp_path, item, 0) as there:
         by_numbers = there.fetch().grid
         assert there.fetch(area=str(path)).grid == by_numbers
-        assert watched(StacConf(**there.source(area=str(path)))) == {str(path): tmp_path}
-        assert watched(StacConf(**there.source())) == {}
+        assert named_files(StacConf(**there.source(area=str(path)))) == {str(path): tmp_path}
+        assert named_files(StacConf(**there.source())) == {}
         metres = gpd.read_file(path).to_crs(32639)
         metres.to_file(tmp_path / "area.gpkg")
         assert area_of(StacConf(**there.source(area=str(tmp_path / "area.gpkg")))).equals_exact(
