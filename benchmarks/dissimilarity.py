@@ -23,7 +23,8 @@ from pipeline.geo.raster.grid import PatchGrid
 from pipeline.geo.scenes.scene import open_catalog
 from pipeline.learn.network.classifier import PatchClassifier
 from pipeline.learn.stats.applicability import TrainingFeatures, patch_features
-from pipeline.store import PatchStore, SplitFolder
+from pipeline.split_folder import SplitFolder
+from pipeline.store import PatchStore
 
 Pixels = npt.NDArray[np.uint16]
 Describe = Callable[[Pixels], npt.NDArray[np.float64]]

@@ -37,7 +37,7 @@ def tile_section(bench: Bench) -> Section:
     store = plan.open()
     patches, size = len(store), (plan.folder / "pixels.npy").stat().st_size
     copy, scratch = bench.made.folder / "peer.npy", bench.made.folder / "written.bin"
-    written = np.lib.format.open_memmap(copy, mode="w+", dtype=np.uint16, shape=store.shape)
+    written = np.lib.format.open_memmap(copy, mode="w+", dtype=np.uint16, shape=store.pixels.shape)
     way = _best_way(bench, store, written)
     loader = peer.patch_loader(bench.made.stack, centers(store), plan.file.patch_px, way)
     del store  # it is about to be made anew

@@ -1,4 +1,4 @@
-"""The PatchStore and the split: files in which what `geo` makes reaches what `learn` reads.
+"""The PatchStore: files in which what `geo` makes reaches what `learn` reads.
 
 A store is a folder of three files:
 
@@ -6,15 +6,13 @@ A store is a folder of three files:
 - `patches.parquet`: GeoParquet, one row a patch in the same order (columns: `PATCH_COLUMNS`);
 - `meta.json`: `StoreMeta`, the bands, geometry, classes and scenes that a model inherits;
 - of labelled images, `lists.parquet`: their parts in published splits, a column a list.
-
-A split is a folder with `parts.parquet` (one row a patch of the store, column `part`) and
-`split.json` (`Split`); the other files in it are for people.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +21,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
-from pydantic import ValidationError
 
 from pipeline.config.record import Conf
 from pipeline.errors import StoreError
@@ -141,27 +138,6 @@ class Statistics(Conf):
     std: list[float]
 
 
-class Split(Conf):
-    """`split.json`: how the patches were parted."""
-
-    format: int = FORMAT
-    seed: int
-    """The seed that was used, which may be a later one than the conf's."""
-    block_m: float
-    folds: int | None
-    fold: int | None
-    lists: str | None = None
-    """The published list that the parts are taken from, in place of blocks."""
-    shared_ground_m2: float = 0.0
-    """Ground that parts share, which only a list allows."""
-    statistics: Statistics
-    class_counts: list[int]
-    """Training patches per class."""
-    store_sha256: str
-    """Identity of the store that was split."""
-    parts_sha256: str
-
-
 @dataclass(frozen=True)
 class PatchStore:
     """A store opened for reading; pixels are mapped, not loaded."""
@@ -176,12 +152,13 @@ class PatchStore:
         Raises:
             StoreError: when a file is missing, broken, or disagrees with the others.
         """
-        meta = _record(folder / "meta.json", StoreMeta, "tile")
-        store = cls(folder, meta)
-        if store.pixels.shape[1:] != store.shape[1:] or len(store.pixels) != len(store):
+        store = cls(folder, read_record(folder / "meta.json", StoreMeta, "tile"))
+        side = store.meta.geometry.patch_px
+        shape = len(store), len(store.meta.bands), side, side
+        if store.pixels.shape != shape:
             raise StoreError(
                 f"{folder / 'pixels.npy'} has the shape {store.pixels.shape} where meta.json and "
-                f"patches.parquet promise {store.shape}; run `tile` again."
+                f"patches.parquet promise {shape}; run `tile` again."
             )
         return store
 
@@ -191,12 +168,6 @@ class PatchStore:
     def __reduce__(self) -> tuple[type[PatchStore], tuple[Path, StoreMeta]]:
         """Another process maps the pixels itself instead of being sent a copy."""
         return PatchStore, (self.folder, self.meta)
-
-    @property
-    def shape(self) -> tuple[int, int, int, int]:
-        """(N, C, P, P) as metadata and table state it."""
-        side = self.meta.geometry.patch_px
-        return len(self), len(self.meta.bands), side, side
 
     @cached_property
     def pixels(self) -> npt.NDArray[np.uint16]:
@@ -210,13 +181,13 @@ class PatchStore:
     @cached_property
     def patches(self) -> dict[str, npt.NDArray[Any]]:
         """The table of patches as arrays of N values, without the outlines."""
-        return _columns(
+        return read_columns(
             self.folder / "patches.parquet", [c for c in PATCH_COLUMNS if c != "geometry"], "tile"
         )
 
     def listed(self, name: str) -> npt.NDArray[Any]:
         """The part of each patch in a list of a collection of images; `unused` where it is in none."""
-        parts = _columns(self.folder / LISTS, [name], "tile")[name]
+        parts = read_columns(self.folder / LISTS, [name], "tile")[name]
         return np.array(["unused" if part is None else str(part) for part in parts])
 
     @property
@@ -251,42 +222,9 @@ class PatchStore:
         return Statistics(mean=mean.tolist(), std=np.where(std > 0, std, 1.0).tolist())
 
 
-@dataclass(frozen=True)
-class SplitFolder:
-    """A split opened for reading."""
-
-    folder: Path
-    split: Split
-
-    @classmethod
-    def open(cls, folder: Path, store: PatchStore) -> SplitFolder:
-        """Open the split of a store.
-
-        Raises:
-            StoreError: when a file is missing or broken, or the split is of another store.
-        """
-        opened = cls(folder, _record(folder / "split.json", Split, "split"))
-        if opened.split.store_sha256 != store.sha256:
-            raise StoreError(f"{folder} splits another store than {store.folder}; run `split` again.")
-        return opened
-
-    @cached_property
-    def parts(self) -> npt.NDArray[Any]:
-        """The part of each patch of the store: one of `PARTS`."""
-        return _columns(self.folder / "parts.parquet", ["part"], "split")["part"].astype(str)
-
-    def rows(self, part: str) -> npt.NDArray[np.intp]:
-        """The rows of the store that belong to a part, ascending."""
-        return np.flatnonzero(self.parts == part)
-
-    @property
-    def sha256(self) -> str:
-        """The identity of the split: the hash of its `split.json`."""
-        return sha256_of(self.folder / "split.json")
-
-
-def _record[C: Conf](path: Path, model: type[C], stage: str) -> C:
-    try:
+def read_record[C: Conf](path: Path, model: type[C], stage: str) -> C:
+    """A JSON file that `stage` writes; a StoreError where it is missing, broken or of another kind."""
+    with _reading(path, stage):
         raw = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(raw, dict) and raw.get("format") != FORMAT:
             raise StoreError(
@@ -294,17 +232,20 @@ def _record[C: Conf](path: Path, model: type[C], stage: str) -> C:
                 f"run `{stage}` again."
             )
         return model.model_validate(raw)
-    except FileNotFoundError:
-        raise StoreError(f"{path} does not exist; run `{stage}` first.") from None
-    except (ValueError, ValidationError) as error:
-        raise StoreError(f"{path} is broken ({type(error).__name__}); run `{stage}` again.") from error
 
 
-def _columns(path: Path, names: list[str], stage: str) -> dict[str, npt.NDArray[Any]]:
-    try:
+def read_columns(path: Path, names: list[str], stage: str) -> dict[str, npt.NDArray[Any]]:
+    """Columns of a Parquet file that `stage` writes; a StoreError where it is missing or broken."""
+    with _reading(path, stage):
         table = pq.read_table(path, columns=names)
+        return {name: table.column(name).to_numpy() for name in names}
+
+
+@contextmanager
+def _reading(path: Path, stage: str) -> Iterator[None]:
+    try:
+        yield
     except FileNotFoundError:
         raise StoreError(f"{path} does not exist; run `{stage}` first.") from None
     except (OSError, ValueError, KeyError) as error:
         raise StoreError(f"{path} is broken ({type(error).__name__}); run `{stage}` again.") from error
-    return {name: table.column(name).to_numpy() for name in names}

@@ -214,14 +214,14 @@ def store(source: Path, tmp_path_factory: pytest.TempPathFactory) -> stores.Stor
 
 def test_a_store_is_about_as_large_as_planned(store: stores.StorePlan) -> None:
     opened = store.open()
-    assert opened.shape[1:] == (13, 32, 32)
+    assert opened.pixels.shape[1:] == (13, 32, 32)
     assert len(opened) == pytest.approx(store.patches, rel=0.4)
     assert len(np.unique(opened.patches["label"])) == SMALL.classes
 
 
 def test_torchgeo_writes_the_patches_of_the_store(store: stores.StorePlan) -> None:
     opened = store.open()
-    written = np.zeros(opened.shape, dtype=np.uint16)
+    written = np.zeros(opened.pixels.shape, dtype=np.uint16)
     stack = store.bench.made.stack
     loader = peer.patch_loader(
         stack, stores.centers(opened), SMALL.patch_px, Way(len(opened) // 2 + 1, 0)

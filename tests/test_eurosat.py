@@ -13,8 +13,9 @@ import pytest
 import rasterio
 
 from pipeline.errors import ConfigError, LabelError, LenscapeError, SceneError, SplitError
+from pipeline.split_folder import SplitFolder
 from pipeline.stages import fetch, split, tile
-from pipeline.store import PatchStore, SplitFolder
+from pipeline.store import PatchStore
 from tests.support.eurosats import (
     BAND_ORDER,
     SHAPE,
@@ -325,4 +326,4 @@ def test_the_columns_of_lists_stay_in_the_order_of_the_patches(tmp_path: Path) -
     for name, part in zip(store.patches["scene"], store.listed("mine"), strict=True):
         number = str(name)[-1]
         assert part == {"1": "test", "2": "validation", "3": "train"}[number]
-    assert store.shape[1:] == SHAPE
+    assert store.pixels.shape[1:] == SHAPE

@@ -1,11 +1,10 @@
-"""The store and the split as files: what is read back, and what is refused."""
+"""The store as files: what is read back, and what is refused."""
 
 import json
 import pickle
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -13,8 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from pipeline.errors import StoreError
-from pipeline.store import PATCH_COLUMNS, Geometry, PatchStore, SplitFolder
-from tests.support.stores import make_split, make_store
+from pipeline.store import PATCH_COLUMNS, Geometry, PatchStore
+from tests.support.stores import make_store
 
 
 @pytest.fixture
@@ -28,7 +27,7 @@ def change(path: Path, **keys: object) -> None:
 
 def test_a_store_gives_back_what_was_written(store: PatchStore) -> None:
     pixels = np.load(store.folder / "pixels.npy")
-    assert store.shape == pixels.shape == (50, 4, 16, 16)
+    assert store.pixels.shape == pixels.shape == (50, 4, 16, 16)
     assert len(store) == 50
     np.testing.assert_array_equal(store.pixels, pixels)
     table = pq.read_table(store.folder / "patches.parquet")
@@ -152,35 +151,3 @@ def test_the_identity_follows_the_metadata(store: PatchStore) -> None:
     assert before == PatchStore.open(store.folder).sha256
     change(store.folder / "meta.json", credit="somebody else")
     assert store.sha256 != before
-
-
-def test_a_split_gives_the_rows_of_its_parts(store: PatchStore, tmp_path: Path) -> None:
-    parts = ["train", "test", "unused", "train", "validation"] * 10
-    split = make_split(tmp_path / "split", store, parts)
-    assert split.rows("train").tolist() == [row for row in range(50) if row % 5 in (0, 3)]
-    assert split.rows("unused").tolist() == list(range(2, 50, 5))
-    assert split.parts.tolist() == parts
-    assert split.sha256 == SplitFolder.open(tmp_path / "split", store).sha256
-
-
-def test_a_split_of_another_store(store: PatchStore, tmp_path: Path) -> None:
-    make_split(tmp_path / "split", store)
-    other = make_store(tmp_path / "other", count=50, seed=1)
-    with pytest.raises(StoreError, match=r"splits another store than .*other; run `split` again"):
-        SplitFolder.open(tmp_path / "split", other)
-
-
-@pytest.mark.parametrize("file", ["split.json", "parts.parquet"])
-def test_a_split_without_a_file(store: PatchStore, tmp_path: Path, file: str) -> None:
-    make_split(tmp_path / "split", store)
-    (tmp_path / "split" / file).unlink()
-    with pytest.raises(StoreError, match=rf"{file} does not exist; run `split` first"):
-        SplitFolder.open(tmp_path / "split", store).rows("train")
-
-
-def test_parts_are_text_whatever_wrote_them(store: PatchStore, tmp_path: Path) -> None:
-    split = make_split(tmp_path / "split", store)
-    coded = pa.table({"part": pa.array(split.parts.tolist()).dictionary_encode()})
-    pq.write_table(coded, tmp_path / "split" / "parts.parquet")
-    again = SplitFolder.open(tmp_path / "split", store)
-    assert again.rows("train").tolist() == split.rows("train").tolist()

@@ -18,7 +18,8 @@ from pipeline.geo.split.audit import audit, table
 from pipeline.geo.split.blocks import Assignment, split_patches
 from pipeline.geo.split.published_split import split_by_list
 from pipeline.geo.style.geopackage import categorized_qml, squares, write_layer
-from pipeline.store import PARTS, PatchStore, Split
+from pipeline.split_folder import Split
+from pipeline.store import PARTS, PatchStore
 
 COLORS = {"train": "#0072b2", "validation": "#e69f00", "test": "#d55e00", "unused": "#999999"}
 """Of the palette of Okabe and Ito, which people of any colour vision tell apart."""

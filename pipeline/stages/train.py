@@ -20,7 +20,8 @@ from pipeline.learn.report import figures, provenance
 from pipeline.learn.report.model_item import model_item, weights_file
 from pipeline.learn.training.fit import fit
 from pipeline.learn.training.trainer import FitResult, first_process
-from pipeline.store import PatchStore, SplitFolder
+from pipeline.split_folder import SplitFolder
+from pipeline.store import PatchStore
 
 
 def run(conf: Path, store: Path, split: Path, out: Path, compute: Path | None = None) -> None:

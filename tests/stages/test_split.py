@@ -13,8 +13,8 @@ from click.testing import CliRunner
 from pipeline.cli import cli
 from pipeline.errors import ConfigError, OutputError, SplitError, StoreError
 from pipeline.files import sha256_of
+from pipeline.split_folder import SplitFolder
 from pipeline.stages import split
-from pipeline.store import SplitFolder
 from tests.support.stores import join, make_store, make_table
 from tests.support.viewers import open_layers_in_qgis
 

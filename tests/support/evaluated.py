@@ -10,8 +10,9 @@ from pathlib import Path
 import mlflow
 
 from pipeline.learn import tracking
+from pipeline.split_folder import SplitFolder
 from pipeline.stages import evaluate, train
-from pipeline.store import PatchStore, SplitFolder
+from pipeline.store import PatchStore
 from tests.support.stores import make_split, make_store
 from tests.support.tracked import mlflow_store
 

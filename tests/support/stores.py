@@ -20,14 +20,13 @@ import pyarrow.parquet as pq
 import shapely
 
 from pipeline.files import canonical_json, sha256_of
+from pipeline.split_folder import Split, SplitFolder
 from pipeline.store import (
     PATCH_COLUMNS,
     ClassInfo,
     Geometry,
     PatchStore,
     SceneInfo,
-    Split,
-    SplitFolder,
     StoreMeta,
 )
 

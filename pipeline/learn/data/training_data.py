@@ -11,7 +11,8 @@ from scipy.spatial import cKDTree
 
 from pipeline.errors import SplitError
 from pipeline.learn.data.reader import Rows
-from pipeline.store import PatchStore, SplitFolder, Statistics
+from pipeline.split_folder import SplitFolder
+from pipeline.store import PatchStore, Statistics
 
 _COARSEST_M = 60.0
 """Pixel of the coarsest bands: windows grown by it on each side share none when they are apart."""

@@ -21,7 +21,8 @@ from pipeline.learn.stats.accuracy import Scores
 from pipeline.learn.stats.applicability import patch_features
 from pipeline.learn.stats.calibration import Reliability, uncalibrated
 from pipeline.learn.stats.intervals import Certainty, Hits
-from pipeline.store import PatchStore, SplitFolder
+from pipeline.split_folder import SplitFolder
+from pipeline.store import PatchStore
 
 NETWORK = "network"
 """Name of the network among the baselines."""

@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.config.train import TrainConf, resolve
 from pipeline.files import sha256_of_value
 from pipeline.learn.data.training_data import TrainingData
-from pipeline.store import SplitFolder
+from pipeline.split_folder import SplitFolder
 
 CONTEXTS = {"train": "training", "validation": "validation", "test": "test"}
 """Contexts of MLflow datasets, by part of a split."""

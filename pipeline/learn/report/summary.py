@@ -21,7 +21,8 @@ from pipeline.learn.evaluation.predictions import NETWORK, Evaluation
 from pipeline.learn.network.classifier import ModelMeta
 from pipeline.learn.stats.accuracy import ClassScores, Scores
 from pipeline.learn.stats.intervals import Certainty
-from pipeline.store import ClassInfo, Split, StoreMeta
+from pipeline.split_folder import Split
+from pipeline.store import ClassInfo, StoreMeta
 
 _LOW_RECALL = 0.5
 """A class with a lower recall is named among the limitations."""

@@ -319,7 +319,7 @@ def test_processes_read_their_shares_of_a_store(tmp_path, store, strategy):
     script = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from pipeline.store import SplitFolder\n"
+        "from pipeline.split_folder import SplitFolder\n"
         "from tests.learn.data import test_batches as here\n"
         "if __name__ == '__main__':\n"
         "    folder = Path(sys.argv[1])\n"

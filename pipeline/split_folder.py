@@ -1,0 +1,75 @@
+"""The split of a PatchStore: which patches train, validate and test, and the statistics of training.
+
+It is a folder with `parts.parquet` (one row a patch of the store, column `part`) and `split.json`
+(`Split`); the other files in it are for people.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.config.record import Conf
+from pipeline.errors import StoreError
+from pipeline.files import sha256_of
+from pipeline.store import FORMAT, PatchStore, Statistics, read_columns, read_record
+
+
+class Split(Conf):
+    """`split.json`: how the patches were split."""
+
+    format: int = FORMAT
+    seed: int
+    """The seed that was used, which may be a later one than the conf's."""
+    block_m: float
+    folds: int | None
+    fold: int | None
+    lists: str | None = None
+    """The published list that the parts are taken from, in place of blocks."""
+    shared_ground_m2: float = 0.0
+    """Ground that parts share, which only a list allows."""
+    statistics: Statistics
+    class_counts: list[int]
+    """Training patches per class."""
+    store_sha256: str
+    """Identity of the store that was split."""
+    parts_sha256: str
+
+
+@dataclass(frozen=True)
+class SplitFolder:
+    """A split opened for reading."""
+
+    folder: Path
+    split: Split
+
+    @classmethod
+    def open(cls, folder: Path, store: PatchStore) -> SplitFolder:
+        """Open the split of a store.
+
+        Raises:
+            StoreError: when a file is missing or broken, or the split is of another store.
+        """
+        opened = cls(folder, read_record(folder / "split.json", Split, "split"))
+        if opened.split.store_sha256 != store.sha256:
+            raise StoreError(f"{folder} splits another store than {store.folder}; run `split` again.")
+        return opened
+
+    @cached_property
+    def parts(self) -> npt.NDArray[Any]:
+        """The part of each patch of the store: one of `PARTS`."""
+        return read_columns(self.folder / "parts.parquet", ["part"], "split")["part"].astype(str)
+
+    def rows(self, part: str) -> npt.NDArray[np.intp]:
+        """The rows of the store that belong to a part, ascending."""
+        return np.flatnonzero(self.parts == part)
+
+    @property
+    def sha256(self) -> str:
+        """The identity of the split: the hash of its `split.json`."""
+        return sha256_of(self.folder / "split.json")

@@ -1,0 +1,49 @@
+"""The split of a store on disk: read back, and refused where it does not fit."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.errors import StoreError
+from pipeline.split_folder import SplitFolder
+from pipeline.store import PatchStore
+from tests.support.stores import make_split, make_store
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> PatchStore:
+    return make_store(tmp_path / "store", count=50, holes=0.1)
+
+
+def test_a_split_gives_the_rows_of_its_parts(store: PatchStore, tmp_path: Path) -> None:
+    parts = ["train", "test", "unused", "train", "validation"] * 10
+    split = make_split(tmp_path / "split", store, parts)
+    assert split.rows("train").tolist() == [row for row in range(50) if row % 5 in (0, 3)]
+    assert split.rows("unused").tolist() == list(range(2, 50, 5))
+    assert split.parts.tolist() == parts
+    assert split.sha256 == SplitFolder.open(tmp_path / "split", store).sha256
+
+
+def test_a_split_of_another_store(store: PatchStore, tmp_path: Path) -> None:
+    make_split(tmp_path / "split", store)
+    other = make_store(tmp_path / "other", count=50, seed=1)
+    with pytest.raises(StoreError, match=r"splits another store than .*other; run `split` again"):
+        SplitFolder.open(tmp_path / "split", other)
+
+
+@pytest.mark.parametrize("file", ["split.json", "parts.parquet"])
+def test_a_split_without_a_file(store: PatchStore, tmp_path: Path, file: str) -> None:
+    make_split(tmp_path / "split", store)
+    (tmp_path / "split" / file).unlink()
+    with pytest.raises(StoreError, match=rf"{file} does not exist; run `split` first"):
+        SplitFolder.open(tmp_path / "split", store).rows("train")
+
+
+def test_parts_are_text_whatever_wrote_them(store: PatchStore, tmp_path: Path) -> None:
+    split = make_split(tmp_path / "split", store)
+    coded = pa.table({"part": pa.array(split.parts.tolist()).dictionary_encode()})
+    pq.write_table(coded, tmp_path / "split" / "parts.parquet")
+    again = SplitFolder.open(tmp_path / "split", store)
+    assert again.rows("train").tolist() == split.rows("train").tolist()
