@@ -1,4 +1,4 @@
-"""Which pixels of a file hold some places, and their values."""
+"""Nearest neighbour by geotransform: which pixels of a file hold the pixels of another grid."""
 
 from __future__ import annotations
 
@@ -8,17 +8,27 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.geo.raster.grid import Indices, Window
+from pipeline.geo.raster.grid import Indices, SceneGrid, Window
 
 
-def nearest_index(first: float, step_m: float, centers: npt.NDArray[np.floating]) -> Indices:
-    """Along one axis, the pixel of `step_m` metres that holds each coordinate; -1 or less before it."""
+def nearest_rows(source: SceneGrid, other: SceneGrid, rows: npt.NDArray[np.floating]) -> Indices:
+    """The rows of `source` that hold some, given in pixels of another grid; -1 or less above it."""
+    # northings grow upwards, rows downwards: both are measured from the top
+    return _index(source.y0 - (other.y0 - rows * other.pixel_m), source.pixel_m)
+
+
+def nearest_cols(source: SceneGrid, other: SceneGrid, cols: npt.NDArray[np.floating]) -> Indices:
+    """The columns of `source` that hold some, given in pixels of another grid; -1 or less before it."""
+    return _index(other.x0 + cols * other.pixel_m - source.x0, source.pixel_m)
+
+
+def _index(distance_m: npt.NDArray[np.floating], pixel_m: float) -> Indices:
     # the guard keeps float noise at an edge between two pixels from choosing the one before
-    return np.floor((centers - first) / step_m + 1e-9).astype(np.intp)
+    return np.floor(distance_m / pixel_m + 1e-9).astype(np.intp)
 
 
 @dataclass(frozen=True)
-class Places:
+class NearestPixels:
     """Some rows and columns of a file, and the smallest window that holds those inside of it."""
 
     window: Window
@@ -26,11 +36,18 @@ class Places:
     cols: Axis
 
     @classmethod
-    def of(cls, rows: Axis | None, cols: Axis | None) -> Places | None:
-        """The places at some rows and columns; None where all of an axis are outside."""
+    def of(cls, rows: Axis | None, cols: Axis | None) -> NearestPixels | None:
+        """The pixels at some rows and columns; None where all of an axis are outside."""
         if rows is None or cols is None:
             return None
         return cls(Window(rows.first, cols.first, rows.length, cols.length), rows, cols)
+
+    @classmethod
+    def between(cls, source: SceneGrid, target: SceneGrid) -> NearestPixels | None:
+        """The pixels of `source` that hold the centres of those of `target`; None where none does."""
+        rows = nearest_rows(source, target, np.arange(target.height) + 0.5)
+        cols = nearest_cols(source, target, np.arange(target.width) + 0.5)
+        return cls.of(Axis.of(rows, source.height), Axis.of(cols, source.width))
 
     @property
     def inside(self) -> bool:
@@ -49,11 +66,11 @@ class Places:
         if not self.inside or isinstance(rows, slice) or isinstance(cols, slice):
             into[:] = self.pick(block, outside)
             return
-        # `clip` lets take write where it is told to; no place is outside
+        # `clip` lets take write where it is told to; no index is outside
         np.take(np.take(block, cols, axis=1), rows, axis=0, out=into, mode="clip")
 
     def pick(self, block: npt.NDArray[Any], outside: int) -> npt.NDArray[Any]:
-        """The values of the window's pixels (H, W) at the places, (rows, cols); `outside` beyond."""
+        """The values of the window (H, W) at these pixels, (rows, cols); `outside` beyond the file."""
         columns = block[:, self.cols.source]
         if self.inside:
             return columns[self.rows.source]
@@ -69,29 +86,29 @@ class Places:
 
 @dataclass(frozen=True)
 class Axis:
-    """Places along one axis of a file."""
+    """Pixels along one axis of a file."""
 
     first: int
     """The first pixel of the window."""
     length: int
     """Of the window."""
     count: int
-    """Number of places."""
+    """Number of pixels."""
     source: slice | Indices
     """Where they lie in the window; a slice where they follow on each other."""
     target: Indices | None
     """Which of them lie inside of the file; None if all do."""
 
     @classmethod
-    def of(cls, places: Indices, size: int) -> Axis | None:
+    def of(cls, indices: Indices, size: int) -> Axis | None:
         """Some pixels along a file of `size`; None if all are outside."""
-        target = np.flatnonzero((places >= 0) & (places < size))
+        target = np.flatnonzero((indices >= 0) & (indices < size))
         if not len(target):
             return None
-        inside = places[target]
+        inside = indices[target]
         first, last = int(inside.min()), int(inside.max())
         length = last - first + 1
         source: slice | Indices = inside - first
         if length == len(inside) and bool((np.diff(inside) == 1).all()):
             source = slice(None)
-        return cls(first, length, len(places), source, target if len(target) < len(places) else None)
+        return cls(first, length, len(indices), source, target if len(target) < len(indices) else None)

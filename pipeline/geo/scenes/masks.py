@@ -1,8 +1,8 @@
-"""The mask of a scene: what its source says of its pixels, as one raster that lenscape writes.
+"""The mask of a scene: one raster that lenscape makes of the masks of the product, and its asset.
 
-Its values are the same whatever the source is: 0 clear, then the classes of `MASK_CLASSES` in their
-order, of which the first counts where several meet, then `MARGIN`. Cloud, shadow and cirrus are
-widened by a round disk, because their edges are not where a classification draws them.
+Its values are the same for all products: 0 clear, then the classes of `MASK_CLASSES` in their order,
+of which the first counts where several overlap, then `MARGIN`. Cloud, shadow and cirrus are widened
+by a round disk, because their edges are not where a classification draws them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pipeline.geo.raster.grid import SceneGrid, Window
 from pipeline.geo.raster.raster_file import Layer, RasterFile, inspect, writing
 from pipeline.geo.scenes.catalog import add_mask
 from pipeline.geo.scenes.item import epsg_of, grid_of
-from pipeline.geo.scenes.mask_sources import VALUES, Codes, LayerReader, Source, open_sources
+from pipeline.geo.scenes.mask_sources import VALUES, Codes, RasterSource, Source, open_sources
 from pipeline.geo.scenes.scene_files import USER_MASK, MaskLayer, PolygonMask, SceneFiles
 
 MASKED_SHARE = "lenscape:masked_share"
@@ -44,7 +44,7 @@ NAMES: dict[int, str] = {
 """Of all values of the file."""
 _SOFT = frozenset(VALUES[name] for name in GROWN)
 _STRIP_PX = 512
-"""Rows that are worked on at a time, and side of the tiles of the file."""
+"""Rows at a time, and side of the tiles of the file."""
 _TOUCHING = 1e-9
 """Of a pixel: float noise must not leave out a centre that lies right on the circle."""
 
@@ -59,7 +59,7 @@ class MadeMask:
 
 
 def mask_scene(item: pystac.Item, files: SceneFiles, masking: Masking, path: Path) -> dict[str, float]:
-    """Make the mask of a scene and say in its Item how much of the scene it leaves out.
+    """Make the mask of a scene, add it to the Item and state there which share of the scene is masked.
 
     A mask of the user, which the Item has already, takes the place of the source's own.
 
@@ -81,7 +81,12 @@ def mask_scene(item: pystac.Item, files: SceneFiles, masking: Masking, path: Pat
         shares = {USER_MASK: masked_share(inspect(*files.mask.layer), files.mask.classes, grid)}
     elif (made := make_mask(files.masks, grid, masking, path)) is not None:
         shares = made.shares
-        add_mask(item, made.layer, grid, {"classification:classes": _classes(made.shares)})
+        names = {0: NAMES[0], **made.layer.classes}
+        classes = [
+            Classification.create(value, description=name.replace("_", " "), name=name).to_dict()
+            for value, name in names.items()
+        ]
+        add_mask(item, made.layer, grid, {"classification:classes": classes})
         item.stac_extensions.append(_EXTENSION)
     else:
         return {}
@@ -89,22 +94,13 @@ def mask_scene(item: pystac.Item, files: SceneFiles, masking: Masking, path: Pat
     return shares
 
 
-def _classes(shares: dict[str, float]) -> list[dict[str, object]]:
-    """The values of a mask in the form of the STAC extension."""
-    return [
-        Classification.create(value, description=name.replace("_", " "), name=name).to_dict()
-        for value, name in NAMES.items()
-        if value == 0 or name in shares
-    ]
-
-
 def make_mask(
     masks: Sequence[MaskLayer | PolygonMask], scene: SceneGrid, masking: Masking, path: Path
 ) -> MadeMask | None:
-    """Write the mask of a scene: uint8, on the finest grid of what says it, strip by strip.
+    """Write the mask of a scene: uint8, on the finest grid of its sources, strip by strip.
 
     Args:
-        masks: What the source says.
+        masks: The masks of the product.
         scene: The grid of the scene, which may be a part of the masks' ground. Clouds outside of it
             do not reach into it, so that downloaded pixels and those read where they lie agree.
         masking: Which classes are left out, and by how much cloud, shadow and cirrus are widened.
@@ -118,15 +114,15 @@ def make_mask(
         OutputError: when the file cannot be written.
     """
     with ExitStack() as stack:
-        sources, grids = open_sources(masks, scene, masking.classes, stack)
+        sources = open_sources(masks, scene, masking.classes, stack)
         if not sources:
             return None
-        finest = min(grids, key=lambda grid: grid.pixel_m)
+        finest = min((source.grid for source in sources), key=lambda grid: grid.pixel_m)
         if (window := covering(finest, scene.bounds)) is None:
             return None
         grid = cut(finest, window)
         counts = _write(path, grid, _strips(sources, grid, masking))
-        values = sorted(frozenset.union(*(source.gives for source in sources)))
+        values = sorted(frozenset.union(*(source.values for source in sources)))
     if masking.grow_m and not _SOFT.isdisjoint(values):
         values.append(MARGIN)
     shares = {NAMES[value]: round(int(counts[value]) / int(counts.sum()), 6) for value in values}
@@ -135,7 +131,7 @@ def make_mask(
 
 def masked_share(mask: RasterFile, invalid: Iterable[int], scene: SceneGrid) -> float:
     """The share of a scene that a mask of the user leaves out."""
-    with closing(LayerReader(mask, dict.fromkeys(invalid, 1))) as source:
+    with closing(RasterSource(mask, dict.fromkeys(invalid, 1))) as source:
         strips = (source.codes(_rows(scene, *rows)) for rows in _runs(scene.height))
         return round(sum(int(codes.sum()) for codes in strips) / (scene.height * scene.width), 6)
 

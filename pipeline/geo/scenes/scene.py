@@ -15,7 +15,7 @@ import pystac
 from pipeline.bands import BANDS
 from pipeline.geo.raster.block_cache import BlockCache, Decode, Need, Shown
 from pipeline.geo.raster.grid import Indices, SceneGrid, Window, mirror_index
-from pipeline.geo.raster.nearest_lookup import Axis, Places, nearest_index
+from pipeline.geo.raster.nearest_lookup import Axis, NearestPixels, nearest_cols, nearest_rows
 from pipeline.geo.raster.raster_file import Layer
 from pipeline.geo.scenes.item import (
     MASK,
@@ -80,14 +80,14 @@ class Scene:
     ) -> BlockCache:
         """Source blocks of some bands, of which `read` decodes each once for all of the windows.
 
-        `shown` gets to see each.
+        `shown` is called with each.
         """
         decode: dict[Layer, Decode] = {
             self.files[band].layer: self.files[band].harmonised for band in bands
         }
         if self.mask is not None:
             decode[self.mask.layer] = partial(np.isin, test_elements=list(self.mask.classes))
-        plan = (_needs(self._places(window, bands)) for window in windows)
+        plan = (_needs(self._nearest(window, bands)) for window in windows)
         return BlockCache(decode, plan, shown, _has_nodata)
 
     def read(
@@ -106,7 +106,7 @@ class Scene:
             window: In pixels of the scene.
             bands: Names, in the order wanted.
             cache: Of these bands; without it, files are opened and blocks decoded for this call alone.
-            out: Where the pixels go, of any memory order; a new array, band after band, without it.
+            out: The array to fill, of any memory order; a new array, band after band, without it.
 
         Raises:
             SceneError: when a file is missing or damaged.
@@ -114,44 +114,41 @@ class Scene:
         if cache is None:
             with self.cache(bands) as own:
                 return self.read(window, bands, own, out)
-        places = self._places(window, bands)
-        needs = _needs(places)
+        nearest_of = self._nearest(window, bands)
+        needs = _needs(nearest_of)
         shape = len(bands), window.height, window.width
         pixels = np.empty(shape, dtype=np.uint16) if out is None else out
         planes = dict(zip((self.files[band].layer for band in bands), pixels, strict=True))
-        # what lies in its file as it is wanted goes into `pixels` at once
-        plain = {layer: planes[layer] for layer in planes if (p := places[layer]) and p.plain}
+        # a window that is read as it is in its file goes into `pixels` at once
+        plain = {layer: planes[layer] for layer in planes if (n := nearest_of[layer]) and n.plain}
         blocks = dict(zip((need.layer for need in needs), cache.read(needs, plain), strict=True))
         for layer, plane in planes.items():
-            if (nearest := places[layer]) is None:
+            if (nearest := nearest_of[layer]) is None:
                 plane[:] = 0
             elif layer not in plain:
                 nearest.put(blocks[layer], plane, outside=0)
-        if self.mask is not None and (nearest := places[self.mask.layer]) is not None:
+        if self.mask is not None and (nearest := nearest_of[self.mask.layer]) is not None:
             # where there is no mask, a pixel stays as the bands have it
             pixels[:, nearest.pick(blocks[self.mask.layer], outside=0)] = 0
         return pixels
 
     def bands_with_nodata(self, window: Window, bands: Sequence[str], cache: BlockCache) -> list[int]:
         """Indices of those bands that may have nodata pixels in a window that was read by a cache."""
-        places = self._places(window, bands)
-        if self.mask is not None and cache.marked(_needs({self.mask.layer: places[self.mask.layer]})):
+        nearest_of = self._nearest(window, bands)
+        marked = {layer for layer, n in nearest_of.items() if cache.marked(_needs({layer: n}))}
+        if self.mask is not None and self.mask.layer in marked:
             return list(range(len(bands)))
-        indices = []
-        for index, band in enumerate(bands):
-            layer = self.files[band].layer
-            nearest = places[layer]
-            if nearest is None or not nearest.inside or cache.marked(_needs({layer: nearest})):
-                indices.append(index)
-        return indices
+        outside = {layer for layer, n in nearest_of.items() if n is None or not n.inside}
+        layers = [self.files[band].layer for band in bands]
+        return [index for index, layer in enumerate(layers) if layer in marked | outside]
 
-    def _places(self, window: Window, bands: Sequence[str]) -> dict[Layer, Places | None]:
+    def _nearest(self, window: Window, bands: Sequence[str]) -> dict[Layer, NearestPixels | None]:
         """By layer of some bands and the mask, its pixels nearest to those of a window."""
         layers = [self.files[band].layer for band in bands]
         if self.mask is not None:
             layers.append(self.mask.layer)
         by_grid = {
-            grid: Places.of(
+            grid: NearestPixels.of(
                 _rows_in(grid, self.grid, window.row, window.height),
                 _cols_in(grid, self.grid, window.col, window.width),
             )
@@ -159,14 +156,14 @@ class Scene:
         }
         return {layer: by_grid[self.grids[layer]] for layer in layers}
 
-    def sampled_places(self, band: str, max_px: int) -> tuple[Indices, Indices]:
+    def sampled_pixels(self, band: str, max_px: int) -> tuple[Indices, Indices]:
         """The rows and columns of a band's file that a picture of at most `max_px` shows, ascending."""
         factor = max(1.0, max(self.grid.height, self.grid.width) / max_px)
         height, width = (round(side / factor) or 1 for side in (self.grid.height, self.grid.width))
         rows = (np.arange(height) + 0.5) * (self.grid.height / height)
         cols = (np.arange(width) + 0.5) * (self.grid.width / width)
         source = self.grids[self.files[band].layer]
-        return _row_index(source, self.grid, rows), _col_index(source, self.grid, cols)
+        return nearest_rows(source, self.grid, rows), nearest_cols(source, self.grid, cols)
 
 
 def _has_nodata(values: npt.NDArray[Any]) -> bool:
@@ -177,33 +174,21 @@ def _has_nodata(values: npt.NDArray[Any]) -> bool:
 # Windows beside and below each other share their rows and columns.
 @lru_cache(maxsize=1024)
 def _rows_in(source: SceneGrid, scene: SceneGrid, first: int, count: int) -> Axis | None:
-    """Some rows of a scene, which may lie outside of it, as places along the rows of a file."""
+    """Some rows of a scene, which may lie outside of it, along the rows of a file."""
     rows = mirror_index(np.arange(first, first + count), scene.height) + 0.5
-    return Axis.of(_row_index(source, scene, rows), source.height)
+    return Axis.of(nearest_rows(source, scene, rows), source.height)
 
 
 @lru_cache(maxsize=1024)
 def _cols_in(source: SceneGrid, scene: SceneGrid, first: int, count: int) -> Axis | None:
-    """Some columns of a scene, which may lie outside of it, as places along the columns of a file."""
+    """Some columns of a scene, which may lie outside of it, along the columns of a file."""
     cols = mirror_index(np.arange(first, first + count), scene.width) + 0.5
-    return Axis.of(_col_index(source, scene, cols), source.width)
+    return Axis.of(nearest_cols(source, scene, cols), source.width)
 
 
-def _row_index(source: SceneGrid, scene: SceneGrid, rows: npt.NDArray[np.floating]) -> Indices:
-    """The rows of a file that hold some places, given in pixels of the scene."""
-    # northings grow upwards, rows downwards: both are measured from the top
-    below = source.y0 - (scene.y0 - rows * scene.pixel_m)
-    return nearest_index(0.0, source.pixel_m, below)
-
-
-def _col_index(source: SceneGrid, scene: SceneGrid, cols: npt.NDArray[np.floating]) -> Indices:
-    """The columns of a file that hold some places, given in pixels of the scene."""
-    return nearest_index(source.x0, source.pixel_m, scene.x0 + cols * scene.pixel_m)
-
-
-def _needs(places: Mapping[Layer, Places | None]) -> list[Need]:
-    """What to read of the layers that have pixels in a window."""
-    return [Need(layer, nearest.window) for layer, nearest in places.items() if nearest is not None]
+def _needs(nearest_of: Mapping[Layer, NearestPixels | None]) -> list[Need]:
+    """The windows to read of the layers that have pixels in a window of the scene."""
+    return [Need(layer, nearest.window) for layer, nearest in nearest_of.items() if nearest is not None]
 
 
 def open_catalog(folder: Path) -> list[Scene]:

@@ -40,7 +40,7 @@ class Thumbnail:
         for band in bands:
             layer = scene.files[band].layer
             grid = scene.grids[layer]
-            rows, cols = scene.sampled_places(band, max_px)
+            rows, cols = scene.sampled_pixels(band, max_px)
             inside = [
                 (places >= 0) & (places < size)
                 for places, size in ((rows, grid.height), (cols, grid.width))

@@ -1,10 +1,10 @@
-"""Places in files: pixels that hold them, values from where they are asked for."""
+"""NearestPixels in files: pixels that hold them, values from where they are asked for."""
 
 import numpy as np
 import pytest
 
 from pipeline.geo.raster.grid import SceneGrid, Window
-from pipeline.geo.raster.nearest_lookup import Axis, Places, nearest_index
+from pipeline.geo.raster.nearest_lookup import Axis, NearestPixels, nearest_cols, nearest_rows
 
 GRID = SceneGrid(32633, 300_000.0, 5_800_000.0, height=120, width=90)
 PIXELS = (1 + np.arange(GRID.height)[:, None] * 100 + np.arange(GRID.width)).astype(np.uint16)
@@ -25,7 +25,7 @@ def test_values_come_from_where_they_are_asked_for(rows: list[int], cols: list[i
         [PIXELS[row, col] if 0 <= row < GRID.height and 0 <= col < GRID.width else 7 for col in cols]
         for row in rows
     ]
-    places = Places.of(Axis.of(np.array(rows), GRID.height), Axis.of(np.array(cols), GRID.width))
+    places = NearestPixels.of(Axis.of(np.array(rows), GRID.height), Axis.of(np.array(cols), GRID.width))
     assert places is not None
     window = places.window
     part = PIXELS[window.row : window.row + window.height, window.col : window.col + window.width]
@@ -34,13 +34,16 @@ def test_values_come_from_where_they_are_asked_for(rows: list[int], cols: list[i
 
 
 def test_the_pixel_that_holds_a_coordinate() -> None:
-    found = nearest_index(100.0, 20.0, np.array([99.9, 100.0, 119.9, 120.0, 120.0 - 1e-9, 80.0, 79.9]))
-    assert found.tolist() == [-1, 0, 0, 1, 1, -1, -2]
+    meters = SceneGrid(32633, 0.0, 500.0, 1000, 1000, 1.0)
+    source = SceneGrid(32633, 100.0, 400.0, 10, 10, 20.0)
+    offsets = np.array([99.9, 100.0, 119.9, 120.0, 120.0 - 1e-9, 80.0, 79.9])
+    assert nearest_cols(source, meters, offsets).tolist() == [-1, 0, 0, 1, 1, -1, -2]
+    assert nearest_rows(source, meters, offsets).tolist() == [-1, 0, 0, 1, 1, -1, -2]
 
 
 def test_only_the_smallest_window_is_needed() -> None:
     rows, cols = Axis.of(np.array([-2, 5, 5, 7]), 20), Axis.of(np.array([3, 4, 200]), 10)
-    places = Places.of(rows, cols)
+    places = NearestPixels.of(rows, cols)
     assert places is not None
     assert places.window == Window(5, 3, 3, 2)
-    assert Places.of(Axis.of(np.array([-2, -1]), 20), cols) is None
+    assert NearestPixels.of(Axis.of(np.array([-2, -1]), 20), cols) is None
