@@ -164,9 +164,9 @@ class PatchClassifier(nn.Module):
         path = folder / WEIGHTS
         if not path.is_file():
             raise StoreError(f"{path} does not exist; run `train` first.")
-        if (found := sha256_of(path)) != meta.weights_sha256:
+        if (digest := sha256_of(path)) != meta.weights_sha256:
             raise MismatchError(
-                f"{path} has the hash {found[:12]}, but {folder / META} speaks of "
+                f"{path} has the hash {digest[:12]}, but {folder / META} speaks of "
                 f"{meta.weights_sha256[:12]}: they are of two models, or one is damaged; "
                 "restore both from one model or run `train` again."
             )
@@ -185,12 +185,20 @@ class PatchClassifier(nn.Module):
         return classifier.eval()
 
     def require_matches(self, store: StoreMeta, where: str) -> list[int]:
-        """The places of the model's bands in a store of the same geometry and classes.
+        """Where the model's bands lie in a store of the same geometry and classes.
 
         Raises:
             MismatchError: when bands are missing, or geometry or classes differ; it names both sides.
         """
-        return require_matches(self.meta, store, where)
+        bands = require_bands(self.meta.bands, store.bands, where)
+        for key, described in (("geometry", _geometry), ("classes", _classes)):
+            ours, theirs = described(self.meta), described(store)
+            if ours != theirs:
+                raise MismatchError(
+                    f"the model has the {key} {ours}, but {where} has {theirs}; "
+                    "run `train` on this store or name the store that the model was trained on."
+                )
+        return bands
 
 
 def read_meta(folder: Path) -> ModelMeta:
@@ -207,9 +215,9 @@ def read_meta(folder: Path) -> ModelMeta:
     except (OSError, ValueError) as error:
         raise StoreError(f"{path} is broken ({type(error).__name__}); run `train` again.") from error
     if not isinstance(raw, dict) or raw.get("format") != MODEL_FORMAT:
-        found = raw.get("format") if isinstance(raw, dict) else None
+        stated = raw.get("format") if isinstance(raw, dict) else None
         raise StoreError(
-            f"{path} has format {found!r}, this lenscape reads {MODEL_FORMAT}; run `train` again."
+            f"{path} has format {stated!r}, this lenscape reads {MODEL_FORMAT}; run `train` again."
         )
     try:
         return ModelMeta.model_validate(raw)
@@ -219,7 +227,7 @@ def read_meta(folder: Path) -> ModelMeta:
 
 
 def require_bands(bands: list[str], available: list[str], where: str) -> list[int]:
-    """The places of a model's bands among those of a store or scene.
+    """Where a model's bands lie among those of a store or scene.
 
     Raises:
         MismatchError: when one is missing.
@@ -232,24 +240,10 @@ def require_bands(bands: list[str], available: list[str], where: str) -> list[in
     return [available.index(band) for band in bands]
 
 
-def require_matches(meta: ModelMeta, store: StoreMeta, where: str) -> list[int]:
-    """The places of the model's bands in a store; see `PatchClassifier.require_matches`."""
-    places = require_bands(meta.bands, store.bands, where)
-    for what, ours, theirs in (
-        ("geometry", _geometry(meta.geometry), _geometry(store.geometry)),
-        ("classes", _names(meta.classes), _names(store.classes)),
-    ):
-        if ours != theirs:
-            raise MismatchError(
-                f"the model has the {what} {ours}, but {where} has {theirs}; "
-                "run `train` on this store or name the store that the model was trained on."
-            )
-    return places
-
-
-def _geometry(geometry: Geometry) -> str:
+def _geometry(meta: ModelMeta | StoreMeta) -> str:
+    geometry = meta.geometry
     return f"patch_px {geometry.patch_px}, cell_px {geometry.cell_px}, pixel_m {geometry.pixel_m:g}"
 
 
-def _names(classes: list[ClassInfo]) -> str:
-    return ", ".join(info.name for info in classes)
+def _classes(meta: ModelMeta | StoreMeta) -> str:
+    return ", ".join(info.name for info in meta.classes)

@@ -13,7 +13,6 @@ from pipeline.learn.network.classifier import (
     WEIGHTS,
     PatchClassifier,
     require_bands,
-    require_matches,
 )
 from tests.support.learners import BANDS, model_meta
 from tests.support.stores import make_store
@@ -161,8 +160,9 @@ def test_a_store_of_other_geometry_or_classes_is_refused(tmp_path):
         MismatchError, match="classes c0, c1, c2, but S has class1, class2, class3, class4"
     ):
         classifier(classes=3, cell_px=4).require_matches(meta, "S")
-    ours = model_meta(cell_px=4).model_copy(update={"classes": meta.classes, "bands": ["B03", "B01"]})
-    assert require_matches(ours, meta, "S") == [2, 0]
+    ours = classifier(cell_px=4)
+    ours.meta = ours.meta.model_copy(update={"classes": meta.classes, "bands": ["B03", "B01"]})
+    assert ours.require_matches(meta, "S") == [2, 0]
 
 
 @pytest.mark.parametrize("network", ["modern", "lenet5"])
