@@ -105,7 +105,9 @@ def _class_map(path: Path, classes: npt.NDArray[np.intp]) -> Path:
 def _dense_logits(made: Made, grid: PatchGrid, classifier: PatchClassifier) -> npt.NDArray[np.float32]:
     form = Predictor(classifier).form
     assert form is not None
-    found: npt.NDArray[np.float32] = form.logits(whole_scene(made, grid), grid.rows, grid.cols)
+    found: npt.NDArray[np.float32] = form.probabilities(
+        whole_scene(made, grid), grid.rows, grid.cols, softmax=False
+    )
     return found
 
 
@@ -305,7 +307,7 @@ def test_a_network_travels_as_a_file_of_torch_alone(
 ) -> None:
     network.save_for_torch(classifier, tmp_path / "network.pt")
     taken = Network.load(tmp_path / "network.pt")
-    found = taken.form().logits(whole_scene(made, grid), grid.rows, grid.cols)
+    found = taken.form().probabilities(whole_scene(made, grid), grid.rows, grid.cols, softmax=False)
     np.testing.assert_array_equal(found, _dense_logits(made, grid, classifier))
 
 

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from pipeline.errors import NetworkError
 from pipeline.files import publish, sha256_of, write_json
-from pipeline.learn.inference.onnx_check import agreement
-from pipeline.learn.inference.onnx_export import to_onnx
+from pipeline.learn.inference.onnx_export import agreement, to_onnx
 from pipeline.learn.network.classifier import PatchClassifier
 from pipeline.learn.report.model_item import model_item, onnx_file
 

@@ -7,7 +7,7 @@ import torch
 from pipeline.commands import export
 from pipeline.config.train import ConvolutionConf, NetworkConf
 from pipeline.errors import NetworkError, StoreError
-from pipeline.learn.inference.onnx_check import Agreement
+from pipeline.learn.inference.onnx_export import Agreement
 from pipeline.learn.network.classifier import PatchClassifier
 from tests.support.learners import model_meta
 

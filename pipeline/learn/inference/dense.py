@@ -1,9 +1,10 @@
 """Exact dense prediction: a patch classifier run once over a picture instead of once over every patch.
 
-What neighbouring patches share is computed once (see `levels`). A picture is read in strips: each
-level keeps the last rows of its input, which the next strip needs, so no row is computed twice and
-memory depends on the width of a window alone. Every strip has the same height, the last ones filled
-up, and one thread: neither the number of workers nor the memory changes a bit.
+What neighbouring patches share is computed once (see `levels`). A picture is read in strips,
+some rows of a window at a time: each level keeps the last rows of its input, which the next strip
+needs, so no row is computed twice and memory depends on the width of a window alone. Every strip has
+the same height, the last ones filled up, and one thread: neither the number of workers nor the memory
+changes a bit.
 
 In float32 and float64 normalisation is folded into the first convolution, which takes the DN less the
 whole DN that fills nodata pixels: exact in float32, and nothing cancels. In bfloat16 and half the DN
@@ -81,13 +82,14 @@ class DenseForm:
         self._levels: list[Level] = [self._placed(level) for level in levels.convolutions]
         self._stages = self._stages_of(self.cols)
         self._dense: list[Dense] = [self._placed(layer) for layer in levels.dense]
-        self._heights = heights(self._stages, self.cell_px, self._most_values)
+        values = _STRIP_VALUES if self.device.type == "cpu" else _STRIP_VALUES_GPU
+        self._heights = heights(self._stages, self.cell_px, values)
         # so many rows of cells go by before the first patch is complete
         self._delay = -(-max(0, levels.extent_px - self.cell_px) // self.cell_px)
         self._first_px = levels.extent_px - (1 + self._delay) * self.cell_px
         self._normalisation = normalisation
-        fill = torch.as_tensor(np.asarray(normalisation.fill), dtype=self._found)
-        self._fill = fill.reshape(-1, 1)
+        result_type = torch.float64 if dtype == torch.float64 else torch.float32
+        self._fill = torch.as_tensor(np.asarray(normalisation.fill), dtype=result_type)[:, None]
         self._own = threading.local()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -96,11 +98,6 @@ class DenseForm:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _own=threading.local())
-
-    @property
-    def _found(self) -> torch.dtype:
-        """Of the logits."""
-        return torch.float64 if self.dtype == torch.float64 else torch.float32
 
     @property
     def bands(self) -> int:
@@ -132,37 +129,27 @@ class DenseForm:
             rows = rows // stage.level.stride * (1 if place else self._heights.parts)
         return size * values
 
-    def logits(
-        self, pixels: Pixels, rows: int, cols: int, nodata_bands: Sequence[int] | None = None
+    def probabilities(
+        self,
+        pixels: Pixels,
+        rows: int,
+        cols: int,
+        nodata_bands: Sequence[int] | None = None,
+        softmax: bool = True,
     ) -> npt.NDArray[Any]:
-        """Logits of a block of cells, (K, rows, cols).
+        """Probabilities of the classes of a block of cells, (K, rows, cols).
 
         Args:
             pixels: Harmonised DN, uint16 (C, H, W), 0 is nodata: the cells and the context around them,
                 so that H = rows x cell_px + patch_px - cell_px, and W likewise.
             rows: Cells from north to south.
             cols: Cells from west to east.
-            nodata_bands: Places of the bands that may have nodata pixels; any by default.
+            nodata_bands: Indices of the bands that may have nodata pixels; any by default.
+            softmax: Without it, the logits are returned.
 
         Raises:
             ValueError: when `pixels` does not have the size that rows and cols ask for.
         """
-        return self._run(pixels, (rows, cols), nodata_bands, probabilities=False)
-
-    def probabilities(
-        self, pixels: Pixels, rows: int, cols: int, nodata_bands: Sequence[int] | None = None
-    ) -> npt.NDArray[Any]:
-        """Probabilities of the classes of a block of cells, (K, rows, cols); see `logits`."""
-        return self._run(pixels, (rows, cols), nodata_bands, probabilities=True)
-
-    def _run(
-        self,
-        pixels: Pixels,
-        size: tuple[int, int],
-        nodata_bands: Sequence[int] | None,
-        probabilities: bool,
-    ) -> npt.NDArray[Any]:
-        rows, cols = size
         context = self.patch_px - self.cell_px
         expected = (self.bands, rows * self.cell_px + context, cols * self.cell_px + context)
         if pixels.shape != expected:
@@ -173,11 +160,11 @@ class DenseForm:
             for col in range(0, cols, self.cols):
                 left = col * self.cell_px
                 window = result[:, :, col : col + self.cols]
-                self._window(pixels[:, :, left:], nodata_bands, window, probabilities)
+                self._window(pixels[:, :, left:], nodata_bands, window, softmax)
         return result
 
     def _window(
-        self, pixels: Pixels, nodata_bands: Sequence[int], result: npt.NDArray[Any], probabilities: bool
+        self, pixels: Pixels, nodata_bands: Sequence[int], result: npt.NDArray[Any], softmax: bool
     ) -> None:
         """Fill `result` (K, rows, at most `cols`) from pixels (C, H, W or more), strip by strip."""
         rows, cols = result.shape[1:]
@@ -191,9 +178,9 @@ class DenseForm:
             if first + tall <= 0:
                 continue
             logits = logits.to(torch.float32) if not self._folded else logits
-            values = logits.softmax(dim=0) if probabilities else logits
-            found = values.view(len(values), -1, wide)[:, : rows - max(first, 0), :cols]
-            result[:, max(first, 0) : first + tall] = found.cpu().numpy()
+            values = logits.softmax(dim=0) if softmax else logits
+            cells = values.view(len(values), -1, wide)[:, : rows - max(first, 0), :cols]
+            result[:, max(first, 0) : first + tall] = cells.cpu().numpy()
 
     def _lane(self, cols: int) -> Lane:
         """The buffers of the calling thread for windows of `cols` cells."""
@@ -222,12 +209,10 @@ class DenseForm:
             self._subtract(rows.transpose(1, 0, 2), nodata_bands, target)
         else:
             # a few rows at a time, which stay in the processor's cache
-            for some in range(0, len(target), _CAST_ROWS):
-                into = target[some : some + _CAST_ROWS]
-                values = into.new_empty(into.shape)
-                self._subtract(
-                    rows[:, some : some + _CAST_ROWS].transpose(1, 0, 2), nodata_bands, values
-                )
+            for first in range(0, len(target), _CAST_ROWS):
+                into = target[first : first + _CAST_ROWS]
+                values, source = into.new_empty(into.shape), rows[:, first : first + _CAST_ROWS]
+                self._subtract(source.transpose(1, 0, 2), nodata_bands, values)
                 into.copy_(values)
 
     def _subtract(self, rows: Pixels, nodata_bands: Sequence[int], target: Tensor) -> None:
@@ -242,13 +227,10 @@ class DenseForm:
 
     def _normalised(self, rows: Pixels) -> Tensor:
         """What the first level takes, float32 (C, H, W)."""
+        how = self._normalisation
         mean, std, fill = (
             torch.as_tensor(np.asarray(values, np.float32).reshape(-1, 1, 1), device=self.device)
-            for values in (
-                self._normalisation.mean,
-                self._normalisation.std,
-                self._normalisation.fill,
-            )
+            for values in (how.mean, how.std, how.fill)
         )
         # devices know little of uint16: its bits go as int16 and come back as 0..65535
         bits = torch.from_numpy(np.ascontiguousarray(rows).view(np.int16)).to(self.device)
@@ -266,10 +248,6 @@ class DenseForm:
     def _stages_of(self, cols: int) -> list[Stage]:
         """The stages of a window of `cols` cells."""
         return stages(self._levels, cols, planar=self.device.type == "cpu" and self._folded)
-
-    @property
-    def _most_values(self) -> int:
-        return _STRIP_VALUES if self.device.type == "cpu" else _STRIP_VALUES_GPU
 
 
 @contextmanager

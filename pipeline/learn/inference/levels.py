@@ -1,5 +1,6 @@
 """A network of the LeNet family read as levels of one picture instead of layers of one patch.
 
+A level is a convolution with its activation and pooling, computed over the whole picture.
 Patches lie `cell_px` apart. A layer whose values lie `step` pixels apart inside a patch is needed at
 every multiple of gcd(cell_px, step) pixels of the picture, its grid, and at no other place: there it
 is computed once for all patches. Seen on that grid, the taps of the next layer lie

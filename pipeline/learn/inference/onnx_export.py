@@ -1,5 +1,6 @@
 """The dense form of a model as one ONNX file: harmonised DN of a picture in, its class map out.
 
+`to_onnx` makes it, `agreement` runs it and the model on the same made-up pictures and compares.
 The graph is that of `levels`, node by node, so that it gives the patches' own logits at every distance
 of cells. It is written by hand and not by torch's exporter: few nodes that can be read, no file names
 and no time in it, the same bytes for the same weights.
@@ -9,11 +10,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
+import onnxruntime
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
@@ -21,7 +24,7 @@ from pipeline import __version__
 from pipeline.config.record import Conf
 from pipeline.errors import NetworkError
 from pipeline.learn.inference.levels import Level, Taps, read_levels, unsupported
-from pipeline.learn.inference.predictor import normalisation_of
+from pipeline.learn.inference.predictor import Predictor, normalisation_of
 from pipeline.learn.network.classifier import ModelMeta, PatchClassifier
 
 OPSET = 19
@@ -30,6 +33,12 @@ _IR = 9
 """That of opset 19, so that runtimes of its time read the file."""
 INPUT, CLASSES, PROBABILITIES = "dn", "classes", "probabilities"
 _ACTIVATIONS: dict[Any, str] = {torch.relu_: "Relu", torch.sigmoid_: "Sigmoid", torch.tanh_: "Tanh"}
+_SIZES = ((1, 1), (7, 12), (40, 33))
+"""Rows and columns of cells of the pictures."""
+_NODATA_SHARE = 0.02
+_TIE = 1e-3
+"""Where two classes are less apart, the last bits of arithmetic may decide."""
+_CLOSE = 1e-3
 
 
 class _Graph:
@@ -61,7 +70,7 @@ def to_onnx(classifier: PatchClassifier) -> onnx.ModelProto:
     Input `dn`: uint16 (1, C, H, W), harmonised DN (reflectance x 10000), 0 is nodata; the cells and the
     context around them, so that H = rows x cell_px + patch_px - cell_px, and W likewise. Outputs:
     `classes`, uint8 (1, rows, cols), 0 where too little is valid, else the place of the class from 1,
-    as in a class map; `probabilities`, float32 (1, K, rows, cols). What it must be told stands in its
+    as in a class map; `probabilities`, float32 (1, K, rows, cols). What a reader must know is in its
     metadata (`metadata`).
 
     Raises:
@@ -103,15 +112,15 @@ def _level(graph: _Graph, values: str, level: Level, name: str) -> str:
     weight = graph.constant(f"{name}_weight", level.weight.numpy())
     bias = graph.constant(f"{name}_bias", level.bias.numpy())
     taps = level.taps
-    found = graph.add(
+    result = graph.add(
         "Conv", [values, weight, bias], strides=[taps.stride] * 2, dilations=[taps.spacing] * 2
     )
     if level.activation is not None:
-        found = graph.add(_ACTIVATIONS[level.activation], [found])
+        result = graph.add(_ACTIVATIONS[level.activation], [result])
     if level.pooling is not None:
         kind = "MaxPool" if level.pooling.maximum else "AveragePool"
-        found = graph.add(kind, [found], **_window(level.pooling.taps))
-    return found
+        result = graph.add(kind, [result], **_window(level.pooling.taps))
+    return result
 
 
 def _window(taps: Taps) -> dict[str, list[int]]:
@@ -148,8 +157,8 @@ def _classes(graph: _Graph, shares: str, mapped: str) -> str:
 def _cropped(graph: _Graph, values: str, first: int, last: int, name: str) -> str:
     """Without the `first` and the `last` rows and columns."""
     bounds = [
-        graph.constant(f"{name}_{what}", at, np.int64)
-        for what, at in (
+        graph.constant(f"{name}_{end}", indices, np.int64)
+        for end, indices in (
             ("from", [first, first]),
             ("to", [-last or np.iinfo(np.int64).max] * 2),
             ("axes", [2, 3]),
@@ -180,13 +189,13 @@ def _model(graph: _Graph, meta: ModelMeta) -> onnx.ModelProto:
 
 
 def metadata(meta: ModelMeta) -> dict[str, str]:
-    """What who runs the file must know, as JSON by key."""
+    """What a program that runs the file must know, as JSON by key."""
 
     def plain(records: Sequence[Conf]) -> list[dict[str, Any]]:
         return [record.model_dump(mode="json", exclude_none=True) for record in records]
 
     geometry = meta.geometry
-    said: dict[str, Any] = {
+    facts: dict[str, Any] = {
         "bands": meta.bands,
         "classes": plain(meta.classes),
         "scale": 0.0001,
@@ -203,4 +212,75 @@ def metadata(meta: ModelMeta) -> dict[str, str]:
         "credit": meta.credit,
         "weights_sha256": meta.weights_sha256,
     }
-    return {key: json.dumps(value, ensure_ascii=False, sort_keys=True) for key, value in said.items()}
+    return {key: json.dumps(value, ensure_ascii=False, sort_keys=True) for key, value in facts.items()}
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far the ONNX file and the model agree."""
+
+    cells: int
+    same: int
+    """Cells of the same class."""
+    decided: int
+    """Cells of another class whose two best classes are no tie."""
+    largest: float
+    """Largest difference of a probability."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether the classes are the same but for ties."""
+        return self.decided == 0 and self.largest < _CLOSE
+
+
+def agreement(content: bytes, classifier: PatchClassifier) -> Agreement:
+    """Run an ONNX file by onnxruntime, and the model by torch, on pictures of several sizes.
+
+    The pictures are noise around the statistics of the training part, with nodata pixels.
+    """
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    predictor, random = Predictor(classifier), np.random.default_rng(0)
+    cells = same = decided = 0
+    largest = 0.0
+    for rows, cols in _SIZES:
+        pixels = _picture(classifier, rows, cols, random)
+        classes, shares = session.run([CLASSES, PROBABILITIES], {INPUT: pixels[None]})
+        exact = predictor(pixels, rows, cols)
+        best = np.sort(exact, axis=0)[-2:]
+        other = shares[0].argmax(axis=0) != exact.argmax(axis=0)
+        expected = np.where(_cells_mapped(classifier, pixels), shares[0].argmax(axis=0) + 1, 0)
+        cells += rows * cols
+        same += int((~other).sum())
+        decided += int((other & (best[-1] - best[0] > _TIE)).sum()) + int(
+            (classes[0] != expected).sum()
+        )
+        # not `max`, which takes what is no number for small
+        largest = float(np.maximum(largest, np.abs(shares[0] - exact).max()))
+    return Agreement(cells, same, decided, largest)
+
+
+def _cells_mapped(classifier: PatchClassifier, pixels: npt.NDArray[np.uint16]) -> npt.NDArray[np.bool_]:
+    """Whether enough of each cell is valid, (rows, cols)."""
+    geometry = classifier.meta.geometry
+    margin, side = geometry.margin_px, geometry.cell_px
+    inner = pixels[:, margin : pixels.shape[1] - margin, margin : pixels.shape[2] - margin] > 0
+    rows, cols = (length // side for length in inner.shape[1:])
+    valid = inner.reshape(len(inner), rows, side, cols, side).mean(axis=(0, 2, 4))
+    mapped: npt.NDArray[np.bool_] = valid >= geometry.min_valid - 1e-9
+    return mapped
+
+
+def _picture(
+    classifier: PatchClassifier, rows: int, cols: int, random: np.random.Generator
+) -> npt.NDArray[np.uint16]:
+    geometry, statistics = classifier.meta.geometry, classifier.meta.statistics
+    context = geometry.patch_px - geometry.cell_px
+    shape = rows * geometry.cell_px + context, cols * geometry.cell_px + context
+    mean, std = (np.asarray(values)[:, None, None] for values in (statistics.mean, statistics.std))
+    noise = random.standard_normal((len(mean), *shape)) + 2 * random.standard_normal((len(mean), 1, 1))
+    pixels = (mean + std * noise).clip(1, 65534).astype(np.uint16)
+    pixels[random.random(pixels.shape) < _NODATA_SHARE] = 0
+    # in a corner so many nodata pixels that some cells have no class
+    corner = pixels[:, : shape[0] // 3, : shape[1] // 3]
+    corner[random.random(corner.shape) < 0.3] = 0
+    return pixels

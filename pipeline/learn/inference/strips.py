@@ -1,5 +1,6 @@
 """The levels of a network over strips of a picture: shapes, buffers and arithmetic of one window.
 
+A strip is a band of rows that goes through all levels at a time; a window is a range of columns.
 Arrays are (rows, cols, C) here, the values of a pixel side by side, which is torch's channels-last.
 """
 
@@ -105,7 +106,7 @@ class Lane:
     """The buffers in which one thread takes a window through all stages, strip by strip."""
 
     def __init__(self, stages: Sequence[Stage], dense: Sequence[Dense], heights: Heights) -> None:
-        """Make room.
+        """Allocate the buffers.
 
         Args:
             stages: Convolutions, the last one the first dense layer; weights where they shall run.
@@ -151,8 +152,8 @@ class Lane:
                 _finish(self._stages[0], self._step(0), self._parts[part])
         for place in range(1, len(self._stages) - 1):
             _finish(self._stages[place], self._step(place), self._fresh(place + 1))
-        found = self._step(-1, skipped * self._stages[-1].level.stride)
-        return self._logits(found[:, : self._stages[-1].outputs].flatten(0, 1))
+        units = self._step(-1, skipped * self._stages[-1].level.stride)
+        return self._logits(units[:, : self._stages[-1].outputs].flatten(0, 1))
 
     def _fresh(self, place: int) -> Tensor:
         """Where the next rows of input of a stage go."""
@@ -161,9 +162,9 @@ class Lane:
     def _step(self, place: int, skipped: int = 0) -> Tensor:
         """The convolution of a stage over its buffer but for some rows; the last ones are kept."""
         stage = self._stages[place]
-        found = _convolved(stage, self._buffers[place][skipped + max(-stage.kept, 0) :])
+        result = _convolved(stage, self._buffers[place][skipped + max(-stage.kept, 0) :])
         self._keep(place)
-        return found
+        return result
 
     def _keep(self, place: int) -> None:
         """Make the last rows of a buffer its first ones."""
@@ -175,8 +176,8 @@ class Lane:
     def _logits(self, values: Tensor) -> Tensor:
         """Logits (K, cells) of what the first dense layer gives, (cells, units), not yet activated."""
         # few at a time, which stay in the processor's cache from layer to layer
-        some = torch.split(values, max(1, _HEAD_VALUES // values.shape[1]))
-        return torch.cat([self._head(part) for part in some], dim=1)
+        parts = torch.split(values, max(1, _HEAD_VALUES // values.shape[1]))
+        return torch.cat([self._head(part) for part in parts], dim=1)
 
     def _head(self, values: Tensor) -> Tensor:
         if (activation := self._stages[-1].level.activation) is not None:
@@ -195,18 +196,18 @@ def _convolved(stage: Stage, source: Tensor) -> Tensor:
     """The convolution of (rows, cols, C), without activation and pooling: (rows', cols', filters)."""
     level, taps = stage.level, stage.level.taps
     image = source.permute(2, 0, 1)[None]
-    found = F.conv2d(image, level.weight, level.bias, taps.stride, dilation=taps.spacing)
-    return found[0].permute(1, 2, 0)
+    result = F.conv2d(image, level.weight, level.bias, taps.stride, dilation=taps.spacing)
+    return result[0].permute(1, 2, 0)
 
 
-def _finish(stage: Stage, found: Tensor, target: Tensor) -> None:
+def _finish(stage: Stage, convolved: Tensor, target: Tensor) -> None:
     """Activation and pooling of what a convolution gave, into (rows', cols', filters)."""
     level = stage.level
     if level.pooling is None:
-        target.copy_(found[:, : target.shape[1]])
+        target.copy_(convolved[:, : target.shape[1]])
     else:
         late = level.pooling.maximum or level.activation is None
-        values = found if late or level.activation is None else level.activation(found)
+        values = convolved if late or level.activation is None else level.activation(convolved)
         Pool(values, level.pooling, (target.shape[0], target.shape[1]), 1).into(target)
         if not late:
             return

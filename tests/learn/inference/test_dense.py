@@ -152,7 +152,7 @@ def test_every_cell_has_the_logits_of_its_patch(case: Case, window_px: int, stri
         patch.setattr(dense, "WINDOW_PX", window_px)
         patch.setattr(dense, "_STRIP_VALUES", strip_values)
         for dtype, tolerance in ((torch.float64, 1e-9), (torch.float32, 1e-5)):
-            found = form(case, dtype).logits(case.pixels, case.rows, case.cols)
+            found = form(case, dtype).probabilities(case.pixels, case.rows, case.cols, softmax=False)
             assert np.abs(found - expected).max() <= tolerance * largest
 
 
@@ -161,7 +161,7 @@ def test_saturated_pixels_and_small_deviations_cost_no_digits() -> None:
     narrow = Normalisation(np.full(13, 40_000.4), np.full(13, 2.0), np.full(13, 40_000))
     pixels = np.random.default_rng(0).integers(39_990, 40_010, case.pixels.shape).astype(np.uint16)
     exact, found = (
-        DenseForm(case.trained, narrow, (64, 8), dtype).logits(pixels, 3, 3)
+        DenseForm(case.trained, narrow, (64, 8), dtype).probabilities(pixels, 3, 3, softmax=False)
         for dtype in (torch.float64, torch.float32)
     )
     assert np.abs(found - exact).max() <= 1e-5 * max(1, np.abs(exact).max())
@@ -188,7 +188,7 @@ def test_neither_blocks_nor_threads_nor_neighbours_change_a_bit() -> None:
     torch.set_num_threads(before)
     np.testing.assert_array_equal(np.concatenate(blocks, axis=2), whole)
     # another picture went through the same buffers, and the values of a pixel lie side by side
-    whole_form.logits(np.full_like(pixels, 60_000), case.rows, case.cols)
+    whole_form.probabilities(np.full_like(pixels, 60_000), case.rows, case.cols, softmax=False)
     interleaved = np.ascontiguousarray(pixels.transpose(1, 2, 0)).transpose(2, 0, 1)
     again = whole_form.probabilities(interleaved, case.rows, case.cols)
     np.testing.assert_array_equal(again, whole)
@@ -198,9 +198,9 @@ def test_neither_blocks_nor_threads_nor_neighbours_change_a_bit() -> None:
 def test_another_process_has_the_same_form() -> None:
     case = Case(PRESETS["modern"], 4, 16, 8, 5, 4, 0.1, 0)
     first = form(case)
-    expected = first.logits(case.pixels, 5, 4)
+    expected = first.probabilities(case.pixels, 5, 4, softmax=False)
     sent = pickle.loads(pickle.dumps(first))
-    np.testing.assert_array_equal(sent.logits(case.pixels, 5, 4), expected)
+    np.testing.assert_array_equal(sent.probabilities(case.pixels, 5, 4, softmax=False), expected)
 
 
 def test_blocks_that_waste_nothing_are_whole_strips() -> None:
@@ -217,7 +217,7 @@ def test_low_precision_is_normalised_before_the_cast(dtype: torch.dtype) -> None
     case = Case(FIVES, 3, 32, 8, 6, 6, 0.05, 0)
     how = Normalisation(np.full(3, 30_000.4), np.full(3, 20_000.0), np.full(3, 30_000))
     exact, low = (
-        DenseForm(case.trained, how, (32, 8), kind).logits(case.pixels, 6, 6)
+        DenseForm(case.trained, how, (32, 8), kind).probabilities(case.pixels, 6, 6, softmax=False)
         for kind in (torch.float32, dtype)
     )
     assert low.dtype == np.float32
@@ -227,7 +227,10 @@ def test_low_precision_is_normalised_before_the_cast(dtype: torch.dtype) -> None
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_gives_the_same_logits() -> None:
     case = Case(FIVES, 13, 64, 8, 40, 150, 0.01, 0)
-    here, there = (form(case, device=device).logits(case.pixels, 40, 150) for device in ("cpu", "cuda"))
+    here, there = (
+        form(case, device=device).probabilities(case.pixels, 40, 150, softmax=False)
+        for device in ("cpu", "cuda")
+    )
     assert np.abs(there - here).max() <= 1e-5 * max(1, np.abs(here).max())
 
 
@@ -243,7 +246,7 @@ def test_the_caller_s_threads_come_back_and_the_form_runs_on_one(
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        made.logits(case.pixels, 2, 2)
+        made.probabilities(case.pixels, 2, 2, softmax=False)
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
@@ -253,4 +256,4 @@ def test_the_caller_s_threads_come_back_and_the_form_runs_on_one(
 def test_pixels_of_another_size_are_refused() -> None:
     case = Case(FIVES, 3, 32, 8, 2, 3, 0, 0)
     with pytest.raises(ValueError, match=r"3 x 2 cells need pixels of \(3, 48, 40\), got"):
-        form(case).logits(case.pixels, 3, 2)
+        form(case).probabilities(case.pixels, 3, 2, softmax=False)

@@ -9,8 +9,7 @@ import torch
 
 from pipeline.config.train import ConvolutionConf, DenseConf, NetworkConf, PoolConf
 from pipeline.errors import NetworkError
-from pipeline.learn.inference.onnx_check import agreement
-from pipeline.learn.inference.onnx_export import to_onnx
+from pipeline.learn.inference.onnx_export import agreement, to_onnx
 from pipeline.learn.inference.predictor import class_probabilities
 from pipeline.learn.network.classifier import PatchClassifier
 from tests.support.learners import model_meta
