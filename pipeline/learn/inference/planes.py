@@ -52,7 +52,7 @@ class Planes:
         self._products = [
             (
                 column.contiguous().expand(size[0], filters, size[1]),
-                buffer.as_strided(size, (bands * cols, cols, 1), offset),
+                buffer.as_strided(size, (bands * cols, cols, 1), buffer.storage_offset() + offset),
             )
             for offset, column in enumerate(level.weight.permute(3, 0, 2, 1).flatten(2))
         ]

@@ -128,7 +128,8 @@ class Lane:
         self._input = self._fresh(0)
         parts = self._fresh(1).chunk(heights.parts) if len(stages) > 1 else ()
         self._parts: Sequence[Tensor] = parts
-        self._planes = Planes(stages[0].level, self._buffers[0], parts) if stages[0].planar else None
+        seen = self._buffers[0][max(-stages[0].kept, 0) :]
+        self._planes = Planes(stages[0].level, seen, parts) if stages[0].planar else None
 
     @property
     def inputs(self) -> int:
