@@ -185,7 +185,7 @@ class PatchStore:
             self.folder / "patches.parquet", [c for c in PATCH_COLUMNS if c != "geometry"], "tile"
         )
 
-    def listed(self, name: str) -> npt.NDArray[Any]:
+    def published_parts(self, name: str) -> npt.NDArray[Any]:
         """The part of each patch in a list of a collection of images; `unused` where it is in none."""
         parts = read_columns(self.folder / LISTS, [name], "tile")[name]
         return np.array(["unused" if part is None else str(part) for part in parts])

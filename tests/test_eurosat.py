@@ -206,7 +206,7 @@ def test_images_without_valid_pixels_are_left_out_and_counted(tmp_path: Path) ->
     assert store.meta.counts["left_out"]["invalid"] == 1
     assert store.patches["valid"][0] == pytest.approx(1 - 14 / 64 - 1 / 64**2)
     assert store.pixels[0, 0, 5, 50] == 0
-    assert store.listed("official").tolist()[:2] == ["validation", "test"]
+    assert store.published_parts("official").tolist()[:2] == ["validation", "test"]
 
 
 def test_a_draw_keeps_so_many_of_a_class_whatever_the_seed_of_other_classes(
@@ -323,7 +323,7 @@ def test_the_columns_of_lists_stay_in_the_order_of_the_patches(tmp_path: Path) -
     store = run.tile()
     table = pq.read_table(run.folder / "patches" / "lists.parquet")
     assert table.column_names == ["mine", "official"]
-    for name, part in zip(store.patches["scene"], store.listed("mine"), strict=True):
+    for name, part in zip(store.patches["scene"], store.published_parts("mine"), strict=True):
         number = str(name)[-1]
         assert part == {"1": "test", "2": "validation", "3": "train"}[number]
     assert store.pixels.shape[1:] == SHAPE

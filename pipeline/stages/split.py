@@ -30,18 +30,17 @@ def run(conf: Path, store: Path, out: Path, report: Path) -> None:
     """Write the split of a store to the folder `out` and its leakage audit to `report`.
 
     Raises:
-        LenscapeError: when conf or store cannot be used, or no seed parts every class.
+        LenscapeError: when conf or store cannot be used, or no seed brings every class to every part.
     """
     settings, opened = load(conf, SplitConf), PatchStore.open(store)
     geometry = opened.meta.geometry
-    patch_m, cell_m = geometry.patch_px * geometry.pixel_m, geometry.cell_px * geometry.pixel_m
+    patch_m = geometry.patch_m
     classes = [info.name for info in opened.meta.classes]
     if settings.lists is None:
         assignment = split_patches(opened.patches, settings, patch_m, classes)
     else:
-        assignment = split_by_list(
-            opened.patches, _listed(opened, settings.lists, conf), settings, classes
-        )
+        part = _published_parts(opened, settings.lists, conf)
+        assignment = split_by_list(opened.patches, part, settings, classes)
     figures = audit(opened.patches, assignment, patch_m, classes)
     if figures["shared_ground_m2"] > 0 and assignment.lists is None:
         raise SplitError(
@@ -53,21 +52,21 @@ def run(conf: Path, store: Path, out: Path, report: Path) -> None:
         partial.mkdir()
         _write_split(partial, opened, settings, assignment, figures["shared_ground_m2"])
         _write_blocks(partial / "blocks.gpkg", assignment, settings.block_m)
-        _write_patches(partial / "patches.gpkg", opened, assignment, cell_m)
+        _write_patches(partial / "patches.gpkg", opened, assignment)
     write_json(report, figures)
     print(table(figures))
 
 
-def _listed(store: PatchStore, name: str, conf: Path) -> npt.NDArray[np.str_]:
-    """The part of each patch in a list of the store."""
-    there = [] if store.meta.images is None else store.meta.images.lists
-    if name not in there:
-        known = f"it has {', '.join(there)}" if there else "it has none"
+def _published_parts(store: PatchStore, name: str, conf: Path) -> npt.NDArray[np.str_]:
+    """The part of each patch in a published list of the store."""
+    names = [] if store.meta.images is None else store.meta.images.lists
+    if name not in names:
+        known = f"it has {', '.join(names)}" if names else "it has none"
         raise SplitError(
             f"{conf}: key 'lists' is {name!r}, which {store.folder} does not have ({known}); put the "
             "lists beside the images and fetch them again, or leave the key out."
         )
-    return store.listed(name)
+    return store.published_parts(name)
 
 
 def _write_split(
@@ -93,7 +92,7 @@ def _write_split(
 
 
 def _write_blocks(path: Path, assignment: Assignment, block_m: float) -> None:
-    """One square a block: its part, and its patches by part after borders gave way."""
+    """One square a block: its part, and its patches by part once the buffer is applied."""
     blocks = assignment.blocks
     columns = {"block": blocks.names, "part": assignment.block_part}
     columns["patches"] = np.bincount(blocks.of_patch, minlength=len(blocks))
@@ -105,7 +104,7 @@ def _write_blocks(path: Path, assignment: Assignment, block_m: float) -> None:
     write_layer(path, "blocks", frame, _qml(PARTS[:3], opacity=0.3))
 
 
-def _write_patches(path: Path, store: PatchStore, assignment: Assignment, cell_m: float) -> None:
+def _write_patches(path: Path, store: PatchStore, assignment: Assignment) -> None:
     """One square a cell, the ground that the class of the patch is claimed for."""
     patches = store.patches
     titles = np.array([info.title for info in store.meta.classes])
@@ -116,7 +115,7 @@ def _write_patches(path: Path, store: PatchStore, assignment: Assignment, cell_m
         "block": np.array(assignment.blocks.names)[assignment.blocks.of_patch],
         **{name: patches[name] for name in ("purity", "valid", "on_grid", "polygon")},
     }
-    outlines = squares(patches["x"], patches["y"], patches["epsg"], cell_m)
+    outlines = squares(patches["x"], patches["y"], patches["epsg"], store.meta.geometry.cell_m)
     write_layer(path, "patches", gpd.GeoDataFrame(columns, geometry=outlines), _qml(PARTS))
 
 

@@ -70,7 +70,7 @@ def test_the_audit_agrees_with_the_parts(store, done, capsys):
 def test_what_was_done_is_printed(store, tmp_path, capsys):
     run(store, tmp_path, CONF)
     printed = capsys.readouterr().out
-    assert "ground shared between parts: 0 m2" in printed
+    assert "ground shared by parts: 0 m2" in printed
     assert "class3" in printed
 
 

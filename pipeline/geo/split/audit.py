@@ -1,7 +1,7 @@
 """The leakage audit: what the parts of a split share, measured on the ground.
 
-Nothing here trusts the code that parted the patches: windows become polygons again, and polygons
-are intersected (GEOS), in the CRS of one side, with those of other CRSs projected into it.
+It shares no code with the split: windows become polygons again, and polygons are intersected (GEOS),
+in the CRS of one side, with those of other CRSs projected into it.
 """
 
 from __future__ import annotations
@@ -60,12 +60,11 @@ def audit(
 
 def table(figures: Mapping[str, Any]) -> str:
     """The figures of `audit` for people."""
-    columns = [*PARTS]
     lines = {"blocks": figures["blocks"], "patches": figures["patches"], **figures["classes"]}
     wide = max(map(len, lines))
-    head = " " * wide + "".join(f"{column:>12}" for column in columns)
+    head = " " * wide + "".join(f"{column:>12}" for column in PARTS)
     body = [
-        f"{name:<{wide}}" + "".join(f"{counts.get(column, '-'):>12}" for column in columns)
+        f"{name:<{wide}}" + "".join(f"{counts.get(column, '-'):>12}" for column in PARTS)
         for name, counts in lines.items()
     ]
     apart = ", ".join(
@@ -74,18 +73,19 @@ def table(figures: Mapping[str, Any]) -> str:
     )
     return "\n".join(
         [
+            "leakage audit",
             head,
             *body,
-            f"seed used: {figures['seed']}" if "seed" in figures else _listed(figures),
-            f"ground shared between parts: {figures['shared_ground_m2']:g} m2",
+            f"seed: {figures['seed']}" if "seed" in figures else _of_list(figures),
+            f"ground shared by parts: {figures['shared_ground_m2']:g} m2",
             f"smallest distance between windows: {apart}",
-            "test patches whose label polygon is in training too: "
+            "test patches whose label polygon is also in training: "
             f"{figures['test_polygons_in_training']:.0%}",
         ]
     )
 
 
-def _listed(figures: Mapping[str, Any]) -> str:
+def _of_list(figures: Mapping[str, Any]) -> str:
     apart = "they share no ground" if not figures["shared_ground_m2"] else "they share ground"
     return f"parts as in the list '{figures['lists']}', not by blocks: {apart}"
 
@@ -93,13 +93,13 @@ def _listed(figures: Mapping[str, Any]) -> str:
 def _shared(patches: Patches, first: Rows, second: Rows, side_m: float) -> float:
     """Area in m2 that grown windows of two sets of patches have in common."""
     area = 0.0
-    for mine, theirs in _meetings(patches, first, second, side_m, grown=True):
+    for mine, theirs in _window_pairs(patches, first, second, side_m, grown=True):
         tree = shapely.STRtree(mine)
         common: list[Any] = []
         for start in range(0, len(theirs), _CHUNK):
             chunk = theirs[start : start + _CHUNK]
-            at, met = tree.query(chunk, predicate="intersects")
-            pieces = shapely.intersection(chunk[at], mine[met])
+            in_chunk, in_tree = tree.query(chunk, predicate="intersects")
+            pieces = shapely.intersection(chunk[in_chunk], mine[in_tree])
             common.append(shapely.union_all(pieces[shapely.area(pieces) > _NOTHING_M2]))
         area += float(shapely.area(shapely.union_all(common)))
     return area
@@ -108,21 +108,21 @@ def _shared(patches: Patches, first: Rows, second: Rows, side_m: float) -> float
 def _distance(patches: Patches, first: Rows, second: Rows, side_m: float) -> float | None:
     """The smallest distance in m between windows of two sets; None where there is no such pair."""
     smallest = np.inf
-    for mine, theirs in _meetings(patches, first, second, side_m, grown=False):
+    for mine, theirs in _window_pairs(patches, first, second, side_m, grown=False):
         tree = shapely.STRtree(mine)
         for start in range(0, len(theirs), _CHUNK):
             if smallest == 0:
                 return 0.0
             # a bound makes the search quick, and none but a smaller distance is of interest
             bound = {"max_distance": smallest} if np.isfinite(smallest) else {}
-            _, found = tree.query_nearest(
+            _, distances = tree.query_nearest(
                 theirs[start : start + _CHUNK], return_distance=True, all_matches=False, **bound
             )
-            smallest = min(smallest, float(found.min(initial=np.inf)))
+            smallest = min(smallest, float(distances.min(initial=np.inf)))
     return smallest if np.isfinite(smallest) else None
 
 
-def _meetings(
+def _window_pairs(
     patches: Patches, first: Rows, second: Rows, side_m: float, grown: bool
 ) -> Iterator[tuple[Polygons, Polygons]]:
     """The windows of the two sets, once per CRS of the first, in that CRS; none twice."""

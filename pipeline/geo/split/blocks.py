@@ -1,12 +1,12 @@
-"""The spatial split: which ground trains, which chooses, which tests.
+"""The spatial split into blocks, with a buffer between parts.
 
 A block is (EPSG, floor(x / block_m), floor(y / block_m)) of the centre of a patch: ground, not
 scene. Its part follows from the seed and the block alone, by a hash, so that another scene, date or
 label moves no block. Validation and test hold cells of the cell grid only.
 
-Where blocks meet, windows share pixels, and there a part gives way: first validation to test, then
-training to both. What gave way is `unused`, and so are the patches off the cell grid in the blocks
-that validate or test. A test patch never gives way.
+Where blocks of different parts meet, windows overlap, and patches are excluded by the buffer: those
+of validation that overlap test, then those of training that overlap either. They are `unused`, and so
+are the patches off the cell grid in blocks of validation and test. A test patch is never excluded.
 
 Of the seeds `seed`, `seed + 1000`, ... the first is taken by which, after that, every class trains
 (in fold mode in each of the folds), and every class validates and tests (in fold mode in one fold
@@ -44,7 +44,7 @@ type Patches = Mapping[str, npt.NDArray[Any]]
 Codes = npt.NDArray[np.int8]
 """Parts by their place in `PARTS`."""
 _Lack = tuple[int | None, int, bool]
-"""A class, or None for all of them, the part that it does not reach, and whether borders took it."""
+"""A class, or None for all of them, the part that it does not reach, and whether for the buffer."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Blocks:
 
 @dataclass(frozen=True)
 class Assignment:
-    """The part of each patch, and how it came about."""
+    """The part of each patch, and how it was found."""
 
     part: npt.NDArray[np.str_]
     """One of `PARTS` for each patch."""
@@ -97,19 +97,18 @@ class Assignment:
     """The seed that was used: the first one that fits."""
     blocks: Blocks
     block_part: npt.NDArray[np.str_]
-    """The part of each block, before some of its patches gave way."""
+    """The part of each block, before the buffer excludes some of its patches."""
     lists: str | None = None
-    """The published list that the parts are taken from, where it was not ground that decided."""
+    """The published list that the parts are taken from, in place of blocks."""
 
 
 def split_patches(
     patches: Patches, conf: SplitConf, patch_m: float, classes: Sequence[str]
 ) -> Assignment:
-    """Part patches whose windows are `patch_m` wide; `classes` are the names that labels stand for.
+    """Split patches whose windows are `patch_m` wide; `classes` are the names of the labels.
 
     Raises:
-        SplitError: when no seed brings every class to every part; it names the class and the part
-            that were the trouble.
+        SplitError: when no seed brings every class to every part; it names the class and the part.
     """
     search = _Search.over(patches, conf, patch_m, len(classes))
     _require_blocks(search, classes)
@@ -155,7 +154,7 @@ class _Search:
         folds = [None] if self.conf.folds is None else list(range(self.conf.folds))
         of_blocks = [self.blocks.parts(self.conf, seed, fold) for fold in folds]
         missing = _lacking([self._reached_by_blocks(parts) for parts in of_blocks])
-        if missing:  # borders are looked at last: they take the time
+        if missing:  # the buffer is looked at last: it takes the time
             return {(label, part, False) for label, part in missing}
         missing = _lacking([self._reached(self.exclude_overlaps(parts)) for parts in of_blocks])
         return {(label, part, True) for label, part in missing}
@@ -169,7 +168,7 @@ class _Search:
         return part
 
     def _reached_by_blocks(self, parts: Codes) -> npt.NDArray[np.bool_]:
-        """(3, K): which classes have a patch in a block of each part, borders aside."""
+        """(3, K): which classes have a patch in a block of each part, the buffer aside."""
         held = (self.trains, self.scores, self.scores)
         return np.stack([has[parts == part].any(axis=0) for part, has in enumerate(held)])
 
@@ -181,7 +180,7 @@ class _Search:
 
 
 def _lacking(reached: list[npt.NDArray[np.bool_]]) -> set[tuple[int | None, int]]:
-    """What is left to wish for, from (3, K) per fold (or once): the rule of the module's head."""
+    """Classes and parts that the rule of the module's head misses, from (3, K) per fold (or once)."""
     folds = np.stack(reached)  # (F, 3, K)
     met = np.stack([folds[:, TRAIN].all(axis=0), *folds[:, VALIDATION:].any(axis=0)])  # (3, K)
     lacking: set[tuple[int | None, int]] = {(int(k), int(part)) for part, k in np.argwhere(~met)}
@@ -190,7 +189,7 @@ def _lacking(reached: list[npt.NDArray[np.bool_]]) -> set[tuple[int | None, int]
 
 
 def _require_blocks(search: _Search, classes: Sequence[str]) -> None:
-    """Refuse at once what no seed can part."""
+    """Refuse at once what no seed can split."""
     needed = 3 if search.conf.folds is None else 2
     for name, lies_in in zip(classes, search.trains.sum(axis=0).tolist(), strict=True):
         if not lies_in:
@@ -200,8 +199,8 @@ def _require_blocks(search: _Search, classes: Sequence[str]) -> None:
             )
         if lies_in < needed:
             raise SplitError(
-                f"Class '{name}' lies in {_blocks(lies_in, search.conf)}, but it takes {needed} to "
-                f"part it; {_REMEDY}."
+                f"Class '{name}' lies in {_blocks(lies_in, search.conf)}, but a split needs "
+                f"{needed}; {_REMEDY}."
             )
 
 
@@ -212,15 +211,15 @@ def _sentence(lacks: Counter[_Lack], search: _Search, classes: Sequence[str]) ->
     """What failed most often; of the seeds that whole blocks would allow, if there are any."""
     conf = search.conf
     lack, times = min(lacks.items(), key=lambda item: (not item[0][2], -item[1], str(item[0])))
-    label, part, at_borders = lack
+    label, part, by_buffer = lack
     if label is None:
         what, lies_in = f"the {PARTS[part]} part of a fold stays empty", len(search.blocks)
     else:
         held = search.trains if part == TRAIN else search.scores
         what = f"class '{classes[label]}' has no {PARTS[part]} patches"
         lies_in = int(held[:, label].sum())
-    how = "patches gave way where blocks meet, and " if at_borders else ""
-    remedy = _REMEDY.replace("smaller", "larger") if at_borders else _REMEDY
+    how = "patches are excluded by the buffer, and " if by_buffer else ""
+    remedy = _REMEDY.replace("smaller", "larger") if by_buffer else _REMEDY
     return (
         f"None of the seeds {conf.seed}, {conf.seed + SEED_STEP}, ... brings every class to every "
         f"part: with {times} of {CANDIDATES} of them {how}{what}; its patches lie in "

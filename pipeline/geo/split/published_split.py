@@ -1,4 +1,4 @@
-"""The split that a published list states: each patch has the part that somebody gave it.
+"""The split of a published list: each patch has the part that the list states.
 
 Ground plays no role in it, so that parts may share some; the leakage audit says how much.
 """
@@ -31,7 +31,7 @@ def split_by_list(
         if not (part == name).any():
             raise SplitError(
                 f"the list '{conf.lists}' leaves the {name} part without patches; choose another list, "
-                "or none, so that ground is parted into blocks."
+                "or none, so that the ground is split into blocks."
             )
     trained = np.bincount(patches["label"][part == "train"], minlength=len(classes))
     if missing := [name for name, count in zip(classes, trained, strict=True) if not count]:

@@ -125,11 +125,11 @@ def test_patches_are_counted_by_part_and_class():
 def test_the_table_says_it_all():
     seen = figures(("train", 60, 60, 0), ("train", 60, 180, 1), ("test", 900, 60, 1, 4))
     text = table(seen)
-    assert text.splitlines()[0].split() == ["train", "validation", "test", "unused"]
+    assert text.splitlines()[1].split() == ["train", "validation", "test", "unused"]
     assert "patches           2           0           1           0" in text
     assert "field             1           0           0           0" in text
-    assert "seed used: 7" in text
-    assert "ground shared between parts: 0 m2" in text
+    assert "seed: 7" in text
+    assert "ground shared by parts: 0 m2" in text
     assert "train to test 720 m" in text
     assert "train to validation -" in text
-    assert "in training too: 0%" in text
+    assert "also in training: 0%" in text

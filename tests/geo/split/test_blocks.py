@@ -78,7 +78,7 @@ def split_or_skip(patches, conf, side, classes, candidates=20):
 
 @quick
 @given(world=worlds(), folds=st.sampled_from([None, 3]), seed=st.integers(0, 50))
-def test_no_pixel_of_60_m_is_in_two_parts_and_nothing_gives_way_without_need(world, folds, seed):
+def test_no_pixel_of_60_m_is_in_two_parts_and_nothing_is_excluded_without_need(world, folds, seed):
     patches, side, block_m = world
     conf = SplitConf(seed=seed, block_m=block_m, folds=folds, fold=None if folds is None else 1)
     assignment = split_or_skip(patches, conf, side, ["field"])
@@ -229,7 +229,7 @@ def test_the_first_seed_by_which_every_class_reaches_every_part_is_used(folds):
     np.testing.assert_array_equal(again.part, assignment.part)
 
 
-def test_every_class_reaches_every_part_after_borders_gave_way():
+def test_every_class_reaches_every_part_once_the_buffer_is_applied():
     # windows of 400 m in blocks of 640 m: what blocks promise, borders may take
     patches = make_table(60, 60, 3, field=4)
     for seed in range(8):
@@ -277,7 +277,7 @@ def test_a_class_in_too_few_blocks_is_named_at_once():
     patches["label"][patches["label"] == 2] = 0
     patches["label"][:2] = 2
     message = refused(patches, SplitConf(block_m=960.0))
-    assert message.startswith("Class 'lake' lies in 1 block of 960 m, but it takes 3 to part it; ")
+    assert message.startswith("Class 'lake' lies in 1 block of 960 m, but a split needs 3; ")
     assert "make block_m smaller" in message
 
 
@@ -292,13 +292,13 @@ def test_a_class_that_no_seed_brings_to_a_part_is_named_with_its_blocks():
     assert "its patches lie in 1 block of 960 m; make block_m smaller" in message
 
 
-def test_patches_that_borders_take_away_are_named():
+def test_a_class_that_the_buffer_excludes_is_named():
     # windows as wide as the world: whatever is not tested meets what is
     patches = make_table(24, 24, 1, origin=(960 * 400.0, 960 * 6000.0))
     with pytest.raises(SplitError) as caught:
         split_patches(patches, SplitConf(block_m=960.0), 4000.0, ["field"])
     assert (
-        "patches gave way where blocks meet, and class 'field' has no train patches; its patches "
+        "patches are excluded by the buffer, and class 'field' has no train patches; its patches "
         "lie in 4 blocks of 960 m; make block_m larger" in str(caught.value)
     )
 
