@@ -94,12 +94,12 @@ def workbench(path: Path) -> Iterator[Path]:
         remove(bench)
 
 
-def linked(path: Path, place: Path) -> None:
+def linked(path: Path, target: Path) -> None:
     """Make a file appear at another place too: by a link, or a copy where there can be none."""
     try:
-        os.link(path, place)
+        os.link(path, target)
     except OSError:  # another disk, or a file system without links
-        shutil.copyfile(path, place)
+        shutil.copyfile(path, target)
 
 
 def free_bytes(path: Path) -> int:
@@ -161,7 +161,7 @@ def unwatched(folder: Path, sources: Sequence[Path]) -> str | None:
     """Why DVC, which watches `sources`, would not notice a change of a file in `folder`.
 
     It follows linked files in a source, but no linked folders. None where it would notice, or where
-    there are no sources: then nobody asks.
+    there are no sources.
     """
     if not sources:
         return None

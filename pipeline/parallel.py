@@ -16,7 +16,7 @@ from pipeline.errors import ConfigError
 
 AHEAD = 2
 """Pieces in flight per worker: one in work and one waiting."""
-_PATIENCE_S = 10
+_TIMEOUT_S = 10
 """How long to wait for a scheduler to answer."""
 
 
@@ -59,14 +59,14 @@ def _in_order[P, R](
     pool: _Pool[P, R], function: Callable[[P], R], pieces: Iterable[P], workers: int
 ) -> Iterator[R]:
     remaining = iter(pieces)
-    flying = deque(pool.submit(function, piece) for piece in islice(remaining, AHEAD * workers))
+    in_flight = deque(pool.submit(function, piece) for piece in islice(remaining, AHEAD * workers))
     try:
-        while flying:
-            result = flying.popleft().result()
-            flying.extend(pool.submit(function, piece) for piece in islice(remaining, 1))
+        while in_flight:
+            result = in_flight.popleft().result()
+            in_flight.extend(pool.submit(function, piece) for piece in islice(remaining, 1))
             yield result
     finally:
-        for future in flying:
+        for future in in_flight:
             future.cancel()
 
 
@@ -79,14 +79,14 @@ def _client(scheduler: str) -> Any:
             "`scheduler` out of the compute conf."
         ) from error
 
-    async def knock() -> None:
-        comm = await dask.comm.connect(scheduler, timeout=_PATIENCE_S)
+    async def connect() -> None:
+        comm = await dask.comm.connect(scheduler, timeout=_TIMEOUT_S)
         await comm.close()
 
     try:
-        # a client that finds nobody would try for half a minute more to say goodbye
-        asyncio.run(knock())
-        return dask.Client(scheduler, timeout=f"{_PATIENCE_S}s", set_as_default=False)
+        # a client without a scheduler would try for half a minute more to close its connection
+        asyncio.run(connect())
+        return dask.Client(scheduler, timeout=f"{_TIMEOUT_S}s", set_as_default=False)
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"scheduler {scheduler!r} cannot be reached ({error}); start it (dask scheduler) or leave "

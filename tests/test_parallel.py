@@ -91,7 +91,7 @@ def test_an_error_stops_the_pieces_that_wait() -> None:
 
 
 def test_a_scheduler_that_nobody_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parallel, "_PATIENCE_S", 0.2)
+    monkeypatch.setattr(parallel, "_TIMEOUT_S", 0.2)
     for address in ("tcp://127.0.0.1:1", "somewhere"):
         with pytest.raises(ConfigError, match=f"'{address}' cannot be reached .* `scheduler`"):
             list(run_pieces(slow_first, range(3), 1, address))

@@ -1,4 +1,4 @@
-"""What labels say of a scene: a class, or none, per pixel; from them a class, or none, per cell.
+"""The labels of a scene: a class, or none, per pixel; from them a class, or none, per cell.
 
 Of several sources the first one that has a class for a pixel wins. A cell has the class that covers
 the largest share of it, if that is at least `min_purity`; of equal shares, the class that stands
@@ -25,7 +25,7 @@ def _no_numbers() -> npt.NDArray[np.int32]:
 
 @dataclass(frozen=True, kw_only=True)
 class Labels(ABC):
-    """What one or several sources say of one scene; threads may ask side by side."""
+    """The labels of one scene, from one or several sources; threads may read them side by side."""
 
     numbers: npt.NDArray[np.int32] = field(default_factory=_no_numbers)
     """Numbers of the features that may label its ground; a raster has none."""

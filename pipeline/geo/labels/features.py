@@ -1,6 +1,6 @@
 """Features of label files, each with its class: checked, counted, brought to a scene.
 
-What can be told from the file alone is told here, once for all scenes.
+What follows from the file alone is checked here, once for all scenes.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Features:
     were invalid and were mended."""
 
     def intersecting(self, grid: SceneGrid) -> tuple[Shapes, npt.NDArray[np.intp]]:
-        """The features that touch a scene, in its CRS, and their places among all of them.
+        """The features that intersect a scene, in its CRS, and their indices among all of them.
 
         Raises:
             LabelError: when there is no way from the CRS of the labels to that of the scene.
@@ -66,7 +66,7 @@ class Features:
         return shapes[intersecting], near[intersecting]
 
     def _near(self, grid: SceneGrid) -> npt.NDArray[np.intp]:
-        """Places of the features whose bounds meet those of the scene.
+        """Indices of the features whose bounds intersect those of the scene.
 
         Only these are reprojected: far from a UTM zone its coordinates are not defined.
         """
@@ -79,8 +79,8 @@ class Features:
 
 
 @dataclass(frozen=True)
-class FoundFeatures:
-    """What a vector file holds, before anything but its kind is known."""
+class FileFeatures:
+    """All features of a vector file, with their classes."""
 
     conf: VectorLabelConf
     where: str
@@ -129,13 +129,12 @@ class FoundFeatures:
             "empty": ("are empty or have no area", "draw them again"),
             "other": ("are neither polygons nor points", "buffer them first"),
         }
-        most = max(reasons, key=lambda why: counts[why])
-        told = ", ".join(f"{counts[why]} {what}" for why, (what, _) in reasons.items() if counts[why])
-        remedy = reasons[most][1]
-        return f"none of the {counts['features']} features of {path} labels ground: {told}; {remedy}."
+        remedy = reasons[max(reasons, key=lambda key: counts[key])][1]
+        why = ", ".join(f"{counts[key]} {text}" for key, (text, _) in reasons.items() if counts[key])
+        return f"none of the {counts['features']} features of {path} labels ground: {why}; {remedy}."
 
 
-def find_features(conf: VectorLabelConf, classes: ClassesConf, where: str) -> FoundFeatures:
+def find_features(conf: VectorLabelConf, classes: ClassesConf, where: str) -> FileFeatures:
     """The features of a vector file and the class of each.
 
     Raises:
@@ -147,20 +146,20 @@ def find_features(conf: VectorLabelConf, classes: ClassesConf, where: str) -> Fo
     shapes = shapely.force_2d(frame.geometry.to_numpy())
     empty = shapely.is_missing(shapes) | shapely.is_empty(shapes)
     _require_finite(shapes, conf)
-    return FoundFeatures(conf, where, CRS(frame.crs), shapes, labels, empty)
+    return FileFeatures(conf, where, CRS(frame.crs), shapes, labels, empty)
 
 
 def meanings(classes: ClassesConf) -> dict[str | int, int]:
     """The class of each label value, -1 for those to ignore."""
-    known = {value: place for place, c in enumerate(classes.classes) for value in c.label_values}
+    known = {value: label for label, c in enumerate(classes.classes) for value in c.label_values}
     return known | dict.fromkeys(classes.ignore, -1)
 
 
-def unknown_values(counts: Mapping[Hashable, int], what: str, where: str) -> str:
+def unknown_values(counts: Mapping[Hashable, int], unit: str, where: str) -> str:
     """What is wrong with values that are no class, by how often they occur, and what to do."""
-    often = sorted(counts.items(), key=lambda found: (-found[1], str(found[0])))
-    shown = ", ".join(f"{value!r} ({count} {what})" for value, count in often[:8])
-    more = f" and {len(often) - 8} more" if len(often) > 8 else ""
+    by_count = sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))
+    shown = ", ".join(f"{value!r} ({count} {unit})" for value, count in by_count[:8])
+    more = f" and {len(by_count) - 8} more" if len(by_count) > 8 else ""
     return (
         f"{shown}{more}, which is no class; list it in {where}, under the `values` of a class or under "
         "`ignore`."
@@ -172,10 +171,10 @@ def _classes_of(
 ) -> npt.NDArray[np.int16]:
     """The class of each feature, -1 where it has no value or an ignored one."""
     known = meanings(classes)
-    there = Counter(values.dropna().tolist())
-    if unknown := {value: count for value, count in there.items() if value not in known}:
-        told = unknown_values(unknown, "features", where)
-        raise LabelError(f"{conf.path}: attribute {conf.attribute!r} holds {told}")
+    counts = Counter(values.dropna().tolist())
+    if unknown := {value: count for value, count in counts.items() if value not in known}:
+        listed = unknown_values(unknown, "features", where)
+        raise LabelError(f"{conf.path}: attribute {conf.attribute!r} holds {listed}")
     return np.fromiter(
         (-1 if missing else known[value] for value, missing in zip(values, values.isna(), strict=True)),
         dtype=np.int16,

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import shapely
 
 from pipeline.geo.labels.cell_classes import UNLABELLED, Labels
-from pipeline.geo.labels.features import PUNCTUAL, Features, FoundFeatures
+from pipeline.geo.labels.features import PUNCTUAL, Features, FileFeatures
 from pipeline.geo.raster.grid import Indices, PatchGrid, Window
 
 
@@ -23,7 +23,7 @@ class Points(Features):
     """The points of one source of labels; a feature of several points stands several times."""
 
     def on(self, cells: PatchGrid) -> PointLabels | None:
-        """What they say of a scene; None where none lies in it.
+        """Their labels of a scene; None where none lies in it.
 
         Raises:
             LabelError: when there is no way from their CRS to that of the scene.
@@ -47,33 +47,33 @@ class Points(Features):
             chosen % cells.cols,
             self.classes[points[winners]],
             numbers=numbers,
-            centred=numbers,  # a point says nothing of a cell that it is not in
+            centred=numbers,  # a point labels no other cell than its own
             counts={"duplicates": len(points) - len(winners)},
         )
 
 
-def points_of(found: FoundFeatures, first: int) -> Points:
-    """The points among some features.
+def points_of(features: FileFeatures, first: int) -> Points:
+    """The points among the features of a file.
 
     Args:
-        found: The features of a file.
+        features: The features of a file.
         first: How many rows the files before it have.
 
     Raises:
         LabelError: when there is none.
     """
-    rows = found.of(PUNCTUAL)
-    counts = found.counts(len(rows), len(rows), "points")
-    shapes, places = shapely.get_parts(found.shapes[rows], return_index=True)
-    numbers = (first + rows[places]).astype(np.int32)
-    return Points(found.conf, found.crs, shapes, found.classes[rows][places], numbers, counts)
+    rows = features.of(PUNCTUAL)
+    counts = features.counts(len(rows), len(rows), "points")
+    shapes, parents = shapely.get_parts(features.shapes[rows], return_index=True)
+    numbers = (first + rows[parents]).astype(np.int32)
+    return Points(features.conf, features.crs, shapes, features.classes[rows][parents], numbers, counts)
 
 
 def _majority(cells: Indices, classes: npt.NDArray[np.int16]) -> tuple[Indices, npt.NDArray[np.intp]]:
     """Of the points in each cell, the first one of the most frequent class.
 
     Returns:
-        The cells, ascending, and the place of that point among all.
+        The cells, ascending, and the index of that point among all.
     """
     # by cell, then by class, then as they stood: runs of equal cell and class
     order = np.lexsort((classes, cells))

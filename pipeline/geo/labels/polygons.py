@@ -18,7 +18,7 @@ import shapely
 from rasterio.features import rasterize
 
 from pipeline.geo.labels.cell_classes import Labels, unlabelled
-from pipeline.geo.labels.features import AREAL, Features, FoundFeatures, Shapes
+from pipeline.geo.labels.features import AREAL, Features, FileFeatures, Shapes
 from pipeline.geo.raster.grid import PatchGrid, SceneGrid, Window
 
 _RASTERIZING = Lock()
@@ -33,7 +33,7 @@ class Polygons(Features):
     """Whether the smallest polygon wins, or pixels of several classes are `unlabelled`."""
 
     def on(self, cells: PatchGrid) -> PolygonLabels | None:
-        """What they say of a scene; None where none touches it.
+        """Their labels of a scene; None where none intersects it.
 
         Raises:
             LabelError: when there is no way from their CRS to that of the scene.
@@ -49,30 +49,30 @@ class Polygons(Features):
         )
 
 
-def polygons_of(found: FoundFeatures, first: int, overlap: str) -> Polygons:
-    """The polygons among some features, invalid ones mended.
+def polygons_of(features: FileFeatures, first: int, overlap: str) -> Polygons:
+    """The polygons among the features of a file, invalid ones mended.
 
     Args:
-        found: The features of a file.
+        features: The features of a file.
         first: How many rows the files before it have.
         overlap: `smallest` or `unlabelled`.
 
     Raises:
         LabelError: when none of them covers ground.
     """
-    rows = found.of(AREAL)
-    shapes = found.shapes[rows]
+    rows = features.of(AREAL)
+    shapes = features.shapes[rows]
     invalid = ~shapely.is_valid(shapes)
     # the other method of GEOS would keep spikes as lines, which would be painted as pixels
     shapes[invalid] = shapely.make_valid(shapes[invalid], method="structure", keep_collapsed=False)
     whole = shapely.area(shapes) > 0
-    counts = found.counts(len(rows), int(whole.sum()), "polygons")
+    counts = features.counts(len(rows), int(whole.sum()), "polygons")
     counts["repaired"] = int((invalid & whole).sum())
     return Polygons(
-        found.conf,
-        found.crs,
+        features.conf,
+        features.crs,
         shapes[whole],
-        found.classes[rows][whole],
+        features.classes[rows][whole],
         (first + rows[whole]).astype(np.int32),
         counts,
         overlap,

@@ -61,7 +61,7 @@ class LabelRaster:
     """Its pixels are counted scene by scene."""
 
     def on(self, cells: PatchGrid) -> RasterLabels | None:
-        """What it says of a scene; None where it has no class within the bounds of the scene.
+        """Its labels of a scene; None where it has no class within the bounds of the scene.
 
         Raises:
             LabelError: when a code there is no class, or there is no way between the two CRS.
@@ -85,18 +85,18 @@ class LabelRaster:
 
     def _counts(self, window: Window) -> dict[str, int]:
         """Its pixels in a window: `pixels` with a class, `ignored` and `nodata`."""
-        found: Counter[Hashable] = Counter()
+        by_code: Counter[Hashable] = Counter()
         with raster_file.opened(self.conf.raster) as dataset:
             for part in _parts(window, max(1, _PIECE_PX // window.width), window.width):
                 codes, counts = np.unique(self.read(dataset, part), return_counts=True)
-                found.update(dict(zip(codes.tolist(), counts.tolist(), strict=True)))
-        total = found.total()
-        nodata = found.pop(int(self.nodata), 0) if self.nodata is not None else 0
+                by_code.update(dict(zip(codes.tolist(), counts.tolist(), strict=True)))
+        total = by_code.total()
+        nodata = by_code.pop(int(self.nodata), 0) if self.nodata is not None else 0
         known: dict[Hashable, int] = dict(zip(self.codes.tolist(), self.classes.tolist(), strict=True))
-        if unknown := {code: count for code, count in found.items() if code not in known}:
-            told = unknown_values(unknown, "pixels near the scene", self.where)
-            raise LabelError(f"{self.conf.raster} holds {told}")
-        ignored = sum(count for code, count in found.items() if known[code] == UNLABELLED)
+        if unknown := {code: count for code, count in by_code.items() if code not in known}:
+            listed = unknown_values(unknown, "pixels near the scene", self.where)
+            raise LabelError(f"{self.conf.raster} holds {listed}")
+        ignored = sum(count for code, count in by_code.items() if known[code] == UNLABELLED)
         return {"pixels": total - nodata - ignored, "ignored": ignored, "nodata": nodata}
 
     def read(self, dataset: Any, window: Window) -> npt.NDArray[Any]:
@@ -105,9 +105,9 @@ class LabelRaster:
 
     def classes_of(self, codes: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
         """The class of each code, `_NO_CLASS` without one."""
-        places = np.minimum(np.searchsorted(self.codes, codes), len(self.codes) - 1)
-        labels = self.classes[places]
-        known = (self.codes[places] == codes) & (labels != UNLABELLED)
+        nearest = np.minimum(np.searchsorted(self.codes, codes), len(self.codes) - 1)
+        labels = self.classes[nearest]
+        known = (self.codes[nearest] == codes) & (labels != UNLABELLED)
         if self.nodata is not None:
             known &= codes != self.nodata
         return np.where(known, labels, _NO_CLASS).astype(np.uint8)
@@ -164,7 +164,7 @@ def _require_codes(dataset: Any, conf: RasterLabelConf) -> None:
 
 @dataclass(frozen=True)
 class RasterLabels(Labels):
-    """What a raster says of one scene."""
+    """The labels of one scene from a raster."""
 
     source: LabelRaster
     grid: SceneGrid
@@ -177,9 +177,9 @@ class RasterLabels(Labels):
         classes, numbers = unlabelled(window)
         with raster_file.opened(self.source.conf.raster) as dataset:
             for part in _parts(window, self.piece_px, self.piece_px):
-                found = self._resampled(dataset, part)
+                resampled = self._resampled(dataset, part)
                 top, left = part.row - window.row, part.col - window.col
-                labels = np.where(found < _NO_CLASS, found.astype(np.int16), UNLABELLED)
+                labels = np.where(resampled < _NO_CLASS, resampled.astype(np.int16), UNLABELLED)
                 classes[top : top + part.height, left : left + part.width] = labels
         return classes, numbers
 
@@ -198,7 +198,7 @@ class RasterLabels(Labels):
             dst_crs=f"EPSG:{grid.epsg}",
             dst_nodata=_OUTSIDE,
             resampling=self.resampling,
-            # places are looked up one by one: what is near a pixel must not depend on the window
+            # exact positions: what is near a pixel must not depend on the window
             tolerance=0,
             MODE_TIES="MIN",
         )

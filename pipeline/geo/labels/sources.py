@@ -33,7 +33,7 @@ class LabelSource(Protocol):
         """What was found in its file, by what it is."""
 
     def on(self, cells: PatchGrid) -> Labels | None:
-        """What it says of a scene; None where that is nothing."""
+        """Its labels of a scene; None where there are none."""
 
 
 def read_sources(
@@ -87,10 +87,10 @@ def read_features(
     Raises:
         LabelError: as `read_sources` does.
     """
-    found = find_features(conf, classes, where)
-    if len(found.of(PUNCTUAL)) and not len(found.of(AREAL)):
-        return points_of(found, first)
-    return polygons_of(found, first, overlap)
+    features = find_features(conf, classes, where)
+    if len(features.of(PUNCTUAL)) and not len(features.of(AREAL)):
+        return points_of(features, first)
+    return polygons_of(features, first, overlap)
 
 
 @dataclass

@@ -87,5 +87,5 @@ def _without_geometries(conf: VectorLabelConf) -> str:
 
 def _require_attribute(fields: Sequence[Any], conf: VectorLabelConf) -> None:
     if conf.attribute not in fields:
-        there = ", ".join(map(str, fields)) or "none"
-        raise LabelError(f"{conf.path} has no attribute {conf.attribute!r}; it has {there}.")
+        names = ", ".join(map(str, fields)) or "none"
+        raise LabelError(f"{conf.path} has no attribute {conf.attribute!r}; it has {names}.")

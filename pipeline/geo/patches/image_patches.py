@@ -31,7 +31,7 @@ _BATCH_BYTES = 8_000_000
 
 @dataclass(frozen=True)
 class ImagePositions:
-    """Images that become patches, and what the table of patches says of them: N values each."""
+    """Images that become patches, N values each."""
 
     names: npt.NDArray[np.str_]
     """Each image is an acquisition of its own."""
@@ -96,7 +96,7 @@ def classes_of(images: ImageSet, classes: ClassesConf, where: str) -> npt.NDArra
     Raises:
         LabelError: when an image shows what is no class.
     """
-    known = {str(value): place for place, c in enumerate(classes.classes) for value in c.label_values}
+    known = {str(value): label for label, c in enumerate(classes.classes) for value in c.label_values}
     known |= {str(value): UNLABELLED for value in classes.ignore}
     if unknown := sorted(set(images.labels) - known.keys()):
         shown = ", ".join(map(repr, unknown[:10])) + (", ..." if len(unknown) > 10 else "")

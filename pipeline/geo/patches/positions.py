@@ -103,7 +103,7 @@ def labelled_positions(
         grid.col0, scene.grid.width, conf
     )
     left_out = {"edge": everywhere - len(rows) * len(cols), "unlabelled": 0, "impure": 0}
-    found = [_unlabelled(scene, grid, rows[:0], cols[:0])]
+    kept = [_unlabelled(scene, grid, rows[:0], cols[:0])]
     spans = (_unlabelled(scene, grid, rows[run], cols) for run in runs(rows, _SPAN_PX) if len(cols))
     for cells in run_pieces(partial(_classified, labels=labels, classes=classes), spans, workers):
         labelled = cells.label != UNLABELLED
@@ -111,8 +111,8 @@ def labelled_positions(
         pure = cells.purity >= conf.min_purity - 1e-6
         left_out["unlabelled"] += int((~labelled).sum())
         left_out["impure"] += int((labelled & ~pure).sum())
-        found.append(cells[labelled & pure])
-    return replace(_joined(found), left_out=left_out)
+        kept.append(cells[labelled & pure])
+    return replace(_joined(kept), left_out=left_out)
 
 
 def runs(rows: Indices, span_px: int) -> list[slice]:

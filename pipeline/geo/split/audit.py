@@ -149,7 +149,7 @@ def _windows(patches: Patches, rows: Rows, side_m: float, grown: bool) -> Polygo
 
 
 def _projected(polygons: Polygons, epsg: int, home: int) -> Polygons:
-    """Polygons of one CRS in another; those that cannot be seen from there are left out."""
+    """Polygons of one CRS in another; those that cannot be projected are left out."""
     if epsg == home:
         return polygons
     change = Transformer.from_crs(epsg, home, always_xy=True).transform

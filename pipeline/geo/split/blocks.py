@@ -42,7 +42,7 @@ TRAIN, VALIDATION, TEST, UNUSED = range(len(PARTS))
 type Patches = Mapping[str, npt.NDArray[Any]]
 """Columns of N values: `epsg`, `x`, `y`, `label`, `on_grid`, as a store's table has them."""
 Codes = npt.NDArray[np.int8]
-"""Parts by their place in `PARTS`."""
+"""Parts by their index in `PARTS`."""
 _Lack = tuple[int | None, int, bool]
 """A class, or None for all of them, the part that it does not reach, and whether for the buffer."""
 
@@ -57,7 +57,7 @@ class Blocks:
     row: npt.NDArray[np.int64]
     """floor(y / block_m) of each block."""
     of_patch: npt.NDArray[np.intp]
-    """The block of each patch, its place in the arrays above."""
+    """The block of each patch: its index in the arrays above."""
 
     @classmethod
     def of(cls, patches: Patches, block_m: float) -> Blocks:
@@ -182,8 +182,8 @@ class _Search:
 def _lacking(reached: list[npt.NDArray[np.bool_]]) -> set[tuple[int | None, int]]:
     """Classes and parts that the rule of the module's head misses, from (3, K) per fold (or once)."""
     folds = np.stack(reached)  # (F, 3, K)
-    met = np.stack([folds[:, TRAIN].all(axis=0), *folds[:, VALIDATION:].any(axis=0)])  # (3, K)
-    lacking: set[tuple[int | None, int]] = {(int(k), int(part)) for part, k in np.argwhere(~met)}
+    reached_by = np.stack([folds[:, TRAIN].all(axis=0), *folds[:, VALIDATION:].any(axis=0)])  # (3, K)
+    lacking: set[tuple[int | None, int]] = {(int(k), int(part)) for part, k in np.argwhere(~reached_by)}
     filled = folds.any(axis=2).all(axis=0)  # (3,)
     return lacking | {(None, int(part)) for part in np.flatnonzero(~filled)}
 
