@@ -1,8 +1,8 @@
 """Collections of labelled images: an Item each, all of them rows of one stac-geoparquet file.
 
 A folder of scenes to train on that holds `collection.json` holds such a collection instead of scenes:
-`catalog.json` leads to it, `images.parquet` has a row an image with its class, place, checksum and part
-in each list. As many JSON files would keep DVC, git and file systems busy for nothing.
+`catalog.json` links to it, `images.parquet` has a row an image with its class, position, checksum and
+part in each published split. As many JSON files would slow down DVC, git and file systems.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from pipeline.geo.scenes.stac import beside, described, read_json
 COLLECTION = "collection.json"
 IMAGES = "images.parquet"
 LABEL = "lenscape:class"
-"""Property of an Item: what the image shows."""
+"""Property of an Item: the class of the image."""
 PARTS = "lenscape:part:"
 """Begins the property that names the part of an image in a list."""
 SUMMARY = "lenscape:images"
-"""Field of the collection: what is known of its images together."""
+"""Field of the collection: a summary of its images."""
 ASSET = "image"
 PIXEL_M = 10.0
 _TOLERANCE_M = 0.5
@@ -52,7 +52,7 @@ class Image:
 
 @dataclass(frozen=True)
 class About:
-    """What holds of all images of a collection."""
+    """Metadata that all images of a collection share."""
 
     id: str
     title: str
@@ -68,19 +68,11 @@ class About:
 
 
 @dataclass(frozen=True)
-class ImageSet:
+class ImageSet(About):
     """A collection opened for reading: arrays of one value an image."""
 
-    id: str
-    datetime: str
-    """The time within which they were taken, `from/to`, RFC 3339."""
-    level: str
-    bands: tuple[str, ...]
-    """In the order of the layers of an image."""
-    whole: bool
-    """Whether these are all images that were published."""
     published: list[str]
-    """The lists that are those that were published."""
+    """The published splits among the lists of `parts`."""
     names: list[str]
     labels: list[str]
     paths: list[str]
@@ -98,12 +90,17 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.names)
 
+    @property
+    def datetime(self) -> str:
+        """The time within which they were taken, `from/to`, RFC 3339."""
+        return "/".join(self.interval)
+
 
 def of_file(file: ImageFile, content: bytes, dataset: Any) -> Image:
-    """What is kept of an image that is open.
+    """The record of an image that is open.
 
     Raises:
-        SceneError: when it does not say where it lies, or not on a north-up grid of 10 m.
+        SceneError: when it has no georeference, or is not on a north-up grid of 10 m.
     """
     crs, transform = dataset.crs, dataset.transform
     if crs is None or transform.is_identity:
@@ -152,7 +149,10 @@ def open_images(folder: Path) -> ImageSet:
         codes = table.column("proj:code").to_pylist()
         return ImageSet(
             id=fields["id"],
-            datetime="/".join(fields["extent"]["temporal"]["interval"][0]),
+            title=fields["title"],
+            description=fields["description"],
+            license=fields["license"],
+            interval=tuple(fields["extent"]["temporal"]["interval"][0]),
             level=summary["level"],
             bands=tuple(summary["bands"]),
             whole=summary["whole"],

@@ -33,24 +33,24 @@ class ImageFile:
     name: str
     """Of the file, without suffix: `Forest_12`."""
     label: str
-    """The name of its folder: what the image shows."""
+    """The name of its folder: the class of the image."""
     path: str
-    """Its path; of one in a zip as `archive` writes it: `x.zip!/Forest/Forest_12.tif`."""
+    """Its path; of one in a zip as in `archive`: `x.zip!/Forest/Forest_12.tif`."""
 
 
-def find_images(place: Path) -> list[ImageFile]:
-    """The images of a folder or a zip, wherever in it, by class and number.
+def find_images(root: Path) -> list[ImageFile]:
+    """The images of a folder or a zip, at any depth, by class and number.
 
     Raises:
         SceneError: when there is none, or two of one name.
     """
-    paths = [path for path in _paths(place) if path.suffix.lower() in _SUFFIXES and len(path.parts) > 1]
+    paths = [path for path in _paths(root) if path.suffix.lower() in _SUFFIXES and len(path.parts) > 1]
     if not paths:
         raise SceneError(
-            f"{place} holds no folders of GeoTIFFs, one a class (Forest/Forest_1.tif); name the folder "
+            f"{root} holds no folders of GeoTIFFs, one a class (Forest/Forest_1.tif); name the folder "
             "that does, or EuroSATallBands.zip."
         )
-    inside = f"{place}{INSIDE.removeprefix('.zip')}" if place.is_file() else f"{place}/"
+    inside = f"{root}{INSIDE.removeprefix('.zip')}" if root.is_file() else f"{root}/"
     images = [ImageFile(path.stem, path.parent.name, f"{inside}{path}") for path in paths]
     images.sort(key=lambda image: (_natural(image.label), _natural(image.name), image.path))
     named: dict[str, ImageFile] = {}
@@ -58,24 +58,24 @@ def find_images(place: Path) -> list[ImageFile]:
         other = named.setdefault(image.name, image)
         if other is not image:
             raise SceneError(
-                f"{place} has two images named {image.name}, {other.path} and {image.path}; leave one "
+                f"{root} has two images named {image.name}, {other.path} and {image.path}; leave one "
                 "of them there."
             )
     return images
 
 
-def _paths(place: Path) -> list[PurePosixPath]:
+def _paths(root: Path) -> list[PurePosixPath]:
     """The files below a folder or in a zip, relative to it."""
-    if place.is_dir():
-        return [PurePosixPath(path.relative_to(place)) for path in place.rglob("*") if path.is_file()]
-    if not place.is_file():
-        raise SceneError(f"{place} does not exist; name a folder of images, or a zip of one.")
-    if place.suffix != ".zip":
-        raise SceneError(f"{place} is neither a folder nor a file named .zip; name one of these.")
-    with opened_zip(place) as archive:
+    if root.is_dir():
+        return [PurePosixPath(path.relative_to(root)) for path in root.rglob("*") if path.is_file()]
+    if not root.is_file():
+        raise SceneError(f"{root} does not exist; name a folder of images, or a zip of one.")
+    if root.suffix != ".zip":
+        raise SceneError(f"{root} is neither a folder nor a file named .zip; name one of these.")
+    with opened_zip(root) as archive:
         entries = [PurePosixPath(info.filename) for info in archive.infolist() if not info.is_dir()]
     if outside := [path for path in entries if path.is_absolute() or ".." in path.parts]:
-        raise SceneError(f"{place} holds {outside[0]}, which is no path in it; download the zip again.")
+        raise SceneError(f"{root} holds {outside[0]}, which is no path in it; download the zip again.")
     return entries
 
 
@@ -135,7 +135,7 @@ class ImageReader:
     def _opened(self, path: Path) -> zipfile.ZipFile:
         with self._lock:
             if path not in self._zips:
-                path.stat()  # for the word on what is gone: `opened_zip` asks for permission alone
+                path.stat()  # raises where the file is gone: `opened_zip` has no message for that
                 self._zips[path] = self._stack.enter_context(opened_zip(path))
             return self._zips[path]
 
@@ -148,7 +148,7 @@ def decoded(content: bytes, path: str) -> Iterator[Any]:
         SceneError: when it is none, or damaged, also for what fails while it is open.
     """
     try:
-        # threads inside GDAL would only stand in the way of those that read images side by side
+        # images are read side by side: threads inside GDAL would only slow that down
         alone = rasterio.Env(GDAL_NUM_THREADS="1")
         with (
             alone,

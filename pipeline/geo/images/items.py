@@ -61,7 +61,7 @@ def write_collection(
         target: The folder that they will lie in.
         images: At least one, in the order of the rows.
         about: What holds of all of them.
-        lists: The part of each image in the lists that there are.
+        lists: The part of each image in the published splits.
     """
     collection = _collection(about)
     to_parquet(
@@ -152,11 +152,11 @@ def _table(images: Iterable[Image], folder: Path, about: About, lists: PartLists
     """The Items as rows: about 1 kB each, where an Item as objects of Python takes ten times that."""
     schema = _schema(about, lists)
     batches = [
-        # a part of which no image of the rows is in a list has no type of its own
-        parse_stac_items_to_arrow([_item(image, folder, about, lists) for image in some])
+        # a column without any value, of a list with none of these images, has no type of its own
+        parse_stac_items_to_arrow([_item(image, folder, about, lists) for image in batch])
         .read_next_batch()
         .cast(schema)
-        for some in batched(images, _ROWS)
+        for batch in batched(images, _ROWS)
     ]
     # not a reader that asks for one batch after the other: Arrow hides errors that come up inside
     return pa.Table.from_batches(batches, schema)

@@ -1,4 +1,4 @@
-"""Published splits: text files beside images that say which of them train, validate and test.
+"""Published splits: text files beside images that list those to train, validate and test with.
 
 Three files make a list: `<name>-train.txt`, `<name>-val.txt`, `<name>-test.txt`, an image a line;
 suffixes do not count, because the lists of EuroSAT name JPEGs where its 13 bands are TIFFs.
@@ -16,19 +16,19 @@ from pipeline.errors import SceneError
 ENDINGS = {"train": "-train.txt", "validation": "-val.txt", "test": "-test.txt"}
 """How the file of a part is named."""
 NAMES = {"eurosat": "official", "eurosat-spatial": "spatial"}
-"""What the conf calls the lists of EuroSAT; any other goes by the beginning of its files' names."""
+"""The names of EuroSAT's lists in the conf; any other has the beginning of its files' names."""
 
 
 @dataclass(frozen=True)
 class PartLists:
-    """The lists that there are."""
+    """The lists of a folder."""
 
     parts: dict[str, dict[str, str]] = field(default_factory=dict)
     """By list, then image: `train`, `validation` or `test`; an image that is not listed is missing."""
     published: list[str] = field(default_factory=list)
     """The lists whose files are those that were published, byte by byte."""
     absent: dict[str, int] = field(default_factory=dict)
-    """By list: how many images it names that are not there."""
+    """By list: how many of the images that it names are missing."""
 
 
 def read_lists(folder: Path, images: set[str], published: Mapping[str, str]) -> PartLists:
@@ -36,12 +36,12 @@ def read_lists(folder: Path, images: set[str], published: Mapping[str, str]) -> 
 
     Args:
         folder: Where the text files lie.
-        images: Names of the images that are there, without suffix.
+        images: Names of the images, without suffix.
         published: SHA-256 of published files by name.
 
     Raises:
         SceneError: when one of the three files is missing or is no text, names an image twice, or none
-            that is there.
+            of the images.
     """
     lists = PartLists()
     stems = {
@@ -58,15 +58,15 @@ def read_lists(folder: Path, images: set[str], published: Mapping[str, str]) -> 
             content = _content(path)
             hashes[path.name] = hashlib.sha256(content).hexdigest()
             _add(parts, _names(content, path), part, path)
-        there = {image: part for image, part in parts.items() if image in images}
-        if not there:
+        present = {image: part for image, part in parts.items() if image in images}
+        if not present:
             raise SceneError(
                 f"{folder / stem}-train.txt and the two beside it name none of the images; give lists "
                 "of these images, or remove them."
             )
-        lists.parts[name] = there
-        lists.absent[name] = len(parts) - len(there)
-        if all(published.get(file) == found for file, found in hashes.items()):
+        lists.parts[name] = present
+        lists.absent[name] = len(parts) - len(present)
+        if hashes.items() <= published.items():
             lists.published.append(name)
     return lists
 
