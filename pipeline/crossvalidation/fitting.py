@@ -170,7 +170,7 @@ def _parts(job: Job, store: PatchStore) -> tuple[npt.NDArray[np.str_], int]:
 
 def _network(job: Job, data: TrainingData, test: npt.NDArray[np.intp]) -> dict[str, Any]:
     classifier = fit(data, job.conf, job.compute).classifier
-    probabilities = batched_probabilities(classifier, _pieces(data, test))
+    probabilities = batched_probabilities(classifier, data.pixels(test))
     before = uncalibrated(probabilities, classifier.meta.temperature)
     columns = {
         job.model: probabilities.argmax(axis=1),
@@ -179,7 +179,7 @@ def _network(job: Job, data: TrainingData, test: npt.NDArray[np.intp]) -> dict[s
     }
     if classifier.training_features is not None:
         cell_px = classifier.meta.geometry.cell_px
-        features = patch_features(_pieces(data, test), cell_px, classifier.fill_dn)
+        features = patch_features(data.pixels(test), cell_px, classifier.fill_dn)
         columns["dissimilarity"] = classifier.training_features.relative(features).astype(np.float32)
     return columns
 
@@ -187,10 +187,6 @@ def _network(job: Job, data: TrainingData, test: npt.NDArray[np.intp]) -> dict[s
 def _yardsticks(job: Job, data: TrainingData, test: npt.NDArray[np.intp]) -> dict[str, Any]:
     weights = data.class_weights(job.conf.class_weight_exponent)
     return dict(baseline_predictions(NAMES, data, weights, test, job.compute))
-
-
-def _pieces(data: TrainingData, rows: npt.NDArray[np.intp]) -> Iterable[npt.NDArray[np.uint16]]:
-    return (chunk[:, data.band_indexes] for chunk in data.store.chunks(rows))
 
 
 def joined(store: PatchStore, tested: Sequence[Tested], block_m: float) -> dict[str, Any]:

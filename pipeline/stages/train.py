@@ -36,8 +36,8 @@ def run(conf: Path, store: Path, split: Path, out: Path, compute: Path | None = 
     settings, machine = load(conf, TrainConf), load_compute(compute)
     patches = PatchStore.open(store)
     bands = select(settings.bands, patches.meta.bands, f"{conf}: key 'bands'")
-    parted = SplitFolder.open(split, patches)
-    data = TrainingData.of_split(patches, parted, bands)
+    split_folder = SplitFolder.open(split, patches)
+    data = TrainingData.of_split(patches, split_folder, bands)
     layers = _layers(settings, data)
     if not first_process():  # on several devices each runs this command, and the first one writes
         fit(data, settings, machine)
@@ -46,13 +46,13 @@ def run(conf: Path, store: Path, split: Path, out: Path, compute: Path | None = 
     print(f"{len(data.train):,} training patches, {len(data.validation):,} validation patches")
     if settings.calibration_folds > 1:
         print(
-            f"then up to {settings.calibration_folds} more networks, each without a share of the "
-            "training blocks, to calibrate it"
+            f"and up to {settings.calibration_folds} calibration networks, each without a share of the "
+            "training blocks"
         )
-    record = _record(data, parted, settings)
+    record = _record(data, split_folder, settings)
     with publish(out) as folder, tracking.open_run(record) as tracker:
         result = fit(data, settings, machine, tracker.epoch)
-        result.classifier.meta = _placed(result.classifier.meta, patches)
+        result.classifier.meta = _with_region(result.classifier.meta, patches)
         _write(folder, result, layers)
         tracker.metrics({"best_epoch": result.best.epoch})
         tracking.keep(tracker, record, folder)
@@ -76,7 +76,7 @@ def _record(data: TrainingData, split: SplitFolder, conf: TrainConf) -> tracking
     )
 
 
-def _placed(meta: ModelMeta, store: PatchStore) -> ModelMeta:
+def _with_region(meta: ModelMeta, store: PatchStore) -> ModelMeta:
     """The metadata with the region that the labelled ground lies in."""
     geometry, table = meta.geometry, store.patches
     side_m = geometry.patch_px * geometry.pixel_m

@@ -1,4 +1,4 @@
 """From the patch store to batches: reading, prefetching, the LightningDataModule.
 
-Imports nothing else of `learn`.
+Imports no other package of `learn`.
 """

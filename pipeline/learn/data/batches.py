@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,21 +27,17 @@ PIECE_BYTES = 64 * 2**20
 """Patches on their way to the device at a time."""
 
 
-class RowsInTurn(Sized, Iterable[Rows], Protocol):
-    """Rows of a store, batch after batch."""
-
-
 class StoredRows:
-    """Rows of a store to a batch, from its file."""
+    """Reads batches from the file of a store."""
 
-    def __init__(self, store: PatchStore, places: list[int], *, pinned: bool = False) -> None:
-        """Read the bands at `places`, into memory that a CUDA device can fetch from when `pinned`.
+    def __init__(self, store: PatchStore, bands: list[int], *, pinned: bool = False) -> None:
+        """Read the bands of these indexes, into memory that a CUDA device can fetch from if `pinned`.
 
         Raises:
             StoreError: when the store cannot be opened.
         """
         self.labels = store.patches["label"]
-        self.reader, self.pinned = PatchReader(store, places), pinned
+        self.reader, self.pinned = PatchReader(store, bands), pinned
 
     def nbytes(self, count: int) -> int:
         """Bytes of the pixels of `count` patches."""
@@ -61,86 +57,86 @@ class StoredRows:
 
 
 class DeviceRows:
-    """Rows of a store to a batch, from the memory of a device, where they were put once."""
+    """Takes batches from the memory of a device, to which the rows are copied once."""
 
     def __init__(self, stored: StoredRows, rows: Rows, device: torch.device, loaders: int = 0) -> None:
-        """Put `rows` on `device`, read by `loaders` threads.
+        """Copy `rows` to `device`, read by `loaders` threads.
 
         Raises:
             StoreError: as `stored` does.
         """
         self.rows, self.device = np.unique(rows), device
         shape = (len(self.rows), *stored.reader.shape)
-        # 16 bits are moved as they are; of uint16 torch gathers on few devices
+        # int16 with the same bits, because torch selects uint16 on few devices only
         self.image = torch.empty(shape, dtype=torch.int16, device=device)
         self.label = torch.empty(len(self.rows), dtype=torch.int64, device=device)
         count = max(1, PIECE_BYTES // stored.nbytes(1))
         pieces = np.split(self.rows, range(count, len(self.rows), count))
-        done = 0
-        for batch in read_ahead(stored, pieces, loaders):
-            end = done + len(batch["label"])
-            self.image[done:end] = batch["image"].view(torch.int16)
-            self.label[done:end] = batch["label"]
-            done = end
+        start = 0
+        for batch in prefetch(stored, pieces, loaders):
+            end = start + len(batch["label"])
+            self.image[start:end] = batch["image"].view(torch.int16)
+            self.label[start:end] = batch["label"]
+            start = end
 
     def __call__(self, rows: Rows) -> Batch:
         """As `StoredRows` gives it, on the device."""
-        places = torch.from_numpy(np.searchsorted(self.rows, np.sort(rows))).to(self.device)
-        image = self.image.index_select(0, places).view(torch.uint16)
-        return {"image": image, "label": self.label.index_select(0, places)}
+        indexes = torch.from_numpy(np.searchsorted(self.rows, np.sort(rows))).to(self.device)
+        image = self.image.index_select(0, indexes).view(torch.uint16)
+        return {"image": image, "label": self.label.index_select(0, indexes)}
 
 
 class Batches:
-    """Batches in the order of a sampler; Lightning finds it here, to tell it the epoch."""
+    """Batches in the order of a sampler, which Lightning finds here to set its epoch."""
 
     batch_sampler = None
-    """Lightning asks what has a sampler for this too."""
+    """Lightning reads this attribute, too."""
 
-    def __init__(self, read: Callable[[Rows], Batch], sampler: RowsInTurn, loaders: int = 0) -> None:
-        """Batches that `read` makes of the rows of `sampler`, in `loaders` threads."""
+    def __init__(self, read: Callable[[Rows], Batch], sampler: BatchRows, loaders: int = 0) -> None:
+        """Read the batches of `sampler` by `read`, prefetched by `loaders` threads."""
         self.read, self.sampler, self.loaders = read, sampler, loaders
 
     def __len__(self) -> int:
         return len(self.sampler)
 
     def __iter__(self) -> Iterator[Batch]:
-        yield from read_ahead(self.read, self.sampler, self.loaders)
+        yield from prefetch(self.read, self.sampler, self.loaders)
 
 
-def read_ahead(read: Callable[[Rows], Batch], batches: Iterable[Rows], loaders: int) -> Iterator[Batch]:
-    """What `read` makes of each of `batches`, in order, by `loaders` threads, each a batch ahead.
+def prefetch(read: Callable[[Rows], Batch], batches: Iterable[Rows], loaders: int) -> Iterator[Batch]:
+    """The batches that `read` reads, in order, prefetched by `loaders` threads, each one batch ahead.
 
-    Without threads a batch is read as it is asked for. An error of a thread is raised where its batch
-    was due; the threads end with the iterator, or where there is nothing left for them to do.
+    Without threads a batch is read when it is needed. An error in a thread is raised in the place of
+    its batch. The threads end with the iterator, or earlier when all batches are read.
     """
     if not loaders:
         yield from map(read, batches)
         return
     rows = iter(batches)
-    # threads wait for work, never for room: none can be stuck when nobody takes what it has read
+    # results wait in futures, so no thread blocks when the iterator is not continued
     readers = ThreadPoolExecutor(loaders, thread_name_prefix="lenscape-reader")
     try:
-        ahead = deque(readers.submit(read, some) for some in islice(rows, loaders))
-        while ahead:
-            following = [readers.submit(read, some) for some in islice(rows, 1)]
-            if not following:  # who takes the last batch may never ask for another
+        pending = deque(readers.submit(read, batch) for batch in islice(rows, loaders))
+        while pending:
+            following = [readers.submit(read, batch) for batch in islice(rows, 1)]
+            if not following:  # the iterator may not be continued after its last batch
                 readers.shutdown(wait=False)
-            ahead.extend(following)
-            yield ahead.popleft().result()
+            pending.extend(following)
+            yield pending.popleft().result()
     finally:
         readers.shutdown(wait=True, cancel_futures=True)
 
 
 def open_rows(
-    store: PatchStore, places: list[int], rows: Rows, device: torch.device, loaders: int
+    store: PatchStore, bands: list[int], rows: Rows, device: torch.device, loaders: int
 ) -> StoredRows | DeviceRows:
-    """Where batches of `rows` are best taken from: a CUDA device that has the room, or the file.
+    """The fastest source of batches of `rows`: the memory of a CUDA device if they fit, or the file.
 
     Raises:
         StoreError: when the store cannot be opened or read.
     """
     cuda = device.type == "cuda"
-    stored = StoredRows(store, places, pinned=cuda)
+    stored = StoredRows(store, bands, pinned=cuda)
     if not cuda:
         return stored
     free, _ = torch.cuda.mem_get_info(device)
@@ -149,16 +145,16 @@ def open_rows(
 
 
 class BatchRows(Sampler[Rows]):
-    """Rows in batches of nearly equal size, shuffled anew and alike by every process each epoch."""
+    """Rows in batches of nearly equal size, shuffled each epoch in the same way in every process."""
 
     def __init__(self, rows: Rows, size: int, seed: int | None = None, share: tuple[int, int] = (0, 1)):
-        """Take `rows` in their order, or shuffled where there is a seed.
+        """Take `rows` in their order, or shuffled if there is a seed.
 
         Args:
             rows: Rows of the store.
-            size: Patches a batch, at most; never one alone, which batch norm could not learn from.
+            size: Most patches a batch; at least two, because batch norm needs their spread.
             seed: Seed of the shuffling.
-            share: Number of this process and of all processes; each takes its share of every batch.
+            share: Index of this process and number of processes; each takes its share of every batch.
         """
         self.rows, self.seed, self.epoch = rows, seed, 0
         self.first, self.step = share
@@ -166,7 +162,7 @@ class BatchRows(Sampler[Rows]):
         self.batches = max(1, min(-(-most // size), fewest // 2))
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the shuffle; Lightning calls it as an epoch begins."""
+        """Set the shuffle; Lightning calls it when an epoch begins."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -195,7 +191,7 @@ class PatchDataModule(LightningDataModule):
         return self._batches(self.data.validation, 1024, None)
 
     def teardown(self, stage: str) -> None:
-        """Give back the memory of the device."""
+        """Free the memory of the device."""
         del stage
         self.__dict__.pop("_source", None)
 

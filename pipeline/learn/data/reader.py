@@ -1,8 +1,8 @@
-"""Patches of a store read from its file by place, in the order of the disk.
+"""Reads patches of a store from its file, in the order of the disk.
 
-A memory map brings a patch in page by page, each a wait of its own, and a file that became shorter
-ends the process. Here the disk is told of all reads of a batch first, so that it works on many at a
-time; each run of neighbouring patches is then one read, and what fails is an error.
+By hand and not by a memory map, which reads a patch page by page, one after the other, and ends the
+process when the file became shorter. Here all reads of a batch are announced to the system first, so
+that the disk works on many at a time; neighbouring patches are one read; a failed read is an error.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class PatchReader:
     shape: tuple[int, int, int]
     """(C, P, P) of the patches it reads."""
 
-    def __init__(self, store: PatchStore, places: list[int]) -> None:
-        """Open the pixels of a store, to read the bands at `places` in that order.
+    def __init__(self, store: PatchStore, bands: list[int]) -> None:
+        """Open the pixels of a store, to read the bands of these indexes in that order.
 
         Raises:
             StoreError: when the file cannot be opened or is no uint16 array in C order.
@@ -49,17 +49,17 @@ class PatchReader:
         except OSError as error:
             raise StoreError(f"{self.path} cannot be opened ({error}); run `tile` again.") from error
         weakref.finalize(self, os.close, self._file)
-        _, bands, *sides = pixels.shape
-        # one read reaches from the first to the last band that is wanted
-        first, last = min(places), max(places)
-        self._places = np.asarray(places) - first
+        _, count, *sides = pixels.shape
+        # one read reaches from the first to the last of the bands
+        first, last = min(bands), max(bands)
+        self._bands = np.asarray(bands) - first
         self._span = (last - first + 1, *sides)
-        self._direct = list(places) == list(range(first, last + 1))
-        self._joined = last - first + 1 == bands
+        self._direct = list(bands) == list(range(first, last + 1))
+        self._joined = last - first + 1 == count
         self._row_bytes, band_bytes = pixels[:1].nbytes, pixels[:1, :1].nbytes
         self._start = int(getattr(pixels, "offset", 0)) + first * band_bytes
         self._size = (last - first + 1) * band_bytes
-        self.shape = (len(places), sides[0], sides[1])
+        self.shape = (len(bands), sides[0], sides[1])
 
     def read(self, rows: Rows, out: Pixels) -> None:
         """Fill `out`, uint16 (n, C, P, P), with the bands of `rows`, which ascend.
@@ -70,16 +70,16 @@ class PatchReader:
         block = out if self._direct else np.empty((len(rows), *self._span), dtype=np.uint16)
         reads = self._reads(rows)
         if hasattr(os, "posix_fadvise"):
-            with suppress(OSError):  # advice: the reads themselves say what is wrong
+            with suppress(OSError):  # only advice: an error is raised by the read itself
                 for offset, size in reads:
                     os.posix_fadvise(self._file, offset, size, os.POSIX_FADV_WILLNEED)
-        rest = memoryview(block).cast("B")
+        buffer = memoryview(block).cast("B")
         for offset, size in reads:
-            self._fill(rest[:size], offset)
-            rest = rest[size:]
+            self._fill(buffer[:size], offset)
+            buffer = buffer[size:]
         if block is not out:
-            # `clip`, because only then numpy writes into `out` without a detour
-            np.take(block, self._places, axis=1, out=out, mode="clip")
+            # numpy writes into `out` without a buffer only with `clip`
+            np.take(block, self._bands, axis=1, out=out, mode="clip")
 
     def pieces(self, rows: Rows) -> Iterator[Pixels]:
         """The bands of `rows`, which ascend, uint16 (n, C, P, P) with any n of at most 32 MB.
@@ -89,9 +89,9 @@ class PatchReader:
         """
         size = max(1, _PIECE_BYTES // (2 * int(np.prod(self.shape))))
         for start in range(0, len(rows), size):
-            some = rows[start : start + size]
-            out = np.empty((len(some), *self.shape), dtype=np.uint16)
-            self.read(some, out)
+            piece = rows[start : start + size]
+            out = np.empty((len(piece), *self.shape), dtype=np.uint16)
+            self.read(piece, out)
             yield out
 
     def _reads(self, rows: Rows) -> list[tuple[int, int]]:

@@ -1,4 +1,4 @@
-"""What a network learns from: the training and the validation patches of a store."""
+"""The training and the validation patches of a store."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 from scipy.spatial import cKDTree
 
 from pipeline.errors import SplitError
-from pipeline.learn.data.reader import Rows
+from pipeline.learn.data.reader import PatchReader, Pixels, Rows
 from pipeline.split_folder import SplitFolder
 from pipeline.store import PatchStore, Statistics
 
@@ -20,13 +20,13 @@ _COARSEST_M = 60.0
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a network learns from and what chooses its epoch; the test part is not among it."""
+    """Training patches and validation patches, which choose the epoch; no test patches."""
 
     store: PatchStore
     train: Rows
-    """Rows of the store that train."""
+    """Rows of the store."""
     validation: Rows
-    """Rows of the store that choose."""
+    """Rows of the store."""
     statistics: Statistics
     """Of the training rows, per band of the store."""
     bands: tuple[str, ...]
@@ -43,12 +43,11 @@ class TrainingData:
         Raises:
             SplitError: when a part is empty or a class has no training patches.
         """
-        parts = split.rows("train"), split.rows("validation")
-        parting = split.split
-        return cls(store, *parts, parting.statistics, bands, split.sha256, parting.block_m)
+        parts, meta = (split.rows("train"), split.rows("validation")), split.split
+        return cls(store, *parts, meta.statistics, bands, split.sha256, meta.block_m)
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be learnt from."""
+        """Refuse an empty part and a class without training patches."""
         folder = self.store.folder
         for part, rows in (("training", self.train), ("validation", self.validation)):
             if not len(rows):
@@ -76,14 +75,18 @@ class TrainingData:
     def input_statistics(self) -> Statistics:
         """The statistics of the input bands."""
         both = self.statistics.mean, self.statistics.std
-        mean, std = ([values[place] for place in self.band_indexes] for values in both)
+        mean, std = ([values[index] for index in self.band_indexes] for values in both)
         return Statistics(mean=mean, std=std)
 
+    def pixels(self, rows: Rows) -> Iterator[Pixels]:
+        """The input bands of `rows`, which ascend, uint16 (n, C, P, P), in pieces."""
+        return PatchReader(self.store, self.band_indexes).pieces(rows)
+
     def blocks(self, rows: Rows) -> npt.NDArray[np.integer]:
-        """The block of ground of each of some patches, by a number."""
+        """The number of the block of ground that each patch lies in."""
         epsg, x, y = (self.store.patches[name][rows] for name in ("epsg", "x", "y"))
-        places = np.stack([epsg, np.floor(x / self.block_m), np.floor(y / self.block_m)])
-        return np.unique(places, axis=1, return_inverse=True)[1].reshape(-1)
+        blocks = np.stack([epsg, np.floor(x / self.block_m), np.floor(y / self.block_m)])
+        return np.unique(blocks, axis=1, return_inverse=True)[1].reshape(-1)
 
     @property
     def class_counts(self) -> list[int]:
@@ -100,22 +103,24 @@ class TrainingData:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Training data without a share of their blocks, and what lies in these."""
+    """Training data without a share of its blocks, and the patches of these blocks."""
 
     data: TrainingData
     rows: Rows
-    """Patches of the cell grid in the blocks that were left out."""
+    """Patches of the cell grid in the blocks left out."""
 
 
 def hold_out_blocks(data: TrainingData, folds: int, seed: int) -> Iterator[HeldOut]:
-    """The training data `folds` times, each time without another share of its blocks.
+    """The training data `folds` times, each time without another share of its blocks (cross-fitting).
 
-    Patches that share ground with what is left out do not train either. Where a class has no patches
-    in the other blocks, that share is not left out.
+    The validation part is a few blocks and a network fits its training patches too well. Networks
+    trained without some blocks predict these as the final network predicts new ground. Patches that
+    share ground with the blocks left out are left out of training, too. A share is skipped if a class
+    has no patches in the other blocks.
 
     Args:
-        data: Training and validation part; validation stays what it is.
-        folds: Shares; below 2 there are none.
+        data: Training and validation part; the validation part stays unchanged.
+        folds: Number of shares; none below 2.
         seed: Of the draw of blocks.
     """
     block = data.blocks(data.train)
@@ -135,13 +140,15 @@ def hold_out_blocks(data: TrainingData, folds: int, seed: int) -> Iterator[HeldO
 
 
 def _apart(data: TrainingData, rows: Rows, others: Rows) -> npt.NDArray[np.bool_]:
-    """Which of the patches share no pixel of any resolution with any of the others."""
+    """Which of `rows` share no pixel of any resolution with any of `others`."""
     patches, geometry = data.store.patches, data.store.meta.geometry
     reach = geometry.patch_px * geometry.pixel_m + 2 * _COARSEST_M
-    epsg, place = patches["epsg"], np.stack([patches["x"], patches["y"]], axis=1).astype(np.float64)
+    epsg, corners = patches["epsg"], np.stack([patches["x"], patches["y"]], axis=1).astype(np.float64)
     apart = np.ones(len(rows), dtype=bool)
     for code in np.unique(epsg[others]):
-        mine = epsg[rows] == code
-        nearest, _ = cKDTree(place[others[epsg[others] == code]]).query(place[rows[mine]], p=np.inf)
-        apart[mine] = nearest >= reach
+        in_zone = epsg[rows] == code
+        nearest, _ = cKDTree(corners[others[epsg[others] == code]]).query(
+            corners[rows[in_zone]], p=np.inf
+        )
+        apart[in_zone] = nearest >= reach
     return apart

@@ -96,8 +96,7 @@ def _perceptron(
     data: TrainingData, class_weights: Sequence[float], rows: Rows, compute: ComputeConf
 ) -> Labels:
     classifier = fit(data, PERCEPTRON, compute, class_weights=list(class_weights)).classifier
-    chunks = (chunk[:, data.band_indexes] for chunk in data.store.chunks(rows))
-    return batched_probabilities(classifier, chunks).argmax(axis=1)
+    return batched_probabilities(classifier, data.pixels(rows)).argmax(axis=1)
 
 
 def band_statistics(chunks: Iterable[npt.NDArray[np.uint16]], bands: Sequence[int]) -> Features:

@@ -1,4 +1,4 @@
-"""The LightningModule, augmentation, one training, and the calibration after it.
+"""The LightningModule with its augmentation, the training of one network, and calibration.
 
 May import `learn.data`, `learn.inference`, `learn.network` and `learn.stats`.
 """

@@ -1,4 +1,4 @@
-"""A network with calibrated probabilities, which knows what its training data look like."""
+"""Training of a network with calibrated probabilities and an area of applicability."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from pipeline.config.compute import ComputeConf
 from pipeline.config.train import TrainConf
-from pipeline.learn.data.reader import PatchReader, Rows
+from pipeline.learn.data.reader import Rows
 from pipeline.learn.data.training_data import HeldOut, TrainingData, hold_out_blocks
 from pipeline.learn.inference.predictor import Probabilities, batched_probabilities
 from pipeline.learn.network.classifier import PatchClassifier
@@ -49,7 +49,7 @@ def fit(
 ) -> FitResult:
     """Train a network, keep the epoch that validates best (see `Choice`) and calibrate it.
 
-    For the calibration, networks of the same conf are trained without some of the ground, too. On a
+    For the calibration, networks of the same conf are trained without some of the blocks, too. On a
     CPU they are trained at the same time, in processes that share its cores.
 
     Args:
@@ -162,8 +162,7 @@ def calibrate(
 
 def predicted(classifier: PatchClassifier, data: TrainingData, rows: Rows) -> Predictions:
     """The predictions of a network for patches of its store."""
-    pieces = PatchReader(data.store, data.band_indexes).pieces(rows)
-    return Predictions(rows, batched_probabilities(classifier, pieces))
+    return Predictions(rows, batched_probabilities(classifier, data.pixels(rows)))
 
 
 def _training_features(classifier: PatchClassifier, data: TrainingData) -> TrainingFeatures:
@@ -171,10 +170,8 @@ def _training_features(classifier: PatchClassifier, data: TrainingData) -> Train
     if len(rows) > MOST_ROWS:
         rows = np.sort(np.random.default_rng(0).choice(rows, MOST_ROWS, replace=False))
 
-    reader, cell_px = PatchReader(data.store, data.band_indexes), classifier.meta.geometry.cell_px
-
     def features(rows: Rows) -> Features:
-        return patch_features(reader.pieces(rows), cell_px, classifier.fill_dn)
+        return patch_features(data.pixels(rows), classifier.meta.geometry.cell_px, classifier.fill_dn)
 
     labels: npt.NDArray[np.integer] = data.store.patches["label"][rows]
     return TrainingFeatures.of(features(rows), labels, features(data.validation))

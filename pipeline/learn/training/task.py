@@ -23,7 +23,7 @@ Batch = dict[str, Tensor]
 WARMUP = 0.2
 """Share of the steps in which the learning rate rises."""
 _FLIPS: tuple[tuple[int, ...], ...] = ((), (0,), (1,), (0, 1))
-# the views of a patch, by their place in `_views`
+# the views of a patch, as indexes of `_views`
 _ROTATIONS, _FLIPPED, _ALL = [0, 3, 5, 6], [0, 1, 2, 3], list(range(8))
 
 
@@ -35,7 +35,7 @@ def augment(values: Tensor, conf: AugmentConf) -> Tensor:
         views = _ALL if conf.flips and conf.turns else _FLIPPED if conf.flips else _ROTATIONS
         drawn = torch.tensor(views, device=device)[torch.randint(len(views), (count,), device=device)]
         pixels = _views(side, device)[drawn].flatten(1)
-        # all views at once: each pixel of the new patch is fetched from its place in the old one
+        # all views in one pass: each pixel of the new patch is fetched from the old one
         values = values.flatten(2).gather(2, pixels[:, None].expand(-1, bands, -1)).view_as(values)
     if conf.jitter:
         values = values * (1 + conf.jitter * torch.randn(count, bands, 1, 1, device=device))
@@ -43,7 +43,7 @@ def augment(values: Tensor, conf: AugmentConf) -> Tensor:
 
 
 def _views(side: int, device: torch.device) -> Tensor:
-    """The eight symmetries of a square, (8, side, side): for each pixel the pixel it comes from."""
+    """The eight symmetries of a square, (8, side, side): for each pixel the index of its source."""
     pixels = torch.arange(side * side, device=device).reshape(side, side)
     return torch.stack([turned.flip(axes) for turned in (pixels, pixels.T) for axes in _FLIPS])
 
@@ -87,7 +87,7 @@ class PatchClassification(Classification):
         )
 
     def configure_models(self) -> None:
-        """The classifier with fresh weights; normalisation and holes are its own."""
+        """The classifier with fresh weights; it normalises and fills nodata itself."""
         self.model = PatchClassifier(self.meta)
         # without a running mean of the weights, the weights themselves are validated and kept
         self.kept = copy.deepcopy(self.model).requires_grad_(False) if self.conf.ema else self.model

@@ -52,14 +52,14 @@ def train_network(
     choice = Choice(conf)
 
     def record(row: Epoch) -> None:
-        _refuse_divergence(row, conf)
+        _require_finite(row, conf)
         history.append(row)
         choice.offer(row, task.kept)
         trainer.should_stop = row.epoch - choice.row.epoch >= conf.patience
         if on_epoch is not None and trainer.is_global_zero:
             on_epoch(row)
 
-    with _settled():
+    with _quiet_lightning():
         seed_everything(conf.seed, workers=True, verbose=False)
         weights = class_weights or data.class_weights(conf.class_weight_exponent)
         task = PatchClassification(_meta(data, conf, weights), conf, weights, record)
@@ -88,7 +88,7 @@ class Choice:
     def offer(self, row: Epoch, classifier: PatchClassifier) -> None:
         """Take an epoch's weights if it is at least as good as needed.
 
-        A new best is always taken, so that what was taken before never has to be judged again.
+        A new best is always taken, so earlier epochs never have to be compared again.
         """
         score = self.sign * getattr(row, self.score)
         self.best = max(self.best, score)
@@ -146,7 +146,7 @@ def _trainer(conf: TrainConf, compute: ComputeConf, callbacks: list[Callback]) -
             enable_model_summary=False,
             num_sanity_val_steps=0,
             use_distributed_sampler=False,  # BatchRows shares the rows out itself
-            # an operation without a deterministic form on some device is worth a warning, no stop
+            # warn of an operation without a deterministic form on a device, do not stop
             deterministic="warn",
         )
     except MisconfigurationException as error:
@@ -163,7 +163,7 @@ def _precision(compute: ComputeConf) -> Literal["32-true", "bf16-mixed"]:
     return "32-true"
 
 
-def _refuse_divergence(row: Epoch, conf: TrainConf) -> None:
+def _require_finite(row: Epoch, conf: TrainConf) -> None:
     if not (math.isfinite(row.train_loss) and math.isfinite(row.validation_loss)):
         raise ConfigError(
             f"training diverged in epoch {row.epoch} (the loss is no finite number): "
@@ -172,8 +172,8 @@ def _refuse_divergence(row: Epoch, conf: TrainConf) -> None:
 
 
 @contextmanager
-def _settled() -> Iterator[None]:
-    """Lightning without its advice on stderr; torch's choice of algorithms as it was, afterwards."""
+def _quiet_lightning() -> Iterator[None]:
+    """Silence Lightning's advice on stderr and restore torch's choice of algorithms afterwards."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]
     deterministic = torch.are_deterministic_algorithms_enabled()
@@ -184,7 +184,7 @@ def _settled() -> Iterator[None]:
         with warnings.catch_warnings():
             # the scores are torchmetrics', which gather over processes themselves
             warnings.filterwarnings("ignore", ".*sync_dist=True.*")
-            # Lightning 2.6 with torch 2.15: its own affair
+            # Lightning 2.6 with torch 2.15
             warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated.*", FutureWarning)
             yield
     finally:

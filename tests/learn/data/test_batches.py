@@ -26,7 +26,7 @@ from pipeline.learn.data.batches import (
     PatchDataModule,
     StoredRows,
     open_rows,
-    read_ahead,
+    prefetch,
 )
 from pipeline.learn.data.training_data import TrainingData
 from pipeline.store import PatchStore
@@ -81,10 +81,10 @@ def test_a_batch_is_raw_pixels_of_the_chosen_bands_with_their_labels(store):
     assert batch["label"].tolist() == store.patches["label"][[4, 17, 31]].tolist()
 
 
-@pytest.mark.parametrize("places", [[0, 1, 2, 3], [3, 1]])
+@pytest.mark.parametrize("bands", [[0, 1, 2, 3], [3, 1]])
 @pytest.mark.parametrize("loaders", [1, 3, 50])
-def test_threads_give_the_same_batches_in_the_same_order(store, places, loaders):
-    rows = StoredRows(store, places)
+def test_threads_give_the_same_batches_in_the_same_order(store, bands, loaders):
+    rows = StoredRows(store, bands)
     here, there = (Batches(rows, BatchRows(np.arange(60), 7, 0), count) for count in (0, loaders))
     assert len(there) == len(list(there)) == 9
     assert same(here, there)
@@ -98,7 +98,7 @@ def test_each_thread_reads_a_batch_ahead_and_no_more():
         started.release()
         return {"label": torch.from_numpy(rows)}
 
-    batches = read_ahead(read, [np.array([number]) for number in range(10)], 2)
+    batches = prefetch(read, [np.array([number]) for number in range(10)], 2)
     for taken in range(1, 9):
         assert next(batches)["label"].item() == taken - 1
         # two more than were taken begin, whoever waits for them
@@ -153,10 +153,10 @@ def test_a_store_cut_short_in_an_epoch_is_an_error_where_its_batch_was_due(store
 def test_nothing_hangs_where_the_process_ends_in_an_epoch(store, ending):
     script = (
         "import numpy as np, pathlib, sys\n"
-        "from pipeline.learn.data.batches import StoredRows, read_ahead\n"
+        "from pipeline.learn.data.batches import StoredRows, prefetch\n"
         "from pipeline.store import PatchStore\n"
         "store = PatchStore.open(pathlib.Path(sys.argv[1]))\n"
-        "batches = read_ahead(StoredRows(store, [0]), np.arange(60).reshape(15, 4), 3)\n"
+        "batches = prefetch(StoredRows(store, [0]), np.arange(60).reshape(15, 4), 3)\n"
         f"print(len(next(batches)['label']))\n{ending}\n"
     )
     done = subprocess.run(
