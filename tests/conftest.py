@@ -6,14 +6,25 @@ import os
 import sys
 from collections.abc import Generator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.support.projects import Project
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Before anything loads NumPy or torch: the workers share the cores, so each computes in one thread.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 MAY_SKIP_IN_CI = ("needs a GPU", "needs ../shared")
+LONGEST = (
+    "tests/test_howto.py",
+    "tests/test_end_to_end.py",
+    "tests/howto/test_labels.py",
+    "tests/howto/test_review.py",
+    "tests/howto/test_mosaic.py",
+)
 PROGRAMS = ("python", "dvc", "mlflow", "chrom")
 """How the names of programs begin that only tests marked `slow` start."""
 
@@ -47,9 +58,25 @@ def _judged(report: Report) -> Report:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests first: two workers take a file each at a time, and end together."""
+    """The longest files first: workers take one at a time, and end together."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+
+    def turn(item: pytest.Item) -> tuple[int, bool]:
+        name = item.nodeid.partition("::")[0]
+        return LONGEST.index(name) if name in LONGEST else len(LONGEST), item.path not in slow
+
+    items.sort(key=turn)
+
+
+@pytest.fixture(scope="session")
+def finished_project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The one project that has run, for all tests and workers; read it, or work in a `copy` of it."""
+    from tests.support import projects  # noqa: PLC0415
+
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    return projects.finished_project(shared / "one_project")
 
 
 _running: list[pytest.Item] = []

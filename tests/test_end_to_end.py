@@ -1,13 +1,12 @@
 """`dvc repro` from pixels to maps on a crop of the demo scene, and what reruns when something changes.
 
-Each test works in a clone of one project that ran once; the clone takes outputs from its cache.
+Each test works in a copy of one project that ran once.
 """
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -16,32 +15,18 @@ import pyogrio
 import pytest
 import rasterio
 
-from tests.support.projects import CONF, Project, make_project, scene_entry, stages_run, write_jp2
+from tests.support.projects import CONF, Project, scene_entry, stages_run, write_jp2
 from tests.support.viewers import open_in_qgis, open_layers_in_qgis
 
 pytestmark = pytest.mark.slow
 
-STAGES = {"fetch", "tile", "split", "train", "evaluate", "predict"}
 REPRODUCIBLE = ("data/scenes", "data/patches", "data/split")
-
-type Clone = Callable[[], Project]
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A project whose stages have all run once; its lock file and reports are committed."""
-    project = make_project(tmp_path_factory.mktemp("end_to_end"))
-    assert project.repro() == STAGES
-    changed = {line[3:] for line in project.run("git", "status", "--porcelain").splitlines()}
-    assert changed == {"dvc.lock", "reports/"}
-    project.commit("dvc repro")
-    return project
 
 
 @pytest.fixture
-def clone(project: Project, tmp_path: Path) -> Project:
-    """A clone of the project whose outputs are those of the project."""
-    return project.clone(tmp_path / "clone", share_cache=True)
+def project(finished_project: Project, tmp_path: Path) -> Project:
+    """A copy of the project whose outputs are those of the project."""
+    return finished_project.copy(tmp_path / "copy")
 
 
 def tags_of_runs(project: Project) -> list[dict[str, str]]:
@@ -57,81 +42,82 @@ def test_nothing_reruns_when_nothing_changed(project: Project) -> None:
     assert project.run("git", "status", "--porcelain") == ""
 
 
-def test_the_same_input_gives_the_same_bytes(clone: Project) -> None:
+def test_the_same_input_gives_the_same_bytes(project: Project) -> None:
     """Whatever the number of workers and the order in which they end."""
-    before = {folder: clone.bytes_of(folder) for folder in (*REPRODUCIBLE, "data/maps")}
+    before = {folder: project.bytes_of(folder) for folder in (*REPRODUCIBLE, "data/maps")}
     assert all(before.values())
-    clone.conf("compute", CONF["compute"] + "workers: 3\nmemory_mb: 128\n")
+    project.conf("compute", CONF["compute"] + "workers: 3\nmemory_mb: 128\n")
     stages = {"fetch", "tile", "split"}
-    assert clone.repro("--force", "--single-item", *sorted(stages)) == stages
-    assert clone.repro("--force", "--single-item", "predict") == {"predict"}
-    assert {folder: clone.bytes_of(folder) for folder in before} == before
+    assert project.repro("--force", "--single-item", *sorted(stages)) == stages
+    assert project.repro("--force", "--single-item", "predict") == {"predict"}
+    assert {folder: project.bytes_of(folder) for folder in before} == before
 
 
-def test_no_output_knows_where_it_was_made(project: Project) -> None:
-    here = str(project.path.parent).encode()
+def test_no_output_knows_where_it_was_made(finished_project: Project) -> None:
+    here = str(finished_project.path.parent).encode()
     for folder in (*REPRODUCIBLE, "data/maps", "models", "reports"):
-        for name in project.bytes_of(folder):
-            assert here not in (project.path / folder / name).read_bytes(), f"{folder}/{name}"
+        for name in finished_project.bytes_of(folder):
+            path = finished_project.path / folder / name
+            assert here not in path.read_bytes(), f"{folder}/{name}"
 
 
-def test_threads_memory_and_devices_rerun_nothing(clone: Project) -> None:
-    clone.conf("compute", "workers: 1\nmemory_mb: 256\ndevices: 1\naccelerator: auto\n")
-    assert "up to date" in clone.dvc("status")
+def test_threads_memory_and_devices_rerun_nothing(project: Project) -> None:
+    project.conf("compute", "workers: 1\nmemory_mb: 256\ndevices: 1\naccelerator: auto\n")
+    assert "up to date" in project.dvc("status")
 
 
-def test_a_jp2_overwritten_under_its_name_reruns_tile(clone: Project) -> None:
-    path = next((clone.path / "data/demo/scenes/east").glob("*_B04.jp2"))
+def test_a_jp2_overwritten_under_its_name_reruns_tile(project: Project) -> None:
+    path = next((project.path / "data/demo/scenes/east").glob("*_B04.jp2"))
     with rasterio.open(path) as source:
         pixels, profile = source.read(1), source.profile
     write_jp2(path, np.maximum(pixels, 1)[::-1], profile)
-    assert clone.repro("tile") == {"fetch", "tile"}
+    assert project.repro("tile") == {"fetch", "tile"}
 
 
-def test_a_changed_label_reruns_tile(clone: Project) -> None:
-    path = next((clone.path / "data/demo/labels").glob("*.gpkg"))
+def test_a_changed_label_reruns_tile(project: Project) -> None:
+    path = next((project.path / "data/demo/labels").glob("*.gpkg"))
     frame = pyogrio.read_dataframe(path)
     frame.loc[frame["fclass"] == "scrub", "fclass"] = "meadow"
     path.unlink()
     pyogrio.write_dataframe(frame, path)
-    assert clone.repro("tile") == {"tile"}
+    assert project.repro("tile") == {"tile"}
 
 
-def test_other_bands_rerun_training_and_what_follows(clone: Project) -> None:
-    ran = clone.dvc("exp", "run", "--set-param", "conf/train.yaml:bands=rgb")
+def test_other_bands_rerun_training_and_what_follows(project: Project) -> None:
+    ran = project.dvc("exp", "run", "--set-param", "conf/train.yaml:bands=rgb")
     assert stages_run(ran) == {"train", "evaluate", "predict"}
-    model = json.loads((clone.path / "models" / "model.json").read_text())
+    model = json.loads((project.path / "models" / "model.json").read_text())
     assert model["bands"] == ["B04", "B03", "B02"]
-    shown = clone.dvc("metrics", "diff", "--all")
+    shown = project.dvc("metrics", "diff", "--all")
     assert "test.balanced_accuracy" in shown
-    assert "dirty" not in clone.dvc("exp", "show", "--csv")
+    assert "dirty" not in project.dvc("exp", "show", "--csv")
 
 
-def test_a_scene_to_map_reruns_fetch_and_predict(clone: Project) -> None:
+def test_a_scene_to_map_reruns_fetch_and_predict(project: Project) -> None:
     text = CONF["fetch"].replace("{scenes}", scene_entry("east"))
     more = f"map:\n{scene_entry('east')}\n{scene_entry('north')}\n"
-    before = clone.bytes_of("data/maps/east")
-    clone.conf("fetch", text.replace("map: train\n", more))
-    assert clone.repro() == {"fetch", "predict"}
-    assert (clone.path / "data/maps/north/north_classmap.tif").exists()
-    assert clone.bytes_of("data/maps/east") == before
+    before = project.bytes_of("data/maps/east")
+    project.conf("fetch", text.replace("map: train\n", more))
+    assert project.repro() == {"fetch", "predict"}
+    assert (project.path / "data/maps/north/north_classmap.tif").exists()
+    assert project.bytes_of("data/maps/east") == before
 
 
-def test_queued_experiments_land_in_the_main_store(clone: Project) -> None:
+def test_queued_experiments_land_in_the_main_store(project: Project) -> None:
     for seed in (1, 2):
         parameter = f"conf/train.yaml:seed={seed}"
-        clone.dvc("exp", "run", "--queue", "--name", f"seed-{seed}", "-S", parameter, "train")
-    clone.dvc("exp", "run", "--run-all", "--jobs", "1")
-    names = {tags.get("dvc.experiment") for tags in tags_of_runs(clone)}
+        project.dvc("exp", "run", "--queue", "--name", f"seed-{seed}", "-S", parameter, "train")
+    project.dvc("exp", "run", "--run-all", "--jobs", "1")
+    names = {tags.get("dvc.experiment") for tags in tags_of_runs(project)}
     assert {"seed-1", "seed-2"} <= names
-    assert list(clone.path.rglob("mlflow.db")) == [clone.path / "mlflow.db"]
-    assert set(clone.dvc("exp", "list", "--name-only").split()) == {"seed-1", "seed-2"}
+    assert list(project.path.rglob("mlflow.db")) == [project.path / "mlflow.db"]
+    assert set(project.dvc("exp", "list", "--name-only").split()) == {"seed-1", "seed-2"}
 
 
 def test_a_second_clone_replays_its_run(project: Project, tmp_path: Path) -> None:
-    project.dvc("remote", "add", "--local", "--force", "store", str(tmp_path / "remote"))
+    project.dvc("remote", "add", "--local", "store", str(tmp_path / "remote"))
     project.dvc("push", "--remote", "store")
-    second = project.clone(tmp_path / "second", share_cache=False)
+    second = project.clone(tmp_path / "second")
     second.dvc("remote", "add", "--local", "--default", "store", str(tmp_path / "remote"))
     second.dvc("pull")
     assert second.repro() == set()
@@ -163,8 +149,8 @@ def test_metrics_and_plots_are_shown(project: Project) -> None:
     )
 
 
-def test_qgis_shows_all_outputs_and_dvc_sees_no_change(clone: Project, tmp_path: Path) -> None:
-    maps = clone.path / "data" / "maps" / "east"
+def test_qgis_shows_all_outputs_and_dvc_sees_no_change(project: Project, tmp_path: Path) -> None:
+    maps = project.path / "data" / "maps" / "east"
     rasters = [maps / "east_classmap.tif", maps / "east_confidence.tif"]
     shown = open_in_qgis(rasters, tmp_path)
     classes = [["Open land", "#e6c35c"], ["Wald und Gebüsch", "#1f7a3d"], ["Wet", "#2f7fd6"]]
@@ -175,7 +161,7 @@ def test_qgis_shows_all_outputs_and_dvc_sees_no_change(clone: Project, tmp_path:
         assert (shown[str(path)]["crs"], shown[str(path)]["extent"]) == ("EPSG:32633", expected)
         assert Path(shown[str(path)]["png"]).stat().st_size > 1000
     layers = ["data/split/blocks.gpkg", "data/split/patches.gpkg", "reports/errors.gpkg"]
-    seen = open_layers_in_qgis([clone.path / name for name in layers], tmp_path)
+    seen = open_layers_in_qgis([project.path / name for name in layers], tmp_path)
     assert all(layer["crs"] == "EPSG:32633" and layer["features"] > 10 for layer in seen.values())
-    assert "up to date" in clone.dvc("status")
-    assert clone.run("git", "status", "--porcelain") == ""
+    assert "up to date" in project.dvc("status")
+    assert project.run("git", "status", "--porcelain") == ""

@@ -18,7 +18,7 @@ from pipeline.commands import accuracy, sample
 from pipeline.errors import ConfigError, LabelError, SceneError
 from pipeline.learn.stats.area_estimation import adjusted
 from tests.support.pages import HOWTO, follow
-from tests.support.projects import Project, make_project
+from tests.support.projects import Project
 from tests.support.viewers import label_in_qgis
 
 pytestmark = pytest.mark.slow
@@ -28,10 +28,8 @@ NAMES = ["open", "wood", "wet"]
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    made = make_project(tmp_path_factory.mktemp("accuracy"))
-    made.repro()
-    return made
+def project(finished_project: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    return finished_project.copy(tmp_path_factory.mktemp("accuracy"))
 
 
 @pytest.fixture(scope="module")

@@ -9,13 +9,13 @@ import pytest
 
 from tests.support.eurosats import make_eurosat, turns, write_lists
 from tests.support.pages import HOWTO, follow
-from tests.support.projects import make_project
+from tests.support.projects import Project
 
 pytestmark = pytest.mark.slow
 
 
-def test_from_images_to_a_report(tmp_path: Path) -> None:
-    project = make_project(tmp_path)
+def test_from_images_to_a_report(finished_project: Project, tmp_path: Path) -> None:
+    project = finished_project.copy(tmp_path, outputs=False)
     images = make_eurosat(tmp_path / "eurosat", 4)
     write_lists(images, turns(images))
     project.conf("train", "epochs: 2\nbatch_size: 20\nbands: all\nseed: 0\n")

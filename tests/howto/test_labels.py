@@ -12,7 +12,7 @@ import rasterio
 from rasterio.features import rasterize
 
 from tests.support.pages import HOWTO, follow
-from tests.support.projects import DEMO, HEIGHT, WIDTH, Project, make_project
+from tests.support.projects import DEMO, HEIGHT, WIDTH, Project
 
 pytestmark = pytest.mark.slow
 
@@ -72,9 +72,9 @@ PAGES = {
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_from_labels_to_a_map(page: str, tmp_path: Path) -> None:
+def test_from_labels_to_a_map(page: str, finished_project: Project, tmp_path: Path) -> None:
     variable, made, name, counted, credit = PAGES[page]
-    project = make_project(tmp_path)
+    project = finished_project.copy(tmp_path, outputs=False)
     _, scene = _ground(project)
     printed = follow(HOWTO / f"{page}.md", project, {variable: str(made(project, tmp_path / name))})
     assert f" {counted}" in printed

@@ -9,7 +9,7 @@ import pytest
 import rasterio
 
 from tests.support.pages import HOWTO, follow
-from tests.support.projects import DEMO, HEIGHT, WIDTH, Project, make_project
+from tests.support.projects import DEMO, HEIGHT, WIDTH, Project
 from tests.support.worlds import SceneGrid, write_raster
 
 pytestmark = pytest.mark.slow
@@ -29,8 +29,8 @@ def _mask(project: Project, path: Path) -> Path:
     return write_raster(path, codes, SceneGrid(epsg, transform.c, transform.f, *codes.shape, 20))
 
 
-def test_from_a_mask_to_a_map_with_holes(tmp_path: Path) -> None:
-    project = make_project(tmp_path)
+def test_from_a_mask_to_a_map_with_holes(finished_project: Project, tmp_path: Path) -> None:
+    project = finished_project.copy(tmp_path, outputs=False)
     mask, labels = _mask(project, tmp_path / "m.tif"), DEMO / "labels" / "osm_landuse.gpkg"
     printed = follow(HOWTO / "masks.md", project, {"MASK": str(mask), "LABELS": str(labels)})
     assert f"train: east  masked {CLOUDY_ROWS / HEIGHT:.1%}: mask" in printed

@@ -18,7 +18,7 @@ from pipeline.geo.raster.grid import SceneGrid
 from pipeline.learn.network.classifier import ModelMeta
 from pipeline.store import PatchStore
 from tests.support.pages import HOWTO, follow
-from tests.support.projects import Project, make_project
+from tests.support.projects import Project
 from tests.support.worlds import World, separable_world
 
 pytestmark = pytest.mark.slow
@@ -41,9 +41,11 @@ def _put(project: Project, name: str, world: World, offset: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, str, dict[str, World]]:
+def made(
+    finished_project: Project, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Project, str, dict[str, World]]:
     folder = tmp_path_factory.mktemp("zones")
-    project = make_project(folder)
+    project = finished_project.copy(folder, outputs=False)
     worlds = {name: separable_world(folder / name, grid, seed=3) for name, grid in GRIDS.items()}
     for name, world in worlds.items():
         _put(project, name, world, 0 if name == "west" else -1_000)

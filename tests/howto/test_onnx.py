@@ -10,15 +10,14 @@ import pytest
 import rasterio
 
 from tests.support.pages import BLOCK, HOWTO, follow
-from tests.support.projects import SCENE, make_project
+from tests.support.projects import SCENE, Project
 
 PAGE = HOWTO / "onnx.md"
 
 
 @pytest.mark.slow
-def test_the_file_maps_a_scene_as_predict_does(tmp_path: Path) -> None:
-    project = make_project(tmp_path)
-    project.repro()
+def test_the_file_maps_a_scene_as_predict_does(finished_project: Project, tmp_path: Path) -> None:
+    project = finished_project.copy(tmp_path)
     scene = project.path / "data" / "demo" / "scenes" / "east" / f"{SCENE}_{{}}.jp2"
     printed = follow(PAGE, project, {"SCENE": str(scene)})
     assert "cells have the class that torch gives them" in printed

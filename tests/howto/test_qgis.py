@@ -9,16 +9,17 @@ import pytest
 import rasterio
 
 from tests.support.pages import HOWTO, follow
-from tests.support.projects import Project, make_project
+from tests.support.projects import Project
 from tests.support.viewers import open_project_in_qgis, qgis_is_here
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def followed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, str]:
-    project = make_project(tmp_path_factory.mktemp("review"))
-    project.repro()
+def followed(
+    finished_project: Project, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Project, str]:
+    project = finished_project.copy(tmp_path_factory.mktemp("qgis"))
     return project, follow(HOWTO / "qgis.md", project)
 
 

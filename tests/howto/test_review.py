@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.browsing import chromium, inside_frame, needs_browser, run_page, served_ui, shows
 from tests.support.pages import HOWTO, follow
-from tests.support.projects import ROOT, Project, make_project
+from tests.support.projects import ROOT, Project
 
 pytestmark = [
     pytest.mark.slow,
@@ -21,9 +21,8 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def followed(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    project = make_project(tmp_path_factory.mktemp("review"))
-    project.repro()
+def followed(finished_project: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    project = finished_project.copy(tmp_path_factory.mktemp("review"))
     follow(HOWTO / "review.md", project)
     return project
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.pages import HOWTO, follow
 from tests.support.products import L1C, METADATA, zipped
-from tests.support.projects import DEMO, Project, make_project
+from tests.support.projects import DEMO, Project
 
 pytestmark = pytest.mark.slow
 
@@ -29,8 +29,8 @@ def _product(project: Project, folder: Path) -> Path:
     return zipped(root)
 
 
-def test_from_a_product_to_a_map(tmp_path: Path) -> None:
-    project = make_project(tmp_path)
+def test_from_a_product_to_a_map(finished_project: Project, tmp_path: Path) -> None:
+    project = finished_project.copy(tmp_path, outputs=False)
     labels = DEMO / "labels" / "osm_landuse.gpkg"
     printed = follow(
         HOWTO / "safe.md",

@@ -19,7 +19,7 @@ from pipeline.config.sources import StacConf
 from pipeline.geo.sources.stac_names import band_assets
 from tests.support.catalogs import published, serving_api, write_cog
 from tests.support.pages import HOWTO, follow
-from tests.support.projects import DEMO, Project, make_project
+from tests.support.projects import DEMO, Project
 from tests.support.servers import FileServer, serving
 from tests.support.worlds import GRID as ANY
 from tests.support.worlds import SceneGrid
@@ -49,9 +49,11 @@ def _item(project: Project, files: FileServer) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_from_an_area_to_a_map(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_from_an_area_to_a_map(
+    finished_project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    project = make_project(tmp_path)
+    project = finished_project.copy(tmp_path, outputs=False)
     own = project.path / "data" / "own"
     shutil.copy(DEMO / "labels" / "osm_landuse.gpkg", own / "labels" / "landuse.gpkg")
     with serving(tmp_path / "files") as files:

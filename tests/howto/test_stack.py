@@ -10,7 +10,7 @@ import rasterio
 from rasterio.enums import Resampling
 
 from tests.support.pages import HOWTO, follow
-from tests.support.projects import DEMO, Project, make_project
+from tests.support.projects import DEMO, Project
 
 pytestmark = pytest.mark.slow
 
@@ -37,8 +37,8 @@ def _stack(project: Project, path: Path) -> Path:
     return path
 
 
-def test_from_a_stack_to_a_map(tmp_path: Path) -> None:
-    project = make_project(tmp_path)
+def test_from_a_stack_to_a_map(finished_project: Project, tmp_path: Path) -> None:
+    project = finished_project.copy(tmp_path, outputs=False)
     labels = DEMO / "labels" / "osm_landuse.gpkg"
     stack = _stack(project, tmp_path / "export.tif")
     printed = follow(HOWTO / "stack.md", project, {"STACK": str(stack), "LABELS": str(labels)})

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +28,13 @@ SCENES = {"east": (384, 528), "north": (0, 1056)}
 """Row and column of the top left corner of each crop in the demo scene, multiples of 60 m."""
 HEIGHT, WIDTH = 384, 480
 
+STAGES = {"fetch", "tile", "split", "train", "evaluate", "predict"}
+UNRUN = "unrun"
+"""The tag of the commit before the first run."""
+OUTPUTS = (
+    "data/scenes", "data/patches", "data/split", "data/maps", "models", "reports", "mlflow.db",
+    "mlartifacts",
+)  # fmt: skip
 CONF = {
     "fetch": "train:\n{scenes}\nmap: train\n",
     "tile": "labels: [{path: data/demo/labels/osm_landuse.gpkg, attribute: fclass}]\nstride_px: 8\n",
@@ -73,14 +83,32 @@ class Project:
         self.run("git", "add", "--all")
         self.run("git", "commit", "--quiet", "--message", message)
 
-    def clone(self, path: Path, *, share_cache: bool) -> Project:
-        """A clone; with the cache shared, its outputs are there without a run."""
+    def clone(self, path: Path) -> Project:
+        """A clone by git: no outputs, no cache, no MLflow store."""
         self.run("git", "clone", "--quiet", str(self.path), str(path))
-        clone = Project(path, self.home)
-        if share_cache:
-            clone.dvc("cache", "dir", "--local", str(self.path / ".dvc" / "cache"))
-            clone.dvc("checkout", "--quiet")
-        return clone
+        return Project(path, self.home)
+
+    def copy(self, folder: Path, *, outputs: bool = True) -> Project:
+        """This project in another folder, with its DVC cache and its MLflow store.
+
+        Without outputs it is as it was before the first run, and DVC takes from the cache what a run
+        would make again from the same inputs.
+        """
+        copied = Project(folder / "project", folder / "home")
+        copied.home.mkdir(parents=True)
+        left_out = {self.path / ".dvc" / "tmp"}
+        if not outputs:
+            left_out |= {self.path / name for name in OUTPUTS}
+        shutil.copytree(
+            self.path, copied.path, symlinks=True, copy_function=_copy_or_link,
+            ignore=lambda parent, names: [name for name in names if Path(parent, name) in left_out],
+        )  # fmt: skip
+        copied.run("git", "update-index", "-q", "--refresh")
+        if outputs:
+            _move_store(copied.path / "mlflow.db", self.path, copied.path)
+        else:
+            copied.run("git", "reset", "--quiet", "--hard", UNRUN)
+        return copied
 
     def conf(self, name: str, text: str) -> None:
         (self.path / "conf" / f"{name}.yaml").write_text(text, encoding="utf-8")
@@ -123,6 +151,27 @@ def stages_run(output: str) -> set[str]:
     return set(re.findall(r"^Running stage '(\w+)'", output, re.MULTILINE))
 
 
+def finished_project(folder: Path) -> Project:
+    """A project whose stages have all run once, made by the first process that asks for the folder.
+
+    Its lock file and its reports are committed. Tests read it, or work in a copy.
+    """
+    folder.mkdir(exist_ok=True)
+    finished = folder / "finished"
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not finished.exists():
+            shutil.rmtree(folder)
+            project = make_project(folder)
+            project.run("git", "tag", UNRUN)
+            assert project.repro() == STAGES
+            status = project.run("git", "status", "--porcelain").splitlines()
+            assert {line[3:] for line in status} == {"dvc.lock", "reports/"}
+            project.commit("dvc repro")
+            finished.touch()
+    return Project(folder / "project", folder / "home")
+
+
 def make_project(folder: Path) -> Project:
     """A project that was never run, committed."""
     project = Project(folder / "project", folder / "home")
@@ -149,6 +198,28 @@ def scene_entry(name: str) -> str:
         f"- {{id: {name}, path: data/demo/scenes/{name}, datetime: '2017-02-16T10:21:01Z', "
         "scale: 0.0001, offset: 0, level: L1C, platform: sentinel-2a}"
     )
+
+
+def _copy_or_link(source: str, target: str) -> None:
+    """Files in DVC's cache never change, so those are linked."""
+    if "/.dvc/cache/" in source:
+        os.link(source, target)
+    else:
+        shutil.copy2(source, target)  # with its time, by which Python knows that bytecode is current
+
+
+def _move_store(database: Path, before: Path, after: Path) -> None:
+    """Let an MLflow store name the artifacts beside it: it holds absolute paths."""
+    with closing(sqlite3.connect(database)) as store, store:
+        tables = store.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        for (table,) in tables:
+            for _, column, kind, *_ in store.execute(f'PRAGMA table_info("{table}")').fetchall():
+                if kind.startswith(("VARCHAR", "TEXT")):
+                    store.execute(
+                        f'UPDATE "{table}" SET "{column}" = replace("{column}", ?, ?) '
+                        f'WHERE "{column}" LIKE ?',
+                        (str(before), str(after), f"%{before}%"),
+                    )
 
 
 def _copy(source: Path, target: Path) -> None:
