@@ -123,12 +123,12 @@ class Project:
         }
 
     def environment(self) -> dict[str, str]:
-        """That of this process, without what would lead to other stores, settings or code."""
-        kept = {
-            key: value
-            for key, value in os.environ.items()
-            if not key.startswith(("MLFLOW_", "DVC_", "GIT_", "PYTHONPATH", "PYTHONHOME"))
-        }
+        """That of this process, without what would lead to other stores, settings or code.
+
+        Bytecode is kept: a stage would else compile the whole pipeline.
+        """
+        others = ("MLFLOW_", "DVC_", "GIT_", "PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE")
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(others)}
         own = {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "HOME": str(self.home),
