@@ -114,7 +114,7 @@ def serving_api(items: Sequence[dict[str, Any]], folder: Path) -> Iterator[str]:
             _await(f"http://{address}/", server, Path(log.name))
             yield f"http://{address}/"
         finally:
-            server.terminate()
+            server.kill()  # asked to end, it would wait for connections that a client keeps
             server.wait(30)
 
 
