@@ -11,7 +11,7 @@ from benchmarks.bench import Bench
 from benchmarks.device import OnDevice, on_device
 from benchmarks.form import Network
 from benchmarks.model import beside_product
-from benchmarks.report import Figure, Section, judged
+from benchmarks.report import Figure, Section, with_target
 from pipeline.learn.network.classifier import PatchClassifier
 
 NO_DEVICE = "no CUDA device at hand"
@@ -65,7 +65,7 @@ def _beside(bench: Bench, taken: Network, name: str, item: str) -> Figure:
     sides = f"{form / 1e9:,.0f} GFLOP/s", f"matrix product: {product / 1e9:,.0f} GFLOP/s"
     if not item:
         return Figure("", what, *sides, f"{form / product:.3g}")
-    return judged(item, what, *sides, (form / product, ">=", 0.7))
+    return with_target(item, what, *sides, (form / product, ">=", 0.7))
 
 
 def _taken(bench: Bench, classifier: PatchClassifier, name: str) -> Network:

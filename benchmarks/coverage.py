@@ -35,7 +35,7 @@ class Setting:
     length: float
     """L, in blocks."""
     right: float
-    """Share of the cells that the maps call right, about."""
+    """Share of the cells that the maps predict right, about."""
 
 
 SETTINGS = [
@@ -67,8 +67,8 @@ def trial(setting: Setting, seed: int) -> list[bool]:
     block = rows * BLOCKS + cols
     chosen = np.isin(block, random.choice(BLOCKS**2, setting.tested, replace=False)) & labelled
     truth = classes[chosen]
-    called = np.where(right[chosen], truth, (truth + 1) % CLASSES)
-    hits = Hits.of(truth, called, block[chosen], CLASSES)
+    predicted = np.where(right[chosen], truth, (truth + 1) % CLASSES)
+    hits = Hits.of(truth, predicted, block[chosen], CLASSES)
     exact = float(right[labelled].mean())
     recalls = [right[labelled & (classes == label)].mean() for label in range(CLASSES)]
     overall, balanced = accuracy(hits, DRAWS, seed), balanced_accuracy(hits, DRAWS, seed)

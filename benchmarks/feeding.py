@@ -17,7 +17,7 @@ from benchmarks import machine, network, peer
 from benchmarks.bench import Bench
 from benchmarks.network import NetworkFile
 from benchmarks.peer import Way
-from benchmarks.report import Figure, Section, judged
+from benchmarks.report import Figure, Section, with_target
 from benchmarks.stores import StorePlan, cached_share, drop_from_cache, write_geotiffs
 from benchmarks.timing import RUNS, Run, Side, side_by_side
 from pipeline.files import remove
@@ -66,7 +66,7 @@ def _deliveries(bench: Bench, plan: StorePlan) -> tuple[Figure, Way]:
         f"batches of {BATCH} patches of {plan.file.patch_px} px, {len(data.train):,} patches, no model"
     )
     return (
-        judged(
+        with_target(
             "5", what, f"{ours:.1f} batches/s", f"torchgeo: {theirs:.1f} batches/s",
             (ours / theirs, ">=", 4),
         ),
@@ -125,7 +125,7 @@ def _epochs(bench: Bench, plan: StorePlan) -> Figure:
     store_s, memory_s = (len(labels) / statistics.median(rates[name]) for name in ("store", "memory"))
     name = "lenet_64" if plan.file.patch_px == 64 else "modern"
     store = f"{len(labels):,} patches of {plan.file.patch_px} px, {size / 1e9:.2f} GB"
-    return judged(
+    return with_target(
         "5", f"an epoch, network {name}, {store}",
         f"{store_s:.1f} s from the store, of which {100 * left:.0f} % was in the file cache",
         f"{memory_s:.1f} s from tensors in memory",

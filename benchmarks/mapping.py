@@ -16,7 +16,7 @@ from benchmarks.agreement import Agreement, require_agreement
 from benchmarks.bench import MEMORY_MB, Bench
 from benchmarks.decode import decode
 from benchmarks.peer import Answers, Way
-from benchmarks.report import Figure, Section, judged
+from benchmarks.report import Figure, Section, with_target
 from benchmarks.scene import Made
 from benchmarks.timing import RUNS, Measured, Side, repeated, side_by_side
 from pipeline.geo.maps.pieces import Piece, pieces
@@ -65,11 +65,11 @@ def growth_section(bench: Bench) -> Section:
     ms = [1000 / measured[name].rate for name in sides]
     mb = [_usual_peak_mb(bench, made) for made in (whole, quarter)]
     what = f"{whole.scene.grid.width} px beside {quarter.scene.grid.width} px"
-    times = judged(
+    times = with_target(
         "6", f"`predict`, time per Mpx: {what}", f"{ms[0]:.1f} ms", f"{ms[1]:.1f} ms",
         (ms[0] / ms[1], "<=", 1.1),
     )  # fmt: skip
-    peaks = judged(
+    peaks = with_target(
         "6", f"`predict`, peak memory: {what}", f"{mb[0]:,.0f} MB", f"{mb[1]:,.0f} MB",
         (mb[0] / mb[1], "<=", 1.1),
     )  # fmt: skip
@@ -149,7 +149,7 @@ def _best_way(bench: Bench, classifier: PatchClassifier, grid: PatchGrid) -> Way
 
 def _against_peer(measured: dict[str, Measured]) -> Figure:
     ours, theirs = measured["predict"].rate, measured["torchgeo"].rate
-    return judged(
+    return with_target(
         "1", "`predict`, COGs to finished maps, 64 px patches, 13 bands, stride 8",
         f"{ours:,.0f} patches/s", f"torchgeo: {theirs:,.0f} patches/s", (ours / theirs, ">=", 250),
     )  # fmt: skip
@@ -178,7 +178,7 @@ def _against_parts(measured: dict[str, Measured], cells: float) -> Figure:
     bound, joined = (1.3, max(decoding, computing)) if cuda else (1.25, decoding + computing)
     parts = f"decoding {decoding:.2f} s, computing {computing:.2f} s"
     what = "the larger of decoding and computing" if cuda else "the sum of decoding and computing"
-    return judged(
+    return with_target(
         "3", f"`predict`, end to end beside {what} alone", f"{whole:.2f} s", parts,
         (whole / joined, "<=", bound),
     )  # fmt: skip

@@ -36,7 +36,9 @@ class Section:
     notes: Sequence[str] = ()
 
 
-def judged(item: str, what: str, ours: str, beside: str, verdict: tuple[float, str, float]) -> Figure:
+def with_target(
+    item: str, what: str, ours: str, beside: str, verdict: tuple[float, str, float]
+) -> Figure:
     """A figure whose ratio has a target.
 
     Args:

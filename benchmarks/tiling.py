@@ -12,7 +12,7 @@ from benchmarks.bench import Bench
 from benchmarks.decode import decode
 from benchmarks.errors import DisagreementError
 from benchmarks.peer import Way
-from benchmarks.report import Figure, Section, judged
+from benchmarks.report import Figure, Section, with_target
 from benchmarks.stores import StorePlan, centers
 from benchmarks.timing import Measured, Side, repeated, side_by_side
 from pipeline.files import remove
@@ -76,12 +76,12 @@ def _figures(measured: dict[str, Measured], patches: int, what: str) -> list[Fig
     )
     ours, theirs = measured["tile"].rate, measured["torchgeo"].rate
     return [
-        judged(
+        with_target(
             "4", f"{what}: beside decoding and writing alone", f"{whole:.2f} s",
             f"decoding {decoded:.2f} s, writing {wrote:.2f} s",
             (whole / (decoded + wrote), "<=", 1.5),
         ),
-        judged(
+        with_target(
             "4", f"{what}: patches written", f"{ours:,.0f} patches/s",
             f"torchgeo: {theirs:,.0f} patches/s", (ours / theirs, ">=", 10),
         ),

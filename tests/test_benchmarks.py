@@ -365,8 +365,8 @@ def test_the_report_says_what_is_met() -> None:
     section = report.Section(
         "Predict",
         [
-            report.judged("1", "speed", "300", "1", (300.0, ">=", 250)),
-            report.judged("3", "time", "5 s", "3 s", (1.67, "<=", 1.25)),
+            report.with_target("1", "speed", "300", "1", (300.0, ">=", 250)),
+            report.with_target("3", "time", "5 s", "3 s", (1.67, "<=", 1.25)),
         ],
         ["A note."],
     )

@@ -55,7 +55,7 @@ def decide(challenger: Candidate, champion: Candidate, gain: float) -> Decision:
     )
     if gain <= 0:
         return Decision(False, f"is not better than its best baseline ({gain:+.3f} balanced accuracy)")
-    if not difference.trusted:
+    if not difference.enough_blocks:
         return Decision(
             False,
             f"differs from {champion.uri} by {figures}: too few blocks of test ground for a decision",

@@ -1,11 +1,10 @@
-"""Intervals on accuracies of patches that are not independent: a bootstrap of whole blocks.
+"""95 % confidence intervals of accuracies: a bootstrap of whole blocks of ground.
 
-Neighbouring patches share light, soil and the field that they lie in, so that a thousand of them say
-less than a thousand independent ones. What is drawn anew is therefore the block of ground, with all
-of its patches (Davison and Hinkley 1997, Bootstrap Methods and their Application, sections 2.4 and
-3.8). Each drawn accuracy is measured in its own standard error (studentised), because with few blocks
-the percentiles of the accuracies themselves are too narrow. benchmarks/coverage.py measures how often
-the intervals hold the truth.
+Neighbouring patches share light, soil and the field that they lie in: they are not independent. What
+is drawn anew is therefore the block of ground, with all of its patches (Davison and Hinkley 1997,
+Bootstrap Methods and their Application, sections 2.4 and 3.8). Each drawn accuracy is measured in its
+own standard error (studentised), because with few blocks the percentiles of the accuracies themselves
+are too narrow. benchmarks/coverage.py measures how often the intervals hold the truth.
 """
 
 from __future__ import annotations
@@ -18,11 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 FEWEST_BLOCKS = 20
-"""With fewer blocks the interval cannot be trusted, and its record says so."""
+"""With fewer blocks the interval is not reliable, and its record has a note."""
 DRAWS = 4000
 LEVEL = 0.95
 WIDE = 0.3
-"""Of an interval of balanced accuracy: beyond it the figure says little."""
+"""Of an interval of balanced accuracy: a wider one has a note."""
 _AT_A_TIME = 500
 _LEAST = 1e-9
 
@@ -32,7 +31,7 @@ Counts = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure with what it may be, at `LEVEL`."""
+    """A figure with its confidence interval at `LEVEL`."""
 
     value: float
     low: float
@@ -41,30 +40,25 @@ class Interval:
     """Blocks of ground that it comes from."""
 
     @property
-    def trusted(self) -> bool:
-        """Whether there are blocks enough."""
+    def enough_blocks(self) -> bool:
+        """Whether the interval is reliable."""
         return self.blocks >= FEWEST_BLOCKS
 
     @property
     def record(self) -> dict[str, float | int | str]:
         """For a JSON file."""
-        found: dict[str, float | int | str] = {
-            "value": round(self.value, 4),
-            "low": round(self.low, 4),
-            "high": round(self.high, 4),
-            "blocks": self.blocks,
-        }
-        return found if self.trusted else found | {"note": self.note}
+        ends = {name: round(getattr(self, name), 4) for name in ("value", "low", "high")}
+        return ends | {"blocks": self.blocks} | ({"note": self.note} if self.note else {})
 
     @property
     def note(self) -> str:
-        """What must be said beside it; empty where there are blocks enough."""
-        if self.trusted:
+        """A remark to be shown with it; empty where it is reliable."""
+        if self.enough_blocks:
             return ""
         plural = "" if self.blocks == 1 else "s"
         return (
-            f"{self.blocks} block{plural} of test ground, fewer than {FEWEST_BLOCKS}: too few for the "
-            "interval to be trusted, which then is often too narrow"
+            f"{self.blocks} block{plural} of test ground, fewer than {FEWEST_BLOCKS}: too few for a "
+            "reliable interval, which is then often too narrow"
         )
 
     def __str__(self) -> str:
@@ -73,7 +67,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Hits:
-    """Patches by block and class, and how many of them were called what they are."""
+    """Patches by block and class, and how many of them were predicted right."""
 
     right: Counts
     """(B, K); of a difference, those of the one model less those of the other."""
@@ -83,20 +77,22 @@ class Hits:
     """The smallest accuracy there is; -1 of a difference."""
 
     @classmethod
-    def of(cls, truth: Labels, called: Labels, blocks: npt.NDArray[np.generic], classes: int) -> Hits:
-        """Of the 0-based classes of N patches, what they were called, and the block of each.
+    def of(
+        cls, truth: Labels, predicted: Labels, blocks: npt.NDArray[np.generic], classes: int
+    ) -> Hits:
+        """Of the 0-based classes of N patches, their predictions, and the block of each.
 
         Raises:
             ValueError: when there are no patches.
         """
         if not len(truth):
-            raise ValueError("no patches to judge by")
-        names, place = np.unique(blocks, return_inverse=True)
-        cells = place.reshape(-1) * classes + truth
+            raise ValueError("no patches to evaluate by")
+        names, index = np.unique(blocks, return_inverse=True)
+        cells = index.reshape(-1) * classes + truth
         shape = len(names), classes
         total, right = (
             np.bincount(cells, weights, minlength=len(names) * classes).reshape(shape)
-            for weights in (np.ones(len(truth)), (truth == called).astype(np.float64))
+            for weights in (np.ones(len(truth)), (truth == predicted).astype(np.float64))
         )
         return cls(right, total)
 
@@ -113,7 +109,7 @@ def accuracy(hits: Hits, draws: int = DRAWS, seed: int = 0) -> Interval:
 
 
 def balanced_accuracy(hits: Hits, draws: int = DRAWS, seed: int = 0) -> Interval:
-    """Recall averaged over the classes that there are, or its difference, with its interval.
+    """Recall averaged over the classes with patches, or its difference, with its interval.
 
     The interval is value - t(0.975) x error to value - t(0.025) x error, where t are the quantiles of
     (drawn value - value) / drawn error, and errors are those of a sum of independent blocks
@@ -125,10 +121,10 @@ def balanced_accuracy(hits: Hits, draws: int = DRAWS, seed: int = 0) -> Interval
         draws: How often the blocks are drawn anew.
         seed: Of the draws.
     """
-    there = hits.total.sum(axis=0) > 0
-    right, total = hits.right[:, there], hits.total[:, there]
+    present = hits.total.sum(axis=0) > 0
+    right, total = hits.right[:, present], hits.total[:, present]
     blocks = len(total)
-    value, error = (float(found[0]) for found in _estimates(np.ones((1, blocks)), right, total))
+    value, error = (float(figures[0]) for figures in _estimates(np.ones((1, blocks)), right, total))
     if blocks < 2:  # of one block nothing can be drawn anew: the figure may be anything
         return Interval(value, hits.least, 1.0, blocks)
     if error < _LEAST:
@@ -158,11 +154,11 @@ def _estimates(drawn: Counts, right: Counts, total: Counts) -> tuple[Counts, Cou
         total: (B, K).
     """
     patches = drawn @ total  # (R, K)
-    there = patches > 0
-    recalls = np.divide(drawn @ right, patches, out=np.zeros_like(patches), where=there)
-    classes = np.maximum(there.sum(axis=1), 1)
+    present = patches > 0
+    recalls = np.divide(drawn @ right, patches, out=np.zeros_like(patches), where=present)
+    classes = np.maximum(present.sum(axis=1), 1)
     # of a block: its part in the mean of the recalls, less what it would have at the mean
-    shares = np.divide(1, patches * classes[:, None], out=np.zeros_like(patches), where=there)
+    shares = np.divide(1, patches * classes[:, None], out=np.zeros_like(patches), where=present)
     parts = shares @ right.T - (shares * recalls) @ total.T  # (R, B)
     blocks = drawn.sum(axis=1)
     variance = (drawn * np.square(parts)).sum(axis=1) * blocks / np.maximum(blocks - 1, 1)
@@ -175,36 +171,36 @@ class Certainty:
 
     accuracy: dict[str, Interval]
     balanced_accuracy: dict[str, Interval]
-    rival: str | None
+    best_baseline: str | None
     """The baseline of the highest balanced accuracy; None without baselines."""
     gain: Interval | None
-    """Balanced accuracy of the network less that of the rival, on the same patches."""
+    """Balanced accuracy of the network less that of the best baseline, on the same patches."""
 
     @classmethod
     def of(cls, hits: Mapping[str, Hits], baselines: Mapping[str, Hits]) -> Certainty:
         """Of networks, the first of which is compared, and of baselines, all on the same patches."""
-        every = {**hits, **baselines}
-        balanced = {name: balanced_accuracy(one) for name, one in every.items()}
-        rival = max(baselines, key=lambda name: balanced[name].value, default=None)
+        models = {**hits, **baselines}
+        balanced = {name: balanced_accuracy(counts) for name, counts in models.items()}
+        best_baseline = max(baselines, key=lambda name: balanced[name].value, default=None)
         first = next(iter(hits.values()))
         return cls(
-            {name: accuracy(one) for name, one in every.items()},
+            {name: accuracy(counts) for name, counts in models.items()},
             balanced,
-            rival,
-            None if rival is None else balanced_accuracy(first.less(baselines[rival])),
+            best_baseline,
+            balanced_accuracy(first.less(baselines[best_baseline])) if best_baseline else None,
         )
 
     @property
     def comparison(self) -> str:
         """The network compared with the best baseline, in words; empty without baselines."""
-        if self.gain is None or self.rival is None:
+        if self.gain is None or self.best_baseline is None:
             return ""
-        gain = self.gain
+        gain, other = self.gain, self.best_baseline.replace("_", " ")
         result = "not better"
         if gain.value > 0:
             result = "significantly better" if gain.low > 0 else "not significantly better"
         return (
-            f"{result} than {self.rival.replace('_', ' ')}: balanced accuracy {gain.value:+.3f} "
+            f"{result} than {other}: balanced accuracy {gain.value:+.3f} "
             f"(95 % CI {gain.low:+.3f} to {gain.high:+.3f})"
         )
 
@@ -241,23 +237,21 @@ class Certainty:
     @property
     def record(self) -> dict[str, Any]:
         """For a JSON file."""
-        found: dict[str, Any] = {
-            figure: {name: one.record for name, one in values.items()}
-            for figure, values in (
-                ("accuracy", self.accuracy),
-                ("balanced_accuracy", self.balanced_accuracy),
-            )
+        intervals = {"accuracy": self.accuracy, "balanced_accuracy": self.balanced_accuracy}
+        record: dict[str, Any] = {
+            figure: {name: interval.record for name, interval in of_models.items()}
+            for figure, of_models in intervals.items()
         }
         if self.gain is not None:
-            found["gain"] = self.gain.record | {"over": self.rival}
-        return found
+            record["gain"] = self.gain.record | {"over": self.best_baseline}
+        return record
 
     @property
     def metrics(self) -> dict[str, float]:
         """For MLflow: the ends of the network's intervals and of its gain."""
         ends = dict(zip(("accuracy", "balanced_accuracy"), self._network, strict=True))
         ends |= {} if self.gain is None else {"gain": self.gain}
-        found = {
-            f"{name}_{end}": getattr(one, end) for name, one in ends.items() for end in ("low", "high")
+        metrics = {
+            f"{name}_{end}": getattr(i, end) for name, i in ends.items() for end in ("low", "high")
         }
-        return found | ({} if self.gain is None else {"gain": self.gain.value})
+        return metrics | ({} if self.gain is None else {"gain": self.gain.value})

@@ -51,7 +51,11 @@ def limitations(summary) -> list[str]:
         (certainty(0.05, -0.01, 0.11), "fair", "is not significantly better than svm"),
         (certainty(0.05, 0.01, 0.09, blocks=8), "fair", "is significantly better than svm"),
         (certainty(-0.01, -0.05, 0.03), "bad", "is not better than svm: balanced accuracy -0.010"),
-        (replace(certainty(0, 0, 0), gain=None, rival=None), "bad", "compared with no baseline"),
+        (
+            replace(certainty(0, 0, 0), gain=None, best_baseline=None),
+            "bad",
+            "compared with no baseline",
+        ),
     ],
 )
 def test_the_report_begins_with_the_comparison_with_the_baselines(summary, gain, mark, sentence):

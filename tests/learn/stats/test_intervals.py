@@ -11,10 +11,10 @@ from pipeline.learn.stats.intervals import Certainty, Hits, Interval, accuracy, 
 CLASSES = 3
 
 
-def judged(blocks: int, seed: int, alike: float = 0.9) -> tuple[np.ndarray, ...]:
-    """Truth, calls and blocks of patches whose errors come together: `alike` of them by half blocks.
+def simulated(blocks: int, seed: int, alike: float = 0.9) -> tuple[np.ndarray, ...]:
+    """Truth, predictions and blocks of patches whose errors come together.
 
-    Each patch is right with a probability of 0.8.
+    `alike` of them are right or wrong by half blocks. Each patch is right with a probability of 0.8.
     """
     random = np.random.default_rng(seed)
     sizes = random.integers(5, 60, blocks)
@@ -23,17 +23,17 @@ def judged(blocks: int, seed: int, alike: float = 0.9) -> tuple[np.ndarray, ...]
     together = (random.random(2 * blocks) < 0.8)[half]
     right = np.where(random.random(len(block)) < alike, together, random.random(len(block)) < 0.8)
     truth = random.integers(0, CLASSES, len(block))
-    called = np.where(right, truth, (truth + 1) % CLASSES)
-    return truth, called, block
+    predicted = np.where(right, truth, (truth + 1) % CLASSES)
+    return truth, predicted, block
 
 
 def hits(blocks: int, seed: int, alike: float = 0.9) -> Hits:
-    return Hits.of(*judged(blocks, seed, alike), CLASSES)
+    return Hits.of(*simulated(blocks, seed, alike), CLASSES)
 
 
-def plain(truth: np.ndarray, called: np.ndarray) -> tuple[float, float]:
+def plain(truth: np.ndarray, predicted: np.ndarray) -> tuple[float, float]:
     """The interval of independent patches."""
-    share = (truth == called).mean()
+    share = (truth == predicted).mean()
     half = 1.96 * np.sqrt(share * (1 - share) / len(truth))
     return share - half, share + half
 
@@ -42,9 +42,9 @@ def plain(truth: np.ndarray, called: np.ndarray) -> tuple[float, float]:
 def test_intervals_hold_the_truth_where_those_of_independent_patches_do_not(blocks):
     held = np.zeros(3)
     for seed in range(300):
-        truth, called, block = judged(blocks, seed)
-        counted = Hits.of(truth, called, block, CLASSES)
-        low, high = plain(truth, called)
+        truth, predicted, block = simulated(blocks, seed)
+        counted = Hits.of(truth, predicted, block, CLASSES)
+        low, high = plain(truth, predicted)
         overall, balanced = (find(counted, draws=600) for find in (accuracy, balanced_accuracy))
         held += [
             overall.low <= 0.8 <= overall.high,
@@ -58,17 +58,17 @@ def test_intervals_hold_the_truth_where_those_of_independent_patches_do_not(bloc
 
 
 def test_the_values_are_those_of_the_scores():
-    truth, called, block = judged(30, seed=1)
-    counted, scores = Hits.of(truth, called, block, CLASSES), Scores.of(truth, called, CLASSES)
+    truth, predicted, block = simulated(30, seed=1)
+    counted, scores = Hits.of(truth, predicted, block, CLASSES), Scores.of(truth, predicted, CLASSES)
     assert accuracy(counted).value == pytest.approx(scores.accuracy)
     assert balanced_accuracy(counted).value == pytest.approx(scores.balanced_accuracy)
 
 
-def test_the_difference_of_two_models_on_the_same_patches_is_surer_than_each():
-    truth, called, block = judged(60, seed=2)
-    better = called.copy()
+def test_the_difference_of_two_models_on_the_same_patches_is_known_better_than_each():
+    truth, predicted, block = simulated(60, seed=2)
+    better = predicted.copy()
     better[::10] = truth[::10]
-    first, second = (Hits.of(truth, said, block, CLASSES) for said in (better, called))
+    first, second = (Hits.of(truth, labels, block, CLASSES) for labels in (better, predicted))
     gain = balanced_accuracy(first.less(second))
     assert 0 < gain.low < gain.value < gain.high < 0.06
     assert gain.high - gain.low < balanced_accuracy(first).high - balanced_accuracy(first).low
@@ -77,13 +77,13 @@ def test_the_difference_of_two_models_on_the_same_patches_is_surer_than_each():
 
 
 def test_a_class_of_few_blocks_is_no_error():
-    truth, called, block = judged(40, seed=3)
+    truth, predicted, block = simulated(40, seed=3)
     rare = np.where(block < 3, 2, truth % 2)
-    found = balanced_accuracy(Hits.of(rare, np.where(called == truth, rare, 0), block, CLASSES))
+    found = balanced_accuracy(Hits.of(rare, np.where(predicted == truth, rare, 0), block, CLASSES))
     assert 0 <= found.low < found.value < found.high <= 1
 
 
-def test_few_blocks_are_said_to_be_few():
+def test_few_blocks_have_a_note():
     assert "19 blocks of test ground, fewer than 20" in accuracy(hits(19, seed=0)).record["note"]
     assert "note" not in accuracy(hits(20, seed=0)).record
     alone = accuracy(hits(1, seed=0))
@@ -109,13 +109,13 @@ TRUTH, BLOCKS = RANDOM.integers(0, 3, 3000), np.arange(3000) // 60
 
 
 def of_share(right: float, blocks: np.ndarray = BLOCKS) -> Hits:
-    called = np.where(np.random.default_rng(1).random(3000) < right, TRUTH, (TRUTH + 1) % 3)
-    return Hits.of(TRUTH, called, blocks, 3)
+    predicted = np.where(np.random.default_rng(1).random(3000) < right, TRUTH, (TRUTH + 1) % 3)
+    return Hits.of(TRUTH, predicted, blocks, 3)
 
 
 def test_the_network_is_compared_with_the_best_baseline():
     found = Certainty.of({"net": of_share(0.9)}, {"poor": of_share(0.5), "good_one": of_share(0.8)})
-    assert found.rival == "good_one"
+    assert found.best_baseline == "good_one"
     assert found.gain == balanced_accuracy(of_share(0.9).less(of_share(0.8)))
     assert "; significantly better than good one: balanced accuracy +0.1" in found.sentence
     assert found.record["gain"]["over"] == "good_one"
@@ -132,8 +132,8 @@ def test_a_difference_that_may_be_chance_is_not_significant():
 
 def test_few_blocks_are_noted_and_no_baseline_is_no_error():
     found = Certainty.of({"net": of_share(0.9, BLOCKS // 10)}, {})
-    assert (found.rival, found.gain) == (None, None)
-    assert "5 blocks of test ground, fewer than 20: too few for the interval" in found.sentence
+    assert (found.best_baseline, found.gain) == (None, None)
+    assert "5 blocks of test ground, fewer than 20: too few for a reliable interval" in found.sentence
     assert "gain" not in found.record
     assert set(found.metrics) == {
         "accuracy_low", "accuracy_high", "balanced_accuracy_low", "balanced_accuracy_high",
