@@ -14,7 +14,7 @@ from tests.support.stores import make_split, make_store
 
 @pytest.fixture
 def store(tmp_path: Path) -> PatchStore:
-    return make_store(tmp_path / "store", count=50, holes=0.1)
+    return make_store(tmp_path / "store", count=50, nodata=0.1)
 
 
 def test_a_split_gives_the_rows_of_its_parts(store: PatchStore, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from tests.support.stores import make_store
 
 @pytest.fixture
 def store(tmp_path: Path) -> PatchStore:
-    return make_store(tmp_path / "store", count=50, holes=0.1)
+    return make_store(tmp_path / "store", count=50, nodata=0.1)
 
 
 def change(path: Path, **keys: object) -> None:

@@ -23,11 +23,11 @@ CONF = "seed: 3\nblock_m: 960\n"
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    """A store of two dates with training patches between the cells and holes in its pixels."""
+    """A store of two dates with training patches between the cells and nodata in its pixels."""
     once = make_table(80, 80, 3, stride_px=4)
     twice = join(once, {**once, "scene": np.full(len(once["x"]), "s2")})
     folder = tmp_path_factory.mktemp("store") / "patches"
-    return make_store(folder, twice, bands=["B02", "B08"], patch_px=10, holes=0.02)
+    return make_store(folder, twice, bands=["B02", "B08"], patch_px=10, nodata=0.02)
 
 
 @pytest.fixture(scope="module")

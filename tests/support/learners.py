@@ -17,7 +17,7 @@ BANDS = ["B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "
 def training_data(folder: Path, bands: int = 3, patch_px: int = 8, **store: Any) -> TrainingData:
     """Training and validation part of a small store in `folder`, which anybody can learn."""
     made = make_store(
-        folder / "store", bands=BANDS[:bands], patch_px=patch_px, cell_px=4, holes=0.02, **store
+        folder / "store", bands=BANDS[:bands], patch_px=patch_px, cell_px=4, nodata=0.02, **store
     )
     return TrainingData.of_split(made, make_split(folder / "split", made), tuple(BANDS[:bands]))
 

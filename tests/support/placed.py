@@ -18,19 +18,19 @@ from pipeline.geo.sources.folder import scene_files
 # neither edge is a multiple of 80 m, the usual cell, and the far edges cut cells too
 X0, Y0, HEIGHT, WIDTH = 300_030.0, 5_800_050.0, 203, 171
 
-type Hole = tuple[int, int, int, int]
+type NodataRect = tuple[int, int, int, int]
 """Row, column, height and width of what is nodata in both bands."""
 
 
 def make_bands(
-    folder: Path, holes: Iterable[Hole] = (), size: tuple[int, int] = (HEIGHT, WIDTH)
+    folder: Path, nodata: Iterable[NodataRect] = (), size: tuple[int, int] = (HEIGHT, WIDTH)
 ) -> Path:
     """Write the two bands as GeoTIFFs."""
     folder.mkdir(parents=True)
     places = {"B02": np.arange(size[0])[:, None], "B03": np.arange(size[1])[None]}
     for band, values in places.items():
         pixels = (1 + np.broadcast_to(values, size)).astype(np.uint16)
-        for row, col, height, width in holes:
+        for row, col, height, width in nodata:
             pixels[row : row + height, col : col + width] = 0
         with rasterio.open(
             folder / f"{band}.tif", "w", driver="GTiff", dtype="uint16", count=1,
@@ -59,8 +59,8 @@ def make_catalog(folder: Path, bands: dict[str, Path], level: str = "L1C") -> li
 
 
 def make_scene(
-    folder: Path, holes: Iterable[Hole] = (), size: tuple[int, int] = (HEIGHT, WIDTH)
+    folder: Path, nodata: Iterable[NodataRect] = (), size: tuple[int, int] = (HEIGHT, WIDTH)
 ) -> Scene:
     """The scene `s.1` in a catalog of its own."""
-    bands = make_bands(folder / "bands", holes, size)
+    bands = make_bands(folder / "bands", nodata, size)
     return make_catalog(folder / "scenes", {"s.1": bands})[0]

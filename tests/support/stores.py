@@ -101,12 +101,12 @@ def make_store(
     cell_px: int = 8,
     shuffled: bool = False,
     odd: float = 0.0,
-    holes: float = 0.0,
+    nodata: float = 0.0,
     seed: int = 0,
 ) -> PatchStore:
     """Write a store whose metadata and hashes are right, and open it.
 
-    Without a `table`, `count` patches of `classes` classes lie in a square of cells. `holes` is the
+    Without a `table`, `count` patches of `classes` classes lie in a square of cells. `nodata` is the
     share of pixels without a value. `shuffled` gives every patch the pixels of a random class, `odd` a
     share of them.
     """
@@ -120,7 +120,7 @@ def make_store(
     if odd:
         seen = np.where(random.random(len(labels)) < odd, seen, labels)
     pixels = _pixels(random, seen, classes, (len(bands), patch_px, patch_px))
-    pixels[random.random(pixels.shape) < holes] = 0
+    pixels[random.random(pixels.shape) < nodata] = 0
     folder.mkdir(parents=True)
     np.save(folder / "pixels.npy", pixels)
     write_table(folder / "patches.parquet", table, cell_px)

@@ -20,7 +20,7 @@ from tests.support.labelled import all_of, positions_of
 from tests.support.placed import make_scene
 
 BANDS = ("B02", "B03")
-HOLES = [(100, 60, 7, 8), (30, 30, 40, 40)]
+NODATA = [(100, 60, 7, 8), (30, 30, 40, 40)]
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +29,8 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
 
 
 @pytest.fixture(scope="module")
-def holed(tmp_path_factory: pytest.TempPathFactory) -> Scene:
-    return make_scene(tmp_path_factory.mktemp("holed"), HOLES)
+def with_nodata(tmp_path_factory: pytest.TempPathFactory) -> Scene:
+    return make_scene(tmp_path_factory.mktemp("with_nodata"), NODATA)
 
 
 def write(folder: Path, scene: Scene, bands: tuple[str, ...] = BANDS) -> Positions:
@@ -50,8 +50,8 @@ def write(folder: Path, scene: Scene, bands: tuple[str, ...] = BANDS) -> Positio
     return positions
 
 
-def test_files_hold_what_was_cut(holed: Scene, tmp_path: Path) -> None:
-    positions = write(tmp_path / "store", holed)
+def test_files_hold_what_was_cut(with_nodata: Scene, tmp_path: Path) -> None:
+    positions = write(tmp_path / "store", with_nodata)
     row, _, pixels, valid, _ = all_of(list(read_patches(positions, BANDS, 0.75, ComputeConf())))
     stored = np.load(tmp_path / "store" / "pixels.npy", mmap_mode="r")
     assert stored.dtype == np.uint16
@@ -102,9 +102,9 @@ def test_row_groups_are_of_one_size(
     assert gpd.read_parquet(tmp_path / "store" / "patches.parquet")["x"].tolist() == x.tolist()
 
 
-def test_two_runs_write_the_same_bytes(holed: Scene, tmp_path: Path) -> None:
+def test_two_runs_write_the_same_bytes(with_nodata: Scene, tmp_path: Path) -> None:
     for name in ("one", "two"):
-        write(tmp_path / name, holed)
+        write(tmp_path / name, with_nodata)
     for file in ("pixels.npy", "patches.parquet"):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
 

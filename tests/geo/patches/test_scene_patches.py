@@ -14,7 +14,7 @@ from tests.support.labelled import all_of, positions_of
 from tests.support.placed import HEIGHT, WIDTH, make_scene
 
 BANDS = ("B02", "B03")
-HOLES = [(100, 60, 7, 8), (30, 30, 40, 40)]
+NODATA = [(100, 60, 7, 8), (30, 30, 40, 40)]
 
 
 @pytest.fixture(scope="module")
@@ -23,8 +23,8 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
 
 
 @pytest.fixture(scope="module")
-def holed(tmp_path_factory: pytest.TempPathFactory) -> Scene:
-    return make_scene(tmp_path_factory.mktemp("holed"), HOLES)
+def with_nodata(tmp_path_factory: pytest.TempPathFactory) -> Scene:
+    return make_scene(tmp_path_factory.mktemp("with_nodata"), NODATA)
 
 
 def test_patches_are_where_they_say_and_their_context_is_mirrored(scene: Scene) -> None:
@@ -52,19 +52,19 @@ def test_the_order_of_the_bands_is_the_one_asked_for(scene: Scene) -> None:
     np.testing.assert_array_equal(forth, back[:, ::-1])
 
 
-def test_holes_stay_0_and_leave_out_the_cells_that_they_fill(holed: Scene) -> None:
-    positions = positions_of(holed)
+def test_nodata_stays_0_and_leaves_out_the_cells_that_it_fills(with_nodata: Scene) -> None:
+    positions = positions_of(with_nodata)
     row, col, pixels, valid, invalid = all_of(list(read_patches(positions, BANDS, 0.75, ComputeConf())))
-    hole = np.zeros((HEIGHT, WIDTH), dtype=bool)
-    for top, left, height, width in HOLES:
-        hole[top : top + height, left : left + width] = True
+    nodata = np.zeros((HEIGHT, WIDTH), dtype=bool)
+    for top, left, height, width in NODATA:
+        nodata[top : top + height, left : left + width] = True
     cells = zip(positions.row, positions.col, strict=True)
-    shares = [1 - hole[top : top + 8, left : left + 8].mean() for top, left in cells]
+    shares = [1 - nodata[top : top + 8, left : left + 8].mean() for top, left in cells]
     kept = np.array(shares) >= 0.75
     assert (row.tolist(), col.tolist()) == (positions.row[kept].tolist(), positions.col[kept].tolist())
     np.testing.assert_array_equal(valid, np.array(shares, dtype=np.float32)[kept])
     assert invalid == (~kept).sum() > 0
-    context = np.pad(hole, 4, mode="symmetric")
+    context = np.pad(nodata, 4, mode="symmetric")
     for patch, top, left in zip(pixels, row, col, strict=True):
         np.testing.assert_array_equal(patch[0] == 0, context[top : top + 16, left : left + 16])
 
@@ -80,9 +80,9 @@ def test_a_share_of_exactly_min_valid_is_enough(tmp_path: Path, min_valid: float
 
 
 def test_neither_strips_nor_pieces_nor_workers_change_a_patch(
-    holed: Scene, monkeypatch: pytest.MonkeyPatch
+    with_nodata: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    positions = positions_of(holed)
+    positions = positions_of(with_nodata)
     whole = all_of(list(read_patches(positions, BANDS, 0.75, ComputeConf(workers=1))))
     monkeypatch.setattr(module, "_STRIP_ROWS", 9)
     monkeypatch.setattr(module, "_PIECE_BYTES", 5 * 2 * len(BANDS) * positions.grid.patch_px**2)
