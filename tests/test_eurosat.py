@@ -249,7 +249,7 @@ def test_ignored_classes_are_left_out(done: Run, tmp_path: Path) -> None:
             "classes",
             CLASSES.replace("[Forest]", "[Wood]"),
             LabelError,
-            r"show 'Forest', which is no class; list it in .*classes\.yaml",
+            r"show 'Forest' \(4 images\), which is no class; list it in .*classes\.yaml",
         ),
         (
             "classes",

@@ -6,7 +6,7 @@ What follows from the file alone is checked here, once for all scenes.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -155,7 +155,7 @@ def meanings(classes: ClassesConf) -> dict[str | int, int]:
     return known | dict.fromkeys(classes.ignore, -1)
 
 
-def unknown_values(counts: Mapping[Hashable, int], unit: str, where: str) -> str:
+def unknown_values(counts: Mapping[Any, int], unit: str, where: str) -> str:
     """What is wrong with values that are no class, by how often they occur, and what to do."""
     by_count = sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))
     shown = ", ".join(f"{value!r} ({count} {unit})" for value, count in by_count[:8])

@@ -6,6 +6,7 @@ bounded by a few of these batches.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, fields, replace
@@ -22,7 +23,7 @@ from pipeline.config.tile import TileConf
 from pipeline.errors import LabelError, SceneError
 from pipeline.geo.images.collection import ImageSet
 from pipeline.geo.images.image_file import ImageReader, decoded
-from pipeline.geo.labels.cell_classes import UNLABELLED
+from pipeline.geo.labels.features import meanings, unknown_values
 from pipeline.parallel import AHEAD, run_pieces, worker_count
 
 _BATCH_BYTES = 8_000_000
@@ -96,14 +97,10 @@ def classes_of(images: ImageSet, classes: ClassesConf, where: str) -> npt.NDArra
     Raises:
         LabelError: when an image shows what is no class.
     """
-    known = {str(value): label for label, c in enumerate(classes.classes) for value in c.label_values}
-    known |= {str(value): UNLABELLED for value in classes.ignore}
-    if unknown := sorted(set(images.labels) - known.keys()):
-        shown = ", ".join(map(repr, unknown[:10])) + (", ..." if len(unknown) > 10 else "")
-        raise LabelError(
-            f"the images of {images.id} show {shown}, which is no class; list it in {where}, under the "
-            "`values` of a class or under `ignore`."
-        )
+    known = {str(value): label for value, label in meanings(classes).items()}
+    if unknown := Counter(label for label in images.labels if label not in known):
+        listed = unknown_values(unknown, "images", where)
+        raise LabelError(f"the images of {images.id} show {listed}")
     return np.array([known[label] for label in images.labels], dtype=np.int16)
 
 
