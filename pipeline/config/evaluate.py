@@ -12,7 +12,7 @@ BaselineName = Literal["majority", "logistic_regression", "random_forest", "svm"
 
 
 class CardConf(Conf):
-    """What only a person can say of a model."""
+    """What the conf adds to the model card."""
 
     purpose: str = "Class maps of land cover from Sentinel-2 scenes."
     """What the model is for."""

@@ -259,17 +259,17 @@ def test_errors_of_two_zones_share_one_layer(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("bands", "said"),
+    ("bands", "names"),
     [
         (("B08", "B11"), "B08, B11, B08"),
         (("B08", "B11", "B12", "B02"), "B08, B11, B12"),
         (("B02", "B03", "B04"), "B04, B03, B02"),
     ],
 )
-def test_the_gallery_says_which_bands_it_shows(tmp_path, bands, said):
+def test_the_gallery_says_which_bands_it_shows(tmp_path, bands, names):
     found = evaluated(tmp_path, make_store(tmp_path / "patches", bands=bands, count=200), bands)
     figure = evaluation_figures._gallery(found, 6)
-    assert f"red, green and blue are {said}" in figure.get_suptitle()
+    assert f"red, green and blue are {names}" in figure.get_suptitle()
 
 
 def page_of(run) -> str:

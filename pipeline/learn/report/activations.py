@@ -8,13 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from torch import Tensor, nn
 
 from pipeline.learn.network.classifier import PatchClassifier
 from pipeline.learn.network.layers import Layer, plan
+from pipeline.learn.report.figures import outline
 
 _SHOWN = 16
 """Channels of a layer that are shown, as a square of squares."""
@@ -113,7 +112,8 @@ def receptive_fields(classifier: PatchClassifier, shown: Shown) -> Figure:
         axes.set_axis_off()
     for axes, layer in zip(grid, layers, strict=True):
         axes.imshow(shown.picture, interpolation="nearest")
-        _outline(axes, side, layer.field_px)
+        width_px = min(layer.field_px, side)
+        outline(axes, (side - width_px) // 2 - 0.5, width_px)
         field_m = layer.field_px * pixel_m
         axes.set_title(f"{layer.name}\n{layer.field_px} px, {field_m:g} m", fontsize=8)
     return figure
@@ -126,13 +126,3 @@ def _growing(layers: Sequence[Layer]) -> list[Layer]:
         for number, layer in enumerate(layers)
         if all(layer.field_px > before.field_px for before in layers[:number])
     ]
-
-
-def _outline(axes: Axes, side: int, field_px: int) -> None:
-    """The receptive field of a unit in the centre of the patch."""
-    width_px = min(field_px, side)
-    corner = (side - width_px) // 2 - 0.5
-    for color, width in (("black", 3.0), ("white", 1.4)):
-        axes.add_patch(
-            Rectangle((corner, corner), width_px, width_px, fill=False, color=color, linewidth=width)
-        )

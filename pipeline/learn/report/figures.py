@@ -174,10 +174,7 @@ def gallery(mistakes: Sequence[Mistake], bands: Sequence[str], patch_m: float, c
         axes.imshow(mistake.picture, interpolation="nearest")
         side = len(mistake.picture)
         cell = side * cell_m / patch_m
-        corner = (side - cell) / 2 - 0.5
-        for color, width in (("black", 2.0), ("white", 0.9)):
-            outline = Rectangle((corner, corner), cell, cell, fill=False, color=color, linewidth=width)
-            axes.add_patch(outline)
+        outline(axes, (side - cell) / 2 - 0.5, cell)
         lines = (
             f"true: {mistake.truth}",
             f"predicted: {mistake.predicted}",
@@ -187,6 +184,14 @@ def gallery(mistakes: Sequence[Mistake], bands: Sequence[str], patch_m: float, c
     if not mistakes:
         grid[0].text(0, 0.5, "No test patch is misclassified.", va="center")
     return figure
+
+
+def outline(axes: Axes, corner: float, width_px: float) -> None:
+    """A square on a picture, white on black; its first corner has the same row and column."""
+    for color, width in (("black", 2.5), ("white", 1.2)):
+        axes.add_patch(
+            Rectangle((corner, corner), width_px, width_px, fill=False, color=color, linewidth=width)
+        )
 
 
 def first_filters(weights: npt.NDArray[np.float32], bands: Sequence[str]) -> Figure:

@@ -14,6 +14,7 @@ from matplotlib.text import Text
 from pipeline.learn.network.history import Epoch
 from pipeline.learn.report import figures
 from pipeline.learn.stats.accuracy import Scores
+from pipeline.learn.stats.calibration import Reliability
 
 TITLES = [f"Class {k}" if k % 3 else f"Klasse {k}: Wiesen und Weiden" for k in range(20)]
 BANDS = ("B04", "B03", "B02")
@@ -100,6 +101,37 @@ def test_comparison_names_every_model_and_its_scores():
     figure = figures.comparison(models | {"logistic_regression": scores(4)})
     assert_legible(figure)
     assert {"network", "majority", "logistic regression", "0.500"} <= words(figure)
+
+
+@pytest.mark.parametrize("count", [1, 13])
+def test_band_importance_has_a_bar_a_band_with_its_spread(count):
+    bands, losses = [f"B{n:02}" for n in range(count)], [0.1 - 0.02 * n for n in range(count)]
+    figure = figures.band_importance(bands, losses, [0.01] * count)
+    assert_legible(figure)
+    assert {*bands, "loss of balanced accuracy"} <= words(figure)
+    axes = figure.axes[0]
+    assert [bar.get_width() for bar in axes.containers[0]] == losses
+    (spread,) = axes.containers[1].lines[2][0].get_segments()[:1]
+    assert spread[:, 0] == pytest.approx([losses[0] - 0.01, losses[0] + 0.01])
+
+
+def test_the_reliability_diagram_shows_both_states_of_calibration():
+    random = np.random.default_rng(0)
+    probabilities = random.dirichlet(np.ones(3), 400)
+    truth = random.integers(0, 3, 400)
+    parts = {
+        "before": Reliability.of(truth, probabilities),
+        "after": Reliability.of(truth, probabilities),
+    }
+    figure = figures.reliability(parts)
+    assert_legible(figure)
+    error = parts["before"].error
+    assert {
+        "Reliability diagram",
+        "perfect calibration",
+        f"before calibration, ECE {error:.3f}",
+        f"after calibration, ECE {error:.3f}",
+    } <= words(figure)
 
 
 @pytest.mark.parametrize("epochs", [1, 4, 60])

@@ -9,7 +9,7 @@ from tests.support.stores import join, make_split, make_store, make_table
 
 
 @pytest.fixture
-def parted(tmp_path):
+def split_data(tmp_path):
     """Training data of a small store and its split."""
     store = make_store(tmp_path / "patches", count=100)
     split = make_split(tmp_path / "split", store)
@@ -32,8 +32,8 @@ def test_a_run_is_named_after_preset_bands_and_scenes(conf, bands, scenes, expec
     assert run_name(settings, bands, scenes) == f"{expected} (pale-hen)"
 
 
-def test_parameters_are_all_that_was_set(parted):
-    data, split = parted
+def test_parameters_are_all_that_was_set(split_data):
+    data, split = split_data
     found = parameters(data, split, TrainConf(lr=0.01))
     assert found["train.lr"] == "0.01"
     assert found["train.augment.flips"] == "True"
@@ -48,9 +48,9 @@ def test_parameters_are_all_that_was_set(parted):
     )
 
 
-def test_tags_tell_inputs_apart(parted, monkeypatch):
+def test_tags_tell_inputs_apart(split_data, monkeypatch):
     monkeypatch.delenv("DVC_EXP_NAME", raising=False)
-    data, split = parted
+    data, split = split_data
     found = tags(data, split, TrainConf())
     assert found["store_sha256"] == data.store.sha256
     assert found["split_sha256"] == split.sha256
@@ -61,8 +61,8 @@ def test_tags_tell_inputs_apart(parted, monkeypatch):
     assert tags(data, split, TrainConf())["dvc.experiment"] == "pale-hen"
 
 
-def test_digests_of_parts_follow_the_data(parted, tmp_path):
-    data, split = parted
+def test_digests_of_parts_follow_the_data(split_data, tmp_path):
+    data, split = split_data
     digests = {part: part_digest(data, split, part) for part in ("train", "validation", "test")}
     assert len(set(digests.values())) == 3
     assert all(len(digest) <= 36 for digest in digests.values())  # MLflow's limit

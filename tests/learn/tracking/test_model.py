@@ -20,7 +20,7 @@ from tests.support.tracked import make_models, mlflow_store, track
 
 # runs where `pipeline` cannot be imported: -I leaves out the working directory and PYTHONPATH, and the
 # finder refuses it even where the package is installed
-STRANGER = """
+LOADER = """
 import json, sys
 class Refuse:
     def find_spec(self, name, path=None, target=None):
@@ -61,7 +61,7 @@ def pixels():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("machine", ["cpu", "cuda"])
-def test_a_stranger_predicts_as_we_do(models, pixels, tmp_path, machine):
+def test_it_predicts_as_here_without_this_code(models, pixels, tmp_path, machine):
     np.save(tmp_path / "pixels.npy", pixels)
     words = [
         "models:/lenscape@champion",
@@ -69,7 +69,7 @@ def test_a_stranger_predicts_as_we_do(models, pixels, tmp_path, machine):
         str(tmp_path / "p.npy"),
         machine,
     ]
-    command = [sys.executable, "-I", "-c", STRANGER, *words]
+    command = [sys.executable, "-I", "-c", LOADER, *words]
     # MLflow then reads nothing that could hold code
     env = os.environ | {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
     done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=tmp_path, env=env)
@@ -80,11 +80,11 @@ def test_a_stranger_predicts_as_we_do(models, pixels, tmp_path, machine):
     ours = batched_probabilities(PatchClassifier.load(models), [pixels])
     assert probabilities == pytest.approx(ours, abs=1e-6)
     assert np.ptp(ours, axis=0).max() > 0.01  # or agreement would mean little
-    said = json.loads(done.stdout.strip().splitlines()[-1])
-    assert said["bands"] == BANDS[:3]
-    assert said["classes"] == ["c0", "c1", "c2", "c3"]
-    assert said["inputs"][0]["tensor-spec"] == {"dtype": "uint16", "shape": [-1, 3, 16, 16]}
-    assert said["outputs"][0]["tensor-spec"] == {"dtype": "float32", "shape": [-1, 4]}
+    loaded = json.loads(done.stdout.strip().splitlines()[-1])
+    assert loaded["bands"] == BANDS[:3]
+    assert loaded["classes"] == ["c0", "c1", "c2", "c3"]
+    assert loaded["inputs"][0]["tensor-spec"] == {"dtype": "uint16", "shape": [-1, 3, 16, 16]}
+    assert loaded["outputs"][0]["tensor-spec"] == {"dtype": "float32", "shape": [-1, 4]}
 
 
 def files_of(models, name):
@@ -99,7 +99,7 @@ def test_it_asks_for_what_it_needs_and_no_more(models):
 
 
 def test_a_local_build_is_not_asked_for(monkeypatch):
-    """`2.9.0+cpu` is on no index that a stranger would look at."""
+    """`2.9.0+cpu` is on no index that others install from."""
     monkeypatch.setattr(model, "version", {"mlflow": "3", "torch": "2.9.0+cpu", "numpy": "2"}.get)
     assert model._requirements() == ["mlflow==3", "torch==2.9.0", "numpy==2"]
 
