@@ -1,4 +1,4 @@
-"""`conf/classes.yaml`: the classes, and whom to thank for the labels."""
+"""`conf/classes.yaml`: the classes, and the credit of the labels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pipeline.config.record import Color, Conf, Name
 
 
 class ClassConf(Conf):
-    """One class of the class map; its value there is its place in the list, from 1."""
+    """One class of the class map; its value there is its position in the list, from 1."""
 
     name: Name
     """Machine name."""
@@ -22,7 +22,7 @@ class ClassConf(Conf):
     values: list[str | int] | None = None
     """The attribute values or raster codes that mean this class; the machine name where absent."""
     code: str | int | None = None
-    """What another nomenclature calls this class, such as CORINE's `311`; maps carry it."""
+    """Code of this class in another nomenclature, such as CORINE's `311`; maps carry it."""
 
     @property
     def label_values(self) -> list[str | int]:
@@ -31,7 +31,7 @@ class ClassConf(Conf):
 
 
 class ClassesConf(Conf):
-    """`conf/classes.yaml`: the classes, and whom to thank for the labels."""
+    """`conf/classes.yaml`: the classes, and the credit of the labels."""
 
     classes: Annotated[list[ClassConf], Field(min_length=2, max_length=254)]
     ignore: list[str | int] = []

@@ -22,7 +22,7 @@ from pipeline.config.sources import (
 
 
 def _form(raw: Any) -> str:
-    """The name of the record that an entry is meant to be: that of the key that says so."""
+    """The name of the record that an entry is meant to be, by its key."""
     if isinstance(raw, Conf):
         return type(raw).__name__
     keys = raw if isinstance(raw, dict) else ()
@@ -50,7 +50,7 @@ class FetchConf(Conf):
     map: Literal["train"] | list[SourceConf] = "train"
     """Scenes to be mapped: a list of its own, or `train` for the same ones."""
     mask_classes: list[MaskClass] = list(USUAL)
-    """What of the masks that scenes bring along is left out; an entry may say otherwise."""
+    """The classes of the products' own masks that are masked; an entry may have its own."""
     mask_grow_m: Metres = 100.0
     """Cloud, shadow and cirrus of these masks are widened by so many metres."""
 
@@ -79,7 +79,7 @@ class FetchConf(Conf):
         return next((source for source in self.train if isinstance(source, EurosatConf)), None)
 
     def masking(self, source: SourceConf) -> Masking:
-        """What becomes of the masks that the scenes of a source bring along."""
+        """How the masks of the scenes of a source are used."""
         classes, grow_m = self.mask_classes, self.mask_grow_m
         if isinstance(source, MaskingConf):
             classes = classes if source.mask_classes is None else source.mask_classes

@@ -1,4 +1,4 @@
-"""Sources of labels in `conf/tile.yaml`: what they all say, and one record per form of entry."""
+"""Sources of labels in `conf/tile.yaml`: their common keys, and one record per form of entry."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Day = Annotated[date, BeforeValidator(_day)]
 
 
 class LabelConf(Conf):
-    """What every source of labels may say, whatever its form."""
+    """The keys that every source of labels may have."""
 
     KEY: ClassVar[str]
     """The key that names its file."""
@@ -36,7 +36,7 @@ class LabelConf(Conf):
     valid_to: Day | None = None
     """The last day of which they are true."""
     credit: str | None = None
-    """Whom to thank for them, beside the credit in `classes.yaml`."""
+    """Their credit, beside the one in `classes.yaml`."""
 
     @model_validator(mode="after")
     def _days_are_in_order(self) -> LabelConf:

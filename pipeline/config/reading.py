@@ -38,7 +38,7 @@ def load[C: Conf](path: Path, model: type[C]) -> C:
 
 
 def parse[C: Conf](raw: Any, model: type[C], where: str) -> C:
-    """The record that parsed YAML describes; `where` it stands begins the message of an error.
+    """The record that parsed YAML describes; `where`, its file, begins the message of an error.
 
     Raises:
         ConfigError: when it does not fit the record.
@@ -63,7 +63,7 @@ type _Key = tuple[int | str, ...]
 
 
 def _leaves(raw: Any, key: _Key = ()) -> Iterator[tuple[_Key, Any]]:
-    """The values of a parsed file that hold no others, with their places."""
+    """The values of a parsed file that hold no others, with their keys."""
     if isinstance(raw, dict | list):
         for part, value in raw.items() if isinstance(raw, dict) else enumerate(raw):
             yield from _leaves(value, (*key, part))
@@ -78,10 +78,10 @@ def _sentence(where: str, error: ValidationError, model: type[Conf], raw: Any) -
     """
     located = [(_key(problem, raw), problem) for problem in error.errors()]
     meant = [(key, problem) for key, problem in located if key[:1] == located[0][0][:1]]
-    place, _ = max(meant, key=lambda found: (len(found[0]), found[1]["type"] == "extra_forbidden"))
-    problems = [problem for key, problem in meant if key == place]
-    first, key = problems[0], _dotted(place)
-    at = f"{where}: key '{key}'" if key else where
+    key, _ = max(meant, key=lambda pair: (len(pair[0]), pair[1]["type"] == "extra_forbidden"))
+    problems = [problem for other, problem in meant if other == key]
+    first = problems[0]
+    at = f"{where}: key '{_dotted(key)}'" if key else where
     match first["type"]:
         case "extra_forbidden":
             return f"{at} is unknown; the keys there are {', '.join(_keys_beside(first, model))}."

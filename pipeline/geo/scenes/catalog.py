@@ -1,17 +1,16 @@
 """From local bands to checked STAC Items in static catalogs.
 
-Whatever a scene comes from, it becomes an Item of this form: an asset a band with `raster:scale`,
-`raster:offset`, `nodata`, grid, size and checksum, and a mask asset where there is one. Items hold
-no wall clock, and their hrefs are relative, so that the same pixels give the same bytes.
+Scenes of all sources become Items of one form: an asset a band with `raster:scale`, `raster:offset`,
+`nodata`, grid, size and checksum, and an asset for the mask if there is one. Items hold no wall-clock
+time and their hrefs are relative, so that the same pixels give the same bytes.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import pystac
@@ -89,22 +88,16 @@ def scene_item(files: SceneFiles) -> pystac.Item:
     return item
 
 
-def add_mask(
-    item: pystac.Item,
-    mask: MaskLayer,
-    grid: SceneGrid,
-    fields: Mapping[str, Any] = MappingProxyType({}),
-) -> None:
-    """Give the Item of a scene its mask, with some `fields` of it more.
+def add_mask(item: pystac.Item, mask: MaskLayer, grid: SceneGrid) -> None:
+    """Add the asset of a mask to the Item of a scene.
 
     Raises:
         SceneError: when its file is missing or damaged, or leaves out a part of the scene.
     """
     file = inspect(*mask.layer)
     require_cover(file, grid)
-    stated = {"data_type": file.dtype, INVALID_VALUES: list(mask.classes), **fields}
-    stated |= _identity(file.href)
-    item.add_asset(MASK, _asset(file, stated, role="data-mask"))
+    fields = {"data_type": file.dtype, INVALID_VALUES: list(mask.classes)} | _identity(file.href)
+    item.add_asset(MASK, _asset(file, fields, role="data-mask"))
 
 
 def write_catalog(
@@ -177,20 +170,17 @@ def _grid_fields(grid: SceneGrid) -> dict[str, Any]:
 
 def _band_fields(name: str, file: RasterFile, source: BandLayer) -> dict[str, Any]:
     band = BANDS[name]
+    nodata = NAN if source.nodata is None else source.nodata
     described: dict[str, Any] = {"name": name, "eo:center_wavelength": band.center_wavelength_um}
     if band.common_name is not None:
         described["eo:common_name"] = band.common_name
     return {
         "bands": [described],
         "data_type": file.dtype,
-        "nodata": _nodata(source) if source.floats else 0,
+        "nodata": nodata if source.floats else 0,
         "raster:scale": source.scale,
         "raster:offset": source.offset,
     }
-
-
-def _nodata(source: BandLayer) -> float | str:
-    return NAN if source.nodata is None else source.nodata
 
 
 def _asset(file: RasterFile, fields: dict[str, Any], role: str = "data") -> pystac.Asset:
@@ -204,7 +194,7 @@ def _asset(file: RasterFile, fields: dict[str, Any], role: str = "data") -> pyst
 
 
 def _identity(href: str) -> dict[str, Any]:
-    """What changes when a file does: its checksum and size, or what its server says in their place."""
+    """Fields that change when a file does: checksum and size, or of a remote file ETag and size."""
     if is_remote(href):
         remote = look_up(href)
         return {ETAG: remote.etag, "file:size": remote.size}

@@ -1,4 +1,4 @@
-"""What a STAC Item says of a scene: its files, their grids and radiometry, their identity."""
+"""The STAC Item of a scene: its files, their grids and radiometry, their identity."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ETAG = "lenscape:etag"
 NAN = "nan"
 """The `nodata` of a band of floats without a number for it, as STAC writes it."""
 _READ_AS = (LAYER, "raster:scale", "raster:offset", INVALID_VALUES)
-"""Fields of an asset that say what its bytes mean."""
+"""Fields of an asset on which the meaning of its bytes depends."""
 
 
 def raster_layers(item: pystac.Item, path: Path) -> dict[str, Layer]:
@@ -108,7 +108,7 @@ def grid_of(fields: dict[str, Any], epsg: int) -> SceneGrid:
 
 
 def _identity(asset: pystac.Asset) -> str:
-    """What changes when the pixels do: the checksum, or of a remote file its URL, ETag and size."""
+    """Changes when the pixels do: the checksum, or of a remote file its URL, ETag and size."""
     fields: dict[str, Any] = asset.extra_fields
     if "file:checksum" in fields:
         return str(fields["file:checksum"])
@@ -116,7 +116,7 @@ def _identity(asset: pystac.Asset) -> str:
 
 
 def scene_info(item: pystac.Item, epsg: int) -> SceneInfo:
-    """What a store and a model remember of the scene of an Item."""
+    """The record of a scene in a store and a model, from its Item."""
     fields = item.properties
     digest = hashlib.sha256()
     for key in sorted({*BANDS, MASK} & item.assets.keys()):

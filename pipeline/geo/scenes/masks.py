@@ -27,7 +27,7 @@ from pipeline.geo.raster.area import covering, cut
 from pipeline.geo.raster.grid import SceneGrid, Window
 from pipeline.geo.raster.raster_file import Layer, RasterFile, inspect, writing
 from pipeline.geo.scenes.catalog import add_mask
-from pipeline.geo.scenes.item import epsg_of, grid_of
+from pipeline.geo.scenes.item import MASK, epsg_of, grid_of
 from pipeline.geo.scenes.mask_sources import VALUES, Codes, RasterSource, Source, open_sources
 from pipeline.geo.scenes.scene_files import USER_MASK, MaskLayer, PolygonMask, SceneFiles
 
@@ -66,8 +66,8 @@ def mask_scene(item: pystac.Item, files: SceneFiles, masking: Masking, path: Pat
     Args:
         item: Of the scene, to which the mask is added.
         files: The scene.
-        masking: What becomes of the masks that the source brings along.
-        path: Where a mask is written.
+        masking: The classes to mask, and by how much they are widened.
+        path: The file to write a mask to.
 
     Returns:
         The share of the scene by class; empty where nothing can be masked.
@@ -86,7 +86,8 @@ def mask_scene(item: pystac.Item, files: SceneFiles, masking: Masking, path: Pat
             Classification.create(value, description=name.replace("_", " "), name=name).to_dict()
             for value, name in names.items()
         ]
-        add_mask(item, made.layer, grid, {"classification:classes": classes})
+        add_mask(item, made.layer, grid)
+        item.assets[MASK].extra_fields["classification:classes"] = classes
         item.stac_extensions.append(_EXTENSION)
     else:
         return {}

@@ -1,4 +1,4 @@
-"""What every source gives: the files of a scene and what its metadata say.
+"""The files of a scene and its metadata, as every source gives them.
 
 A raster layer with a meaning is a `BandLayer` or a `MaskLayer`: they differ in what their values are,
 reflectance by scale and offset or classes, and no layer is both. Both name a `Layer`, the key of the
@@ -29,7 +29,7 @@ SCENE_CLASSIFICATION: Mapping[int, MaskClass] = {
     10: "cirrus",
     11: "snow",
 }
-"""What the values of the scene classification (SCL) of L2A mean, as far as a mask asks:
+"""The values of the scene classification (SCL) of L2A that a mask can use:
 Sentinel-2 L2A Algorithm Theoretical Basis Document, S2-PDGS-MPC-ATBD-L2A."""
 
 USER_MASK = "mask"
@@ -55,7 +55,7 @@ class BandLayer:
 
 @dataclass(frozen=True)
 class MaskLayer:
-    """A raster layer that says which pixels of a scene are masked."""
+    """A raster layer with the masked pixels of a scene."""
 
     layer: Layer
     classes: Mapping[int, str]
@@ -71,7 +71,7 @@ class MaskLayer:
 
 @dataclass(frozen=True)
 class PolygonMask:
-    """Polygons of the source itself that say what the ground in them is."""
+    """Polygons of the source itself, all of one class, such as cloud."""
 
     origin: str
     """Their file; for people."""
@@ -106,4 +106,4 @@ class SceneFiles:
     area: Area | None = None
     """The part of its files that is the scene; all of them where there is none."""
     masks: tuple[MaskLayer | PolygonMask, ...] = ()
-    """What the source itself says of its pixels; the conf says which classes of it count."""
+    """The masks of the source itself; the conf selects classes of them."""
