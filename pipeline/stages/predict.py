@@ -54,27 +54,29 @@ def run(conf: Path, model: Path, scenes: Path, out: Path, compute: Path | None =
         _require_fits(scene, classifier.meta)
     predictor = _predictor(classifier, machine)
     if opened:
-        _say_patchwise(predictor)
-        _say_no_features(settings, classifier)
+        _say_limits(settings, predictor)
     mapper = _mapper(predictor, settings)
     _ = mapper.legend  # what it refuses is better known before hours of work
     plan = _plan(conf, settings, opened, mapper)
     workers = Workers(worker_count(machine), machine.memory_mb, machine.scheduler)
-    unlike: dict[str, float | None] = {}
-    for scene in opened:
-        unlike[scene.id] = _map(scene, mapper, classifier.meta, out, workers).outside_share
-        _say_agreement(scene, mapper, predictor)
     maps = [_mapped(scene, mapper, classifier.meta, out) for scene in opened]
+    outside: dict[str, float | None] = {}
+    for scene, due in zip(opened, maps, strict=True):
+        outside[scene.id] = _map(scene, mapper, due, workers)
+        _say_agreement(scene, mapper, predictor)
     mosaics = [] if plan is None else write_mosaics(plan, maps, mapper.legend, out)
     for mosaic in mosaics:
         print(f"{mosaic.scene}: {mosaic.folder}")
-    found = [*(scene.files for scene in maps), *mosaics]
-    ids = [files.scene for files in found]
+    folders = [*(scene.files for scene in maps), *mosaics]
+    ids = [files.scene for files in folders]
     for gone in set(catalogued(out)) - set(ids):
         remove(out / gone)
     write_catalog(out, ids)
-    _write_project(out, ids)
-    _track(folder, found, maps, unlike)
+    if ids:
+        write_project(out / PROJECT, out)
+    else:
+        remove(out / PROJECT)
+    _track(folder, folders, maps, outside)
 
 
 def _plan(conf: Path, settings: PredictConf, scenes: list[Scene], mapper: Mapper) -> Plan | None:
@@ -93,39 +95,39 @@ def _mapped(scene: Scene, mapper: Mapper, meta: ModelMeta, out: Path) -> MappedS
     return MappedScene(files, mapper.grid(scene), _provenance(scene, mapper, meta))
 
 
-def _map(scene: Scene, mapper: Mapper, meta: ModelMeta, out: Path, workers: Workers) -> MapRecord:
-    provenance = _provenance(scene, mapper, meta)
-    if note := provenance.note:
+def _map(scene: Scene, mapper: Mapper, due: MappedScene, workers: Workers) -> float | None:
+    """Write the folder of a map; the share of its cells outside the area of applicability."""
+    if note := due.origin.note:
         print(f"warning: {scene.id}: {note}", file=sys.stderr)
-    place = out / scene.id
-    with publish(place) as folder:
-        record = map_scene(scene, mapper, provenance, place, folder, workers)
-    print(_summary(record, MapFolder(place, scene.id)))
-    return record
+    with publish(due.files.folder) as folder:
+        record = map_scene(scene, mapper, due.origin, due.files.folder, folder, workers)
+    print(_summary(record, due.files))
+    return record.outside_share
 
 
 def _predictor(classifier: PatchClassifier, machine: ComputeConf) -> Predictor:
-    device = _device(machine)
-    return Predictor(classifier, device, _dtype(machine, device))
+    has_gpu = torch.cuda.is_available()
+    if machine.accelerator == "gpu" and not has_gpu:
+        raise ConfigError(
+            "the compute conf asks for accelerator 'gpu', which this machine does not have; "
+            "set it to auto."
+        )
+    if not has_gpu or machine.accelerator == "cpu":
+        return Predictor(classifier, torch.device("cpu"), torch.float32)
+    precision = torch.float32 if machine.precision == "float32" else torch.bfloat16
+    return Predictor(classifier, torch.device("cuda"), precision)
 
 
-def _say_patchwise(predictor: Predictor) -> None:
+def _say_limits(settings: PredictConf, predictor: Predictor) -> None:
+    """Say which path the network takes and what cannot be mapped with it."""
     if predictor.patchwise_because is not None:
         print(f"the network runs patch by patch: {predictor.patchwise_because}", file=sys.stderr)
-
-
-def _say_no_features(settings: PredictConf, classifier: PatchClassifier) -> None:
-    if settings.dissimilarity and classifier.training_features is None:
+    if settings.dissimilarity and predictor.classifier.training_features is None:
         print(
             "no dissimilarity is mapped: the model, of an older lenscape, does not know what its "
             "training data look like; run `train` again",
             file=sys.stderr,
         )
-
-
-def _dtype(machine: ComputeConf, device: torch.device) -> torch.dtype:
-    low = device.type == "cuda" and machine.precision != "float32"
-    return torch.bfloat16 if low else torch.float32
 
 
 def _say_agreement(scene: Scene, mapper: Mapper, predictor: Predictor) -> None:
@@ -145,6 +147,7 @@ def _say_agreement(scene: Scene, mapper: Mapper, predictor: Predictor) -> None:
 
 def _mapper(predictor: Predictor, settings: PredictConf) -> Mapper:
     meta, features = predictor.classifier.meta, predictor.classifier.training_features
+    smoothing, polygons = settings.smoothing, settings.polygons
     return Mapper(
         predictor,
         tuple(meta.bands),
@@ -154,27 +157,12 @@ def _mapper(predictor: Predictor, settings: PredictConf) -> Mapper:
         predictor.work_bytes,
         settings.probabilities,
         predictor.dissimilarity if settings.dissimilarity and features is not None else None,
-        _postprocessing(settings),
+        PostProcessing(
+            settings.min_confidence,
+            0 if smoothing == "none" else smoothing.window_cells,
+            None if polygons == "none" else polygons.min_area_m2,
+        ),
     )
-
-
-def _postprocessing(settings: PredictConf) -> PostProcessing:
-    smoothing, polygons = settings.smoothing, settings.polygons
-    return PostProcessing(
-        settings.min_confidence,
-        0 if smoothing == "none" else smoothing.window_cells,
-        None if polygons == "none" else polygons.min_area_m2,
-    )
-
-
-def _device(machine: ComputeConf) -> torch.device:
-    there = torch.cuda.is_available()
-    if machine.accelerator == "gpu" and not there:
-        raise ConfigError(
-            "the compute conf asks for accelerator 'gpu', which this machine does not have; "
-            "set it to auto."
-        )
-    return torch.device("cuda" if there and machine.accelerator != "cpu" else "cpu")
 
 
 def _require_pinned(settings: PredictConf, meta: ModelMeta) -> None:
@@ -204,7 +192,7 @@ def _provenance(scene: Scene, mapper: Mapper, meta: ModelMeta) -> Provenance:
         baseline=scene.info.baseline,
         platform=scene.info.platform,
         bands=tuple(meta.bands),
-        hashes={what: value for what, value in hashes.items() if value},
+        hashes={key: value for key, value in hashes.items() if value},
         credit=meta.credit,
         note=domain_shift(scene.info, meta.scenes),
         postprocessing=mapper.postprocessing.facts(),
@@ -219,14 +207,6 @@ def _summary(record: MapRecord, files: MapFolder) -> str:
     if record.outside_share is not None:
         unlike = f"; {100 * record.outside_share:.1f} % of the cells are unlike the training data"
     return f"{files.scene}: {', '.join(largest)}{unlike}; {files.class_map}"
-
-
-def _write_project(out: Path, ids: list[str]) -> None:
-    """Write the QGIS project of all maps; none where there is no map."""
-    if ids:
-        write_project(out / PROJECT, out)
-    else:
-        remove(out / PROJECT)
 
 
 def _track(

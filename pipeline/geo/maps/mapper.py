@@ -25,7 +25,7 @@ from pipeline.geo.maps.pieces import Mapper, column_bytes, inside_px, map_piece,
 from pipeline.geo.maps.postprocessing import smooth, write_polygons
 from pipeline.geo.maps.raster_writer import MapGrid, RasterWriter, temporary_raster
 from pipeline.geo.maps.sidecars import write_sidecars
-from pipeline.geo.maps.true_colour import write_true_colour
+from pipeline.geo.maps.true_colour import Photo, photo_bands, write_true_colour
 from pipeline.geo.scenes.scene import Scene
 from pipeline.geo.scenes.thumbnail import Thumbnail
 from pipeline.parallel import run_pieces
@@ -73,7 +73,7 @@ def map_scene(
             )
             for name, count in bands.items()
         }
-        photo = Thumbnail(scene, preview.photo_bands(scene.bands), _PREVIEW_PX)
+        photo = Thumbnail(scene, photo_bands(scene.bands), _PREVIEW_PX)
         tally = _map_pieces(scene, mapper, workers, list(layers.values()), photo)
         outside = _outside_share(layers.get("dissimilarity"))
         if side := mapper.postprocessing.smoothing_cells:
@@ -88,7 +88,7 @@ def map_scene(
     if (least := mapper.postprocessing.polygons_m2) is not None:
         write_polygons(files.class_map, files.polygons, legend, least)
     write_sidecars(files.class_map, f"Class map of {scene.id}", record)
-    shown = preview.Photo(photo.pixels(), photo.bands, scene.grid.bounds)
+    shown = Photo(photo.pixels(), photo.bands, scene.grid.bounds)
     write_true_colour(scene, shown, files.true_colour, place)
     facts = (
         f"{provenance.datetime[:10]} {provenance.datetime[11:16]} UTC",

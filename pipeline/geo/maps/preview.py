@@ -35,28 +35,6 @@ _AREA_PX = 560 * 560
 """Pixels of one panel, whatever its shape."""
 
 
-@dataclass(frozen=True)
-class Photo:
-    """A scene to be shown: three bands, or one in grey."""
-
-    pixels: npt.NDArray[np.uint16]
-    """Harmonised DN (3, h, w) or (1, h, w), in the order red, green, blue; 0 is nodata."""
-    bands: Sequence[str]
-    bounds: Bounds
-
-    @property
-    def title(self) -> str:
-        """What it shows."""
-        true_colour = tuple(self.bands) == ("B04", "B03", "B02")
-        words = "True colour" if true_colour else "False colour" if len(self.bands) == 3 else "Band"
-        return f"{words} ({', '.join(self.bands)})"
-
-    @property
-    def image(self) -> npt.NDArray[np.uint8]:
-        """Its colours (h, w, 3), stretched for the eye."""
-        return stretch(self.pixels)
-
-
 class Panel(Protocol):
     """What is shown beside a class map."""
 
@@ -113,39 +91,6 @@ def draw_map(
     picture = MapPicture(cells, bounds, record.classes, record.tally.shares())
     subtitle = " · ".join(fact for fact in facts if fact)
     draw(files.preview, beside, picture, Caption(files.scene, subtitle, record.origin.attribution))
-
-
-def photo_bands(available: Sequence[str]) -> tuple[str, ...]:
-    """The bands to show: B04, B03, B02, or the last three where one is missing, or one in grey."""
-    if {"B04", "B03", "B02"} <= set(available):
-        return ("B04", "B03", "B02")
-    return tuple(reversed(available[-3:])) if len(available) >= 3 else (available[0],)
-
-
-def stretch(pixels: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint8]:
-    """DN (C, h, w) -> (h, w, 3) for the eye: per band, its 2nd to 98th percentile; nodata is void."""
-    valid = (pixels > 0).all(axis=0)
-    image = np.empty((*valid.shape, 3), dtype=np.uint8)
-    image[:] = VOID
-    if not valid.any():
-        return image
-    limits = stretch_limits(pixels)
-    for channel in range(3):
-        plane = min(channel, len(pixels) - 1)
-        low, high = limits[plane]
-        scaled = np.clip((pixels[plane][valid].astype(np.float64) - low) / (high - low), 0, 1)
-        image[valid, channel] = np.rint(255 * scaled).astype(np.uint8)
-    return image
-
-
-def stretch_limits(pixels: npt.NDArray[np.uint16]) -> list[tuple[float, float]]:
-    """The darkest and the brightest DN that are told apart, of each band of DN (C, h, w)."""
-    valid = (pixels > 0).all(axis=0)
-    limits = []
-    for plane in pixels:
-        low, high = np.percentile(plane[valid], (2, 98)) if valid.any() else (0.0, 1.0)
-        limits.append((float(low), max(float(high), float(low) + 1.0)))
-    return limits
 
 
 def draw(path: Path, beside: Panel, picture: MapPicture, caption: Caption) -> None:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.geo.maps import preview
+from pipeline.geo.maps import preview, true_colour
 from pipeline.geo.style.fonts import fonts, legible
 from pipeline.geo.style.qml import rgb
 from pipeline.store import ClassInfo
@@ -20,7 +20,7 @@ def photo(holes=False):
     pixels = np.random.default_rng(0).integers(500, 3000, (3, 100, 200)).astype(np.uint16)
     if holes:
         pixels[:, :50, :100] = 0
-    return preview.Photo(pixels, ("B04", "B03", "B02"), SCENE)
+    return true_colour.Photo(pixels, ("B04", "B03", "B02"), SCENE)
 
 
 def class_map(classes=CLASSES):
@@ -92,22 +92,22 @@ def test_many_classes_end_in_one_line_for_the_others(tmp_path, monkeypatch):
     ],
 )
 def test_a_scene_without_true_colour_has_a_picture_too(tmp_path, available, expected):
-    bands = preview.photo_bands(available)
+    bands = true_colour.photo_bands(available)
     assert bands == expected
     pixels = np.random.default_rng(0).integers(1, 999, (len(bands), 30, 60)).astype(np.uint16)
-    drawn(tmp_path / "a.png", photo=preview.Photo(pixels, bands, SCENE))
+    drawn(tmp_path / "a.png", photo=true_colour.Photo(pixels, bands, SCENE))
 
 
 def test_the_stretch_leaves_holes_out():
     pixels = photo(holes=True).pixels
-    image = preview.stretch(pixels)
+    image = true_colour.stretch(pixels)
     assert (image[:50, :100] == rgb("#e6e8eb")).all()
     values = pixels[0][pixels[0] > 0]
     low, high = np.percentile(values, (2, 98))
     inside = (pixels[0] > low) & (pixels[0] < high)
     expected = np.rint(255 * (pixels[0][inside] - low) / (high - low))
     np.testing.assert_array_equal(image[..., 0][inside], expected)
-    assert (preview.stretch(np.zeros((3, 4, 4), dtype=np.uint16)) == rgb("#e6e8eb")).all()
+    assert (true_colour.stretch(np.zeros((3, 4, 4), dtype=np.uint16)) == rgb("#e6e8eb")).all()
 
 
 def test_letters_that_no_font_has_do_not_stop_a_preview(tmp_path):

@@ -16,8 +16,7 @@ from pipeline.geo.maps import class_map
 from pipeline.geo.maps.catalog import write_catalog
 from pipeline.geo.maps.mapper import Workers, map_scene
 from pipeline.geo.maps.pieces import Mapper
-from pipeline.geo.maps.preview import Photo
-from pipeline.geo.maps.true_colour import write_true_colour
+from pipeline.geo.maps.true_colour import Photo, write_true_colour
 from pipeline.geo.qgis.project import PROJECT, write_project
 from pipeline.geo.style.geopackage import categorized_qml, write_layer
 from pipeline.store import Geometry
