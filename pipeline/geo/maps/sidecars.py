@@ -1,20 +1,24 @@
 """What other programs read beside a class map: GeoServer, ArcGIS, and the metadata of QGIS.
 
 - `<map>.sld`: Styled Layer Descriptor 1.0.0 (OGC 02-070), a colour map of values for GeoServer.
-- `<map>.tif.vat.dbf` with `.tif.vat.cpg`: the attribute table of ArcGIS, one row a class, as dBASE III.
+- `<map>.tif.vat.dbf` with `.tif.vat.cpg`: the attribute table of ArcGIS, one row a class, in dBASE,
+  by GDAL, which is kept from writing today's date into it.
 - `<map>.qmd`: title, credit, extent, time and lineage, which QGIS shows among a layer's properties.
 """
 
 from __future__ import annotations
 
-import struct
 import xml.etree.ElementTree as ET
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+import pyogrio
+import pyogrio.raw
 from pyproj import CRS
 
+from pipeline.errors import OutputError
 from pipeline.geo.maps.class_map import MapRecord
 from pipeline.geo.scenes.stac import footprint
 from pipeline.geo.style.qml import readable, rgb
@@ -25,25 +29,8 @@ SLD, QMD, TABLE, TABLE_CODE = ".sld", ".qmd", ".tif.vat.dbf", ".tif.vat.cpg"
 SIDECARS = (SLD, QMD, TABLE, TABLE_CODE)
 
 _SLD_NAMESPACE = "http://www.opengis.net/sld"
-_CHARS = 254
-"""Bytes of the longest text that dBASE III holds."""
-_EPOCH = (70, 1, 1)  # a dBASE file states a day; ours has none
-
-
-@dataclass(frozen=True)
-class _Field:
-    """A column of a dBASE table: text (`C`) or whole numbers (`N`)."""
-
-    name: str
-    kind: str
-    width: int
-
-
-_FIELDS = (
-    _Field("Value", "N", 5), _Field("Count", "N", 12), _Field("Class_Name", "C", _CHARS),
-    _Field("Name", "C", _CHARS), _Field("Code", "C", _CHARS), _Field("Red", "N", 3),
-    _Field("Green", "N", 3), _Field("Blue", "N", 3), _Field("Opacity", "N", 3),
-)  # fmt: skip
+_DBASE_BYTES = 254
+"""Of the longest text that dBASE holds."""
 
 
 def sidecars_of(class_map: Path) -> list[Path]:
@@ -58,12 +45,14 @@ def write_sidecars(class_map: Path, title: str, content: MapRecord) -> None:
         class_map: The map, a `.tif`.
         title: Of the map, for people.
         content: Its classes, its grid, its cells and what it comes from.
+
+    Raises:
+        OutputError: when they cannot be written.
     """
-    style, metadata, table, code = sidecars_of(class_map)
+    style, metadata, table, _ = sidecars_of(class_map)
     style.write_text(sld(class_map.stem, title, content.classes), encoding="utf-8")
     metadata.write_text(qmd(title, content), encoding="utf-8")
-    table.write_bytes(attribute_table(content))
-    code.write_text("UTF-8\n", encoding="ascii")
+    write_attribute_table(table, content)
 
 
 def sld(name: str, title: str, classes: Sequence[ClassInfo]) -> str:
@@ -128,35 +117,32 @@ def _add_time(parent: ET.Element, tags: Mapping[str, str]) -> None:
     ET.SubElement(period, "start").text, ET.SubElement(period, "end").text = first, last
 
 
-def attribute_table(content: MapRecord) -> bytes:
-    """The attribute table of a class map, dBASE III: a row a class, its count in cells."""
-    rows: list[tuple[str | int, ...]] = [
-        (
-            value, int(content.tally.cells[value]), readable(info.title), readable(info.name),
-            readable(info.code or ""), *rgb(info.color), 255,
-        )
-        for value, info in enumerate(content.classes, start=1)
-    ]  # fmt: skip
-    length = 1 + sum(field.width for field in _FIELDS)
-    start = 32 + 32 * len(_FIELDS) + 1
-    parts = [struct.pack("<B3BIHH20x", 3, *_EPOCH, len(rows), start, length)]
-    parts += [
-        struct.pack("<11sc4xBB14x", field.name.encode(), field.kind.encode(), field.width, 0)
-        for field in _FIELDS
-    ]
-    parts.append(b"\r")
-    for row in rows:
-        parts.append(b" ")
-        parts += [_entry(field, value) for field, value in zip(_FIELDS, row, strict=True)]
-    return b"".join([*parts, b"\x1a"])
+def write_attribute_table(path: Path, content: MapRecord) -> None:
+    """Write the attribute table of a class map and its `.cpg`: a row a class, its count in cells."""
+    classes = content.classes
+    colors = np.array([(*rgb(info.color), 255) for info in classes], dtype=np.int32)
+    columns = {
+        "Value": np.arange(1, len(classes) + 1, dtype=np.int32),
+        "Count": content.tally.cells[1 : len(classes) + 1],
+        "Class_Name": _texts(info.title for info in classes),
+        "Name": _texts(info.name for info in classes),
+        "Code": _texts(info.code or "" for info in classes),
+        **dict(zip(("Red", "Green", "Blue", "Opacity"), colors.T, strict=True)),
+    }
+    try:
+        pyogrio.raw.write(
+            path, None, list(columns.values()), list(columns), driver="ESRI Shapefile",
+            encoding="UTF-8",
+            layer_options={"RESIZE": "YES", "DBF_DATE_LAST_UPDATE": "1970-01-01"},
+        )  # fmt: skip
+    except (pyogrio.errors.DataSourceError, RuntimeError) as error:
+        raise OutputError(f"{path} cannot be written ({error}); is the disk full?") from error
 
 
-def _entry(field: _Field, value: str | int) -> bytes:
-    if field.kind == "N":
-        return str(value).rjust(field.width).encode()
-    # cut between characters, not within one
-    text = str(value).encode()[: field.width].decode(errors="ignore").encode()
-    return text.ljust(field.width)
+def _texts(column: Iterable[str]) -> npt.NDArray[np.object_]:
+    """Texts that fit into dBASE, cut between characters and not within one."""
+    cut = (readable(text).encode()[:_DBASE_BYTES].decode(errors="ignore") for text in column)
+    return np.array(list(cut), dtype=object)
 
 
 def _text(root: ET.Element, head: str) -> str:

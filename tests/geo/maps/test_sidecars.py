@@ -11,10 +11,17 @@ import pytest
 import rasterio
 from affine import Affine
 
+from pipeline.errors import OutputError
 from pipeline.geo.maps.areas import Tally
 from pipeline.geo.maps.class_map import MapRecord, Provenance
 from pipeline.geo.maps.raster_writer import MapGrid
-from pipeline.geo.maps.sidecars import attribute_table, qmd, sidecars_of, sld, write_sidecars
+from pipeline.geo.maps.sidecars import (
+    qmd,
+    sidecars_of,
+    sld,
+    write_attribute_table,
+    write_sidecars,
+)
 from pipeline.geo.mosaics.files import Origins
 from pipeline.store import ClassInfo
 from tests.support.mapped import CLASSES
@@ -62,9 +69,27 @@ def test_gdal_reads_the_attribute_table_of_arcgis(beside):
     assert colours[3] == [10, 11, 12, 255]
 
 
-def test_a_long_title_is_cut_between_its_characters(content):
-    # 6 bytes and 82 times 3 are 252 of 254: what follows is blank
-    assert ("Moor: " + "水" * 82 + "  ").encode() in attribute_table(content)
+def test_a_long_title_is_cut_between_its_characters(beside):
+    # 6 bytes and 82 times 3 are 252 of 254
+    table = pyogrio.read_dataframe(beside.with_name("s.1_classmap.tif.vat.dbf"))
+    assert table["Class_Name"].tolist()[3] == "Moor: " + "水" * 82
+
+
+def test_arcgis_finds_numbers_as_integers_and_the_encoding(beside):
+    path = beside.with_name("s.1_classmap.tif.vat.dbf")
+    head = path.read_bytes()
+    fields = [head[at : at + 32] for at in range(32, int.from_bytes(head[8:10], "little") - 1, 32)]
+    kinds = {field[:11].rstrip(b"\0").decode(): (chr(field[11]), field[17]) for field in fields}
+    texts = {"Class_Name", "Name", "Code"}
+    assert kinds == {name: ("C" if name in texts else "N", 0) for name in kinds}
+    assert all(0 < field[16] <= 254 for field in fields)
+    assert path.with_suffix(".cpg").read_text() == "UTF-8"
+    assert tuple(head[1:4]) == (70, 1, 1), "no date of today in it"
+
+
+def test_a_table_that_cannot_be_written_is_one_sentence(content, tmp_path):
+    with pytest.raises(OutputError, match=r"a\.dbf cannot be written .* is the disk full\?"):
+        write_attribute_table(tmp_path / "absent" / "a.dbf", content)
 
 
 def test_the_style_of_geoserver_has_an_entry_a_class(content):
