@@ -1,4 +1,4 @@
-"""`lenscape accuracy`: what a labelled sample says of a class map and of the areas of its classes."""
+"""`lenscape accuracy`: accuracy and areas of a class map from a labelled reference sample."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from pipeline.errors import LabelError
 from pipeline.files import publish, write_json
-from pipeline.geo.reference.form import CANNOT_TELL, Labelled, read_sheet
+from pipeline.geo.reference.form import CANNOT_TELL, Labelled, read_form
 from pipeline.geo.reference.sample import MapClass, MapFrame
 from pipeline.learn.stats.area_estimation import Adjusted, Estimate, adjusted
 
@@ -23,31 +23,31 @@ _HEADER = (
 
 
 def run(sheet: Path, class_map: Path) -> None:
-    """Print and write what a labelled sheet says: `<sheet>_accuracy.csv` and `<sheet>_accuracy.json`.
+    """Print and write the estimates: `<sample>_accuracy.csv` and `<sample>_accuracy.json`.
 
     Args:
-        sheet: A sheet of `lenscape sample`, labelled.
+        sheet: A reference sample of `lenscape sample`, labelled.
         class_map: The class map that it was drawn from.
 
     Raises:
         LenscapeError: when a file is missing or they do not go together, or a class has too few cells.
     """
     frame = MapFrame.open(class_map)
-    labelled = read_sheet(sheet, frame.classes)
+    labelled = read_form(sheet, frame.classes)
     reference, agreed = _reference(labelled)
     counts = _counts(labelled.mapped, reference, frame.classes)
     try:
-        found = adjusted(counts, [one.mapped_ha for one in frame.classes])
+        estimates = adjusted(counts, [one.mapped_ha for one in frame.classes])
     except ValueError as error:
         raise LabelError(
-            f"{sheet} cannot judge {class_map}: {error}; draw more of it (lenscape sample --fewest)."
+            f"{sheet} cannot evaluate {class_map}: {error}; draw more of it (lenscape sample --fewest)."
         ) from error
-    told = {
+    counted = {
         "cannot_tell": int((reference == CANNOT_TELL).sum()),
         "labelled": int((reference != CANNOT_TELL).sum()),
     } | agreed
-    _write(sheet, frame.classes, counts, found, told)
-    _say(frame.classes, found, told)
+    _write(sheet, frame.classes, counts, estimates, counted)
+    _say(frame.classes, estimates, counted)
 
 
 def _reference(labelled: Labelled) -> tuple[npt.NDArray[np.str_], dict[str, Any]]:
@@ -58,19 +58,19 @@ def _reference(labelled: Labelled) -> tuple[npt.NDArray[np.str_], dict[str, Any]
     first, second = labelled.first, labelled.second
     helped = (first == CANNOT_TELL) & (second != "")
     both = (first != CANNOT_TELL) & (second != CANNOT_TELL) & (second != "")
-    told = {"labelled_twice": int(both.sum()), "disagreements": int((first != second)[both].sum())}
-    return np.where(helped, second, first), told
+    counted = {"labelled_twice": int(both.sum()), "disagreements": int((first != second)[both].sum())}
+    return np.where(helped, second, first), counted
 
 
 def _counts(
     mapped: npt.NDArray[np.str_], reference: npt.NDArray[np.str_], classes: Sequence[MapClass]
 ) -> npt.NDArray[np.int64]:
     """(K, K), the class of the map in rows; what nobody can tell is left out."""
-    place = {one.name: at for at, one in enumerate(classes)}
+    row_of = {one.name: at for at, one in enumerate(classes)}
     counts = np.zeros((len(classes), len(classes)), dtype=np.int64)
-    for said, true in zip(mapped.tolist(), reference.tolist(), strict=True):
+    for predicted, true in zip(mapped.tolist(), reference.tolist(), strict=True):
         if true != CANNOT_TELL:
-            counts[place[said], place[true]] += 1
+            counts[row_of[predicted], row_of[true]] += 1
     return counts
 
 
@@ -78,8 +78,8 @@ def _write(
     sheet: Path,
     classes: Sequence[MapClass],
     counts: npt.NDArray[np.int64],
-    found: Adjusted,
-    told: dict[str, Any],
+    estimates: Adjusted,
+    counted: dict[str, Any],
 ) -> None:
     with (
         publish(sheet.with_name(f"{sheet.stem}_accuracy.csv")) as partial,
@@ -88,11 +88,11 @@ def _write(
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(_HEADER)
         for at, one in enumerate(classes):
-            area, half = found.areas.value[at], found.areas.half[at]
+            area, half = estimates.areas.value[at], estimates.areas.half[at]
             hectares = (one.mapped_ha, area, max(area - half, 0.0), area + half)
             shares = (
-                found.users.value[at], found.users.half[at],
-                found.producers.value[at], found.producers.half[at],
+                estimates.users.value[at], estimates.users.half[at],
+                estimates.producers.value[at], estimates.producers.half[at],
             )  # fmt: skip
             writer.writerow(
                 [
@@ -102,7 +102,7 @@ def _write(
                     *("" if np.isnan(value) else f"{value:.4f}" for value in shares),
                 ]
             )
-    overall = found.overall
+    overall = estimates.overall
     write_json(
         sheet.with_name(f"{sheet.stem}_accuracy.json"),
         {
@@ -111,24 +111,28 @@ def _write(
             "classes": [one.name for one in classes],
             "counts_map_in_rows": counts.tolist(),
         }
-        | told,
+        | counted,
     )
 
 
-def _say(classes: Sequence[MapClass], found: Adjusted, told: dict[str, Any]) -> None:
-    print(f"overall accuracy {_within(found.overall)}, 95 % interval, from {told['labelled']} cells")
+def _say(classes: Sequence[MapClass], estimates: Adjusted, counted: dict[str, Any]) -> None:
     print(
-        f"{told['cannot_tell']} cells nobody could tell are left out, as if they were like the others"
+        f"overall accuracy {_within(estimates.overall)}, 95 % interval, "
+        f"from {counted['labelled']} cells"
     )
-    if told["labelled_twice"]:
-        print(f"{told['disagreements']} of {told['labelled_twice']} cells labelled twice differ")
+    print(
+        f"{counted['cannot_tell']} cells nobody could tell are left out, "
+        "as if they were like the others"
+    )
+    if counted["labelled_twice"]:
+        print(f"{counted['disagreements']} of {counted['labelled_twice']} cells labelled twice differ")
     print(f"\n{'':<30}{'users':>16}{'producers':>16}{'mapped ha':>14}{'adjusted ha':>26}")
     for at, one in enumerate(classes):
         users, producers = (
             _within(Estimate(figure.value[at], figure.half[at]))
-            for figure in (found.users, found.producers)
+            for figure in (estimates.users, estimates.producers)
         )
-        area = f"{found.areas.value[at]:,.1f} +- {found.areas.half[at]:,.1f}"
+        area = f"{estimates.areas.value[at]:,.1f} +- {estimates.areas.half[at]:,.1f}"
         print(f"{one.title:<30}{users:>16}{producers:>16}{one.mapped_ha:>14,.1f}{area:>26}")
 
 

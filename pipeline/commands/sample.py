@@ -1,4 +1,4 @@
-"""`lenscape sample`: cells of a class map, drawn at random, as a sheet to label in QGIS."""
+"""`lenscape sample`: cells of a class map, drawn at random, as a reference sample to label in QGIS."""
 
 from __future__ import annotations
 
@@ -6,34 +6,34 @@ from pathlib import Path
 
 from pipeline.errors import ConfigError
 from pipeline.geo.maps.postprocessing import UNCLASSIFIED
-from pipeline.geo.reference.form import key_path, write_sheet
+from pipeline.geo.reference.form import key_path, write_form
 from pipeline.geo.reference.sample import MapFrame
 from pipeline.learn.stats.area_estimation import allocate, sample_size
 
 
 def run(class_map: Path, sheet: Path, standard_error: float, fewest: int, seed: int) -> None:
-    """Draw cells within each class of the map and write them to a sheet that does not tell the class.
+    """Draw cells within each class of the map and write them to a labelling form without it.
 
     Args:
         class_map: A class map of `predict`.
-        sheet: The GeoPackage to be written; the map's classes go to `<sheet>_key.csv`.
+        sheet: The GeoPackage to be written; the map's classes go to `<sample>_key.csv`.
         standard_error: Aimed at, of the overall accuracy.
         fewest: Cells of a rare class.
         seed: Of the drawing.
 
     Raises:
-        LenscapeError: when the map cannot be read, or there is a sheet already.
+        LenscapeError: when the map cannot be read, or the reference sample exists already.
     """
     for path in (sheet, key_path(sheet)):
         if path.exists():
             raise ConfigError(
-                f"{path} exists, and may hold somebody's work; name another sheet, or delete it first."
+                f"{path} exists, and may hold somebody's work; name another file, or delete it first."
             )
     frame = MapFrame.open(class_map)
     counts = allocate([one.cells for one in frame.classes], sample_size(standard_error), fewest)
     cells = frame.draw(counts.tolist(), seed)
     choices = [one for one in frame.classes if one.name != UNCLASSIFIED]
-    write_sheet(sheet, cells, frame.classes, frame.place(), choices)
+    write_form(sheet, cells, frame.classes, frame.place(), choices)
     print(f"{sheet}: {len(cells['value'])} cells to label in QGIS; the form offers the classes")
     print(f"{key_path(sheet)}: what the map says; whoever labels should not open it")
     for one, count in zip(frame.classes, counts.tolist(), strict=True):

@@ -69,7 +69,7 @@ def areas_of(class_map: Path) -> list[float]:
     return [found[name] for name in NAMES]
 
 
-def test_the_sheet_lies_on_the_map_and_does_not_tell_its_class(project, class_map, said):
+def test_the_sample_lies_on_the_map_and_does_not_tell_its_class(project, class_map, said):
     del said
     sheet = gpd.read_file(project.path / "sheet.gpkg", layer="sheet")
     key = key_of(project.path / "sheet.gpkg")
@@ -134,7 +134,7 @@ def test_the_same_seed_draws_the_same_cells_and_nothing_is_overwritten(class_map
         sample.run(class_map.parent / "areas.csv", tmp_path / "d.gpkg", 0.05, 5, 0)
 
 
-def test_sheets_that_do_not_fit_are_refused(class_map, tmp_path):
+def test_samples_that_do_not_fit_are_refused(class_map, tmp_path):
     sheet = tmp_path / "sheet.gpkg"
     sample.run(class_map, sheet, 0.05, 5, 0)
     with pytest.raises(LabelError, match=r"cells of .*sheet\.gpkg have no class yet"):
@@ -143,12 +143,12 @@ def test_sheets_that_do_not_fit_are_refused(class_map, tmp_path):
     frame["class"] = "open"
     frame.loc[3, "class"] = "lava"
     frame.to_file(sheet, layer="sheet")
-    with pytest.raises(LabelError, match=r"calls cell 4 'lava' in 'class', which is no class"):
+    with pytest.raises(LabelError, match=r"gives cell 4 the class 'lava' in 'class', which the map"):
         accuracy.run(sheet, class_map)
     frame.drop(index=3).to_file(sheet, layer="sheet")
     with pytest.raises(LabelError, match="cells were added or deleted"):
         accuracy.run(sheet, class_map)
-    with pytest.raises(LabelError, match="are no sheet of `lenscape sample`"):
+    with pytest.raises(LabelError, match="are no reference sample of `lenscape sample`"):
         accuracy.run(tmp_path / "none.gpkg", class_map)
     shutil.copy(class_map, tmp_path / "alone_classmap.tif")
     with pytest.raises(SceneError, match="has no Item and table of areas beside it"):

@@ -14,7 +14,7 @@ import pytest
 PROBE = Path(__file__).with_name("qgis_probe.py")
 VECTOR_PROBE = Path(__file__).with_name("qgis_vector_probe.py")
 PROJECT_PROBE = Path(__file__).with_name("qgis_project_probe.py")
-SHEET_PROBE = Path(__file__).with_name("qgis_sheet_probe.py")
+FORM_PROBE = Path(__file__).with_name("qgis_form_probe.py")
 PYTHON = "/usr/bin/python3"
 
 
@@ -56,7 +56,7 @@ def open_project_in_qgis(project: Path, pictures: Path) -> dict[str, Any]:
 
 
 def label_in_qgis(sheet: Path, labels: dict[str, dict[int, str]]) -> dict[str, Any]:
-    """Label a sheet of cells in real QGIS; what its form offers."""
+    """Label a reference sample in real QGIS; what its form offers."""
     told = sheet.with_name("labels.json")
     told.write_text(json.dumps(labels), encoding="utf-8")
-    return _probed(SHEET_PROBE, [told], sheet)
+    return _probed(FORM_PROBE, [told], sheet)

@@ -1,6 +1,6 @@
-"""A sheet of cells to label in QGIS, blind: outlines and an empty form, and not the map's class.
+"""The labelling form of a reference sample in QGIS: outlines, an empty form, and not the map's class.
 
-What the map says of the cells lies in a table beside it, `<sheet>_key.csv`, joined by `id`.
+What the map says of the cells lies in a table beside it, `<sample>_key.csv`, joined by `id`.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ _VALUE = """              <Option type="Map">
 
 @dataclass(frozen=True)
 class Labelled:
-    """A sheet that came back: what the map says of each cell, and what people say."""
+    """A labelled reference sample: what the map says of each cell, and what people say."""
 
     mapped: npt.NDArray[np.str_]
     """Name of the map's class."""
@@ -68,22 +68,22 @@ class Labelled:
     """Of a second interpreter, empty where there was none."""
 
 
-def key_path(sheet: Path) -> Path:
-    """Where the table beside a sheet lies."""
-    return sheet.with_name(f"{sheet.stem}_key.csv")
+def key_path(sample: Path) -> Path:
+    """Where the table beside a reference sample lies."""
+    return sample.with_name(f"{sample.stem}_key.csv")
 
 
-def write_sheet(
-    sheet: Path,
+def write_form(
+    sample: Path,
     cells: Mapping[str, npt.NDArray[Any]],
     classes: Sequence[MapClass],
     place: tuple[int, float],
     choices: Sequence[MapClass],
 ) -> None:
-    """Write a sheet and its key.
+    """Write the labelling form of a reference sample, and its key.
 
     Args:
-        sheet: A GeoPackage.
+        sample: A GeoPackage.
         cells: Of `MapFrame.draw`.
         classes: Of the map.
         place: EPSG code and side of a cell, m.
@@ -104,21 +104,24 @@ def write_sheet(
         },
         geometry=squares(cells["x"], cells["y"], np.full(count, epsg), side_m),
     )
-    with publish(key_path(sheet)) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
+    with (
+        publish(key_path(sample)) as partial,
+        partial.open("w", encoding="utf-8", newline="") as stream,
+    ):
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(("id", "map_class"))
         writer.writerows(
             (at, names[value]) for at, value in enumerate(cells["value"].tolist(), start=1)
         )
-    write_layer(sheet, LAYER, frame, _form_qml(choices))
-    sheet.chmod(0o644)  # unlike other layers it is there to be edited
+    write_layer(sample, LAYER, frame, _form_qml(choices))
+    sample.chmod(0o644)  # unlike other layers it is there to be edited
 
 
-def read_sheet(sheet: Path, classes: Sequence[MapClass]) -> Labelled:
-    """Read a labelled sheet and its key.
+def read_form(sample: Path, classes: Sequence[MapClass]) -> Labelled:
+    """Read a labelled reference sample and its key.
 
     Args:
-        sheet: The GeoPackage.
+        sample: The GeoPackage.
         classes: Of the map that it was drawn from.
 
     Raises:
@@ -126,45 +129,46 @@ def read_sheet(sheet: Path, classes: Sequence[MapClass]) -> Labelled:
             yet, or one that the map does not have.
     """
     try:
-        frame = pyogrio.read_dataframe(sheet, layer=LAYER, read_geometry=False)
+        frame = pyogrio.read_dataframe(sample, layer=LAYER, read_geometry=False)
         labelled = {name: frame[name].fillna("").astype(str) for name in (FIRST, SECOND)}
         ids = frame["id"].to_numpy()
-        with key_path(sheet).open(encoding="utf-8", newline="") as stream:
+        with key_path(sample).open(encoding="utf-8", newline="") as stream:
             key = {int(row["id"]): row["map_class"] for row in csv.DictReader(stream)}
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, OSError, KeyError) as error:
         raise LabelError(
-            f"{sheet} and {key_path(sheet)} are no sheet of `lenscape sample` ({error}); draw one."
+            f"{sample} and {key_path(sample)} are no reference sample of `lenscape sample` ({error}); "
+            "draw one."
         ) from error
     if sorted(ids.tolist()) != sorted(key):
         raise LabelError(
-            f"{sheet} has other cells than {key_path(sheet)}: cells were added or deleted, which "
+            f"{sample} has other cells than {key_path(sample)}: cells were added or deleted, which "
             "spoils the sample; take both files of one `lenscape sample`."
         )
     known = {one.name for one in classes}
-    _require_known(sheet, labelled, ids, known)
+    _require_known(sample, labelled, ids, known)
     mapped = np.array([key[at] for at in ids.tolist()])
     if strange := sorted(set(mapped.tolist()) - known):
         raise LabelError(
-            f"{key_path(sheet)} names the class {strange[0]!r}, which the map does not have; name the "
-            "class map that the sheet was drawn from."
+            f"{key_path(sample)} names the class {strange[0]!r}, which the map does not have; name the "
+            "class map that the sample was drawn from."
         )
     return Labelled(mapped, *(labelled[name].to_numpy().astype(str) for name in (FIRST, SECOND)))
 
 
 def _require_known(
-    sheet: Path, labelled: Mapping[str, Any], ids: npt.NDArray[Any], known: set[str]
+    sample: Path, labelled: Mapping[str, Any], ids: npt.NDArray[Any], known: set[str]
 ) -> None:
     if missing := int((labelled[FIRST] == "").sum()):
         raise LabelError(
-            f"{missing} of {len(ids)} cells of {sheet} have no class yet; label them all, with "
+            f"{missing} of {len(ids)} cells of {sample} have no class yet; label them all, with "
             f"{CANNOT_TELL!r} where nobody can: left out at will they spoil the sample."
         )
     for name, values in labelled.items():
         for at, value in zip(ids.tolist(), values.tolist(), strict=True):
             if value and value != CANNOT_TELL and value not in known:
                 raise LabelError(
-                    f"{sheet} calls cell {at} {value!r} in {name!r}, which is no class of the map "
-                    f"({', '.join(sorted(known))}); choose one of the form."
+                    f"{sample} gives cell {at} the class {value!r} in {name!r}, which the map does not "
+                    f"have ({', '.join(sorted(known))}); choose one of the form."
                 )
 
 

@@ -1,6 +1,6 @@
-"""Labels a sheet in real QGIS as a person would, and prints what its form offers, as JSON.
+"""Labels a reference sample in real QGIS as a person would, and prints what its form offers, as JSON.
 
-Run by the system's Python, which knows QGIS: /usr/bin/python3 qgis_sheet_probe.py SHEET LABELS
+Run by the system's Python, which knows QGIS: /usr/bin/python3 qgis_form_probe.py SHEET LABELS
 LABELS is a JSON file: by field, by id of the cell, what to choose.
 """
 
