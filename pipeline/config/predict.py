@@ -48,9 +48,9 @@ class PredictConf(Conf):
     probabilities: bool = False
     """Whether to write the probabilities of all classes too, a band each."""
     dissimilarity: bool = True
-    """Whether to write how unlike the training data each cell is."""
+    """Whether to write the dissimilarity of each cell to the training data."""
     min_confidence: Annotated[int, Field(ge=0, le=100)] = 0
-    """Per cent; cells of less confidence are of the class `unsure`. 0 is off."""
+    """Per cent; cells of less confidence are of the class `unclassified`. 0 is off."""
     smoothing: Literal["none"] | SmoothingConf = "none"
     """Whether each cell takes the most frequent class around it."""
     polygons: Literal["none"] | PolygonsConf = "none"

@@ -203,17 +203,23 @@ def _summary(record: MapRecord, files: MapFolder) -> str:
     shares = record.tally.shares()[1:]
     order = sorted(np.flatnonzero(shares).tolist(), key=lambda k: -shares[k])[:3]
     largest = [f"{record.classes[k].title} {100 * shares[k]:.0f} %" for k in order] or ["no data"]
-    unlike = ""
+    outside = ""
     if record.outside_share is not None:
-        unlike = f"; {100 * record.outside_share:.1f} % of the cells are unlike the training data"
-    return f"{files.scene}: {', '.join(largest)}{unlike}; {files.class_map}"
+        outside = (
+            f"; {100 * record.outside_share:.1f} % of the cells lie outside the area of applicability"
+        )
+    return f"{files.scene}: {', '.join(largest)}{outside}; {files.class_map}"
 
 
 def _track(
-    model: Path, found: list[MapFolder], maps: list[MappedScene], unlike: dict[str, float | None]
+    model: Path, found: list[MapFolder], maps: list[MappedScene], outside: dict[str, float | None]
 ) -> None:
     """Add previews, areas and what is unusual about scenes to the run of the model."""
-    shares = {f"unlike_training/{scene}": share for scene, share in unlike.items() if share is not None}
+    shares = {
+        f"outside_area_of_applicability/{scene}": share
+        for scene, share in outside.items()
+        if share is not None
+    }
     with tracking.resume(model) as tracker:
         for files in found:
             for path in (files.preview, files.areas):

@@ -40,7 +40,7 @@ def test_the_projects_open_in_qgis_and_leave_the_maps_to_dvc_as_they_were(
     assert titles[-2:] == ["Class map", "The scene in colour"]
     assert titles[0].startswith("Error map" if where == "reports" else "Class map as polygons")
     legend = next(layer for layer in _layers(seen) if layer["layer"] == "Class map")["legend"]
-    assert legend[-1] == "Unsure (below 40 %)"
+    assert legend[-1] == "Unclassified (low confidence)"
     assert "data/maps" not in project.dvc("status", "predict")
 
 

@@ -186,7 +186,7 @@ def pieces(scene, model):
     return cut(PatchGrid(scene.grid, 16, 8), cells)
 
 
-def test_what_is_unlike_the_training_data_is_mapped_counted_and_said(
+def test_cells_outside_the_area_of_applicability_are_mapped_counted_and_printed(
     model, scenes, conf, tmp_path, capsys
 ):
     out = tmp_path / "maps"
@@ -209,10 +209,15 @@ def test_what_is_unlike_the_training_data_is_mapped_counted_and_said(
     share = (found[mapped] > 100).mean()
     assert 0.2 < share < 0.9
     properties = json.loads((out / "one" / "one.json").read_text())["properties"]
-    assert properties["lenscape:unlike_training_percent"] == pytest.approx(100 * share, abs=1e-4)
-    assert f"{100 * share:.1f} % of the cells are unlike the training data" in capsys.readouterr().out
+    assert properties["lenscape:outside_area_of_applicability_percent"] == pytest.approx(
+        100 * share, abs=1e-4
+    )
+    assert (
+        f"{100 * share:.1f} % of the cells lie outside the area of applicability"
+        in capsys.readouterr().out
+    )
     run_id = json.loads((model / "run.json").read_text())["run_id"]
-    logged = connect().get_run(run_id).data.metrics["unlike_training/one"]
+    logged = connect().get_run(run_id).data.metrics["outside_area_of_applicability/one"]
     assert logged == pytest.approx(share)
     conf.write_text("dissimilarity: false\n")
     predict.run(conf, model, scenes, out, machine(tmp_path, 2))
@@ -326,7 +331,7 @@ def test_options_of_the_conf_reach_the_map_and_its_mosaic(model, scenes, conf, t
         tags = dataset.tags()
     assert (tags["LENSCAPE_MIN_CONFIDENCE"], tags["LENSCAPE_SMOOTHING_CELLS"]) == ("45", "3")
     mosaic = next((tmp_path / "maps").glob("mosaic_*/*_classmap.qml"))
-    assert "Unsure (below 45 %)" in mosaic.read_text()
+    assert "Unclassified (low confidence)" in mosaic.read_text()
     project = (tmp_path / "maps" / "lenscape.qgs").read_text()
     assert "one_polygons.gpkg" in project
     assert "Traceback" not in capsys.readouterr().err

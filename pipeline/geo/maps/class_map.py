@@ -147,10 +147,11 @@ def _per_cent_kind(bands: Sequence[Band], style: str) -> MapKind:
 
 CONFIDENCE = _per_cent_kind([Band("confidence, per cent")], qml.per_cent_qml())
 DISSIMILARITY = _per_cent_kind(
-    [Band("dissimilarity to the training data, per cent of its limit")], qml.dissimilarity_qml()
+    [Band("dissimilarity, per cent of the threshold of the area of applicability")],
+    qml.dissimilarity_qml(),
 )
 DISSIMILARITY_MOST = 254
-"""What lies further from the training data, in per cent of the limit, is held to be as far."""
+"""The largest dissimilarity that is told apart, in per cent of the threshold."""
 
 
 def decide(
@@ -187,10 +188,10 @@ def per_cent(probabilities: npt.NDArray[np.float32], mapped: npt.NDArray[np.bool
 
 
 def of_limit(dissimilarity: npt.NDArray[np.float64], mapped: npt.NDArray[np.bool_]) -> Cells:
-    """Dissimilarity in per cent of its limit, upward: above 100 is above it; uint8 (rows, cols).
+    """Dissimilarity in per cent of its threshold, upward: above 100 is above it; uint8 (rows, cols).
 
     Args:
-        dissimilarity: 1 at the limit, (rows, cols).
+        dissimilarity: 1 at the threshold, (rows, cols).
         mapped: bool (rows, cols), False where a cell is nodata.
     """
     whole = np.minimum(np.ceil(100 * dissimilarity), DISSIMILARITY_MOST).astype(np.uint8)

@@ -38,7 +38,7 @@ _COG = pystac.MediaType.COG
 QML = "application/xml"
 _JUDGED = (
     "The figures of `evaluate` are those of the network; this map was changed after it. A sample drawn "
-    "from the map itself, read back by `lenscape accuracy`, judges the map as delivered."
+    "from the map itself, read back by `lenscape accuracy`, evaluates the map after post-processing."
 )
 VRT = "application/x-gdal-vrt"
 _SIDECARS = (
@@ -69,7 +69,7 @@ def write_item(files: MapFolder, record: MapRecord, origin: Provenance, scene_hr
         **grid_properties(record.grid),
     }
     if (share := record.outside_share) is not None:
-        stated["lenscape:unlike_training_percent"] = round(100 * share, 4)
+        stated["lenscape:outside_area_of_applicability_percent"] = round(100 * share, 4)
     moment = datetime.fromisoformat(origin.datetime)
     item = map_item(
         files.scene, footprint(record.grid.epsg, record.grid.bounds), origin, origin, stated, moment

@@ -51,7 +51,7 @@ class Mapper:
 
     @property
     def legend(self) -> Sequence[ClassInfo]:
-        """The classes of the map, which may have unsure cells beside those of the model."""
+        """The classes of the map, which may have unclassified cells beside those of the model."""
         return self.postprocessing.legend(self.classes)
 
     def grid(self, scene: Scene) -> PatchGrid:

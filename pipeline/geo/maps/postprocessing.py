@@ -1,7 +1,7 @@
 """What is made of a class map after the network: unclassified cells, smoothing, polygons.
 
 They change the map and not the network: what `evaluate` says of the network does not hold for such a
-map. Its tags and its Item state the options; a sample drawn from the map itself judges it.
+map. Its tags and its Item state the options; a sample drawn from the map itself evaluates it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pipeline.geo.raster.grid import PatchGrid, square_sums
 from pipeline.geo.style.geopackage import categorized_qml, write_layer
 from pipeline.store import ClassInfo
 
-UNCLASSIFIED = "unsure"
+UNCLASSIFIED = "unclassified"
 """Name of the class of cells whose confidence is too low."""
 POLYGONS = "polygons"
 """Name of the layer."""
@@ -39,14 +39,14 @@ class PostProcessing:
     """What is made of the maps; nothing by default."""
 
     min_confidence: int = 0
-    """Per cent; cells below it are unsure. 0 leaves every cell its class."""
+    """Per cent; cells below it are unclassified. 0 leaves every cell its class."""
     smoothing_cells: int = 0
     """Side of the square of cells, odd, whose most frequent class a cell takes. 0 is off."""
     polygons_m2: float | None = None
     """The smallest area of a polygon; None writes no polygons."""
 
     def legend(self, classes: Sequence[ClassInfo]) -> list[ClassInfo]:
-        """The classes of the map: those of the model, then `unsure` where it is wanted.
+        """The classes of the map: those of the model, then `unclassified` where it is wanted.
 
         Raises:
             MismatchError: when there is no room for it, or the model has a class of that name.
@@ -56,7 +56,7 @@ class PostProcessing:
         if len(classes) >= class_map.CONFIDENCE_NODATA - 1:
             raise MismatchError(
                 f"a map holds 254 classes and the model has {len(classes)}, which leaves none for "
-                "unsure cells; write `min_confidence: 0` into the conf of predict."
+                "unclassified cells; write `min_confidence: 0` into the conf of predict."
             )
         if any(info.name == UNCLASSIFIED for info in classes):
             raise MismatchError(
@@ -66,7 +66,7 @@ class PostProcessing:
         taken = {info.color.lower() for info in classes}
         color = next((grey for grey in _GREYS if grey not in taken), _GREYS[0])
         what = f"The network's most probable class has less than {self.min_confidence} %."
-        title = f"Unsure (below {self.min_confidence} %)"
+        title = "Unclassified (low confidence)"
         return [*classes, ClassInfo(name=UNCLASSIFIED, title=title, color=color, description=what)]
 
     def facts(self) -> dict[str, str]:
@@ -85,10 +85,10 @@ NO_POSTPROCESSING = PostProcessing()
 def unclassified_below(
     classes: Cells, confidence: Cells, value: int, postprocessing: PostProcessing
 ) -> Cells:
-    """Class maps of a block, where cells of low confidence have the value of the unsure ones."""
+    """Class maps of a block, where cells of low confidence have the value of the unclassified ones."""
     low = (classes != class_map.NODATA) & (confidence < postprocessing.min_confidence)
-    unsure: Cells = np.where(low, np.uint8(value), classes)
-    return unsure
+    result: Cells = np.where(low, np.uint8(value), classes)
+    return result
 
 
 def smooth(source: RasterWriter, target: RasterWriter, grid: PatchGrid, count: int, side: int) -> Tally:

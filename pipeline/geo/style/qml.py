@@ -16,7 +16,7 @@ from pipeline.store import ClassInfo
 PER_CENT_RAMP = {0: "#440154", 25: "#3b528b", 50: "#21918c", 75: "#5ec962", 100: "#fde725"}
 """Colour by per cent; linear in between."""
 DISSIMILARITY_RAMP = {0: "#f7f7f7", 100: "#fddbc7", 101: "#ef8a62", 200: "#b2182b"}
-"""Colour by per cent of the limit; what lies beyond it stands out."""
+"""Colour by per cent of the threshold of the area of applicability; what lies outside it stands out."""
 
 _FRAME = """<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>
 <qgis version="3.22.0" styleCategories="AllStyleCategories" hasScaleBasedVisibilityFlag="0" \

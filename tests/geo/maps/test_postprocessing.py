@@ -1,4 +1,4 @@
-"""What is made of class maps: unsure cells, smoothing, polygons; cell by cell beside a plain way."""
+"""What is made of class maps: unclassified cells, smoothing, polygons; each beside a plain way."""
 
 import json
 from collections import Counter
@@ -87,7 +87,7 @@ def test_the_majority_is_that_of_a_plain_count(side):
     )
 
 
-def test_cells_of_low_confidence_are_unsure_everywhere(scene, plain, tmp_path):
+def test_cells_of_low_confidence_are_unclassified_everywhere(scene, plain, tmp_path):
     folder = tmp_path / "s.1"
     classes, confidence, tally, tags = mapped(scene, folder, PostProcessing(min_confidence=60))
     before, sure, _, plain_tags = plain
@@ -100,18 +100,20 @@ def test_cells_of_low_confidence_are_unsure_everywhere(scene, plain, tmp_path):
     assert "LENSCAPE_MIN_CONFIDENCE" not in plain_tags
 
     for end in ("classmap.qml", "classmap.sld", "classmap.qmd", "classmap.tif.aux.aux.xml"):
-        assert "Unsure (below 60 %)" in (folder / f"s.1_{end}").read_text(encoding="utf-8"), end
-    assert b"Unsure (below 60 %)" in (folder / "s.1_classmap.tif.vat.dbf").read_bytes()
-    assert f"4,unsure,,{tally.cells[4]}," in (folder / "areas.csv").read_text()
+        assert "Unclassified (low confidence)" in (folder / f"s.1_{end}").read_text(encoding="utf-8"), (
+            end
+        )
+    assert b"Unclassified (low confidence)" in (folder / "s.1_classmap.tif.vat.dbf").read_bytes()
+    assert f"4,unclassified,,{tally.cells[4]}," in (folder / "areas.csv").read_text()
     with rasterio.open(folder / "s.1_classmap.tif") as dataset:
         assert dataset.colormap(1)[4] == (0x9E, 0x9E, 0x9E, 255)
     item = json.loads((folder / "s.1.json").read_text())
     assert item["properties"]["lenscape:min_confidence"] == 60
     assert "lenscape accuracy" in item["properties"]["lenscape:accuracy"]
-    assert item["assets"]["classmap"]["classification:classes"][4]["name"] == "unsure"
+    assert item["assets"]["classmap"]["classification:classes"][4]["name"] == "unclassified"
 
 
-def test_smoothing_comes_after_unsure_cells_which_neither_vote_nor_change(scene, plain, tmp_path):
+def test_smoothing_comes_after_unclassified_cells_which_neither_vote_nor_change(scene, plain, tmp_path):
     both = PostProcessing(min_confidence=60, smoothing_cells=3)
     classes, _, tally, tags = mapped(scene, tmp_path / "s.1", both)
     before = np.where((plain[0] > 0) & (plain[1] < 60), 4, plain[0]).astype(np.uint8)
@@ -158,12 +160,14 @@ def test_polygons_cover_the_map_and_none_is_too_small(scene, plain, tmp_path):
     assert "lenscape:accuracy" not in item["properties"]
 
 
-def test_there_must_be_room_for_the_unsure_class():
+def test_there_must_be_room_for_the_unclassified_class():
     many = [ClassInfo(name=f"c{k}", title="C", color="#000000") for k in range(254)]
     assert len(PostProcessing().legend(many)) == 254
     with pytest.raises(MismatchError, match=r"holds 254 classes .* `min_confidence: 0`"):
         PostProcessing(min_confidence=1).legend(many)
-    with pytest.raises(MismatchError, match="a class 'unsure' of its own"):
-        PostProcessing(min_confidence=1).legend([ClassInfo(name="unsure", title="U", color="#000000")])
+    with pytest.raises(MismatchError, match="a class 'unclassified' of its own"):
+        PostProcessing(min_confidence=1).legend(
+            [ClassInfo(name="unclassified", title="U", color="#000000")]
+        )
     grey = [ClassInfo(name="rock", title="Rock", color="#9E9E9E")]
     assert PostProcessing(min_confidence=1).legend(grey)[-1].color != "#9e9e9e"
