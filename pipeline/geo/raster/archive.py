@@ -1,6 +1,6 @@
 """Files that may lie in a zip: `/data/product.zip!/folder/file.jp2` names one that is not unpacked.
 
-Such a name is a path as any other to what joins or compares paths; what opens files asks here.
+Such a name can be joined and compared as any other path; to open the file, use the functions here.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def split(path: Path | str) -> tuple[Path, str | None]:
 
 
 def is_file(path: Path | str) -> bool:
-    """Whether there is such a file."""
+    """Whether a file exists, on disk or in its zip."""
     outer, inner = split(path)
     if inner is None or not outer.is_file():
         return inner is None and outer.is_file()
@@ -39,7 +39,7 @@ def is_file(path: Path | str) -> bool:
 
 
 def size_of(path: Path | str) -> int:
-    """Bytes of a file that is there, unpacked."""
+    """Bytes of a file that exists, unpacked."""
     outer, inner = split(path)
     if inner is None:
         return outer.stat().st_size
@@ -49,7 +49,7 @@ def size_of(path: Path | str) -> int:
 
 @contextmanager
 def stream_of(path: Path | str) -> Iterator[IO[bytes]]:
-    """The bytes of a file that is there.
+    """The bytes of a file that exists.
 
     Raises:
         SceneError: when it may not be read, or its zip is damaged.
@@ -85,7 +85,7 @@ def opened_zip(path: Path) -> Iterator[zipfile.ZipFile]:
     """A zip, open for reading.
 
     Raises:
-        SceneError: when it may not be read, is none, or damaged, also by what is read of it.
+        SceneError: when it may not be read, is no zip, or is damaged, also while files in it are read.
     """
     try:
         with _opened(path) as stream, zipfile.ZipFile(stream) as archive:

@@ -22,15 +22,15 @@ _NOTHING = 1e-6
 """Part of a pixel that is a rounding error."""
 
 
-def window_of(grid: SceneGrid, area: Area, what: str) -> Window:
+def window_of(grid: SceneGrid, area: Area, name: str) -> Window:
     """The pixels of a grid in an area, with those around it up to whole 60 m.
 
     Raises:
-        SceneError: when there are none; `what` has none.
+        SceneError: when there are none; the message begins with `name`.
     """
     window = covering(grid, _ground(grid.epsg, area))
     if window is None:
-        raise SceneError(f"{what} has no pixel in the area; correct the area or narrow the search.")
+        raise SceneError(f"{name} has no pixel in the area; correct the area or narrow the search.")
     return window
 
 
@@ -56,13 +56,13 @@ def cut(grid: SceneGrid, window: Window) -> SceneGrid:
     return SceneGrid(grid.epsg, x0, y0, window.height, window.width, grid.pixel_m)
 
 
-def part_of(grid: SceneGrid, area: Area, what: str) -> SceneGrid:
+def part_of(grid: SceneGrid, area: Area, name: str) -> SceneGrid:
     """The grid of those pixels alone.
 
     Raises:
         SceneError: as `window_of`.
     """
-    return cut(grid, window_of(grid, area, what))
+    return cut(grid, window_of(grid, area, name))
 
 
 def _ground(epsg: int, area: Area) -> Area:

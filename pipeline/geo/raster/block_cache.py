@@ -26,7 +26,7 @@ from pipeline.geo.raster.remote import AT_ONCE, is_remote
 CHUNK_PX = (512, 1024)
 """Height and width of a chunk in pixels of its file, about: whole blocks, one at least."""
 REMOTE_PX = (256, 256)
-"""The same of a file behind HTTP: what is not needed costs time on the line."""
+"""The same of a file behind HTTP: smaller, since pixels that are not needed are transferred too."""
 
 Values = npt.NDArray[Any]
 Decode = Callable[[Values], Values]
@@ -44,7 +44,7 @@ class Need:
 
 @dataclass
 class _Slot:
-    """A chunk that somebody decodes, or has decoded."""
+    """A chunk that a thread decodes, or has decoded."""
 
     values: Values | None = None
     error: BaseException | None = None
@@ -69,7 +69,7 @@ class BlockCache:
         Args:
             decode: What becomes of the pixels of a layer when they are read.
             plan: The calls of `read` to come, in any order; others are served too, but not kept for.
-            shown: Gets to see the values of each chunk, with its layer and window, by any thread.
+            shown: Gets the values of each chunk with its layer and window, from any thread.
             mark: Says by its values whether to remember a chunk for `marked`.
         """
         self._decode, self._shown, self._mark = decode, shown, mark
@@ -109,13 +109,13 @@ class BlockCache:
         """
         chunks = list(dict.fromkeys(chunk for need in needs for chunk in self._chunks(need)))
         values = self._decoded(chunks)
-        found = [self._joined(need, values, (into or {}).get(need.layer)) for need in needs]
+        windows = [self._joined(need, values, (into or {}).get(need.layer)) for need in needs]
         with self._changed:
             for chunk in chunks:
                 self._due[chunk] -= 1
                 if self._due[chunk] <= 0:
                     self._slots.pop(chunk, None)
-        return found
+        return windows
 
     def marked(self, needs: Sequence[Need]) -> bool:
         """Whether a chunk that some windows touch, which were read before, was to be remembered."""
@@ -136,7 +136,7 @@ class BlockCache:
         return [Need(need.layer, part) for part in _parts(need.window, shape, chunk)]
 
     def _decoded(self, chunks: Sequence[Need]) -> dict[Need, Values]:
-        """Decode what nobody has begun, then wait for what others have."""
+        """Decode the chunks that no thread has begun, then wait for those that others have."""
         slots = {}
         remote: list[Future[None]] = []
         for chunk in chunks:
@@ -162,7 +162,7 @@ class BlockCache:
         return values
 
     def _line(self) -> ThreadPoolExecutor:
-        """Who waits for servers: more at a time than this machine has cores to decode."""
+        """Threads that wait for servers: more than this machine has cores to decode."""
         with self._changed:
             if self._waiting is None:
                 self._waiting = ThreadPoolExecutor(AT_ONCE)
@@ -192,11 +192,11 @@ class BlockCache:
         if len(chunks) == 1 and into is None:
             return values[chunks[0]][_inside(window, chunks[0].window)]
         size = window.height, window.width
-        found = np.empty(size, dtype=values[chunks[0]].dtype) if into is None else into
+        joined = np.empty(size, dtype=values[chunks[0]].dtype) if into is None else into
         for chunk in chunks:
             part = _common(window, chunk.window)
-            found[_inside(part, window)] = values[chunk][_inside(part, chunk.window)]
-        return found
+            joined[_inside(part, window)] = values[chunk][_inside(part, chunk.window)]
+        return joined
 
     def _file(self, href: str) -> OpenFile:
         """The file, open for this thread."""

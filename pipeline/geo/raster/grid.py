@@ -226,5 +226,5 @@ def block_names(
     block_m: float,
 ) -> npt.NDArray[np.str_]:
     """The block of each point as `EPSG:col:row`."""
-    places = zip(epsg.tolist(), *(values.tolist() for values in block_of(x, y, block_m)), strict=True)
-    return np.array([f"{zone}:{col}:{row}" for zone, col, row in places], dtype=np.str_)
+    blocks = zip(epsg.tolist(), *(values.tolist() for values in block_of(x, y, block_m)), strict=True)
+    return np.array([f"{zone}:{col}:{row}" for zone, col, row in blocks], dtype=np.str_)

@@ -1,4 +1,4 @@
-"""The one door to raster files: open, check, read; every failure names the file and the remedy."""
+"""Raster files: open, check, read; every error names the file and the remedy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy.typing as npt
 import rasterio
-from rasterio._err import CPLE_BaseError  # what GDAL says where rasterio has no word for it
+from rasterio._err import CPLE_BaseError  # GDAL's own errors, where rasterio does not wrap them
 from rasterio.enums import Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window as RasterWindow
@@ -60,8 +60,8 @@ def opened(href: str) -> Iterator[Any]:
     Raises:
         SceneError: when it is missing, unreadable or broken; also for what fails while it is open.
     """
-    with _speaking_of(href):
-        # whoever needs a grid refuses a file without one, in a sentence
+    with _gdal_for(href):
+        # a file without a grid is refused where one is needed
         with warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning):
             dataset = rasterio.open(_address(href))
         with dataset:
@@ -78,7 +78,7 @@ class OpenFile:
             SceneError: when it is missing, unreadable or broken.
         """
         self.href, self._address = href, _address(href)
-        with _speaking_of(href):
+        with _gdal_for(href):
             self._dataset = rasterio.open(self._address)
         self.height: int = self._dataset.height
         self.width: int = self._dataset.width
@@ -91,7 +91,7 @@ class OpenFile:
         Raises:
             SceneError: when they are damaged.
         """
-        with _speaking_of(self.href):
+        with _gdal_for(self.href):
             if (address := _address(self.href)) != self._address:
                 self._dataset.close()
                 self._dataset, self._address = rasterio.open(address), address
@@ -109,7 +109,7 @@ def _address(href: str) -> str:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn what GDAL says of a full disk or a closed folder into an `OutputError` about `path`."""
+    """Turn GDAL's errors about a full disk or a read-only folder into an `OutputError` about `path`."""
     try:
         yield
     except (RasterioError, CPLE_BaseError) as error:
@@ -120,12 +120,12 @@ def writing(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _speaking_of(href: str) -> Iterator[None]:
-    """GDAL set up as we need it; what fails is an error about `href`."""
+def _gdal_for(href: str) -> Iterator[None]:
+    """GDAL with the settings used here; its errors become a `SceneError` about `href`."""
     remote = is_remote(href)
     if not remote and not archive.is_file(href):
-        what = "is a folder" if Path(href).is_dir() else "does not exist"
-        raise SceneError(f"{href} {what}; name a raster file.")
+        problem = "is a folder" if Path(href).is_dir() else "does not exist"
+        raise SceneError(f"{href} {problem}; name a raster file.")
     try:
         # One thread inside GDAL: with more, a damaged JPEG 2000 file comes back as zeros without an
         # error. Pieces of work run side by side instead. Its cache, by default a share of the memory

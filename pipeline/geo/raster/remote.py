@@ -1,4 +1,4 @@
-"""Files behind HTTP: what their server says of them, whole downloads, and how GDAL reads parts of them.
+"""Files behind HTTP: size and ETag, whole downloads, and the settings by which GDAL reads parts.
 
 A server that stalls, cuts an answer off or fails is asked again, a little later each time: by urllib3's
 `Retry` here, by GDAL where pixels are read. Bytes count only when they are of the file that was looked
@@ -83,10 +83,10 @@ def retries() -> Retry:
 
 
 def look_up(href: str) -> RemoteFile:
-    """What the server says of a file.
+    """Size and ETag of a file, and whether its server sends parts of it.
 
     Raises:
-        SceneError: when it is not there, or the server keeps failing.
+        SceneError: when it does not exist, or the server keeps failing.
     """
     with requests.Session() as session, _answer(session, href, {"Range": "bytes=0-0"}) as response:
         ranges = response.status_code == 206
@@ -103,7 +103,7 @@ def look_up(href: str) -> RemoteFile:
 def download(file: RemoteFile, path: Path) -> None:
     """Fetch a whole file.
 
-    What has arrived is kept beside `path`, and the next call goes on from there; without an ETag, or
+    What has arrived is kept beside `path`, and the next call continues from there; without an ETag, or
     where the server sends no parts, it begins anew.
 
     Raises:

@@ -17,9 +17,9 @@ _EDGE_POINTS = 21
 _REACH_PX = 2
 """Pixels of the raster around a grid that resampling may look at."""
 _FAR = 1e30
-"""A coordinate of what cannot be seen from the other CRS."""
+"""The coordinate of points that cannot be projected to the other CRS."""
 
-type _Places = npt.NDArray[np.float64]
+type _Values = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class RasterPlace:
         """The pixels around a grid; None where there are none.
 
         Raises:
-            ProjError: when there is no way between the two CRS.
+            ProjError: when no transformation between the two CRS is known.
         """
         x, y = self._looked_up(grid, *_outline(grid))
         if self.crs.is_geographic:
@@ -55,7 +55,7 @@ class RasterPlace:
         """Width and height of a pixel at the middle of a grid, m.
 
         Raises:
-            ProjError: when there is no way between the two CRS.
+            ProjError: when no transformation between the two CRS is known.
         """
         left, bottom, right, top = grid.bounds
         middle = np.array([(left + right) / 2]), np.array([(bottom + top) / 2])
@@ -65,19 +65,19 @@ class RasterPlace:
         x, y = Transformer.from_crs(self.crs, grid.epsg, always_xy=True).transform(*corners)
         return math.hypot(x[1] - x[0], y[1] - y[0]), math.hypot(x[2] - x[0], y[2] - y[0])
 
-    def _looked_up(self, grid: SceneGrid, x: _Places, y: _Places) -> tuple[_Places, _Places]:
+    def _looked_up(self, grid: SceneGrid, x: _Values, y: _Values) -> tuple[_Values, _Values]:
         """Coordinates of a grid's CRS in that of the raster."""
-        found = Transformer.from_crs(grid.epsg, self.crs, always_xy=True).transform(x, y)
-        x, y = (np.where(np.isfinite(axis), axis, _FAR) for axis in found)
+        projected = Transformer.from_crs(grid.epsg, self.crs, always_xy=True).transform(x, y)
+        x, y = (np.where(np.isfinite(axis), axis, _FAR) for axis in projected)
         return x, y
 
 
-def _applied(transform: Affine, x: _Places, y: _Places) -> tuple[_Places, _Places]:
+def _applied(transform: Affine, x: _Values, y: _Values) -> tuple[_Values, _Values]:
     a, b, c, d, e, f = tuple(transform)[:6]
     return a * x + b * y + c, d * x + e * y + f
 
 
-def _outline(grid: SceneGrid) -> tuple[_Places, _Places]:
+def _outline(grid: SceneGrid) -> tuple[_Values, _Values]:
     """Points along the edges of a grid."""
     left, bottom, right, top = grid.bounds
     x, y = np.linspace(left, right, _EDGE_POINTS), np.linspace(bottom, top, _EDGE_POINTS)
@@ -88,7 +88,9 @@ def _outline(grid: SceneGrid) -> tuple[_Places, _Places]:
     )
 
 
-def _span(places: _Places, size: int) -> tuple[int, int]:
-    """The first pixel and the one behind the last that some places need, of those there are."""
-    low, high = (math.floor(np.clip(end, -_FAR, _FAR)) for end in (places.min(), places.max()))
+def _span(coordinates: _Values, size: int) -> tuple[int, int]:
+    """The first pixel and the one behind the last that coordinates need, inside of the raster."""
+    low, high = (
+        math.floor(np.clip(end, -_FAR, _FAR)) for end in (coordinates.min(), coordinates.max())
+    )
     return max(0, low - _REACH_PX), min(size, high + 1 + _REACH_PX)

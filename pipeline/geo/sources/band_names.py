@@ -36,7 +36,7 @@ _WORDS = {
 
 
 def band_of(description: str) -> str | None:
-    """The name of the band that a description means; None where it means none, or not surely one."""
+    """The name of the band that a description means; None where it means none, or is ambiguous."""
     text = description.strip()
     if (colour := COLOURS.get(text.lower())) is not None:
         return colour
@@ -44,13 +44,13 @@ def band_of(description: str) -> str | None:
         return None
     number = match[2].upper().lstrip("0")
     name = f"B{number}" if number == "8A" else f"B{int(number):02}"
-    verdicts = _verdicts(name, match[3])
-    if not all(verdicts) or (match[1].lower() == "band" and not verdicts):
+    matches = _matches(name, match[3])
+    if not all(matches) or (match[1].lower() == "band" and not matches):
         return None
     return name
 
 
-def _verdicts(name: str, text: str) -> list[bool]:
+def _matches(name: str, text: str) -> list[bool]:
     """Whether each wavelength and each word of colour in a text is that of a band."""
     center_um = BANDS[name].center_wavelength_um
     waves = [

@@ -1,4 +1,4 @@
-"""What a SAFE product says itself of clouds and the like in one of its granules.
+"""The masks that come with a granule of a SAFE product: clouds, cirrus, snow.
 
 L2A has its scene classification. L1C has polygons of cloud (`MSK_CLOUDS`, GML) before processing
 baseline 04.00 and since then three layers of 60 m (`MSK_CLASSI`): Sentinel-2 Products Specification
@@ -41,26 +41,26 @@ def masks_of(product: Product, images: Mapping[str, str]) -> tuple[MaskLayer | P
     if "SCL" in images:
         return (MaskLayer(Layer(product.href(images["SCL"])), SCENE_CLASSIFICATION),)
     granule, _, _ = next(iter(images.values())).rpartition("/IMG_DATA/")
-    there = sorted(name for name in product.names if name.startswith(f"{granule}/QI_DATA/"))
-    if layers := next(filter(_CLASSI.search, there), None):
+    quality_files = sorted(name for name in product.names if name.startswith(f"{granule}/QI_DATA/"))
+    if layers := next(filter(_CLASSI.search, quality_files), None):
         href = product.href(layers)
         return tuple(
             MaskLayer(Layer(href, number), {1: meaning})
             for number, meaning in enumerate(_LAYERS, start=1)
         )
-    if polygons := next(filter(_CLOUDS.search, there), None):
+    if polygons := next(filter(_CLOUDS.search, quality_files), None):
         return _polygon_masks(product, polygons)
     return ()
 
 
 def _polygon_masks(product: Product, name: str) -> tuple[PolygonMask, ...]:
     root, href = product.xml(name), product.href(name)
-    found: dict[MaskClass, list[shapely.Polygon]] = {}
+    shapes_by_class: dict[MaskClass, list[shapely.Polygon]] = {}
     for feature in every(root, "MaskFeature"):
-        said = next((element.text or "" for element in every(feature, "maskType")), "").strip()
-        if said in _POLYGONS:
-            found.setdefault(_POLYGONS[said], []).extend(_shapes(feature, href))
-    if not found:
+        mask_type = next((element.text or "" for element in every(feature, "maskType")), "").strip()
+        if mask_type in _POLYGONS:
+            shapes_by_class.setdefault(_POLYGONS[mask_type], []).extend(_shapes(feature, href))
+    if not shapes_by_class:
         return ()
     codes = {
         code[1]
@@ -72,15 +72,15 @@ def _polygon_masks(product: Product, name: str) -> tuple[PolygonMask, ...]:
     epsg = int(codes.pop())
     return tuple(
         PolygonMask(href, np.array(shapes, dtype=np.object_), epsg, meaning)
-        for meaning, shapes in found.items()
+        for meaning, shapes in shapes_by_class.items()
     )
 
 
 def _shapes(feature: ET.Element, href: str) -> Iterator[shapely.Polygon]:
     for polygon in every(feature, "Polygon"):
         try:
-            outer, *holes = (_ring(ring) for ring in every(polygon, "LinearRing"))
-            yield shapely.Polygon(outer, holes)
+            outer, *interiors = (_ring(ring) for ring in every(polygon, "LinearRing"))
+            yield shapely.Polygon(outer, interiors)
         except ValueError as error:
             raise SceneError(
                 f"{href} holds a polygon whose corners are none; download the product again."
@@ -89,8 +89,8 @@ def _shapes(feature: ET.Element, href: str) -> Iterator[shapely.Polygon]:
 
 def _ring(ring: ET.Element) -> list[tuple[float, float]]:
     """Corners (x, y), m."""
-    (places,) = every(ring, "posList")
-    values = [float(value) for value in (places.text or "").split()]
+    (positions,) = every(ring, "posList")
+    values = [float(value) for value in (positions.text or "").split()]
     # GML of the detector footprints has heights, and some clouds do
-    size = int(places.get("srsDimension", "2"))
+    size = int(positions.get("srsDimension", "2"))
     return list(zip(values[::size], values[1::size], strict=True))

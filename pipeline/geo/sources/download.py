@@ -71,14 +71,14 @@ class Downloads:
         self.file_bytes += file.size
         self.fetched_bytes += fetched_bytes
 
-    def whole(self, file: RemoteFile, path: Path, what: str) -> None:
-        """Fetch a whole file; what an earlier run got of it is used.
+    def whole(self, file: RemoteFile, path: Path, name: str) -> None:
+        """Fetch a whole file; what an earlier run fetched of it is kept.
 
         Raises:
             SceneError: when it cannot be fetched.
-            OutputError: when the disk is full; `what` does not fit.
+            OutputError: when the disk is full; the message begins with `name`.
         """
-        require_space(path, file.size, what)
+        require_space(path, file.size, name)
         download(file, path)
         self.count(file, file.size)
 
@@ -224,7 +224,7 @@ def _copy_pixels(dataset: Any, grid: SceneGrid, window: Window, path: Path) -> N
             strip = Window(row, window.col, min(begin + step, end) - row, window.width)
             values = read(dataset, strip)
             with writing(path):
-                place = RasterWindow(0, row - window.row, window.width, strip.height)
-                target.write(values, 1, window=place)
+                target_window = RasterWindow(0, row - window.row, window.width, strip.height)
+                target.write(values, 1, window=target_window)
     finally:
         target.close()

@@ -67,10 +67,10 @@ _PUBLISHED = "2015-06-23T00:00:00Z", "2017-08-31T00:00:00Z"
 
 
 @dataclass(frozen=True)
-class Found:
+class EurosatFiles:
     """The files of EuroSAT, whole or in part."""
 
-    place: Path
+    path: Path
     """The folder or the zip."""
     files: list[ImageFile]
     lists: PartLists
@@ -78,28 +78,28 @@ class Found:
 
     @property
     def whole(self) -> bool:
-        """Whether all images are there, as far as their numbers tell."""
+        """Whether no image is missing, as far as their numbers tell."""
         counts: dict[str, int] = {}
         for file in self.files:
             counts[file.label] = counts.get(file.label, 0) + 1
         return counts == IMAGES_BY_CLASS
 
 
-def find(conf: EurosatConf, downloads: Downloads) -> Found:
+def find(conf: EurosatConf, downloads: Downloads) -> EurosatFiles:
     """The images that the conf names, downloaded where it says so; no pixel is looked at.
 
     Raises:
         SceneError: when there are none, or a list does not fit them, or they cannot be fetched.
         OutputError: when the disk is full.
     """
-    place = _downloaded(downloads) if conf.eurosat == DOWNLOAD else Path(conf.eurosat)
-    files = find_images(place)
-    beside = place if place.is_dir() else place.parent
-    return Found(place, files, read_lists(beside, {file.name for file in files}, SHA256))
+    path = _downloaded(downloads) if conf.eurosat == DOWNLOAD else Path(conf.eurosat)
+    files = find_images(path)
+    beside = path if path.is_dir() else path.parent
+    return EurosatFiles(path, files, read_lists(beside, {file.name for file in files}, SHA256))
 
 
 def write_images(conf: EurosatConf, folder: Path, target: Path, downloads: Downloads) -> str:
-    """Write the checked collection of the images to `folder`; what was found, for people.
+    """Write the checked collection of the images to `folder`, and summarise it.
 
     A downloaded zip becomes a part of the collection, so that DVC keeps it.
 
@@ -113,10 +113,10 @@ def write_images(conf: EurosatConf, folder: Path, target: Path, downloads: Downl
         SceneError: when there are no images, or one of them or a list cannot be used.
         OutputError: when the disk is full.
     """
-    found = find(conf, downloads)
+    source = find(conf, downloads)
     kept = conf.eurosat == DOWNLOAD
     if kept:
-        linked(found.place, folder / ZIP)
+        linked(source.path, folder / ZIP)
     about = About(
         id=ID,
         title="EuroSAT",
@@ -125,29 +125,29 @@ def write_images(conf: EurosatConf, folder: Path, target: Path, downloads: Downl
         interval=_PUBLISHED,
         level="L1C",
         bands=BAND_ORDER,
-        whole=found.whole,
+        whole=source.whole,
     )
     with ImageReader() as reader:
         work = partial(checked, reader=reader)
-        images = run_pieces(work, found.files, worker_count(ComputeConf()))
+        images = run_pieces(work, source.files, worker_count(ComputeConf()))
         with closing(images):
-            shown = (_moved(image, found.place, target / ZIP) if kept else image for image in images)
-            write_collection(folder, target, shown, about, found.lists)
-    return _summary(found, conf)
+            shown = (_moved(image, source.path, target / ZIP) if kept else image for image in images)
+            write_collection(folder, target, shown, about, source.lists)
+    return _summary(source, conf)
 
 
-def _moved(image: Image, place: Path, new: Path) -> Image:
-    """The same image in the zip's other place."""
-    path = f"{new}{image.file.path.removeprefix(str(place))}"
+def _moved(image: Image, old: Path, new: Path) -> Image:
+    """The same image in the zip at its new path."""
+    path = f"{new}{image.file.path.removeprefix(str(old))}"
     return replace(image, file=replace(image.file, path=path))
 
 
-def _summary(found: Found, conf: EurosatConf) -> str:
-    classes = len({file.label for file in found.files})
-    lines = [f"train: EuroSAT, {len(found.files):,} images of {classes} classes ({conf.eurosat})"]
-    for name, parts in found.lists.parts.items():
+def _summary(source: EurosatFiles, conf: EurosatConf) -> str:
+    classes = len({file.label for file in source.files})
+    lines = [f"train: EuroSAT, {len(source.files):,} images of {classes} classes ({conf.eurosat})"]
+    for name, parts in source.lists.parts.items():
         counts = ", ".join(f"{list(parts.values()).count(part):,} {part}" for part in ENDINGS)
-        absent = found.lists.absent[name]
+        absent = source.lists.absent[name]
         lines.append(f"list {name}: {counts}" + (f"; {absent:,} more are not there" if absent else ""))
     return "\n".join(lines)
 
@@ -178,7 +178,7 @@ def _require_form(dataset: Any, path: str) -> None:
 
 
 def _downloaded(downloads: Downloads) -> Path:
-    """The zip in a folder with its lists, each fetched unless it is there."""
+    """The zip in a folder with its lists, each fetched unless it exists."""
     folder = downloads.folder / "eurosat"
     for name in SHA256:
         _fetch(name, folder / name, downloads)
@@ -186,7 +186,7 @@ def _downloaded(downloads: Downloads) -> Path:
 
 
 def _fetch(name: str, path: Path, downloads: Downloads) -> None:
-    """One of the files; what an earlier run got of it is used."""
+    """One of the files; what an earlier run fetched of it is kept."""
     if path.exists() and sha256_of(path) == SHA256[name]:
         return
     file = look_up(f"{URL}{name}")

@@ -1,4 +1,4 @@
-"""A folder of one file per band, with time stated in the conf, and radiometry there or in the files."""
+"""A folder of one file per band; time stated in the conf, radiometry there or in the files."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ def band_files(folder: Path) -> dict[str, Path]:
 def _named_files(folder: Path) -> dict[str, Path]:
     """The files of bands, and that of the scene classification, which is named in the same way."""
     if not folder.is_dir():
-        what = "is a file" if folder.exists() else "does not exist"
-        raise SceneError(f"{folder} {what}; name a folder that holds one file per band.")
-    found: dict[str, Path] = {}
+        problem = "is a file" if folder.exists() else "does not exist"
+        raise SceneError(f"{folder} {problem}; name a folder that holds one file per band.")
+    paths: dict[str, Path] = {}
     for path in _listed(folder):
         match = _BAND.search(path.stem)
         if path.suffix.lower() not in _SUFFIXES or match is None:
@@ -55,18 +55,18 @@ def _named_files(folder: Path) -> dict[str, Path]:
         name = match[1].upper()
         if name not in _KNOWN:
             continue
-        if name in found:
+        if name in paths:
             raise SceneError(
-                f"{folder} has two files of band {name}, {found[name].name} and {path.name}; "
+                f"{folder} has two files of band {name}, {paths[name].name} and {path.name}; "
                 "leave one of them there."
             )
-        found[name] = path
-    if not found.keys() & BANDS.keys():
+        paths[name] = path
+    if not paths.keys() & BANDS.keys():
         raise SceneError(
             f"{folder} holds no file that is named after a Sentinel-2 band (..._B02.jp2, B8A.tif); "
             "name the folder with the band files."
         )
-    return {name: found[name] for name in _KNOWN if name in found}
+    return {name: paths[name] for name in _KNOWN if name in paths}
 
 
 def _listed(folder: Path) -> list[Path]:

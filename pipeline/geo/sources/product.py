@@ -123,12 +123,14 @@ def every(root: ET.Element, *names: str) -> Iterator[ET.Element]:
 
 def _described(names: frozenset[str] | set[str], path: Path) -> str:
     """The file that describes a product, the one that lies highest."""
-    found = sorted((name for name in names if _METADATA.search(name)), key=lambda n: (n.count("/"), n))
+    candidates = sorted(
+        (name for name in names if _METADATA.search(name)), key=lambda n: (n.count("/"), n)
+    )
     outer, inner = split(path)
-    if not found or found[0].count("/") > 1:
-        what = "zip" if inner is None and outer.suffix == ".zip" else "folder"
+    if not candidates or candidates[0].count("/") > 1:
+        kind = "zip" if inner is None and outer.suffix == ".zip" else "folder"
         raise SceneError(
-            f"{path} is no Sentinel-2 product: the {what} holds no MTD_MSIL1C.xml or MTD_MSIL2A.xml; "
+            f"{path} is no Sentinel-2 product: the {kind} holds no MTD_MSIL1C.xml or MTD_MSIL2A.xml; "
             "name the folder ...SAFE or a zip of it."
         )
-    return found[0]
+    return candidates[0]

@@ -88,13 +88,13 @@ def _granules(root: ET.Element, product: Product) -> Iterator[tuple[str, dict[st
             if side is not None and int(side) != native:
                 continue
             # before December 2016, the metadata name images without their folders
-            found = stems.get(stem) or by_name.get(stem.rsplit("/", 1)[-1])
-            if found is None:
+            file = stems.get(stem) or by_name.get(stem.rsplit("/", 1)[-1])
+            if file is None:
                 raise SceneError(
                     f"{product.path} lacks {stem}, which its metadata name; unpack or download the "
                     "product again."
                 )
-            images[band] = found
+            images[band] = file
         identity = granule.get("granuleIdentifier", "")
         tile = _TILE.search(identity)
         if any(band in BANDS for band in images):
@@ -109,18 +109,18 @@ def _radiometry(root: ET.Element, level: str, product: Product) -> dict[str, tup
     }
     try:
         scale = 1 / float(next(filter(None, stated)))
-        # the number of a band in the metadata is its place among all 13
-        found = {
-            band: (scale, offsets.get(str(place), 0.0) * scale) for place, band in enumerate(BANDS)
+        # the number of a band in the metadata is its index among all 13
+        by_band = {
+            band: (scale, offsets.get(str(number), 0.0) * scale) for number, band in enumerate(BANDS)
         }
     except (StopIteration, ValueError, ZeroDivisionError):
-        found = {}
-    if not found or any(math.isnan(offset) for _, offset in found.values()):
+        by_band = {}
+    if not by_band or any(math.isnan(offset) for _, offset in by_band.values()):
         raise RadiometryError(
             f"{product.href(product.metadata)} does not state a quantification and offsets that are "
             "numbers; download the product again."
         )
-    return found
+    return by_band
 
 
 def _moment(root: ET.Element, product: Product) -> datetime:

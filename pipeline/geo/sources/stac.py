@@ -1,4 +1,4 @@
-"""Scenes of a STAC API: where the pixels of the Items that a search found lie."""
+"""Scenes of a STAC API: from the Items of a search to the files of scenes, local or remote."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ def scene_files(conf: StacConf, downloads: Downloads) -> list[SceneFiles]:
         RadiometryError: when scale and offset of an Item are unknown.
     """
     area = area_of(conf)
-    found = []
+    scenes = []
     for item in search(conf, area):
         with described(conf.stac, f"the Item {item['id']} of {conf.stac}"):
-            found.append(_files(item, conf, area.bounds))
-    return [_kept(files, conf, area.bounds, downloads) for files in found]
+            scenes.append(_files(item, conf, area.bounds))
+    return [_kept(files, conf, area.bounds, downloads) for files in scenes]
 
 
 def _files(item: Item, conf: StacConf, area: Area) -> SceneFiles:

@@ -46,27 +46,27 @@ def band_assets(item: Mapping[str, Any], wanted: Sequence[str] | None) -> dict[s
 
     Args:
         item: A STAC Item.
-        wanted: Names of bands; all that there are where there is no such list.
+        wanted: Names of bands; all that the Item has where it is None.
 
     Raises:
-        SceneError: when there is none, or one that is wanted is missing.
+        SceneError: when it has none, or one that is wanted is missing.
     """
     assets = item["assets"]
-    found = {}
+    by_band = {}
     for name, band in BANDS.items():
         colour = next(key for key, of in COLOURS.items() if of == name)
         for key in (name, f"{name}_{band.native_m}m", colour):
             if key in assets:
-                found[name] = assets[key]
+                by_band[name] = assets[key]
                 break
-    missing = [name for name in wanted or () if name not in found]
-    if missing or not found:
-        what = f"band {missing[0]}" if missing else "any Sentinel-2 band"
+    missing = [name for name in wanted or () if name not in by_band]
+    if missing or not by_band:
+        band_text = f"band {missing[0]}" if missing else "any Sentinel-2 band"
         raise SceneError(
-            f"the Item {item['id']} has no asset of {what}, its assets are "
+            f"the Item {item['id']} has no asset of {band_text}, its assets are "
             f"{', '.join(assets) or 'none'}; name other bands or another collection."
         )
-    return {name: asset for name, asset in found.items() if wanted is None or name in wanted}
+    return {name: asset for name, asset in by_band.items() if wanted is None or name in wanted}
 
 
 def classification(item: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -120,12 +120,12 @@ def level(item: Mapping[str, Any]) -> str | None:
 
 def _stated(asset: Mapping[str, Any]) -> tuple[float | None, float | None]:
     """Scale and offset in the fields of an asset, or of its only band."""
-    places: list[Mapping[str, Any]] = [asset]
+    objects: list[Mapping[str, Any]] = [asset]
     for key in ("raster:bands", "bands"):
         if len(bands := asset.get(key) or []) == 1:
-            places.append(bands[0])
-    found: list[float | None] = []
+            objects.append(bands[0])
+    stated: list[float | None] = []
     for name in ("scale", "offset"):
-        values = (place.get(key) for place in places for key in (f"raster:{name}", name))
-        found.append(next((float(value) for value in values if value is not None), None))
-    return found[0], found[1]
+        values = (fields.get(key) for fields in objects for key in (f"raster:{name}", name))
+        stated.append(next((float(value) for value in values if value is not None), None))
+    return stated[0], stated[1]

@@ -26,7 +26,7 @@ from pipeline.geo.raster import remote
 from pipeline.geo.sources.stac_names import processing_baseline
 
 MOST_FOUND = 2000
-"""Of more Items than that nobody can say that the least cloudy are the right ones."""
+"""With more Items than that, a search is too wide to take the least cloudy ones from it."""
 _PAGE = 100
 _CLOUD = "eo:cloud_cover"
 _GRID = ("grid:code", "s2:mgrs_tile")
@@ -69,7 +69,7 @@ def search(conf: StacConf, area: BaseGeometry) -> list[Item]:
     """
     where = f"{conf.collection} of {conf.stac}, {conf.datetime}, in the area {conf.area}"
     with described(conf.stac, f"the answer of {conf.stac}"):
-        items = _found(conf, area)
+        items = _search_results(conf, area)
         if len(items) > MOST_FOUND:
             raise SceneError(
                 f"{where}: there are over {MOST_FOUND} scenes; narrow the time or the area."
@@ -92,10 +92,10 @@ def moment_of(item: Item) -> datetime:
 
 
 @contextmanager
-def described(url: str, what: str) -> Iterator[None]:
-    """Say in a sentence what is wrong with an API or with what it answered."""
+def described(url: str, subject: str) -> Iterator[None]:
+    """Turn errors of an API, and of answers in another form, into a `SceneError` in one sentence."""
     try:
-        # it warns of what an API does not promise and may be able to do all the same
+        # it warns where an API does not declare what it may be able to do all the same
         with warnings.catch_warnings(action="ignore"):
             yield
     except (requests.RequestException, APIError) as error:
@@ -106,28 +106,28 @@ def described(url: str, what: str) -> Iterator[None]:
         ) from error
     except (STACError, NotImplementedError, PystacClientWarning, *_BROKEN) as error:
         raise SceneError(
-            f"{what} is not what a STAC API sends ({type(error).__name__}); check the address in a "
+            f"{subject} is not what a STAC API sends ({type(error).__name__}); check the address in a "
             "browser: it must lead to JSON that lists `conformsTo`."
         ) from error
 
 
-def _found(conf: StacConf, area: BaseGeometry) -> list[Item]:
-    """What the API finds, and one more than there may be where it is too much."""
-    line = StacApiIO(timeout=remote.TIMEOUT_S, max_retries=remote.retries())
-    client = pystac_client.Client.open(conf.stac, stac_io=line)
+def _search_results(conf: StacConf, area: BaseGeometry) -> list[Item]:
+    """The Items that the API returns: at most one more than `MOST_FOUND`."""
+    stac_io = StacApiIO(timeout=remote.TIMEOUT_S, max_retries=remote.retries())
+    client = pystac_client.Client.open(conf.stac, stac_io=stac_io)
     query: dict[str, Any] = {"bbox": area.bounds}
     if not isinstance(conf.area, list):
         query = {"intersects": area}
     if conf.cloud_cover < 100 and client.conforms_to("QUERY"):
         query |= {"query": {_CLOUD: {"lte": conf.cloud_cover}}}
-    found = client.search(
+    results = client.search(
         collections=[conf.collection],
         datetime=conf.datetime,
         limit=_PAGE,
         max_items=MOST_FOUND + 1,
         **query,
     )
-    return list(found.items_as_dicts())
+    return list(results.items_as_dicts())
 
 
 def _latest(items: Iterable[Item]) -> list[Item]:
@@ -148,6 +148,6 @@ def _chosen(items: Sequence[Item], most: int) -> list[Item]:
 
 
 def _cloud(item: Item) -> float:
-    """The share of cloud of a scene, per cent; 100 where nobody says."""
+    """The share of cloud of a scene, per cent; 100 where it is not stated."""
     stated = item["properties"].get(_CLOUD)
     return 100.0 if stated is None else float(stated)

@@ -23,12 +23,16 @@ def scene_files(conf: StackConf) -> SceneFiles:
         SceneError: when the file cannot be read, or it is unknown which band a layer is.
         RadiometryError: when scale or offset is unknown, or conf and file contradict each other.
     """
-    notes = band_metadata(conf.stack)
-    said = [_meant(one.description) for one in notes]
-    names = _said_names(conf, notes, said) if conf.bands is None else _stated_names(conf, notes, said)
+    metadata = band_metadata(conf.stack)
+    file_bands = [_band_in_file(one.description) for one in metadata]
+    names = (
+        _names_in_file(conf, metadata, file_bands)
+        if conf.bands is None
+        else _names_in_conf(conf, metadata, file_bands)
+    )
     _require_once(conf, names)
     layers = {
-        name: (Layer(conf.stack, names.index(name) + 1), notes[names.index(name)])
+        name: (Layer(conf.stack, names.index(name) + 1), metadata[names.index(name)])
         for name in _KNOWN
         if name in names
     }
@@ -37,37 +41,38 @@ def scene_files(conf: StackConf) -> SceneFiles:
     return stated_scene(conf, conf.stack, layers)
 
 
-def _meant(description: str | None) -> str | None:
-    """The band that a layer says it is."""
+def _band_in_file(description: str | None) -> str | None:
+    """The band that the description of a layer names."""
     text = (description or "").strip()
     return CLASSIFICATION if text.upper() == CLASSIFICATION else band_of(text)
 
 
-def _said_names(
-    conf: StackConf, notes: Sequence[BandMetadata], said: Sequence[str | None]
+def _names_in_file(
+    conf: StackConf, metadata: Sequence[BandMetadata], file_bands: Sequence[str | None]
 ) -> list[str | None]:
-    """The band of each layer as the file says it; every layer must say one."""
-    for place, (one, name) in enumerate(zip(notes, said, strict=True), start=1):
+    """The band of each layer as the file names it; every layer must have one."""
+    for number, (one, name) in enumerate(zip(metadata, file_bands, strict=True), start=1):
         if name is None:
-            what = "has no name" if one.description is None else f"is named {one.description!r}"
+            problem = "has no name" if one.description is None else f"is named {one.description!r}"
             raise SceneError(
-                f"{conf.stack}: layer {place} {what}, which does not tell its band; list the bands of "
-                f"all {len(notes)} layers in the conf (bands: [B02, ...], null for one to pass over)."
+                f"{conf.stack}: layer {number} {problem}, which does not tell its band; list the bands "
+                f"of all {len(metadata)} layers in the conf (bands: [B02, ...], null for one to pass "
+                "over)."
             )
-    return list(said)
+    return list(file_bands)
 
 
-def _stated_names(
-    conf: StackConf, notes: Sequence[BandMetadata], said: Sequence[str | None]
+def _names_in_conf(
+    conf: StackConf, metadata: Sequence[BandMetadata], file_bands: Sequence[str | None]
 ) -> list[str | None]:
-    """The band of each layer as the conf says it; a file that says otherwise is right or wrong."""
+    """The band of each layer as the conf lists it, which the file must not contradict."""
     stated = list(conf.bands or ())
-    if len(stated) != len(notes):
+    if len(stated) != len(metadata):
         raise ConfigError(
             f"scene {conf.id}: its key 'bands' lists {len(stated)} layers, but {conf.stack} has "
-            f"{len(notes)}; list one band a layer, null for one to pass over."
+            f"{len(metadata)}; list one band a layer, null for one to pass over."
         )
-    for place, (name, other) in enumerate(zip(stated, said, strict=True), start=1):
+    for number, (name, other) in enumerate(zip(stated, file_bands, strict=True), start=1):
         if name is not None and name not in _KNOWN:
             raise ConfigError(
                 f"scene {conf.id}: its key 'bands' has {name!r}, which is no Sentinel-2 band; choose "
@@ -75,8 +80,8 @@ def _stated_names(
             )
         if name is not None and other is not None and name != other:
             raise SceneError(
-                f"{conf.stack} says that its layer {place} is {other}, but scene {conf.id} in the conf "
-                f"says {name}; correct the one that is wrong."
+                f"{conf.stack} says that its layer {number} is {other}, but scene {conf.id} in the "
+                f"conf says {name}; correct the one that is wrong."
             )
     return stated
 

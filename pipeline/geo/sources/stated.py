@@ -1,4 +1,4 @@
-"""Scenes that the conf describes: what it says and what the files say, which must not differ."""
+"""Scenes that the conf describes: values stated there and in the files, which must not differ."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from pipeline.geo.scenes.scene_files import (
 )
 
 CLASSIFICATION = "SCL"
-"""What stands for the scene classification in place of a band's name."""
+"""The name of the scene classification among the names of bands."""
 
 
 @dataclass(frozen=True)
 class BandMetadata:
-    """What is said of one layer."""
+    """What a file states of one layer beside its pixels."""
 
     description: str | None
     """Its name."""
     scale: float | None
-    """Reflectance per value; None where nothing is said, for GDAL the same as 1."""
+    """Reflectance per value; None where not stated, for GDAL the same as 1."""
     offset: float | None
-    """Reflectance at 0; None where nothing is said, for GDAL the same as 0."""
+    """Reflectance at 0; None where not stated, for GDAL the same as 0."""
     nodata: float | None
     """The number that stands for none."""
 
 
 def band_metadata(href: str) -> list[BandMetadata]:
-    """What a file says of each of its layers.
+    """What a file states of each of its layers.
 
     Raises:
         SceneError: when it is missing, unreadable, cut off, or neither GeoTIFF nor JPEG 2000.
@@ -44,7 +44,7 @@ def band_metadata(href: str) -> list[BandMetadata]:
     require_whole(href)
     with opened(href) as dataset:
         require_driver(dataset, href)
-        said = zip(
+        in_file = zip(
             dataset.descriptions, dataset.scales, dataset.offsets, dataset.nodatavals, strict=True
         )
         return [
@@ -54,7 +54,7 @@ def band_metadata(href: str) -> list[BandMetadata]:
                 None if offset == 0 else offset,
                 None if nodata is None or math.isnan(nodata) else nodata,
             )
-            for description, scale, offset, nodata in said
+            for description, scale, offset, nodata in in_file
         ]
 
 
@@ -67,14 +67,14 @@ def stated_scene(
         conf: What is stated.
         origin: Path of its files, as the conf names it.
         layers: By name of the band in the order of `BANDS`, or `CLASSIFICATION`, where the pixels are
-            and what their file says.
+            and what their file states.
 
     Raises:
         RadiometryError: when scale or offset is unknown, or conf and file contradict each other.
     """
     bands = {
-        name: _band(conf, origin, layer, notes)
-        for name, (layer, notes) in layers.items()
+        name: _band(conf, origin, layer, metadata)
+        for name, (layer, metadata) in layers.items()
         if name != CLASSIFICATION
     }
     masks: tuple[MaskLayer, ...] = ()
@@ -93,16 +93,16 @@ def stated_scene(
     )
 
 
-def _band(conf: StatedConf, origin: str, layer: Layer, notes: BandMetadata) -> BandLayer:
+def _band(conf: StatedConf, origin: str, layer: Layer, metadata: BandMetadata) -> BandLayer:
     """A band with its scale and offset: reflectance = value * scale + offset."""
     floats = conf.values == "reflectance"
-    scale = _agreed("scale", conf.scale, notes.scale, conf, layer)
-    offset = _agreed("offset", conf.offset, notes.offset, conf, layer)
+    scale = _agreed("scale", conf.scale, metadata.scale, conf, layer)
+    offset = _agreed("offset", conf.offset, metadata.offset, conf, layer)
     if floats:
         scale = 1.0 if scale is None else scale
-        nodata = _agreed("nodata", conf.nodata, notes.nodata, conf, layer)
+        nodata = _agreed("nodata", conf.nodata, metadata.nodata, conf, layer)
         return BandLayer(layer, scale, offset or 0.0, floats=True, nodata=nodata)
-    if offset is None and notes.scale is not None:
+    if offset is None and metadata.scale is not None:
         offset = 0.0  # of a file that states the one, GDAL takes the other for 0
     missing = [key for key, value in (("scale", scale), ("offset", offset)) if value is None]
     if scale is None or offset is None:
@@ -114,19 +114,19 @@ def _band(conf: StatedConf, origin: str, layer: Layer, notes: BandMetadata) -> B
 
 
 def _agreed(
-    key: str, stated: float | None, said: float | None, conf: StatedConf, layer: Layer
+    key: str, stated: float | None, in_file: float | None, conf: StatedConf, layer: Layer
 ) -> float | None:
-    """What conf or file say, one of them or both alike.
+    """The value that conf or file state, one of them or both alike.
 
     Raises:
         RadiometryError: when they differ.
     """
-    if stated is None or said is None:
-        return said if stated is None else stated
+    if stated is None or in_file is None:
+        return in_file if stated is None else stated
     # a file may keep it in a few digits
-    if abs(stated - said) > 1e-6 * max(abs(stated), abs(said)):
+    if abs(stated - in_file) > 1e-6 * max(abs(stated), abs(in_file)):
         raise RadiometryError(
-            f"{layer.href} says that its {key} is {said:g}, but scene {conf.id} in the conf says "
+            f"{layer.href} says that its {key} is {in_file:g}, but scene {conf.id} in the conf says "
             f"{stated:g}; correct the one that is wrong."
         )
     return stated
