@@ -80,18 +80,18 @@ def remove(path: Path) -> None:
 
 
 @contextmanager
-def workbench(path: Path) -> Iterator[Path]:
-    """A place beside `path` for files on their way there, which is removed at the end.
+def work_folder(path: Path) -> Iterator[Path]:
+    """A folder beside `path` for temporary files, which is removed at the end.
 
     Raises:
         OutputError: when it cannot be written.
     """
-    bench = path.with_name(f".{path.name}.work")
-    remove(bench)
+    folder = path.with_name(f".{path.name}.work")
+    remove(folder)
     try:
-        yield bench
+        yield folder
     finally:
-        remove(bench)
+        remove(folder)
 
 
 def linked(path: Path, target: Path) -> None:

@@ -11,7 +11,7 @@ import pystac
 from pipeline.config.fetch import FetchConf, SourceConf
 from pipeline.config.reading import load
 from pipeline.errors import ConfigError, SceneError
-from pipeline.files import publish, unwatched, workbench
+from pipeline.files import publish, unwatched, work_folder
 from pipeline.geo.scenes.catalog import scene_item, write_catalog
 from pipeline.geo.scenes.masks import mask_scene
 from pipeline.geo.sources.download import Downloads
@@ -44,19 +44,19 @@ def run(
     for source in [*stated.train, *stated.map_scenes]:
         _require_inside(source, sources, conf)
     fetched = Downloads(downloads)
-    with publish(train) as train_partial, publish(to_map) as map_partial, workbench(train) as bench:
-        by_source = [_items(source, stated, fetched, bench / "train") for source in stated.train]
+    with publish(train) as train_partial, publish(to_map) as map_partial, work_folder(train) as work:
+        by_source = [_items(source, stated, fetched, work / "train") for source in stated.train]
         mapped: list[pystac.Item] = []
         for source in stated.map_scenes:
             if source in stated.train:
                 # checked and hashed already, which for a whole MGRS tile takes a while
                 mapped += by_source[stated.train.index(source)]
             else:
-                mapped += _items(source, stated, fetched, bench / "map")
+                mapped += _items(source, stated, fetched, work / "map")
         trained = list(chain.from_iterable(by_source))
         _require_own_ids(trained, conf)
         _require_own_ids(mapped, conf)
-        copied = downloads, bench
+        copied = downloads, work
         if stated.images is None:
             write_catalog(train_partial, trained, "train", train, copied)
         else:
