@@ -133,12 +133,12 @@ def write_geotiffs(folder: Path, data: TrainingData) -> None:
     with publish(folder) as partial:
         for name in (info.name for info in store.meta.classes):
             (partial / name).mkdir(parents=True)
-        profile = {"driver": "GTiff", "dtype": "uint16", "count": store.shape[1],
-                   "height": store.shape[2], "width": store.shape[3]}  # fmt: skip
+        profile = {"driver": "GTiff", "dtype": "uint16", "count": store.pixels.shape[1],
+                   "height": store.pixels.shape[2], "width": store.pixels.shape[3]}  # fmt: skip
         for row in data.train.tolist():
             name = store.meta.classes[store.patches["label"][row]].name
             x, y = (float(store.patches[key][row]) for key in ("x", "y"))
-            half = store.shape[2] / 2 * store.meta.geometry.pixel_m
+            half = store.pixels.shape[2] / 2 * store.meta.geometry.pixel_m
             transform = rasterio.transform.from_origin(x - half, y + half, 10, 10)
             place = {"crs": f"EPSG:{store.patches['epsg'][row]}", "transform": transform}
             with rasterio.open(partial / name / f"{row}.tif", "w", **profile, **place) as out:
