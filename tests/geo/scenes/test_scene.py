@@ -300,3 +300,12 @@ def test_bands_of_which_no_block_has_a_hole_have_none(tmp_path: Path) -> None:
                     scene.read(window, (band,), cache)
                     holed.append(scene.bands_with_nodata(window, (band,), cache) == [0])
         assert holed == found
+
+
+def test_a_band_that_does_not_reach_a_window_has_nodata_there(tmp_path: Path) -> None:
+    scene = fetched(tmp_path / "catalog", position_bands(tmp_path / "bands"))
+    window, bands = Window(0, 0, 12, 12), ("B02", "B09")
+    with scene.cache(bands) as cache:
+        pixels = scene.read(window, bands, cache)
+        assert [bool((plane == 0).any()) for plane in pixels] == [False, True]
+        assert scene.bands_with_nodata(window, bands, cache) == [1]
