@@ -391,6 +391,7 @@ def words(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list
     return [*place, "--seconds", "0", "--no-write"]
 
 
+@pytest.mark.slow
 def test_parts_run_from_end_to_end(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     only = [word for name in ("predict", "tile", "train") for word in ("--only", name)]
     main.main([*words, *only], standalone_mode=False)
