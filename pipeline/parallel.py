@@ -6,10 +6,10 @@ import asyncio
 import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from importlib import import_module
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any
 
 from pipeline.config.compute import ComputeConf
 from pipeline.errors import ConfigError
@@ -18,10 +18,6 @@ AHEAD = 2
 """Pieces in flight per worker: one in work and one waiting."""
 _TIMEOUT_S = 10
 """How long to wait for a scheduler to answer."""
-
-
-class _Pool[P, R](Protocol):
-    def submit(self, function: Callable[[P], R], piece: P, /) -> Future[R]: ...
 
 
 def worker_count(compute: ComputeConf) -> int:
@@ -56,7 +52,7 @@ def run_pieces[P, R](
 
 
 def _in_order[P, R](
-    pool: _Pool[P, R], function: Callable[[P], R], pieces: Iterable[P], workers: int
+    pool: Executor, function: Callable[[P], R], pieces: Iterable[P], workers: int
 ) -> Iterator[R]:
     remaining = iter(pieces)
     in_flight = deque(pool.submit(function, piece) for piece in islice(remaining, AHEAD * workers))

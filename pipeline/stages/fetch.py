@@ -58,11 +58,11 @@ def run(
         _require_own_ids(mapped, conf)
         copied = downloads, work
         if stated.images is None:
-            write_catalog(train_partial, trained, "train", train, copied)
+            write_catalog(train_partial, trained, "train", copied)
         else:
             train_partial.mkdir(parents=True, exist_ok=True)
             print(write_images(stated.images, train_partial, train, fetched), flush=True)
-        write_catalog(map_partial, mapped, "map", to_map, copied)
+        write_catalog(map_partial, mapped, "map", copied)
     if summary := fetched.summary():
         print(summary)
     print(f"scenes to map: {', '.join(item.id for item in mapped) or 'none'}")

@@ -6,19 +6,20 @@ Memory is bounded by a group of rows of the table, whatever the size of the stor
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cache
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
-from pyproj import Transformer
+
+from pipeline.geo.patches.image_patches import ImagePatches
+from pipeline.geo.patches.scene_patches import StripPatches
+from pipeline.geo.scenes.stac import to_degrees
 
 _ROW_GROUP = 65_536
 
@@ -49,19 +50,8 @@ SCHEMA = pa.schema(
 """Columns of `patches.parquet` (`store.PATCH_COLUMNS`)."""
 
 
-class Patches(Protocol):
-    """Some patches, in the order of their positions."""
-
-    @property
-    def columns(self) -> Mapping[str, Any]:
-        """The columns of their table but the outline, N values each."""
-
-    @property
-    def invalid(self) -> int:
-        """How many more there would be, had their cells enough valid band pixels."""
-
-    def pieces(self) -> Iterator[npt.NDArray[np.uint16]]:
-        """Their pixels, (n, C, P, P), a few at a time; each is done with before the next one."""
+type Patches = StripPatches | ImagePatches
+"""Some patches, in the order of their positions."""
 
 
 class PatchWriter:
@@ -90,12 +80,7 @@ class PatchWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         try:
             if error is None:
                 self._wait()
@@ -163,12 +148,7 @@ def outlines(
     """Squares around points of a CRS, as polygons in OGC:CRS84."""
     half = side_m / 2
     corners = [(-half, -half), (half, -half), (half, half), (-half, half), (-half, -half)]
-    rings = [np.stack(_to_degrees(epsg).transform(x + dx, y + dy), axis=-1) for dx, dy in corners]
+    rings = [np.stack(to_degrees(epsg).transform(x + dx, y + dy), axis=-1) for dx, dy in corners]
     # axis order (N, 5, 2); 1e-8 degrees is a millimetre, below which versions of PROJ differ
     points = np.round(np.stack(rings, axis=1), 8)
     return shapely.polygons(points)  # type: ignore[no-any-return]
-
-
-@cache
-def _to_degrees(epsg: int) -> Transformer:
-    return Transformer.from_crs(epsg, "OGC:CRS84", always_xy=True)

@@ -50,19 +50,13 @@ def covering(grid: SceneGrid, bounds: Area) -> Window | None:
     return Window(row, col, last_row - row, last_col - col)
 
 
-def cut(grid: SceneGrid, window: Window) -> SceneGrid:
-    """The grid of the pixels of a window alone."""
-    x0, y0 = grid.transform @ (window.col, window.row)
-    return SceneGrid(grid.epsg, x0, y0, window.height, window.width, grid.pixel_m)
-
-
 def part_of(grid: SceneGrid, area: Area, name: str) -> SceneGrid:
     """The grid of those pixels alone.
 
     Raises:
         SceneError: as `window_of`.
     """
-    return cut(grid, window_of(grid, area, name))
+    return grid.part(window_of(grid, area, name))
 
 
 def _ground(epsg: int, area: Area) -> Area:

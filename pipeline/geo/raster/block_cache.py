@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -42,18 +41,6 @@ class Need:
     window: Window
 
 
-@dataclass
-class _Slot:
-    """A chunk that a thread decodes, or has decoded."""
-
-    values: Values | None = None
-    error: BaseException | None = None
-
-    @property
-    def done(self) -> bool:
-        return self.values is not None or self.error is not None
-
-
 class BlockCache:
     """Decoded chunks of some files, shared by the threads of this process."""
 
@@ -77,8 +64,9 @@ class BlockCache:
         self._own = threading.local()
         self._open: list[OpenFile] = []
         self._waiting: ThreadPoolExecutor | None = None
-        self._changed = threading.Condition()
-        self._slots: dict[Need, _Slot] = {}
+        self._lock = threading.Lock()
+        self._slots: dict[Need, Future[Values]] = {}
+        """Chunks that a thread decodes, or has decoded."""
         self._due = Counter(
             chunk for needs in plan for chunk in {c for need in needs for c in self._chunks(need)}
         )
@@ -86,12 +74,7 @@ class BlockCache:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._waiting is not None:
             self._waiting.shutdown(cancel_futures=True)
         for file in self._open:
@@ -110,7 +93,7 @@ class BlockCache:
         chunks = list(dict.fromkeys(chunk for need in needs for chunk in self._chunks(need)))
         values = self._decoded(chunks)
         windows = [self._joined(need, values, (into or {}).get(need.layer)) for need in needs]
-        with self._changed:
+        with self._lock:
             for chunk in chunks:
                 self._due[chunk] -= 1
                 if self._due[chunk] <= 0:
@@ -140,9 +123,9 @@ class BlockCache:
         slots = {}
         remote: list[Future[None]] = []
         for chunk in chunks:
-            with self._changed:
+            with self._lock:
                 begun = chunk in self._slots
-                slots[chunk] = self._slots.setdefault(chunk, _Slot())
+                slots[chunk] = self._slots.setdefault(chunk, Future())
             if begun:
                 continue
             if is_remote(chunk.layer.href):
@@ -151,25 +134,16 @@ class BlockCache:
                 self._fill(chunk, slots[chunk])
         for arriving in remote:
             arriving.result()
-        values = {}
-        for chunk, slot in slots.items():
-            if not slot.done:
-                with self._changed:
-                    self._changed.wait_for(lambda slot=slot: slot.done)  # type: ignore[misc]
-            if slot.values is None:
-                raise slot.error or RuntimeError(chunk)
-            values[chunk] = slot.values
-        return values
+        return {chunk: slot.result() for chunk, slot in slots.items()}
 
     def _line(self) -> ThreadPoolExecutor:
         """Threads that wait for servers: more than this machine has cores to decode."""
-        with self._changed:
+        with self._lock:
             if self._waiting is None:
                 self._waiting = ThreadPoolExecutor(AT_ONCE)
             return self._waiting
 
-    def _fill(self, chunk: Need, slot: _Slot) -> None:
-        values, problem = None, None
+    def _fill(self, chunk: Need, slot: Future[Values]) -> None:
         try:
             values = self._decode[chunk.layer](
                 self._file(chunk.layer.href).read(chunk.window, chunk.layer.number)
@@ -179,12 +153,9 @@ class BlockCache:
             if self._mark is not None and self._mark(values):
                 self._marked.add(chunk)
         except BaseException as error:
-            problem = error
+            slot.set_exception(error)
             raise
-        finally:
-            with self._changed:
-                slot.values, slot.error = values, problem
-                self._changed.notify_all()
+        slot.set_result(values)
 
     def _joined(self, need: Need, values: Mapping[Need, Values], into: Values | None) -> Values:
         """A window, put together from its chunks; a view where one holds it all."""
@@ -203,7 +174,7 @@ class BlockCache:
         files: dict[str, OpenFile] = self._own.__dict__.setdefault("files", {})
         if href not in files:
             files[href] = OpenFile(href)
-            with self._changed:
+            with self._lock:
                 self._open.append(files[href])
         return files[href]
 

@@ -103,17 +103,15 @@ def add_mask(item: pystac.Item, mask: MaskLayer, grid: SceneGrid) -> None:
 def write_catalog(
     folder: Path,
     items: Iterable[pystac.Item],
-    what: str,
-    target: Path | None = None,
+    purpose: str,
     copied: Sequence[Path] = (),
 ) -> None:
     """Write a static, self-contained catalog: `catalog.json` and `<id>/<id>.json`.
 
     Args:
-        folder: The folder to write to.
+        folder: The folder to write to, or one beside it that will be renamed to it.
         items: Scenes, as `scene_item` makes them.
-        what: What the scenes are for, in a word.
-        target: The folder that the catalog will lie in, where it is another one.
+        purpose: What the scenes are for, in a word.
         copied: Folders whose files are put beside their Item, so that the catalog keeps them.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -132,9 +130,9 @@ def write_catalog(
                 asset.href = f"{key}{path.suffix}"
                 linked(path, folder / item.id / asset.href)
             else:
-                asset.href = relative_href(path, (target or folder) / item.id)
+                asset.href = relative_href(path, folder / item.id)
         write_stac(folder / href, item)
-    write_catalog_file(folder, what, f"lenscape: scenes to {what}", links)
+    write_catalog_file(folder, purpose, f"lenscape: scenes to {purpose}", links)
 
 
 def _bare_item(scene: SceneFiles, grid: SceneGrid) -> pystac.Item:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,7 @@ from rasterio.windows import Window as RasterWindow
 from scipy.ndimage import distance_transform_edt
 
 from pipeline.config.sources import GROWN, Masking
-from pipeline.geo.raster.area import covering, cut
+from pipeline.geo.raster.area import covering
 from pipeline.geo.raster.grid import SceneGrid, Window
 from pipeline.geo.raster.raster_file import Layer, RasterFile, inspect, writing
 from pipeline.geo.scenes.catalog import add_mask
@@ -49,15 +48,6 @@ _TOUCHING = 1e-9
 """Of a pixel: float noise must not leave out a centre that lies right on the circle."""
 
 
-@dataclass(frozen=True)
-class MadeMask:
-    """A mask that was written."""
-
-    layer: MaskLayer
-    shares: dict[str, float]
-    """Of all its pixels, those of each class that it can have, and of the margin."""
-
-
 def mask_scene(item: pystac.Item, files: SceneFiles, masking: Masking, path: Path) -> dict[str, float]:
     """Make the mask of a scene, add it to the Item and state there which share of the scene is masked.
 
@@ -80,13 +70,13 @@ def mask_scene(item: pystac.Item, files: SceneFiles, masking: Masking, path: Pat
     if files.mask is not None:
         shares = {USER_MASK: masked_share(inspect(*files.mask.layer), files.mask.classes, grid)}
     elif (made := make_mask(files.masks, grid, masking, path)) is not None:
-        shares = made.shares
-        names = {0: NAMES[0], **made.layer.classes}
+        layer, shares = made
+        names = {0: NAMES[0], **layer.classes}
         classes = [
             Classification.create(value, description=name.replace("_", " "), name=name).to_dict()
             for value, name in names.items()
         ]
-        add_mask(item, made.layer, grid)
+        add_mask(item, layer, grid)
         item.assets[MASK].extra_fields["classification:classes"] = classes
         item.stac_extensions.append(_EXTENSION)
     else:
@@ -97,7 +87,7 @@ def mask_scene(item: pystac.Item, files: SceneFiles, masking: Masking, path: Pat
 
 def make_mask(
     masks: Sequence[MaskLayer | PolygonMask], scene: SceneGrid, masking: Masking, path: Path
-) -> MadeMask | None:
+) -> tuple[MaskLayer, dict[str, float]] | None:
     """Write the mask of a scene: uint8, on the finest grid of its sources, strip by strip.
 
     Args:
@@ -108,7 +98,8 @@ def make_mask(
         path: Of the GeoTIFF.
 
     Returns:
-        None where no class of `masking` can occur.
+        The mask, and the share of its pixels of each class that it can have and of the margin; None
+        where no class of `masking` can occur.
 
     Raises:
         SceneError: when a mask cannot be read, leaves out a part of the scene or has another CRS.
@@ -121,13 +112,13 @@ def make_mask(
         finest = min((source.grid for source in sources), key=lambda grid: grid.pixel_m)
         if (window := covering(finest, scene.bounds)) is None:
             return None
-        grid = cut(finest, window)
+        grid = finest.part(window)
         counts = _write(path, grid, _strips(sources, grid, masking))
         values = sorted(frozenset.union(*(source.values for source in sources)))
     if masking.grow_m and not _SOFT.isdisjoint(values):
         values.append(MARGIN)
     shares = {NAMES[value]: round(int(counts[value]) / int(counts.sum()), 6) for value in values}
-    return MadeMask(MaskLayer(Layer(str(path)), {value: NAMES[value] for value in values}), shares)
+    return MaskLayer(Layer(str(path)), {value: NAMES[value] for value in values}), shares
 
 
 def masked_share(mask: RasterFile, invalid: Iterable[int], scene: SceneGrid) -> float:
@@ -165,7 +156,7 @@ def _runs(height: int) -> Iterator[tuple[int, int]]:
 
 def _rows(grid: SceneGrid, first: int, end: int) -> SceneGrid:
     """The grid of some rows alone."""
-    return cut(grid, Window(first, 0, end - first, grid.width))
+    return grid.part(Window(first, 0, end - first, grid.width))
 
 
 def _joined(sources: Sequence[Source], strip: SceneGrid) -> Codes:

@@ -27,7 +27,7 @@ _BROKEN = (ValueError, KeyError, TypeError, AttributeError, OSError)
 
 
 @contextmanager
-def described(path: Path, what: str) -> Iterator[None]:
+def described(path: Path, kind: str) -> Iterator[None]:
     """Name the file that is missing, or that is not what it should be.
 
     Raises:
@@ -39,7 +39,7 @@ def described(path: Path, what: str) -> Iterator[None]:
         raise SceneError(f"{path} does not exist; run `fetch` first.") from None
     except (*_BROKEN, pystac.STACError, pystac.STACTypeError) as error:
         reason = f"{type(error).__name__}: {error}"
-        raise SceneError(f"{path} is no {what} ({reason}); run `fetch` again.") from error
+        raise SceneError(f"{path} is no {kind} ({reason}); run `fetch` again.") from error
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -81,11 +81,12 @@ def footprint(epsg: int, bounds: Area) -> Polygon:
     """The outline of bounds (left, bottom, right, top) of a CRS in longitude and latitude."""
     left, bottom, right, top = bounds
     corners = [(left, bottom), (right, bottom), (right, top), (left, top)]
-    points = [_to_degrees(epsg).transform(x, y) for x, y in corners]
+    points = [to_degrees(epsg).transform(x, y) for x, y in corners]
     # 1e-7 degrees is a centimetre; the last bits of a projection differ between versions of PROJ
     return Polygon([(round(longitude, 7), round(latitude, 7)) for longitude, latitude in points])
 
 
 @cache
-def _to_degrees(epsg: int) -> Transformer:
+def to_degrees(epsg: int) -> Transformer:
+    """From a CRS to longitude and latitude."""
     return Transformer.from_crs(epsg, "OGC:CRS84", always_xy=True)

@@ -18,7 +18,7 @@ from pipeline.geo.raster.grid import SceneGrid
 from pipeline.geo.raster.raster_file import Layer
 from pipeline.geo.scenes import masks
 from pipeline.geo.scenes.mask_sources import VALUES
-from pipeline.geo.scenes.masks import MARGIN, NAMES, MadeMask, make_mask, widened
+from pipeline.geo.scenes.masks import MARGIN, NAMES, make_mask, widened
 from pipeline.geo.scenes.scene_files import SCENE_CLASSIFICATION, MaskLayer, PolygonMask
 from tests.support.labelled import px_box
 from tests.support.worlds import GRID, native_grid, write_raster
@@ -33,7 +33,7 @@ def classification(folder: Path, codes: np.ndarray, grid: SceneGrid = COARSE) ->
 
 def made(
     folder: Path, sources: Sequence[MaskLayer | PolygonMask], *classes: MaskClass, grow_m: float = 0
-) -> tuple[MadeMask, np.ndarray, SceneGrid]:
+) -> tuple[MaskLayer, dict[str, float], np.ndarray, SceneGrid]:
     masking = Masking(classes, grow_m) if classes else Masking(grow_m=grow_m)
     mask = make_mask(sources, GRID, masking, folder / "out" / "mask.tif")
     assert mask is not None
@@ -41,7 +41,7 @@ def made(
         grid = SceneGrid(
             file.crs.to_epsg(), file.transform.c, file.transform.f, file.height, file.width, file.res[0]
         )
-        return mask, file.read(1), grid
+        return *mask, file.read(1), grid
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
@@ -61,7 +61,7 @@ def test_widened_as_by_a_round_disk(marked: np.ndarray, radius: float) -> None:
 def test_codes_become_the_vocabulary(tmp_path: Path) -> None:
     codes = np.full((66, 60), 4)
     codes[0, :12] = range(12)
-    mask, values, grid = made(tmp_path, [classification(tmp_path, codes)])
+    mask, shares, values, grid = made(tmp_path, [classification(tmp_path, codes)])
     assert grid == COARSE
     names = [NAMES[value] for value in values[0, :12]]
     assert names == [
@@ -69,15 +69,15 @@ def test_codes_become_the_vocabulary(tmp_path: Path) -> None:
         "cloud_medium", "cloud_high", "cirrus", "clear",
     ]  # fmt: skip
     assert (values[1:] == 0).all()
-    assert mask.shares["cloud_high"] == pytest.approx(1 / 3_960, abs=1e-6)
-    assert "snow" not in mask.shares
-    assert set(mask.layer.classes) == {VALUES[name] for name in mask.shares}
+    assert shares["cloud_high"] == pytest.approx(1 / 3_960, abs=1e-6)
+    assert "snow" not in shares
+    assert set(mask.classes) == {VALUES[name] for name in shares}
 
 
 def test_only_cloud_and_shadow_are_widened(tmp_path: Path) -> None:
     codes = np.full((66, 60), 4)
     codes[10, 10], codes[30, 30], codes[50, 50] = 9, 1, 11
-    _, values, _ = made(tmp_path, [classification(tmp_path, codes)], *MASK_CLASSES, grow_m=60)
+    *_, values, _ = made(tmp_path, [classification(tmp_path, codes)], *MASK_CLASSES, grow_m=60)
     rows, cols = np.indices(values.shape)
     disk = (rows - 10) ** 2 + (cols - 10) ** 2 <= 9
     expected = np.where(disk, MARGIN, 0)
@@ -89,7 +89,7 @@ def test_only_cloud_and_shadow_are_widened(tmp_path: Path) -> None:
 def test_a_margin_never_hides_a_class(tmp_path: Path) -> None:
     codes = np.full((66, 60), 4)
     codes[10, 10], codes[10, 11] = 9, 11
-    _, values, _ = made(tmp_path, [classification(tmp_path, codes)], "cloud_high", "snow", grow_m=100)
+    *_, values, _ = made(tmp_path, [classification(tmp_path, codes)], "cloud_high", "snow", grow_m=100)
     assert values[10, 11] == VALUES["snow"]
     assert values[10, 12] == MARGIN
 
@@ -98,18 +98,18 @@ def test_strips_make_no_difference(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     rng = np.random.default_rng(0)
     codes = np.where(rng.random((66, 60)) < 0.01, rng.choice([3, 8, 9, 10, 11], (66, 60)), 4)
     source = classification(tmp_path, codes)
-    whole, values, _ = made(tmp_path, [source], *MASK_CLASSES, grow_m=130)
+    _, whole, values, _ = made(tmp_path, [source], *MASK_CLASSES, grow_m=130)
     monkeypatch.setattr(masks, "_STRIP_PX", 16)
-    other, striped, _ = made(tmp_path, [source], *MASK_CLASSES, grow_m=130)
+    _, other, striped, _ = made(tmp_path, [source], *MASK_CLASSES, grow_m=130)
     np.testing.assert_array_equal(values, striped)
-    assert whole.shares == other.shares
+    assert whole == other
 
 
 def test_polygons_and_layers_come_to_the_finest_grid(tmp_path: Path) -> None:
     cloud = PolygonMask("c.gml", np.array([px_box(GRID, 3, 5, 4, 6)]), GRID.epsg, "cloud_opaque")
     codes = np.full((66, 60), 4)
     codes[0, 0] = 10
-    _, values, grid = made(tmp_path, [classification(tmp_path, codes), cloud])
+    *_, values, grid = made(tmp_path, [classification(tmp_path, codes), cloud])
     assert grid == GRID
     expected = np.zeros((132, 120))
     expected[:2, :2], expected[3:7, 5:11] = VALUES["cirrus"], VALUES["cloud_opaque"]
@@ -121,7 +121,7 @@ def test_where_several_meet_the_first_class_counts(tmp_path: Path) -> None:
     sources = [
         PolygonMask("c.gml", box, GRID.epsg, kind) for kind in ("snow", "cirrus", "cloud_opaque")
     ]
-    _, values, _ = made(tmp_path, sources, *MASK_CLASSES)
+    *_, values, _ = made(tmp_path, sources, *MASK_CLASSES)
     assert set(np.unique(values)) == {0, VALUES["cloud_opaque"]}
 
 
@@ -130,7 +130,7 @@ def test_a_part_of_a_larger_mask(tmp_path: Path) -> None:
     large = SceneGrid(GRID.epsg, GRID.x0 - 400, GRID.y0 + 400, 200, 200, 20)
     codes = np.full((200, 200), 4)
     codes[20:, 19], codes[25, 30] = 9, 9
-    _, values, grid = made(tmp_path, [classification(tmp_path, codes, large)], grow_m=40)
+    *_, values, grid = made(tmp_path, [classification(tmp_path, codes, large)], grow_m=40)
     assert grid == COARSE
     assert (values[5, 10], values[5, 0]) == (VALUES["cloud_high"], 0)
     assert (values == MARGIN).sum() == 12
