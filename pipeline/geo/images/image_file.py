@@ -12,8 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import rasterio
 from rasterio.errors import RasterioError
@@ -84,23 +83,13 @@ def _natural(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in _NUMBER.split(name)]
 
 
-class ImageReader:
+class ImageReader(ExitStack):
     """Reads the bytes of images, by several threads at a time; zips stay open meanwhile."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._zips: dict[Path, zipfile.ZipFile] = {}
-        self._lock, self._stack = threading.Lock(), ExitStack()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._stack.close()
+        self._lock = threading.Lock()
 
     def read(self, path: str, most: int) -> bytes:
         """The first `most` bytes of an image, or all there are.
@@ -136,7 +125,7 @@ class ImageReader:
         with self._lock:
             if path not in self._zips:
                 path.stat()  # raises where the file is gone: `opened_zip` has no message for that
-                self._zips[path] = self._stack.enter_context(opened_zip(path))
+                self._zips[path] = self.enter_context(opened_zip(path))
             return self._zips[path]
 
 
