@@ -50,7 +50,7 @@ _ROWS = 4096
 
 
 def write_collection(
-    folder: Path, target: Path, images: Iterable[Image], about: About, lists: PartLists
+    folder: Path, base: Path, images: Iterable[Image], about: About, lists: PartLists
 ) -> None:
     """Write `catalog.json`, `collection.json` and `images.parquet` to `folder`.
 
@@ -58,14 +58,14 @@ def write_collection(
 
     Args:
         folder: An empty folder.
-        target: The folder that they will lie in.
+        base: The folder that the hrefs of images begin from.
         images: At least one, in the order of the rows.
         about: What holds of all of them.
         lists: The part of each image in the published splits.
     """
     collection = _collection(about)
     to_parquet(
-        _table(images, target, about, lists),
+        _table(images, base, about, lists),
         folder / IMAGES,
         collections={about.id: collection.to_dict(False, False)},
         compression="zstd",

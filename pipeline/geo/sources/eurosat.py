@@ -11,8 +11,9 @@ are repeated here because `fetch` starts in less time than it takes to import to
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -79,10 +80,7 @@ class EurosatFiles:
     @property
     def whole(self) -> bool:
         """Whether no image is missing, as far as their numbers tell."""
-        counts: dict[str, int] = {}
-        for file in self.files:
-            counts[file.label] = counts.get(file.label, 0) + 1
-        return counts == IMAGES_BY_CLASS
+        return Counter(file.label for file in self.files) == IMAGES_BY_CLASS
 
 
 def find(conf: EurosatConf, downloads: Downloads) -> EurosatFiles:
@@ -131,15 +129,10 @@ def write_images(conf: EurosatConf, folder: Path, target: Path, downloads: Downl
         work = partial(checked, reader=reader)
         images = run_pieces(work, source.files, worker_count(ComputeConf()))
         with closing(images):
-            shown = (_moved(image, source.path, target / ZIP) if kept else image for image in images)
-            write_collection(folder, target, shown, about, source.lists)
+            # a downloaded zip lies in `target` as it does in the folder of downloads
+            base = source.path.parent if kept else target
+            write_collection(folder, base, images, about, source.lists)
     return _summary(source, conf)
-
-
-def _moved(image: Image, old: Path, new: Path) -> Image:
-    """The same image in the zip at its new path."""
-    path = f"{new}{image.file.path.removeprefix(str(old))}"
-    return replace(image, file=replace(image.file, path=path))
 
 
 def _summary(source: EurosatFiles, conf: EurosatConf) -> str:
@@ -180,20 +173,16 @@ def _require_form(dataset: Any, path: str) -> None:
 def _downloaded(downloads: Downloads) -> Path:
     """The zip in a folder with its lists, each fetched unless it exists."""
     folder = downloads.folder / "eurosat"
-    for name in SHA256:
-        _fetch(name, folder / name, downloads)
+    for name, sha256 in SHA256.items():
+        path = folder / name
+        if path.exists() and sha256_of(path) == sha256:
+            continue
+        file = look_up(f"{URL}{name}")
+        downloads.whole(file, path, "EuroSAT")
+        if sha256_of(path) != sha256:
+            remove(path)
+            raise SceneError(
+                f"{file.href} is not the {name} that was published: its SHA-256 is another one; run "
+                "`fetch` again, or name a folder with images that you have."
+            )
     return folder / ZIP
-
-
-def _fetch(name: str, path: Path, downloads: Downloads) -> None:
-    """One of the files; what an earlier run fetched of it is kept."""
-    if path.exists() and sha256_of(path) == SHA256[name]:
-        return
-    file = look_up(f"{URL}{name}")
-    downloads.whole(file, path, "EuroSAT")
-    if sha256_of(path) != SHA256[name]:
-        remove(path)
-        raise SceneError(
-            f"{file.href} is not the {name} that was published: its SHA-256 is another one; run "
-            "`fetch` again, or name a folder with images that you have."
-        )
