@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.bands import BANDS
@@ -69,26 +69,18 @@ class About:
 
 @dataclass(frozen=True)
 class ImageSet(About):
-    """A collection opened for reading: arrays of one value an image."""
+    """A collection opened for reading: tables of a row an image."""
 
     published: list[str]
     """The published splits among the lists of `parts`."""
-    names: list[str]
-    labels: list[str]
-    paths: list[str]
-    sizes: npt.NDArray[np.int64]
-    epsg: npt.NDArray[np.int32]
-    x: npt.NDArray[np.float64]
-    """Easting of the centre, m."""
-    y: npt.NDArray[np.float64]
-    parts: dict[str, list[str | None]]
-    """By list, the part of each image."""
+    table: pa.Table
+    """Of each image `scene` (its name: each is an acquisition of its own), `class`, `path`, `size` of
+    the file in bytes, `epsg`, and `x` and `y` of its centre in m."""
+    parts: pa.Table
+    """A column a list: the part of each image."""
     side_px: int
     checksum: str
     """SHA-256 over the checksums of the images."""
-
-    def __len__(self) -> int:
-        return len(self.names)
 
     @property
     def datetime(self) -> str:
@@ -157,14 +149,18 @@ def open_images(folder: Path) -> ImageSet:
             bands=tuple(summary["bands"]),
             whole=summary["whole"],
             published=summary["published_lists"],
-            names=table.column("id").to_pylist(),
-            labels=table.column(LABEL).to_pylist(),
-            paths=[str(beside(path, href)) for href in assets.field("href").to_pylist()],
-            sizes=assets.field("file:size").to_numpy(),
-            epsg=np.array([int(code.removeprefix("EPSG:")) for code in codes], dtype=np.int32),
-            x=transforms[:, 2] + transforms[:, 0] * shapes[:, 1] / 2,
-            y=transforms[:, 5] + transforms[:, 4] * shapes[:, 0] / 2,
-            parts={name: table.column(f"{PARTS}{name}").to_pylist() for name in summary["lists"]},
+            table=pa.table(
+                {
+                    "scene": table["id"],
+                    "class": table[LABEL],
+                    "path": [str(beside(path, href)) for href in assets.field("href").to_pylist()],
+                    "size": assets.field("file:size"),
+                    "epsg": [int(code.removeprefix("EPSG:")) for code in codes],
+                    "x": transforms[:, 2] + transforms[:, 0] * shapes[:, 1] / 2,
+                    "y": transforms[:, 5] + transforms[:, 4] * shapes[:, 0] / 2,
+                }
+            ),
+            parts=pa.table({name: table[f"{PARTS}{name}"] for name in summary["lists"]}),
             side_px=int(shapes[0, 0]),
             checksum=hashlib.sha256(checksums.encode()).hexdigest(),
         )

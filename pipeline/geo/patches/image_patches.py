@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, Self
+from itertools import batched
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from pipeline.bands import QUANTIFICATION, harmonise
 from pipeline.config.classes import ClassesConf
@@ -28,51 +30,6 @@ from pipeline.parallel import AHEAD, run_pieces, worker_count
 
 _BATCH_BYTES = 8_000_000
 """Pixels of the images that are read at a time, about."""
-
-
-@dataclass(frozen=True)
-class ImagePositions:
-    """Images that become patches, N values each."""
-
-    names: npt.NDArray[np.str_]
-    """Each image is an acquisition of its own."""
-    paths: npt.NDArray[np.str_]
-    sizes: npt.NDArray[np.int64]
-    """Bytes of their files."""
-    epsg: npt.NDArray[np.int32]
-    x: npt.NDArray[np.float64]
-    y: npt.NDArray[np.float64]
-    label: npt.NDArray[np.int16]
-    """Class of each, 0-based."""
-
-    @classmethod
-    def of(cls, images: ImageSet, label: npt.NDArray[np.int16]) -> Self:
-        """All images of a collection."""
-        names, paths = np.array(images.names), np.array(images.paths)
-        return cls(names, paths, images.sizes, images.epsg, images.x, images.y, label)
-
-    def __len__(self) -> int:
-        return len(self.label)
-
-    def __getitem__(self, rows: slice | npt.NDArray[Any]) -> Self:
-        """Some of them: a run, indices, or a mask."""
-        return replace(self, **{field.name: getattr(self, field.name)[rows] for field in fields(self)})
-
-    def columns(self, valid: npt.NDArray[np.float32]) -> dict[str, Any]:
-        """Their rows of the table of patches, but for the outline; `valid` is their share of pixels."""
-        count = len(self)
-        return {
-            "scene": self.names,
-            "epsg": self.epsg,
-            "x": self.x,
-            "y": self.y,
-            "label": self.label,
-            # the class is that of the whole image, and no image lies between others
-            "purity": np.ones(count, dtype=np.float32),
-            "valid": valid,
-            "on_grid": np.ones(count, dtype=bool),
-            "polygon": np.full(count, -1, dtype=np.int32),
-        }
 
 
 @dataclass(frozen=True)
@@ -97,21 +54,24 @@ def classes_of(images: ImageSet, classes: ClassesConf, where: str) -> npt.NDArra
     Raises:
         LabelError: when an image shows what is no class.
     """
+    labels = images.table["class"].to_pylist()
     known = {str(value): label for value, label in meanings(classes).items()}
-    if unknown := Counter(label for label in images.labels if label not in known):
+    if unknown := Counter(label for label in labels if label not in known):
         listed = unknown_values(unknown, "images", where)
         raise LabelError(f"the images of {images.id} show {listed}")
-    return np.array([known[label] for label in images.labels], dtype=np.int16)
+    return np.array([known[label] for label in labels], dtype=np.int16)
 
 
 def read_patches(
-    positions: ImagePositions,
+    chosen: pa.Table,
     images: ImageSet,
     bands: tuple[str, ...],
     conf: TileConf,
     compute: ComputeConf,
 ) -> Iterator[ImagePatches]:
     """The patches of those images whose cell has `min_valid` of valid band pixels, in order.
+
+    `chosen` are rows of the table of the collection, with the class of each as `label`, 0-based.
 
     Raises:
         SceneError: when an image is missing, is not the one that was fetched, or is damaged.
@@ -120,7 +80,8 @@ def read_patches(
     # what is read of a file, and the patch that is cut from it
     size = 2 * (len(images.bands) * images.side_px**2 + len(bands) * conf.patch_px**2)
     count = max(1, _BATCH_BYTES // size)
-    batches = [positions[start : start + count] for start in range(0, len(positions), count)]
+    # `take` copies, where a slice would send the whole table to a worker elsewhere
+    batches = [chosen.take(list(rows)) for rows in batched(range(len(chosen)), count)]
     most = compute.memory_mb * 1_000_000 // (AHEAD * count * size)
     workers = max(1, min(worker_count(compute), most))
     with ImageReader() as reader:
@@ -132,7 +93,7 @@ def read_patches(
 
 
 def _read(
-    batch: ImagePositions,
+    batch: pa.Table,
     layers: tuple[int, ...],
     side_px: int,
     conf: TileConf,
@@ -146,14 +107,22 @@ def _read(
     margin, inner = (side_px - conf.patch_px) // 2, (conf.patch_px - conf.cell_px) // 2
     patch, cell = slice(margin, margin + conf.patch_px), slice(inner, inner + conf.cell_px)
     valid = np.empty(len(batch))
-    for row, (path, size) in enumerate(zip(batch.paths.tolist(), batch.sizes.tolist(), strict=True)):
-        image = _image(path, size, layers, reader)
+    for row, file in enumerate(batch.select(["path", "size"]).to_pylist()):
+        image = _image(file["path"], file["size"], layers, reader)
         pixels[row] = harmonise(image[:, patch, patch], 1 / QUANTIFICATION, 0.0)
         valid[row] = (pixels[row, :, cell, cell] != 0).mean()
     enough = valid >= conf.min_valid
     kept = pixels if enough.all() else pixels[enough]
-    columns = batch[enough].columns(valid[enough].astype(np.float32))
-    return ImagePatches(columns, int((~enough).sum()), kept)
+    count = len(kept)
+    columns = {name: batch[name].to_numpy()[enough] for name in ("scene", "epsg", "x", "y", "label")}
+    columns |= {
+        # the class is that of the whole image, and no image lies between others
+        "purity": np.ones(count, dtype=np.float32),
+        "valid": valid[enough].astype(np.float32),
+        "on_grid": np.ones(count, dtype=bool),
+        "polygon": np.full(count, -1, dtype=np.int32),
+    }
+    return ImagePatches(columns, len(batch) - count, kept)
 
 
 def _image(

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.bands import select
@@ -18,7 +19,7 @@ from pipeline.errors import ConfigError
 from pipeline.files import sha256_of
 from pipeline.geo.images.collection import ImageSet, band_order, open_images
 from pipeline.geo.labels.cell_classes import UNLABELLED
-from pipeline.geo.patches.image_patches import ImagePositions, classes_of, read_patches
+from pipeline.geo.patches.image_patches import classes_of, read_patches
 from pipeline.geo.patches.positions import drawn, ground_ranks
 from pipeline.geo.patches.store_writer import StoreContent, TileInputs
 from pipeline.store import LISTS, ImagesInfo, SceneInfo
@@ -36,18 +37,19 @@ def image_content(inputs: TileInputs, folder: Path, compute: ComputeConf) -> Sto
     _require_fit(tile, images, inputs.file)
     bands = select(tile.bands, band_order(images.bands), f"{inputs.file}: key 'bands'")
     label = classes_of(images, inputs.classes, str(inputs.classes_file))
-    labelled = ImagePositions.of(images, label)[label != UNLABELLED]
-    ranks = ground_ranks(labelled.x, labelled.y, labelled.epsg, tile.seed)
-    chosen = labelled[drawn(np.argsort(ranks, kind="stable"), (labelled.label, tile.max_per_class))]
-    left_out = {"edge": 0, "unlabelled": len(label) - len(labelled), "impure": 0}
+    labelled = images.table.append_column("label", pa.array(label)).filter(label != UNLABELLED)
+    x, y, epsg, label = (labelled[name].to_numpy() for name in ("x", "y", "epsg", "label"))
+    order = np.argsort(ground_ranks(x, y, epsg, tile.seed), kind="stable")
+    chosen = labelled.filter(drawn(order, (label, tile.max_per_class)))
+    left_out = {"edge": 0, "unlabelled": len(images.table) - len(labelled), "impure": 0}
     return StoreContent(
         bands=bands,
         count=len(chosen),
         patches=read_patches(chosen, images, bands, tile, compute),
         left_out=left_out | {"drawn_out": len(labelled) - len(chosen)},
-        labels=[{"file": images.id, "images": len(images)}],
+        labels=[{"file": images.id, "images": len(images.table)}],
         meta=partial(_meta, images, inputs.classes.credit),
-        summary=f"{len(images):,} images of {images.id}, bands {', '.join(bands)}",
+        summary=f"{len(images.table):,} images of {images.id}, bands {', '.join(bands)}",
         unit="image",
         remedy=f"lower min_valid ({tile.min_valid:g}) in {inputs.file}, or give the images a class in "
         f"{inputs.classes_file}",
@@ -56,11 +58,11 @@ def image_content(inputs: TileInputs, folder: Path, compute: ComputeConf) -> Sto
 
 def _meta(images: ImageSet, credit: str, folder: Path, kept: Mapping[str, int]) -> dict[str, Any]:
     """Fields of `StoreMeta`; `lists.parquet` is written to the folder of the store."""
-    own_classes = len(kept) == len(set(images.labels)) and all(kept.values())
+    own_classes = len(kept) == len(images.table["class"].unique()) and all(kept.values())
     lists = _write_lists(folder, images)
     info = ImagesInfo(
         name=images.id,
-        whole=images.whole and sum(kept.values()) == len(images) and own_classes,
+        whole=images.whole and sum(kept.values()) == len(images.table) and own_classes,
         lists=lists,
         published_lists=images.published,
         lists_sha256=sha256_of(folder / LISTS) if lists else None,
@@ -93,12 +95,9 @@ def _require_fit(tile: TileConf, images: ImageSet, conf: Path) -> None:
 
 def _write_lists(folder: Path, images: ImageSet) -> list[str]:
     """The part of each patch in each list of the collection, in their order; the names of the lists."""
-    names = sorted(images.parts)
+    names: list[str] = images.parts.column_names
     if names:
-        index = {name: row for row, name in enumerate(images.names)}
-        kept = pq.read_table(folder / "patches.parquet", columns=["scene"])["scene"].to_pylist()
-        rows = [index[name] for name in kept]
-        columns = {name: [images.parts[name][row] for row in rows] for name in names}
-        table = pa.table(columns, schema=pa.schema([(name, pa.string()) for name in names]))
-        pq.write_table(table, folder / LISTS, compression="zstd")
+        kept = pq.read_table(folder / "patches.parquet", columns=["scene"])["scene"]
+        rows = pc.index_in(kept, images.table["scene"])
+        pq.write_table(images.parts.take(rows), folder / LISTS, compression="zstd")
     return names

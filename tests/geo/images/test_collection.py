@@ -54,13 +54,13 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     assert holds_images(folder)
     assert not holds_images(tmp_path)
     found = open_images(folder)
-    assert found.names == ["a_1", "a_2", "a_3", "a_4", "a_5"]
-    assert found.paths[3] == str(tmp_path / "eurosat" / "a" / "a_4.tif")
-    assert found.sizes.tolist() == [101, 102, 103, 104, 105]
-    assert found.epsg.tolist() == [32633, 32632, 32633, 32632, 32633]
-    assert found.x.tolist() == [5e5 + 1000 * n + 32 * 9.9 for n in range(1, 6)]
-    assert found.y.tolist() == [5e6 - 32 * 10.1] * 5
-    assert found.parts == {"mine": [None, None, "test", None, None]}
+    assert found.table["scene"].to_pylist() == ["a_1", "a_2", "a_3", "a_4", "a_5"]
+    assert found.table["path"][3].as_py() == str(tmp_path / "eurosat" / "a" / "a_4.tif")
+    assert found.table["size"].to_pylist() == [101, 102, 103, 104, 105]
+    assert found.table["epsg"].to_pylist() == [32633, 32632, 32633, 32632, 32633]
+    assert found.table["x"].to_pylist() == [5e5 + 1000 * n + 32 * 9.9 for n in range(1, 6)]
+    assert found.table["y"].to_pylist() == [5e6 - 32 * 10.1] * 5
+    assert found.parts.to_pydict() == {"mine": [None, None, "test", None, None]}
     assert (found.bands, found.level, found.side_px) == (("B02", "B8A"), "L1C", 64)
     assert (found.whole, found.published) == (False, ["mine"])
     assert found.datetime == "2015-06-23T00:00:00Z/2017-08-31T00:00:00Z"
@@ -95,7 +95,7 @@ def test_items_go_to_the_table_some_at_a_time(tmp_path: Path, monkeypatch: pytes
     folder = written(tmp_path / "train")
     assert pq.ParquetFile(folder / "images.parquet").metadata.num_row_groups == 3
     # of the first two none is in the list
-    assert open_images(folder).parts == {"mine": [None, None, "test", None, None]}
+    assert open_images(folder).parts.to_pydict() == {"mine": [None, None, "test", None, None]}
 
 
 def test_the_checksum_tells_images_apart(tmp_path: Path) -> None:
