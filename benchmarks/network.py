@@ -16,9 +16,8 @@ from pipeline.config.train import NetworkConf, resolve
 from pipeline.files import publish
 from pipeline.geo.scenes.scene import Scene
 from pipeline.geo.scenes.thumbnail import Thumbnail
-from pipeline.learn import tracking
 from pipeline.learn.network.classifier import Hashes, ModelMeta, PatchClassifier
-from pipeline.learn.tracking.record import RunRecord, write_record
+from pipeline.learn.tracking.run import RunRecord, open_run, write_record
 from pipeline.store import ClassInfo, Geometry, Statistics
 
 LENET_64 = Path(__file__).parent / "lenet_64.yaml"
@@ -68,7 +67,7 @@ def save(classifier: PatchClassifier, folder: Path) -> None:
     """Save a model with the MLflow run that `predict` adds to."""
     classifier.save(folder)
     record = RunRecord(name="benchmark", params={}, tags={})
-    with tracking.open_run(record) as tracker:
+    with open_run(record) as tracker:
         write_record(folder, record.model_copy(update={"run_id": tracker.run_id}))
 
 

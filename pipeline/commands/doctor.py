@@ -164,7 +164,9 @@ def _accelerator() -> Check:
 
 
 def _runs() -> Check:
-    return Check("MLflow", f"runs go to {import_module('pipeline.learn.tracking').store_uri()}")
+    return Check(
+        "MLflow", f"runs go to {import_module('pipeline.learn.tracking.tracking_uri').store_uri()}"
+    )
 
 
 def _qgis() -> Check:

@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 from pipeline.config.predict import PredictConf
 from pipeline.config.reading import load
 from pipeline.files import publish
-from pipeline.learn.tracking import find_version
+from pipeline.learn.tracking.registry import find_version
 
 
 def run(version: str, conf: Path) -> None:

@@ -1,13 +1,20 @@
 """`lenscape promote`: a registered model becomes the champion, if it is significantly better.
 
-The rule is that of `learn/evaluation/promotion.py`.
+The rule is that of `learn/tracking/promotion.py`.
 """
 
 from __future__ import annotations
 
 from pipeline.errors import MismatchError
-from pipeline.learn import tracking
-from pipeline.learn.evaluation.promotion import Candidate, decide
+from pipeline.learn.tracking.model import CHAMPION
+from pipeline.learn.tracking.promotion import Candidate, decide
+from pipeline.learn.tracking.registry import (
+    ModelVersion,
+    find_version,
+    predictions_of,
+    promote,
+    run_data,
+)
 
 GAIN = "test/gain"
 """Metric of a run: balanced accuracy above that of the best baseline."""
@@ -24,21 +31,21 @@ def run(version: str, because: str | None = None) -> None:
         TrackingError: when the registry has no such version, or it was not evaluated.
         MismatchError: when the two were not evaluated on the same split, or the rule does not hold.
     """
-    challenger, champion = (tracking.find_version(name) for name in (version, tracking.CHAMPION))
+    challenger, champion = (find_version(name) for name in (version, CHAMPION))
     if challenger.uri == champion.uri:
         print(f"{champion.uri} is the champion already")
         return
     reason = f"by hand: {because}" if because else _reason(challenger, champion)
-    tracking.promote(challenger, reason)
+    promote(challenger, reason)
     print(f"{challenger.uri} is the champion now, before it was {champion.uri}; {reason}")
 
 
-def _reason(challenger: tracking.ModelVersion, champion: tracking.ModelVersion) -> str:
+def _reason(challenger: ModelVersion, champion: ModelVersion) -> str:
     ours, theirs = (
-        Candidate(version.uri, version.split, tracking.predictions_of(version))
+        Candidate(version.uri, version.split, predictions_of(version))
         for version in (challenger, champion)
     )
-    decision = decide(ours, theirs, tracking.run_data(challenger).metrics.get(GAIN, 0.0))
+    decision = decide(ours, theirs, run_data(challenger).metrics.get(GAIN, 0.0))
     if not decision.promoted:
         raise MismatchError(
             f"{challenger.uri} {decision.reason}; {champion.uri} stays the champion. Evaluate on more "

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from pipeline.errors import SceneError, TrackingError
 from pipeline.geo.raster.raster_file import opened
-from pipeline.learn import tracking
+from pipeline.learn.tracking.registry import KnownRun, runs_of_weights
+from pipeline.learn.tracking.tracking_uri import store_uri
 
 _WEIGHTS = "LENSCAPE_WEIGHTS_SHA256"
 
@@ -25,10 +26,10 @@ def run(file: Path) -> None:
             f"{file} has no tag {_WEIGHTS}, so that it is no map by lenscape; name a class map or a "
             "confidence raster of `predict`."
         )
-    runs = tracking.runs_of_weights(weights)
+    runs = runs_of_weights(weights)
     if not runs:
         raise TrackingError(
-            f"the MLflow store {tracking.store_uri()} has no run with the weights {weights[:12]} of "
+            f"the MLflow store {store_uri()} has no run with the weights {weights[:12]} of "
             f"{file}; point MLFLOW_TRACKING_URI to the store of the clone that made it."
         )
     print(f"{file}: weights {weights}")
@@ -36,7 +37,7 @@ def run(file: Path) -> None:
         print(f"\n{_described(found)}")
 
 
-def _described(found: tracking.KnownRun) -> str:
+def _described(found: KnownRun) -> str:
     commit = found.commit + (", with changes" if found.dirty else "")
     rows = {
         "run": found.run_id,

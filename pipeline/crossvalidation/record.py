@@ -15,12 +15,13 @@ from pipeline.config.reading import load
 from pipeline.config.split import SplitConf
 from pipeline.crossvalidation.fitting import Study, Tested, joined, tested
 from pipeline.files import publish, write_json
-from pipeline.learn import tracking
 from pipeline.learn.evaluation import fold_table
 from pipeline.learn.evaluation.baselines import NAMES
 from pipeline.learn.evaluation.fold_table import BLOCKS
 from pipeline.learn.report.provenance import flattened
 from pipeline.learn.stats.accuracy import Scores
+from pipeline.learn.tracking.run import RunRecord, child_run, open_run
+from pipeline.learn.tracking.tracking_uri import checkout_state
 from pipeline.store import PatchStore
 
 
@@ -79,13 +80,13 @@ def _track(
     """One run with the table, and below it one for each fold of each model; nothing is registered."""
     settings = {name: conf.model_dump(mode="json") for name, conf in study.networks.items()}
     models = figures["partings"][BLOCKS]["models"]
-    record = tracking.RunRecord(
+    record = RunRecord(
         name=f"{study.name}, {figures['folds']} folds: {', '.join(models)}",
         params=flattened("train", settings) | {"folds": str(figures["folds"])},
-        tags={"store_sha256": store.sha256} | tracking.checkout_state(),
+        tags={"store_sha256": store.sha256} | checkout_state(),
     )
     labels, count = store.patches["label"], len(store.meta.classes)
-    with tracking.open_run(record) as parent:
+    with open_run(record) as parent:
         for parting, table in figures["partings"].items():
             under = "test" if parting == BLOCKS else "random"
             for name, mean in table["models"].items():
@@ -99,6 +100,6 @@ def _track(
             for model in (name for name in models if name in one.columns):
                 params = {"model": model, "seed": str(split.seed), "fold": str(split.fold)}
                 name = f"{model}, {parting}, seed {split.seed}, fold {split.fold}"
-                with tracking.child_run(parent, name, params | {"parting": parting}) as child:
+                with child_run(parent, name, params | {"parting": parting}) as child:
                     scores = Scores.of(labels[one.rows], one.columns[model], count)
                     child.metrics({f"test/{key}": value for key, value in scores.numbers.items()})

@@ -17,9 +17,7 @@ from pipeline.errors import LenscapeError
 from pipeline.files import publish, write_json
 from pipeline.geo.raster.grid import block_names
 from pipeline.geo.style.geopackage import categorized_qml, squares, write_layer
-from pipeline.learn import tracking
 from pipeline.learn.evaluation.predictions import NETWORK, Evaluation, evaluate_test_part
-from pipeline.learn.evaluation.promotion import Candidate, changes, decide
 from pipeline.learn.report.evaluation_figures import Figures, evaluation_figures, png
 from pipeline.learn.report.rendering import (
     MODEL_CARD,
@@ -31,6 +29,16 @@ from pipeline.learn.report.rendering import (
 )
 from pipeline.learn.report.summary import RunSummary
 from pipeline.learn.stats.accuracy import table
+from pipeline.learn.tracking.pages import REPORT, log_page
+from pipeline.learn.tracking.promotion import Candidate, changes, decide
+from pipeline.learn.tracking.registry import (
+    PREDICTIONS,
+    champion_version,
+    predictions_of,
+    run_data,
+    version_of_run,
+)
+from pipeline.learn.tracking.run import Tracker, resume
 
 _RIGHT, _WRONG = "#2c7fb8", "#d7301f"
 
@@ -50,14 +58,14 @@ def run(
     figures = evaluation_figures(evaluation, summary.bands, settings.gallery)
     pictures = {caption: png(figure) for caption, figure in figures.values()}
     write_tables(evaluation, summary, blocks, out)
-    _write_text(out / tracking.REPORT, html_report(summary, pictures))
+    _write_text(out / REPORT, html_report(summary, pictures))
     _write_text(out / MODEL_CARD, model_card(summary))
     print(table(summary.scores))
     print(summary.certainty.sentence)
     texts = sentences(summary)
     print("\n".join(filter(None, (texts[name] for name in ("calibration", "scope", "published")))))
-    with tracking.resume(model) as tracker:
-        tracker.text(evaluation.table(blocks), tracking.PREDICTIONS)
+    with resume(model) as tracker:
+        tracker.text(evaluation.table(blocks), PREDICTIONS)
         _track(tracker, summary, figures, pictures)
 
 
@@ -145,9 +153,7 @@ def _per_cent(dissimilarity: npt.NDArray[np.float64], count: int) -> npt.NDArray
     return np.ceil(100 * dissimilarity).astype(np.int32)
 
 
-def _track(
-    tracker: tracking.Tracker, summary: RunSummary, figures: Figures, pictures: dict[str, bytes]
-) -> None:
+def _track(tracker: Tracker, summary: RunSummary, figures: Figures, pictures: dict[str, bytes]) -> None:
     """Add figures, descriptions and the report to the model's run."""
     tracker.metrics(summary.metrics)
     for name, (_, figure) in figures.items():
@@ -159,12 +165,12 @@ def _track(
     shown = {name: f"{scores[name]:.4f}" for name in ("balanced_accuracy", "accuracy")}
     tracker.describe_version(card, shown)
     champion = _compare_with_champion(tracker, summary)
-    tracking.log_page(tracker, html_report(summary, pictures, tags, champion))
+    log_page(tracker, html_report(summary, pictures, tags, champion))
 
 
-def _compare_with_champion(tracker: tracking.Tracker, summary: RunSummary) -> Champion:
+def _compare_with_champion(tracker: Tracker, summary: RunSummary) -> Champion:
     """How a model compares with the champion, for the copy of the report in its run."""
-    own, champion = tracking.version_of_run(tracker.run_id), tracking.champion_version()
+    own, champion = version_of_run(tracker.run_id), champion_version()
     if own is None or champion is None:
         return Champion("No model is the champion yet.")
     if own.uri == champion.uri:
@@ -172,7 +178,7 @@ def _compare_with_champion(tracker: tracking.Tracker, summary: RunSummary) -> Ch
     gain = 0.0 if summary.certainty.gain is None else summary.certainty.gain.value
     try:
         ours, theirs = (
-            Candidate(version.uri, version.split, tracking.predictions_of(version))
+            Candidate(version.uri, version.split, predictions_of(version))
             for version in (own, champion)
         )
         decision = decide(ours, theirs, gain)
@@ -185,5 +191,5 @@ def _compare_with_champion(tracker: tracking.Tracker, summary: RunSummary) -> Ch
                 f"{own.uri} is significantly better than {champion.uri}, the champion: "
                 f"{decision.reason}. `lenscape promote` makes it the champion."
             )
-    differing = changes(tracker.data.params, tracking.run_data(champion).params)
+    differing = changes(tracker.data.params, run_data(champion).params)
     return Champion(sentence, champion.uri, differing)

@@ -22,11 +22,12 @@ from pipeline.geo.mosaics.mosaic import MappedScene
 from pipeline.geo.mosaics.mosaic_set import Plan, write_mosaics
 from pipeline.geo.qgis.project import PROJECT, write_project
 from pipeline.geo.scenes.scene import Scene, open_catalog
-from pipeline.learn import tracking
 from pipeline.learn.inference.predictor import Predictor
 from pipeline.learn.network.classifier import ModelMeta, PatchClassifier, require_bands
 from pipeline.learn.stats.applicability import domain_shift
-from pipeline.learn.tracking.record import read_record
+from pipeline.learn.tracking.pages import MAPS, refresh_page
+from pipeline.learn.tracking.registry import registered_model_folder
+from pipeline.learn.tracking.run import read_record, resume
 from pipeline.parallel import worker_count
 
 _COMPARED = 128
@@ -43,7 +44,7 @@ def run(conf: Path, model: Path, scenes: Path, out: Path, compute: Path | None =
         LenscapeError: when an input is missing or does not fit; the scene at hand is not written.
     """
     settings, machine = load(conf, PredictConf), load_compute(compute)
-    folder = model if settings.model == "trained" else tracking.registered_model_folder(settings.model)
+    folder = model if settings.model == "trained" else registered_model_folder(settings.model)
     read_record(folder)  # no run to add to is better known before hours of work than after
     classifier = PatchClassifier.load(folder)
     _require_pinned(settings, classifier.meta)
@@ -220,11 +221,11 @@ def _track(
         for scene, share in outside.items()
         if share is not None
     }
-    with tracking.resume(model) as tracker:
+    with resume(model) as tracker:
         for files in found:
             for path in (files.preview, files.areas):
                 if path.exists():  # the map over all zones has neither
-                    tracker.artifact(path, f"{tracking.MAPS}/{files.scene}")
-        tracking.refresh_page(tracker)
+                    tracker.artifact(path, f"{MAPS}/{files.scene}")
+        refresh_page(tracker)
         tracker.metrics(shares)
         tracker.tags({f"note.{m.files.scene}": m.origin.note for m in maps if m.origin.note})

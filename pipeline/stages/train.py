@@ -10,7 +10,6 @@ from pipeline.config.reading import load
 from pipeline.config.train import TrainConf, resolve
 from pipeline.files import publish, write_json
 from pipeline.geo.raster.area import region
-from pipeline.learn import tracking
 from pipeline.learn.data.training_data import TrainingData
 from pipeline.learn.network.classifier import WEIGHTS, ModelMeta
 from pipeline.learn.network.history import write_history
@@ -18,6 +17,8 @@ from pipeline.learn.network.layers import plan, table
 from pipeline.learn.network.lenet import first_kernels
 from pipeline.learn.report import figures, provenance
 from pipeline.learn.report.model_item import model_item, weights_file
+from pipeline.learn.tracking.run import Part, RunRecord, keep, open_run
+from pipeline.learn.tracking.tracking_uri import checkout_state
 from pipeline.learn.training.fit import fit
 from pipeline.learn.training.trainer import FitResult, first_process
 from pipeline.split_folder import SplitFolder
@@ -50,23 +51,23 @@ def run(conf: Path, store: Path, split: Path, out: Path, compute: Path | None = 
             "training blocks"
         )
     record = _record(data, split_folder, settings)
-    with publish(out) as folder, tracking.open_run(record) as tracker:
+    with publish(out) as folder, open_run(record) as tracker:
         result = fit(data, settings, machine, tracker.epoch)
         result.classifier.meta = _with_region(result.classifier.meta, patches)
         _write(folder, result, layers)
         tracker.metrics({"best_epoch": result.best.epoch})
-        tracking.keep(tracker, record, folder)
+        keep(tracker, record, folder)
     print(_summary(result, settings, out))
 
 
-def _record(data: TrainingData, split: SplitFolder, conf: TrainConf) -> tracking.RunRecord:
+def _record(data: TrainingData, split: SplitFolder, conf: TrainConf) -> RunRecord:
     parts = {"train": data.train, "validation": data.validation, "test": split.rows("test")}
-    return tracking.RunRecord(
+    return RunRecord(
         name=provenance.run_name(conf, data.bands, [s.id for s in data.store.meta.scenes]),
         params=provenance.parameters(data, split, conf),
-        tags=provenance.tags(data, split, conf) | tracking.checkout_state(),
+        tags=provenance.tags(data, split, conf) | checkout_state(),
         parts=tuple(
-            tracking.Part(
+            Part(
                 context=provenance.CONTEXTS[part],
                 digest=provenance.part_digest(data, split, part),
                 patches=len(rows),

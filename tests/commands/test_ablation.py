@@ -9,7 +9,7 @@ import pytest
 from pipeline.commands.ablation import choices, run
 from pipeline.crossvalidation.fitting import Plan
 from pipeline.errors import ConfigError
-from pipeline.learn import tracking
+from pipeline.learn.tracking.tracking_uri import store_uri
 from tests.support.stores import make_store, make_table
 from tests.support.tracked import mlflow_store
 
@@ -44,7 +44,7 @@ def ablate(folder, *bands):
 def test_choices_of_bands_are_compared_with_the_first(folder, capsys):
     with mlflow_store(folder):
         ablate(folder, "all", "B08,B02")
-        runs = mlflow.MlflowClient(tracking.store_uri()).search_runs(["1"])
+        runs = mlflow.MlflowClient(store_uri()).search_runs(["1"])
     found = json.loads((folder / "reports" / "ablation.json").read_text())["partings"]["blocks"]
     assert set(found["models"]) == {"all", "B08 B02"}
     assert found["intervals"]["gain"]["over"] == "B08 B02"

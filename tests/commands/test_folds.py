@@ -9,10 +9,10 @@ import pytest
 
 from pipeline.commands.folds import run
 from pipeline.crossvalidation.fitting import Plan
-from pipeline.learn import tracking
 from pipeline.learn.evaluation.baselines import NAMES
 from pipeline.learn.stats.accuracy import Scores
 from pipeline.learn.stats.calibration import Reliability
+from pipeline.learn.tracking.tracking_uri import store_uri
 from tests.support.stores import make_store, make_table
 from tests.support.tracked import mlflow_store
 
@@ -49,7 +49,7 @@ def done(tmp_path_factory):
             folder / "reports",
             folder / "compute.yaml",
         )
-        yield store, folder / "reports", mlflow.MlflowClient(tracking.store_uri())
+        yield store, folder / "reports", mlflow.MlflowClient(store_uri())
 
 
 def cells(done):

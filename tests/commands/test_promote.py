@@ -6,9 +6,10 @@ import pytest
 
 from pipeline.commands.promote import run
 from pipeline.errors import MismatchError, TrackingError
-from pipeline.learn import tracking
-from pipeline.learn.evaluation.promotion import Candidate, changes, compare
 from pipeline.learn.network.classifier import read_meta
+from pipeline.learn.tracking.promotion import Candidate, changes, compare
+from pipeline.learn.tracking.registry import PREDICTIONS
+from pipeline.learn.tracking.run import keep, open_run
 from pipeline.learn.tracking.tracking_uri import connect
 from tests.support.learners import model_meta
 from tests.support.tracked import RECORD, make_models, mlflow_store
@@ -37,11 +38,11 @@ def register(
     meta = model_meta()
     meta = meta.model_copy(update={"hashes": meta.hashes.model_copy(update={"split": split})})
     models = make_models(folder / f"models{seed}{split[0]}", meta, seed)
-    with tracking.open_run(RECORD) as tracker:
-        tracking.keep(tracker, RECORD, models)
+    with open_run(RECORD) as tracker:
+        keep(tracker, RECORD, models)
         assert read_meta(models).weights_sha256
         if text is not None:
-            tracker.text(text, tracking.PREDICTIONS)
+            tracker.text(text, PREDICTIONS)
             tracker.metrics({"test/gain": gain})
 
 

@@ -14,7 +14,6 @@ from pipeline.config.compute import ComputeConf
 from pipeline.config.evaluate import CardConf, EvaluateConf
 from pipeline.config.train import TrainConf
 from pipeline.errors import MismatchError, SplitError
-from pipeline.learn import tracking
 from pipeline.learn.data.training_data import TrainingData
 from pipeline.learn.evaluation.baselines import NAMES
 from pipeline.learn.evaluation.predictions import evaluate_test_part
@@ -25,6 +24,7 @@ from pipeline.learn.report.summary import RunSummary
 from pipeline.learn.stats.accuracy import Scores
 from pipeline.learn.stats.calibration import Reliability
 from pipeline.learn.stats.intervals import Hits, balanced_accuracy
+from pipeline.learn.tracking.tracking_uri import store_uri
 from pipeline.learn.training.fit import fit
 from pipeline.stages import evaluate
 from pipeline.store import PatchStore
@@ -143,7 +143,7 @@ def test_the_run_of_the_model_holds_the_same_figures(project, truth, predicted):
     assert run.data.metrics["test/balanced_accuracy"] == pytest.approx(scores.balanced_accuracy)
     assert "baseline/logistic_regression/accuracy" in run.data.metrics
     assert f"{scores.accuracy:.3f}" in run.data.tags["mlflow.note.content"]
-    client = mlflow.MlflowClient(tracking.store_uri())
+    client = mlflow.MlflowClient(store_uri())
     figures = {entry.path for entry in client.list_artifacts(run.info.run_id, "figures")}
     assert {"figures/confusion.png", "figures/per_class.png", "figures/mistakes.png"} <= figures
     (version,) = client.search_model_versions(f"run_id = '{run.info.run_id}'")
@@ -274,7 +274,7 @@ def test_the_gallery_says_which_bands_it_shows(tmp_path, bands, names):
 
 def page_of(run) -> str:
     """The report among a run's artifacts."""
-    client = mlflow.MlflowClient(tracking.store_uri())
+    client = mlflow.MlflowClient(store_uri())
     return Path(client.download_artifacts(run.info.run_id, "report.html")).read_text("utf-8")
 
 
@@ -301,7 +301,7 @@ def test_the_report_stands_on_its_own(project):
 
 def test_the_model_card_is_the_description_of_the_version(project):
     card = (project.reports / "model_card.md").read_text("utf-8")
-    version = mlflow.MlflowClient(tracking.store_uri()).get_model_version("lenscape", "1")
+    version = mlflow.MlflowClient(store_uri()).get_model_version("lenscape", "1")
     assert version.description == card
     for title in ("Purpose", "Data", "Licence", "Accuracy", "Limitations"):
         assert f"## {title}" in card

@@ -17,11 +17,11 @@ from pipeline.files import sha256_of, write_json
 from pipeline.geo.maps.pieces import pieces as cut
 from pipeline.geo.raster.grid import PatchGrid
 from pipeline.geo.scenes.scene import Scene, open_catalog
-from pipeline.learn import tracking
 from pipeline.learn.inference import dense
 from pipeline.learn.inference.predictor import Predictor
 from pipeline.learn.network.classifier import PatchClassifier
 from pipeline.learn.stats.applicability import TrainingFeatures, patch_features
+from pipeline.learn.tracking.run import RunRecord, open_run, resume
 from pipeline.learn.tracking.tracking_uri import connect
 from pipeline.stages import predict
 from pipeline.store import Statistics
@@ -73,8 +73,8 @@ def make_model(folder, meta):
     seen = patch_features([(corners + np.indices((16, 16))).astype(np.uint16)], 8, classifier.fill_dn)
     classifier.training_features = TrainingFeatures.of(seen, np.zeros(len(seen), dtype=int), seen)
     classifier.save(folder)
-    record = tracking.RunRecord(name="a model", params={}, tags={})
-    with tracking.open_run(record) as run:
+    record = RunRecord(name="a model", params={}, tags={})
+    with open_run(record) as run:
         known = record.model_copy(update={"run_id": run.run_id})
         write_json(folder / "run.json", known.model_dump(mode="json"))
     return folder
@@ -437,7 +437,7 @@ def test_a_registered_model_maps_as_the_trained_one(model, scenes, conf, tmp_pat
     )
     record = json.loads((replayed / "run.json").read_text()) | {"run_id": "0" * 32}
     (replayed / "run.json").write_text(json.dumps(record))
-    with tracking.resume(replayed):
+    with resume(replayed):
         pass
     pinned = RegisteredModelConf(
         uri="models:/lenscape/1", weights_sha256=sha256_of(model / "weights.safetensors")

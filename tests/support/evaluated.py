@@ -9,7 +9,8 @@ from pathlib import Path
 
 import mlflow
 
-from pipeline.learn import tracking
+from pipeline.learn.tracking.run import read_record
+from pipeline.learn.tracking.tracking_uri import store_uri
 from pipeline.split_folder import SplitFolder
 from pipeline.stages import evaluate, train
 from pipeline.store import PatchStore
@@ -44,8 +45,8 @@ class Project:
     @property
     def run(self) -> mlflow.entities.Run:
         """The one run of the model."""
-        client = mlflow.MlflowClient(tracking.store_uri())
-        return client.get_run(tracking.read_record(self.models).run_id)
+        client = mlflow.MlflowClient(store_uri())
+        return client.get_run(read_record(self.models).run_id)
 
 
 def challenged(project: Project) -> mlflow.entities.Run:
@@ -55,8 +56,8 @@ def challenged(project: Project) -> mlflow.entities.Run:
     data, machine = (folder / "patches", folder / "split"), folder / "compute.yaml"
     train.run(folder / "other.yaml", *data, folder / "other", machine)
     evaluate.run(folder / "evaluate.yaml", folder / "other", *data, folder / "other_reports")
-    client = mlflow.MlflowClient(tracking.store_uri())
-    return client.get_run(tracking.read_record(folder / "other").run_id)
+    client = mlflow.MlflowClient(store_uri())
+    return client.get_run(read_record(folder / "other").run_id)
 
 
 @contextmanager

@@ -13,21 +13,21 @@ import mlflow
 import pytest
 import torch
 
-from pipeline.learn import tracking
 from pipeline.learn.network.classifier import ModelMeta, PatchClassifier
 from pipeline.learn.network.history import Epoch, write_history
+from pipeline.learn.tracking.run import Part, RunRecord, keep, open_run
 from tests.support.learners import model_meta
 
 HISTORY = (
     Epoch(1, 1.5, 1.25, 0.25, 0.375, 0.001),
     Epoch(2, 1.0, 0.75, 0.5, 0.625, 0.0005),
 )
-RECORD = tracking.RunRecord(
+RECORD = RunRecord(
     name="modern, 3 bands, s1",
     params={"train.lr": "0.001", "split.seed": "0"},
     tags={"store_sha256": "1" * 64, "git.commit": "c" * 40, "git.dirty": "true"},
     parts=tuple(
-        tracking.Part(context=context, digest=digest * 16, patches=patches)
+        Part(context=context, digest=digest * 16, patches=patches)
         for context, digest, patches in (
             ("training", "a", 60),
             ("validation", "b", 20),
@@ -78,10 +78,10 @@ def make_models(folder: Path, meta: ModelMeta | None = None, seed: int = 0) -> P
     return folder
 
 
-def track(models: Path, record: tracking.RunRecord = RECORD) -> str:
+def track(models: Path, record: RunRecord = RECORD) -> str:
     """Open a run for the model in a folder as `train` does; its id."""
-    with tracking.open_run(record) as run:
+    with open_run(record) as run:
         for row in HISTORY:
             run.epoch(row)
-        tracking.keep(run, record, models)
+        keep(run, record, models)
     return run.run_id

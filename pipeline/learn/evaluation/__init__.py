@@ -1,4 +1,4 @@
-"""Baselines, predictions for the test part, band importance, promotion of a model.
+"""Baselines, predictions for the test part, band importance.
 
 May import `learn.training` and what that may.
 """

@@ -17,15 +17,20 @@ from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunData, RunT
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 
+from pipeline.config.record import Conf
+from pipeline.errors import StoreError
+from pipeline.files import write_json
 from pipeline.learn.network.classifier import PatchClassifier
 from pipeline.learn.network.history import Epoch, read_history
 from pipeline.learn.tracking import tracking_uri
 from pipeline.learn.tracking.model import WEIGHTS_TAG, log_exported, register
-from pipeline.learn.tracking.record import Part, RunRecord, read_record, write_record
 from pipeline.learn.tracking.registry import CHECKPOINT
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+RUN = "run.json"
+"""The file of a model's folder that names its run."""
 
 _REPLAYED = "replayed_from"
 _PARAM_LENGTH = 6000
@@ -38,6 +43,46 @@ _HISTORY = {
     "validation_balanced_accuracy": "val/balanced_accuracy",
     "lr": "train/lr",
 }
+
+
+class Part(Conf):
+    """A part of the split, as a dataset of the run."""
+
+    context: str
+    """training, validation or test."""
+    digest: str
+    """Changes with store, split or part."""
+    patches: int
+
+
+class RunRecord(Conf):
+    """`run.json`: what it takes to open the run of a model again."""
+
+    run_id: str = ""
+    name: str
+    params: dict[str, str]
+    tags: dict[str, str]
+    parts: tuple[Part, ...] = ()
+
+
+def read_record(models: Path) -> RunRecord:
+    """The record of the run of the model in a folder.
+
+    Raises:
+        StoreError: when it is missing or broken.
+    """
+    path = models / RUN
+    try:
+        return RunRecord.model_validate_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise StoreError(f"{path} does not exist; run `train` first.") from None
+    except ValueError as error:
+        raise StoreError(f"{path} is broken ({type(error).__name__}); run `train` again.") from error
+
+
+def write_record(models: Path, record: RunRecord) -> None:
+    """Write the record of the run of the model in a folder."""
+    write_json(models / RUN, record.model_dump(mode="json"))
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.learn import tracking
-from pipeline.learn.tracking.pages import with_maps
+from pipeline.learn.tracking.pages import MAPS, log_page, refresh_page, with_maps
+from pipeline.learn.tracking.run import open_run
 from tests.support.tracked import RECORD, mlflow_store
 
 pytestmark = pytest.mark.filterwarnings(
@@ -16,7 +16,7 @@ PAGE = "<h1>ü</h1><!--maps-->none yet<!--/maps-->"
 
 @pytest.fixture
 def tracker(tmp_path):
-    with mlflow_store(tmp_path), tracking.open_run(RECORD) as run:
+    with mlflow_store(tmp_path), open_run(RECORD) as run:
         yield run
 
 
@@ -26,7 +26,7 @@ def add_map(tracker, folder: Path, name: str) -> None:
     (place / "preview.png").write_bytes(b"\x89PNG" + name.encode())
     (place / "areas.csv").write_text("class,ha\n")
     for path in place.iterdir():
-        tracker.artifact(path, f"{tracking.MAPS}/{name}")
+        tracker.artifact(path, f"{MAPS}/{name}")
 
 
 def page_of(tracker) -> str:
@@ -35,21 +35,21 @@ def page_of(tracker) -> str:
 
 
 def test_maps_come_into_the_page_whoever_is_first(tracker, tmp_path):
-    tracking.refresh_page(tracker)  # there is none yet
+    refresh_page(tracker)  # there is none yet
     add_map(tracker, tmp_path, "s1")
-    tracking.log_page(tracker, PAGE)
+    log_page(tracker, PAGE)
     assert page_of(tracker).startswith("<h1>ü</h1>")
     assert page_of(tracker).count("Map of") == 1
     add_map(tracker, tmp_path, "s2")
     assert "s2" not in page_of(tracker)
-    tracking.refresh_page(tracker)
+    refresh_page(tracker)
     assert "Map of s1" in page_of(tracker)
     assert "Map of s2" in page_of(tracker)
     assert "none yet" not in page_of(tracker)
 
 
 def test_a_page_without_maps_says_so(tracker):
-    tracking.log_page(tracker, PAGE)
+    log_page(tracker, PAGE)
     assert page_of(tracker) == PAGE
 
 

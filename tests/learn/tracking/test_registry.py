@@ -9,8 +9,14 @@ import pytest
 from pipeline.config.predict import RegisteredModelConf
 from pipeline.errors import MismatchError, TrackingError
 from pipeline.files import sha256_of
-from pipeline.learn import tracking
 from pipeline.learn.network.classifier import PatchClassifier
+from pipeline.learn.tracking.registry import (
+    ModelVersion,
+    find_version,
+    registered_model_folder,
+    runs_of_weights,
+)
+from pipeline.learn.tracking.run import resume
 from tests.support.learners import model_meta
 from tests.support.tracked import RECORD, make_models, mlflow_store, track
 
@@ -56,19 +62,19 @@ def test_versions_say_what_they_are(store):
 
 
 def test_the_first_version_is_the_champion_until_a_person_moves_the_alias(own_store):
-    assert tracking.find_version("champion").uri == "models:/lenscape/1"
+    assert find_version("champion").uri == "models:/lenscape/1"
     mlflow.MlflowClient().set_registered_model_alias("lenscape", "champion", "2")
     track(make_models(own_store / "third", seed=2))
-    assert tracking.find_version("champion").uri == "models:/lenscape/2"
+    assert find_version("champion").uri == "models:/lenscape/2"
 
 
 @pytest.mark.parametrize(
     "name", ["champion", "1", "models:/lenscape/1", "models:/lenscape@champion", "lenscape@champion"]
 )
 def test_a_version_goes_by_many_names(store, name):
-    found = tracking.find_version(name)
+    found = find_version(name)
     run_id = mlflow.MlflowClient().get_model_version("lenscape", "1").run_id
-    assert found == tracking.ModelVersion(
+    assert found == ModelVersion(
         "models:/lenscape/1", hash_of(store / "first"), run_id, f"{'1' * 64}:{'2' * 64}"
     )
 
@@ -77,7 +83,7 @@ def test_a_version_goes_by_many_names(store, name):
 def test_a_version_that_is_not_there_is_one_sentence(store, name):
     del store
     with pytest.raises(TrackingError, match=r"registry sqlite.* has no version .*Models page"):
-        tracking.find_version(name)
+        find_version(name)
 
 
 def test_a_model_that_somebody_else_registered_is_refused(own_store):
@@ -87,7 +93,7 @@ def test_a_model_that_somebody_else_registered_is_refused(own_store):
     client.create_model_version("foreign", source)
     del own_store
     with pytest.raises(TrackingError, match=r"models:/foreign/1 .* has no tag weights_sha256"):
-        tracking.find_version("models:/foreign/1")
+        find_version("models:/foreign/1")
 
 
 def pinned(number, sha256):
@@ -96,36 +102,36 @@ def pinned(number, sha256):
 
 def test_a_registered_model_is_loaded_and_adds_to_its_own_run(own_store):
     shutil.rmtree(own_store / "second")  # what the registry has is enough
-    version = tracking.find_version("2")
-    folder = tracking.registered_model_folder(pinned(2, version.weights_sha256))
+    version = find_version("2")
+    folder = registered_model_folder(pinned(2, version.weights_sha256))
     assert PatchClassifier.load(folder).meta.bands == ["B01", "B02"]
-    with tracking.resume(folder) as run:
+    with resume(folder) as run:
         assert run.run_id == version.run_id
 
 
 def test_another_hash_than_the_pinned_one_is_refused(store):
     with pytest.raises(MismatchError, match=r"models:/lenscape/2 has weights .* pin it again"):
-        tracking.registered_model_folder(pinned(2, hash_of(store / "first")))
+        registered_model_folder(pinned(2, hash_of(store / "first")))
 
 
 def test_a_version_whose_files_are_gone_is_refused(own_store):
-    version = tracking.find_version("1")
+    version = find_version("1")
     shutil.rmtree(own_store / "mlflow" / "mlartifacts" / version.run_id)
     with pytest.raises(TrackingError, match=r"files of models:/lenscape/1 .* are gone"):
-        tracking.registered_model_folder(pinned(1, version.weights_sha256))
+        registered_model_folder(pinned(1, version.weights_sha256))
 
 
 def test_runs_are_found_by_their_weights(store, tmp_path):
     sha256 = hash_of(store / "first")
-    (run,) = tracking.runs_of_weights(sha256)
+    (run,) = runs_of_weights(sha256)
     assert run.name == RECORD.name
     assert (run.commit, run.dirty) == ("c" * 40, True)
     assert run.versions == ("models:/lenscape/1",)
     assert run.replayed_from == ""
     assert run.started.utcoffset().total_seconds() == 0
-    assert tracking.runs_of_weights("0" * 64) == []
+    assert runs_of_weights("0" * 64) == []
     with mlflow_store(tmp_path / "clone"):
-        with tracking.resume(store / "first"):
+        with resume(store / "first"):
             pass
-        (replayed,) = tracking.runs_of_weights(sha256)
+        (replayed,) = runs_of_weights(sha256)
         assert replayed.replayed_from == run.run_id

@@ -12,8 +12,7 @@ from mlflow.entities import Run
 
 from pipeline.errors import StoreError, TrackingError
 from pipeline.files import sha256_of
-from pipeline.learn import tracking
-from pipeline.learn.tracking.record import RUN, read_record
+from pipeline.learn.tracking.run import RUN, child_run, open_run, read_record, resume, write_record
 from tests.support.tracked import HISTORY, RECORD, make_models, mlflow_store, track
 
 
@@ -89,7 +88,7 @@ def test_training_opens_a_run_and_keeps_the_model_in_it(models):
 
 def test_later_stages_add_to_the_run(models):
     for accuracy in (0.5, 0.75):  # evaluated twice: the last word counts
-        with tracking.resume(models) as run:
+        with resume(models) as run:
             run.metrics({"test/accuracy": accuracy})
             run.figure(Figure(), "figures/confusion.png")
             run.text("a,b\n", "maps/areas.csv")
@@ -113,7 +112,7 @@ def test_another_store_replays_the_run_once(models, tmp_path):
     known = read_record(models).run_id
     with mlflow_store(tmp_path / "clone"):
         for number in (1, 2):
-            with tracking.resume(models) as run:
+            with resume(models) as run:
                 run.metrics({"test/accuracy": number / 4})
         (replayed,) = runs()
         assert replayed.info.run_id != known
@@ -130,7 +129,7 @@ def test_another_store_replays_the_run_once(models, tmp_path):
 def test_a_deleted_run_is_replayed(models):
     (first,) = runs()
     client().delete_run(first.info.run_id)
-    with tracking.resume(models):
+    with resume(models):
         pass
     (second,) = runs()
     assert second.data.tags["replayed_from"] == first.info.run_id
@@ -139,10 +138,10 @@ def test_a_deleted_run_is_replayed(models):
 def test_a_replay_that_was_cut_short_is_not_taken_for_whole(models, tmp_path):
     with mlflow_store(tmp_path / "clone"):
         (models / "history.csv").rename(tmp_path / "history.csv")
-        with pytest.raises(StoreError, match=r"history\.csv does not exist"), tracking.resume(models):
+        with pytest.raises(StoreError, match=r"history\.csv does not exist"), resume(models):
             pass
         shutil.move(tmp_path / "history.csv", models / "history.csv")
-        with tracking.resume(models):
+        with resume(models):
             pass
         broken, whole = runs()
         assert broken.info.status == "FAILED"
@@ -151,7 +150,7 @@ def test_a_replay_that_was_cut_short_is_not_taken_for_whole(models, tmp_path):
 
 
 def test_a_stage_that_fails_leaves_a_failed_run(models):
-    with pytest.raises(StoreError), tracking.resume(models):
+    with pytest.raises(StoreError), resume(models):
         raise StoreError("no such file")
     assert runs()[0].info.status == "FAILED"
 
@@ -167,7 +166,7 @@ def test_a_run_that_some_shell_left_behind_is_not_continued(tmp_path, monkeypatc
 @pytest.mark.usefixtures("store")
 def test_the_machine_is_watched_meanwhile():
     deadline = time.monotonic() + 20
-    with tracking.open_run(RECORD) as run:
+    with open_run(RECORD) as run:
         while time.monotonic() < deadline:
             seen = client().get_run(run.run_id).data.metrics
             if "system/system_memory_usage_percentage" in seen:
@@ -180,7 +179,7 @@ def test_the_machine_is_watched_meanwhile():
 def test_long_and_many_values_fit():
     many = {f"train.{n}": str(n) for n in range(250)}
     record = RECORD.model_copy(update={"params": many | {"tile.scenes": "s, " * 9000}})
-    with tracking.open_run(record) as run:
+    with open_run(record) as run:
         run.describe("word " * 5000)
     (found,) = runs()
     assert len(found.data.params) == 251
@@ -190,11 +189,11 @@ def test_long_and_many_values_fit():
 @pytest.mark.usefixtures("store")
 def test_folds_are_children_of_one_run_and_not_registered():
     record = RECORD.model_copy(update={"name": "5 folds"})
-    with tracking.open_run(record) as parent:
+    with open_run(record) as parent:
         for fold in range(2):
-            with tracking.child_run(parent, f"fold {fold}", {"split.fold": str(fold)}) as run:
+            with child_run(parent, f"fold {fold}", {"split.fold": str(fold)}) as run:
                 run.metrics({"test/accuracy": fold / 2})
-        with pytest.raises(ZeroDivisionError), tracking.child_run(parent, "fold 2", {}):
+        with pytest.raises(ZeroDivisionError), child_run(parent, "fold 2", {}):
             raise ZeroDivisionError
     children = {run.info.run_name: run for run in runs()}
     top = children.pop("5 folds")
@@ -211,7 +210,7 @@ def test_folds_are_children_of_one_run_and_not_registered():
 def test_a_store_that_fails_on_the_way_is_one_sentence(models):
     with (
         pytest.raises(TrackingError, match=r"MLflow store sqlite.* failed .*; see to it and run again"),
-        tracking.resume(models) as run,
+        resume(models) as run,
     ):
         run.metrics({"not a name?": 1.0})
 
@@ -223,3 +222,21 @@ def test_a_model_that_is_not_whole_is_not_registered(tmp_path, store):
     with pytest.raises(StoreError, match=r"weights\.safetensors does not exist"):
         track(models)
     assert client().search_registered_models() == []
+
+
+def test_a_record_comes_back_as_it_was(tmp_path):
+    known = RECORD.model_copy(update={"run_id": "f" * 32})
+    write_record(tmp_path, known)
+    assert read_record(tmp_path) == known
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"name": "a"}', '{"run": 1}'])
+def test_a_broken_record_is_refused(tmp_path, text):
+    (tmp_path / RUN).write_text(text)
+    with pytest.raises(StoreError, match=r"run\.json is broken .* run `train` again"):
+        read_record(tmp_path)
+
+
+def test_a_missing_record_is_refused(tmp_path):
+    with pytest.raises(StoreError, match=r"run\.json does not exist; run `train` first"):
+        read_record(tmp_path)
