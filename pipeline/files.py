@@ -14,7 +14,6 @@ from typing import Any
 
 from pipeline.errors import OutputError
 
-_CHUNK = 1 << 20
 _REMEDIES = {
     errno.ENOSPC: "the disk is full; free some space and run the command again",
     errno.EDQUOT: "the disk quota is used up; free some space and run the command again",
@@ -109,7 +108,7 @@ def free_bytes(path: Path) -> int:
     return shutil.disk_usage(path).free
 
 
-def require_space(path: Path, needed: int, what: str) -> None:
+def require_space(path: Path, needed: int, output: str) -> None:
     """Refuse to begin an output that cannot fit.
 
     Raises:
@@ -118,7 +117,7 @@ def require_space(path: Path, needed: int, what: str) -> None:
     free = free_bytes(path)
     if needed > free:
         raise OutputError(
-            f"{what} at {path} needs {needed / 1e9:.2f} GB but only {free / 1e9:.2f} GB are free; "
+            f"{output} at {path} needs {needed / 1e9:.2f} GB but only {free / 1e9:.2f} GB are free; "
             "free some space or choose another folder."
         )
 
@@ -134,14 +133,10 @@ def write_json(path: Path, value: Any) -> None:
         partial.write_text(canonical_json(value), encoding="utf-8")
 
 
-def sha256_of(*paths: Path) -> str:
-    """The SHA-256 of the bytes of the files, one after the other, as 64 hexadecimal digits."""
-    digest = hashlib.sha256()
-    for path in paths:
-        with path.open("rb") as stream:
-            while chunk := stream.read(_CHUNK):
-                digest.update(chunk)
-    return digest.hexdigest()
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of the bytes of a file, as 64 hexadecimal digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def sha256_of_value(value: Any) -> str:

@@ -173,10 +173,8 @@ class PatchStore:
     def pixels(self) -> npt.NDArray[np.uint16]:
         """uint16 (N, C, P, P), memory-mapped and read-only."""
         path = self.folder / "pixels.npy"
-        try:
+        with _reading(path, "tile"):
             return np.load(path, mmap_mode="r")  # type: ignore[no-any-return]
-        except (OSError, ValueError) as error:
-            raise StoreError(f"{path} cannot be read ({error}); run `tile` again.") from error
 
     @cached_property
     def patches(self) -> dict[str, npt.NDArray[Any]]:

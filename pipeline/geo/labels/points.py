@@ -52,12 +52,8 @@ class Points(Features):
         )
 
 
-def points_of(features: FileFeatures, first: int) -> Points:
+def points_of(features: FileFeatures) -> Points:
     """The points among the features of a file.
-
-    Args:
-        features: The features of a file.
-        first: How many rows the files before it have.
 
     Raises:
         LabelError: when there is none.
@@ -65,8 +61,9 @@ def points_of(features: FileFeatures, first: int) -> Points:
     rows = features.of(PUNCTUAL)
     counts = features.counts(len(rows), len(rows), "points")
     shapes, parents = shapely.get_parts(features.shapes[rows], return_index=True)
-    numbers = (first + rows[parents]).astype(np.int32)
-    return Points(features.conf, features.crs, shapes, features.classes[rows][parents], numbers, counts)
+    rows = rows[parents]
+    numbers = rows.astype(np.int32)
+    return Points(features.conf, features.crs, shapes, features.classes[rows], numbers, counts)
 
 
 def _majority(cells: Indices, classes: npt.NDArray[np.int16]) -> tuple[Indices, npt.NDArray[np.intp]]:
@@ -108,5 +105,5 @@ class PointLabels(Labels):
         numbers = np.full(shape, UNLABELLED, dtype=np.int32)
         at = (self.rows[near] - rows[0], self.cols[near] - cols[0])
         classes[at], numbers[at] = self.classes[near], self.numbers[near]
-        where = np.ix_(rows - rows[0], cols - cols[0])
-        return classes[where], numbers[where]
+        cells = np.ix_(rows - rows[0], cols - cols[0])
+        return classes[cells], numbers[cells]

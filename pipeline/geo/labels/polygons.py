@@ -49,12 +49,11 @@ class Polygons(Features):
         )
 
 
-def polygons_of(features: FileFeatures, first: int, overlap: str) -> Polygons:
+def polygons_of(features: FileFeatures, overlap: str) -> Polygons:
     """The polygons among the features of a file, invalid ones mended.
 
     Args:
         features: The features of a file.
-        first: How many rows the files before it have.
         overlap: `smallest` or `unlabelled`.
 
     Raises:
@@ -73,7 +72,7 @@ def polygons_of(features: FileFeatures, first: int, overlap: str) -> Polygons:
         features.crs,
         shapes[whole],
         features.classes[rows][whole],
-        (first + rows[whole]).astype(np.int32),
+        rows[whole].astype(np.int32),
         counts,
         overlap,
     )

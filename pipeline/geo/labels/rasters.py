@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -85,14 +85,14 @@ class LabelRaster:
 
     def _counts(self, window: Window) -> dict[str, int]:
         """Its pixels in a window: `pixels` with a class, `ignored` and `nodata`."""
-        by_code: Counter[Hashable] = Counter()
+        by_code: Counter[int] = Counter()
         with raster_file.opened(self.conf.raster) as dataset:
             for part in _parts(window, max(1, _PIECE_PX // window.width), window.width):
                 codes, counts = np.unique(self.read(dataset, part), return_counts=True)
                 by_code.update(dict(zip(codes.tolist(), counts.tolist(), strict=True)))
         total = by_code.total()
         nodata = by_code.pop(int(self.nodata), 0) if self.nodata is not None else 0
-        known: dict[Hashable, int] = dict(zip(self.codes.tolist(), self.classes.tolist(), strict=True))
+        known = dict(zip(self.codes.tolist(), self.classes.tolist(), strict=True))
         if unknown := {code: count for code, count in by_code.items() if code not in known}:
             listed = unknown_values(unknown, "pixels near the scene", self.where)
             raise LabelError(f"{self.conf.raster} holds {listed}")

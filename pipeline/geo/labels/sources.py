@@ -4,42 +4,32 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
+
+import numpy as np
 
 from pipeline.config.classes import ClassesConf
 from pipeline.config.labels import LabelSourceConf, RasterLabelConf, VectorLabelConf
 from pipeline.errors import LabelError
-from pipeline.geo.labels.cell_classes import Labels, LayeredLabels
+from pipeline.geo.labels.cell_classes import LayeredLabels
 from pipeline.geo.labels.features import AREAL, PUNCTUAL, find_features
 from pipeline.geo.labels.points import Points, points_of
 from pipeline.geo.labels.polygons import Polygons, polygons_of
-from pipeline.geo.labels.rasters import open_raster
+from pipeline.geo.labels.rasters import LabelRaster, open_raster
 from pipeline.geo.raster.grid import PatchGrid
 from pipeline.store import SceneInfo
 
-
-class LabelSource(Protocol):
-    """One source of labels, opened and checked."""
-
-    @property
-    def conf(self) -> LabelSourceConf:
-        """The entry that names it."""
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """What was found in its file, by what it is."""
-
-    def on(self, cells: PatchGrid) -> Labels | None:
-        """Its labels of a scene; None where there are none."""
+type LabelSource = Polygons | Points | LabelRaster
+"""One source of labels, opened and checked."""
 
 
 def read_sources(
     confs: Sequence[LabelSourceConf],
     classes: ClassesConf,
-    where: str = "classes.yaml",
+    file: str = "classes.yaml",
     overlap: str = "smallest",
 ) -> list[LabelSource]:
     """All sources of labels, their features numbered through.
@@ -49,7 +39,7 @@ def read_sources(
     Args:
         confs: The sources, in the order in which they win.
         classes: What their values mean.
-        where: The file of `classes`, for the messages.
+        file: The file of `classes`, for the messages.
         overlap: Which polygon of one file wins: the `smallest`, or none (`unlabelled`).
 
     Raises:
@@ -60,19 +50,18 @@ def read_sources(
     first = 0
     for conf in confs:
         if isinstance(conf, RasterLabelConf):
-            sources.append(open_raster(conf, classes, where))
+            sources.append(open_raster(conf, classes, file))
         else:
-            features = read_features(conf, classes, where, first, overlap)
+            features = read_features(conf, classes, file, overlap)
+            sources.append(replace(features, numbers=features.numbers + np.int32(first)))
             first += features.counts["features"]
-            sources.append(features)
     return sources
 
 
 def read_features(
     conf: VectorLabelConf,
     classes: ClassesConf,
-    where: str = "classes.yaml",
-    first: int = 0,
+    file: str = "classes.yaml",
     overlap: str = "smallest",
 ) -> Polygons | Points:
     """The polygons of a vector file, or the points of one without polygons.
@@ -80,17 +69,16 @@ def read_features(
     Args:
         conf: The source.
         classes: What its values mean.
-        where: The file of `classes`, for the messages.
-        first: How many rows the files before it have.
+        file: The file of `classes`, for the messages.
         overlap: As `read_sources` has it.
 
     Raises:
         LabelError: as `read_sources` does.
     """
-    features = find_features(conf, classes, where)
+    features = find_features(conf, classes, file)
     if len(features.of(PUNCTUAL)) and not len(features.of(AREAL)):
-        return points_of(features, first)
-    return polygons_of(features, first, overlap)
+        return points_of(features)
+    return polygons_of(features, overlap)
 
 
 @dataclass

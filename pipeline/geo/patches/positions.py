@@ -112,7 +112,10 @@ def labelled_positions(
         left_out["unlabelled"] += int((~labelled).sum())
         left_out["impure"] += int((labelled & ~pure).sum())
         kept.append(cells[labelled & pure])
-    return replace(_joined(kept), left_out=left_out)
+    arrays: dict[str, Any] = {
+        name: np.concatenate([getattr(part, name) for part in kept]) for name in _ARRAYS
+    }
+    return replace(kept[0], left_out=left_out, **arrays)
 
 
 def runs(rows: Indices, span_px: int) -> list[slice]:
@@ -130,13 +133,6 @@ def _meeting(first: int, size: int, conf: TileConf) -> int:
     return before + (size - 1 - first) // conf.stride_px + 1
 
 
-def _joined(parts: Sequence[Positions]) -> Positions:
-    arrays: dict[str, Any] = {
-        name: np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS
-    }
-    return replace(parts[0], **arrays)
-
-
 def _unlabelled(scene: Scene, grid: PatchGrid, rows: Indices, cols: Indices) -> Positions:
     """All positions of some rows and columns, row-major, without a class."""
     row, col = (axis.ravel() for axis in np.meshgrid(rows, cols, indexing="ij"))
@@ -152,14 +148,16 @@ def _unlabelled(scene: Scene, grid: PatchGrid, rows: Indices, cols: Indices) -> 
 
 
 def _classified(cells: Positions, labels: Labels, classes: int) -> Positions:
-    """The same cells, each with its class unless all of its pixels are unlabelled."""
+    """Give each of the cells its class unless all of its pixels are unlabelled."""
     size, (row, col) = cells.grid.cell_px, (cells.row, cells.col)
     top, left = int(row[0]), int(col[0])
     window = Window(top, left, int(row[-1]) - top + size, int(col[-1]) - left + size)
     pixels, numbers = labels.pixels(window)
-    between = _off_grid(pixels, numbers, labels)
+    # the classes of pixels, as cells between those of the cell grid see them
+    between = pixels
+    if len(labels.centred):
+        between = np.where(np.isin(numbers, labels.centred), np.int16(UNLABELLED), pixels)
     view = partial(np.lib.stride_tricks.sliding_window_view, window_shape=(size, size))
-    label, purity, polygon = cells.label.copy(), cells.purity.copy(), cells.polygon.copy()
     labelled = np.flatnonzero(square_sums(pixels != UNLABELLED, size)[row - top, col - left])
     for start in range(0, len(labelled), _AT_A_TIME):
         part = labelled[start : start + _AT_A_TIME]
@@ -168,29 +166,19 @@ def _classified(cells: Positions, labels: Labels, classes: int) -> Positions:
         if between is not pixels:
             on_grid = cells.on_grid[part, None, None]
             squares = np.where(on_grid, squares, view(between)[at])
-        label[part], purity[part], polygon[part] = classify_cells(squares, view(numbers)[at], classes)
-    return replace(cells, label=label, purity=purity, polygon=polygon)
-
-
-def _off_grid(
-    pixels: npt.NDArray[np.int16], numbers: npt.NDArray[np.int32], labels: Labels
-) -> npt.NDArray[np.int16]:
-    """The classes of pixels, as cells between those of the cell grid see them."""
-    if not len(labels.centred):
-        return pixels
-    return np.where(np.isin(numbers, labels.centred), np.int16(UNLABELLED), pixels)
+        label, purity, polygon = classify_cells(squares, view(numbers)[at], classes)
+        cells.label[part], cells.purity[part], cells.polygon[part] = label, purity, polygon
+    return cells
 
 
 def draw(scenes: Sequence[Positions], conf: TileConf) -> list[Positions]:
     """At most `max_per_scene` positions of each scene, and of those `max_per_class` of each class.
 
     The rank of a position is a hash of (seed, EPSG, x, y), and the smallest ranks stay: the same
-    ground is drawn on every date and in any order of the scenes. Another scene can take places under
+    ground is drawn on every date and in any order of the scenes. Another scene can take patches under
     `max_per_class` away, but exchanges no position of the others for another. What is not drawn is
     counted as `drawn_out`.
     """
-    if not scenes:
-        return []
     ranks = np.concatenate([ground_ranks(*p.centers, p.scene.grid.epsg, conf.seed) for p in scenes])
     labels = np.concatenate([positions.label for positions in scenes])
     numbers = {name: number for number, name in enumerate(sorted(p.scene.id for p in scenes))}

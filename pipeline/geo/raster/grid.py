@@ -138,16 +138,6 @@ class PatchGrid:
             len(cols) * self.cell_px + 2 * margin,
         )
 
-    def center(self, row: int, col: int) -> tuple[float, float]:
-        """World coordinates (x, y) of the centre of a cell, m."""
-        x, y = self.transform @ (col + 0.5, row + 0.5)
-        return x, y
-
-    def inside(self, row: int, col: int) -> bool:
-        """Whether a cell lies wholly inside the scene."""
-        rows, cols = self.inside_px()
-        return bool(rows[row] == self.cell_px and cols[col] == self.cell_px)
-
     def inside_px(self) -> tuple[Indices, Indices]:
         """Pixels of each cell row and each cell column that lie inside the scene.
 

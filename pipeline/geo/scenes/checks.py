@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from pipeline.bands import valid_of
 from pipeline.errors import RadiometryError, SceneError
@@ -97,7 +95,7 @@ def require_pixels(file: RasterFile, band: BandLayer, scene: SceneGrid) -> None:
         dn = read_decimated(dataset, _CHECK_PX, file.layer.number, window)
         valid = dn[valid_of(dn, band.nodata)]
         if not len(valid):
-            _require_some(file, band, _strips(dataset, file, window))
+            _require_valid(file, band, dataset, window)
             return
     share = float((valid.astype(np.float64) * band.scale + band.offset <= 0).mean())
     if share > MAX_NONPOSITIVE:
@@ -107,20 +105,16 @@ def require_pixels(file: RasterFile, band: BandLayer, scene: SceneGrid) -> None:
         )
 
 
-def _strips(dataset: Any, file: RasterFile, window: Window) -> Iterator[npt.NDArray[Any]]:
-    for row in range(window.row, window.row + window.height, _STRIP_PX):
-        height = min(_STRIP_PX, window.row + window.height - row)
-        yield read(dataset, Window(row, window.col, height, window.width), file.layer.number)
-
-
-def _require_some(file: RasterFile, band: BandLayer, strips: Iterator[npt.NDArray[Any]]) -> None:
+def _require_valid(file: RasterFile, band: BandLayer, dataset: Any, window: Window) -> None:
     """Refuse a band whose every pixel is invalid, for which a look at a part of them is not enough.
 
     Raises:
         SceneError: when it is.
     """
     saturated = False
-    for dn in strips:
+    for row in range(window.row, window.row + window.height, _STRIP_PX):
+        height = min(_STRIP_PX, window.row + window.height - row)
+        dn = read(dataset, Window(row, window.col, height, window.width), file.layer.number)
         if valid_of(dn, band.nodata).any():
             return
         saturated |= not band.floats and bool((dn == _SATURATED).any())

@@ -41,25 +41,17 @@ class Thumbnail:
             layer = scene.files[band].layer
             grid = scene.grids[layer]
             rows, cols = scene.sampled_pixels(band, max_px)
-            inside = [
-                (places >= 0) & (places < size)
-                for places, size in ((rows, grid.height), (cols, grid.width))
-            ]
-            self._sampled[layer] = _Sampled(
-                rows, cols, np.zeros((len(rows), len(cols)), np.uint16), ~np.logical_and.outer(*inside)
-            )
+            in_file = np.ix_((rows >= 0) & (rows < grid.height), (cols >= 0) & (cols < grid.width))
+            seen = np.ones((len(rows), len(cols)), dtype=bool)
+            seen[in_file] = False
+            self._sampled[layer] = _Sampled(rows, cols, np.zeros(seen.shape, np.uint16), seen)
 
     def show(self, layer: Layer, window: Window, values: npt.NDArray[np.uint16]) -> None:
         """Take what is wanted out of the harmonised DN (H, W) of a window of a file."""
         if (sampled := self._sampled.get(layer)) is None:
             return
-        rows, cols = (
-            slice(*np.searchsorted(places, (start, start + length)))
-            for places, start, length in (
-                (sampled.rows, window.row, window.height),
-                (sampled.cols, window.col, window.width),
-            )
-        )
+        rows = slice(*np.searchsorted(sampled.rows, (window.row, window.row + window.height)))
+        cols = slice(*np.searchsorted(sampled.cols, (window.col, window.col + window.width)))
         at = np.ix_(sampled.rows[rows] - window.row, sampled.cols[cols] - window.col)
         sampled.values[rows, cols] = values[at]
         sampled.seen[rows, cols] = True

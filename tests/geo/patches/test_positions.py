@@ -141,7 +141,6 @@ def test_a_draw_takes_as_many_as_it_may_and_counts_the_others() -> None:
     assert (np.diff(drawn.row) >= 0).all()
     (drawn,) = draw([all_of_it], conf())
     assert len(drawn) == len(all_of_it)
-    assert draw([], conf(max_per_class=1)) == []
 
 
 def test_a_draw_is_spread_over_the_scene() -> None:

@@ -62,13 +62,11 @@ def test_cells_by_hand() -> None:
     assert grid.cell_m == 80
     assert grid.transform @ (0, 0) == (80_000, 800_000)
     assert grid.transform @ (1, 1) == (80_080, 799_920)
-    assert grid.center(1, 2) == (80_200, 799_880)
     assert cell_window(grid, 1, 2) == Window(3, 13, 8, 8)
     assert patch_window(grid, 1, 2) == Window(-1, 9, 16, 16)
     assert grid.read_window(range(0, 2), range(1, 3)) == Window(-9, 1, 24, 24)
     rows, cols = grid.inside_px()
     assert (rows.tolist(), cols.tolist()) == ([3, 8, 1], [5, 8, 7])
-    assert [grid.inside(1, col) for col in range(3)] == [False, True, False]
     tops, lefts = grid.positions(4)
     assert (tops.tolist(), lefts.tolist()) == ([3], [1, 5, 9])
 
@@ -125,11 +123,12 @@ def test_a_cell_is_the_centre_of_its_patch(grid: PatchGrid, data: st.DataObject)
     )
     for window in (cell, patch):
         middle = grid.scene.transform @ (window.col + window.width / 2, window.row + window.height / 2)
-        assert middle == pytest.approx(grid.center(row, col), abs=1e-4)
+        assert middle == pytest.approx(grid.transform @ (col + 0.5, row + 0.5), abs=1e-4)
     inside = cell.row >= 0 and cell.col >= 0
     inside = inside and cell.row + cell.height <= grid.scene.height
     inside = inside and cell.col + cell.width <= grid.scene.width
-    assert grid.inside(row, col) == inside
+    rows, cols = grid.inside_px()
+    assert (rows[row] == cols[col] == grid.cell_px) == inside
 
 
 @few
