@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import shutil
+from functools import cache
 
 import numpy as np
 import pystac
@@ -158,13 +159,19 @@ def test_no_file_knows_where_it_was_made(maps):
         assert path.is_dir() or str(maps.parent).encode() not in path.read_bytes(), path
 
 
+@cache
+def to_zone(epsg):
+    """Made once a zone: it takes milliseconds, and is asked for at every cell."""
+    return Transformer.from_crs(3857, epsg, always_xy=True)
+
+
 def expected_class(x, y):
     """The class at a place of EPSG:3857, by the rules: newest on top, in the zone the surest.
 
     None near the edge of a map, where a pixel more or less is no matter.
     """
     for grid, value in ((EAST, 2), (WEST, 1), (NEXT_ZONE, 3)):
-        east, north = Transformer.from_crs(3857, grid.epsg, always_xy=True).transform(x, y)
+        east, north = to_zone(grid.epsg).transform(x, y)
         left, bottom, right, top = grid.bounds
         # cells at the edge may reach 80 m past it
         if left + 20 < east < right - 20 and bottom + 20 < north < top - 20:
