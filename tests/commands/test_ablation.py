@@ -41,6 +41,7 @@ def ablate(folder, *bands):
     run(networks, plan, *(folder / name for name in names))
 
 
+@pytest.mark.slow  # folds are fitted in processes
 def test_choices_of_bands_are_compared_with_the_first(folder, capsys):
     with mlflow_store(folder):
         ablate(folder, "all", "B08,B02")

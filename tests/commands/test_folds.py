@@ -16,9 +16,12 @@ from pipeline.learn.tracking.tracking_uri import store_uri
 from tests.support.stores import make_store, make_table
 from tests.support.tracked import mlflow_store
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"
-)
+pytestmark = [
+    pytest.mark.slow,  # folds are fitted in processes
+    pytest.mark.filterwarnings(
+        "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"
+    ),
+]
 
 NETWORK = """
 epochs: 3
