@@ -142,6 +142,8 @@ class Project:
             "DVC_SYSTEM_CONFIG_DIR": str(self.home / "dvc-system"),
             "DVC_SITE_CACHE_DIR": str(self.home / "dvc-site"),
             "MLFLOW_DISABLE_TELEMETRY": "true",
+            # eight processes beside a server, for jobs that nobody gives it
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         }
         return kept | own
 
