@@ -31,6 +31,8 @@ from pipeline.geo.maps.areas import Tally
 from pipeline.geo.maps.cog import Band, MapKind, write_cog
 from pipeline.geo.maps.raster_writer import Cells, MapGrid, RasterWriter
 from pipeline.geo.style import qml
+from pipeline.geo.style.colors import rgb
+from pipeline.geo.style.xml import readable
 from pipeline.store import ClassInfo
 
 NODATA = 0
@@ -128,8 +130,8 @@ class MapRecord:
 
 def class_map_kind(classes: Sequence[ClassInfo]) -> MapKind:
     """Class maps of these classes: their palette, overviews by mode."""
-    colors = {value: qml.rgb(info.color) for value, info in enumerate(classes, start=1)}
-    names = [qml.readable(name) for name in ("nodata", *(info.title for info in classes))]
+    colors = {value: rgb(info.color) for value, info in enumerate(classes, start=1)}
+    names = [readable(name) for name in ("nodata", *(info.title for info in classes))]
     style = qml.class_map_qml(classes)
     bands = [Band("land cover class")]
     return MapKind(bands, NODATA, overviews.mode, colors, names=names, style=style)
@@ -137,7 +139,7 @@ def class_map_kind(classes: Sequence[ClassInfo]) -> MapKind:
 
 def probabilities_kind(classes: Sequence[ClassInfo]) -> MapKind:
     """Probabilities of these classes: a band each, by its title, its name in a tag."""
-    bands = [Band(qml.readable(info.title), {"LENSCAPE_CLASS": info.name}) for info in classes]
+    bands = [Band(readable(info.title), {"LENSCAPE_CLASS": info.name}) for info in classes]
     return _per_cent_kind(bands, qml.per_cent_qml())
 
 

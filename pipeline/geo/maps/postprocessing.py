@@ -22,7 +22,8 @@ from pipeline.geo.maps import class_map
 from pipeline.geo.maps.areas import Tally
 from pipeline.geo.maps.raster_writer import Cells, RasterWriter
 from pipeline.geo.raster.grid import PatchGrid, square_sums
-from pipeline.geo.style.geopackage import categorized_qml, write_layer
+from pipeline.geo.style.geopackage import write_layer
+from pipeline.geo.style.qml import categorized_qml
 from pipeline.store import ClassInfo
 
 UNCLASSIFIED = "unclassified"

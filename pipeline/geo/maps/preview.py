@@ -19,8 +19,9 @@ from matplotlib.patches import Rectangle
 from pipeline.geo.maps.catalog import MapFolder
 from pipeline.geo.maps.class_map import MapRecord
 from pipeline.geo.maps.cog import read_small
+from pipeline.geo.style.colors import rgb
 from pipeline.geo.style.fonts import FONT, fonts, legible
-from pipeline.geo.style.qml import readable, rgb
+from pipeline.geo.style.xml import readable
 from pipeline.store import ClassInfo
 
 Bounds = tuple[float, float, float, float]

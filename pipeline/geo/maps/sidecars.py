@@ -21,7 +21,8 @@ from pyproj import CRS
 from pipeline.errors import OutputError
 from pipeline.geo.maps.class_map import MapRecord
 from pipeline.geo.scenes.stac import footprint
-from pipeline.geo.style.qml import readable, rgb
+from pipeline.geo.style.colors import rgb
+from pipeline.geo.style.xml import readable
 from pipeline.store import ClassInfo
 
 SLD, QMD, TABLE, TABLE_CODE = ".sld", ".qmd", ".tif.vat.dbf", ".tif.vat.cpg"

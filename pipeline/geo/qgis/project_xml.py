@@ -11,7 +11,7 @@ from pyproj import CRS, Transformer
 
 from pipeline.errors import SceneError
 from pipeline.files import relative_href
-from pipeline.geo.style.qml import readable
+from pipeline.geo.style.xml import readable
 
 WORLD = "EPSG:3857"
 """CRS of a project whose maps lie in several."""

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from xml.sax.saxutils import quoteattr
 
 import geopandas as gpd
 import numpy as np
@@ -20,40 +19,12 @@ import pyogrio
 from pipeline.errors import LabelError
 from pipeline.files import publish
 from pipeline.geo.reference.sample import MapClass
-from pipeline.geo.style.geopackage import categorized_qml, squares, write_layer
-from pipeline.geo.style.qml import readable
+from pipeline.geo.style.geopackage import squares, write_layer
+from pipeline.geo.style.xml import render
 
 LAYER = "sheet"
 CANNOT_TELL = "cannot tell"
 FIRST, SECOND, NOTE = "class", "class_second", "note"
-_FORM = """  <fieldConfiguration>
-{fields}
-  </fieldConfiguration>
-  <editable>
-    <field name="id" editable="0"/>
-  </editable>
-  <blendMode>"""
-_CHOICE = """    <field name="{name}">
-      <editWidget type="ValueMap">
-        <config>
-          <Option type="Map">
-            <Option name="map" type="List">
-{choices}
-            </Option>
-          </Option>
-        </config>
-      </editWidget>
-    </field>"""
-_TEXT = """    <field name="{name}">
-      <editWidget type="TextEdit">
-        <config>
-          <Option/>
-        </config>
-      </editWidget>
-    </field>"""
-_VALUE = """              <Option type="Map">
-                <Option name={title} value={name} type="QString"/>
-              </Option>"""
 
 
 @dataclass(frozen=True)
@@ -175,17 +146,13 @@ def _require_known(
 def _form_qml(choices: Sequence[MapClass]) -> str:
     """Outlines by class, and a form with the classes to choose from."""
     named = [(one.name, one.title, one.color) for one in choices]
-    qml = categorized_qml(
-        FIRST,
-        [*named, (CANNOT_TELL, "Cannot tell", "#ff00ff"), ("", "not labelled yet", "#ffff00")],
-        0.0,
+    cannot_tell = (CANNOT_TELL, "Cannot tell", "#ff00ff")
+    return render(
+        "labelling_form.qml.j2",
+        column=FIRST,
+        categories=[*named, cannot_tell, ("", "not labelled yet", "#ffff00")],
+        alpha=0,
+        choices=[*named, cannot_tell],
+        choice_fields=(FIRST, SECOND),
+        text_field=NOTE,
     )
-    values = "\n".join(
-        _VALUE.format(title=quoteattr(readable(title)), name=quoteattr(name))
-        for name, title in (*((one.name, one.title) for one in choices), (CANNOT_TELL, "Cannot tell"))
-    )
-    fields = [_CHOICE.format(name=name, choices=values) for name in (FIRST, SECOND)]
-    form = _FORM.format(fields="\n".join([*fields, _TEXT.format(name=NOTE)]))
-    return qml.replace(
-        'styleCategories="Symbology"', 'styleCategories="Symbology|Fields|Forms"'
-    ).replace("  <blendMode>", form, 1)

@@ -26,6 +26,11 @@ _TO_LAB = np.array(
 )
 
 
+def rgb(color: str) -> tuple[int, int, int]:
+    """`#rrggbb` -> red, green, blue from 0 to 255."""
+    return int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16)
+
+
 def distinct_colors(count: int) -> list[str]:
     """Colours as `#rrggbb`, each as far in OKLab from those before it as sRGB allows.
 

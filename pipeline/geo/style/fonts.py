@@ -8,7 +8,7 @@ from functools import cache
 from matplotlib.font_manager import fontManager
 from matplotlib.ft2font import FT2Font
 
-from pipeline.geo.style.qml import readable
+from pipeline.geo.style.xml import readable
 
 FONT = "DejaVu Sans"
 """Comes with matplotlib, so that pictures are the same on every machine."""

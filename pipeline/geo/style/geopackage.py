@@ -8,11 +8,10 @@ name the layer to read it in silence (`geopandas.read_file(path, layer="blocks")
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
-from xml.sax.saxutils import quoteattr
 
 import geopandas as gpd
 import numpy as np
@@ -22,7 +21,6 @@ import shapely
 
 from pipeline.errors import OutputError
 from pipeline.files import publish, remove
-from pipeline.geo.style.qml import readable, rgb
 
 GEOMETRY = "geom"
 """Name of the geometry column in a GeoPackage."""
@@ -41,38 +39,6 @@ CREATE TABLE layer_styles (
   useAsDefault BOOLEAN, description TEXT, owner TEXT(30), ui TEXT(30),
   update_time DATETIME DEFAULT CURRENT_TIMESTAMP
 )"""
-
-_QML = """<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>
-<qgis version="3.22.0" styleCategories="Symbology" labelsEnabled="0">
-  <renderer-v2 type="categorizedSymbol" attr={column} symbollevels="0" enableorderby="0" \
-forceraster="0" referencescale="-1">
-    <categories>
-{categories}
-    </categories>
-    <symbols>
-{symbols}
-    </symbols>
-  </renderer-v2>
-  <blendMode>0</blendMode>
-  <featureBlendMode>0</featureBlendMode>
-  <layerOpacity>1</layerOpacity>
-</qgis>
-"""
-
-_CATEGORY = '      <category render="true" symbol="{at}" value={value} label={label}/>'
-
-_SYMBOL = """      <symbol name="{at}" type="fill" alpha="1" clip_to_extent="1" force_rhr="0">
-        <layer class="SimpleFill" enabled="1" locked="0" pass="0">
-          <Option type="Map">
-            <Option name="color" value="{red},{green},{blue},{alpha}" type="QString"/>
-            <Option name="outline_color" value="{red},{green},{blue},255" type="QString"/>
-            <Option name="outline_style" value="solid" type="QString"/>
-            <Option name="outline_width" value="0.26" type="QString"/>
-            <Option name="outline_width_unit" value="MM" type="QString"/>
-            <Option name="style" value="solid" type="QString"/>
-          </Option>
-        </layer>
-      </symbol>"""
 
 
 def write_layer(path: Path, layer: str, frame: gpd.GeoDataFrame, qml: str) -> None:
@@ -126,28 +92,6 @@ def squares(
     return gpd.GeoSeries(boxes, crs=WORLD_EPSG)
 
 
-def categorized_qml(
-    column: str, categories: Sequence[tuple[str | int, str, str]], opacity: float = 0.6
-) -> str:
-    """The style of a polygon layer coloured by a column: (value, label, `#rrggbb`) in legend order.
-
-    `opacity` is that of the fill, from 0 to 1; outlines are opaque.
-    """
-    return _QML.format(
-        column=quoteattr(column),
-        categories="\n".join(
-            _CATEGORY.format(at=at, value=quoteattr(str(value)), label=quoteattr(readable(label)))
-            for at, (value, label, _) in enumerate(categories)
-        ),
-        symbols="\n".join(_symbol(at, color, opacity) for at, (_, _, color) in enumerate(categories)),
-    )
-
-
-def _symbol(at: int, color: str, opacity: float) -> str:
-    red, green, blue = rgb(color)
-    return _SYMBOL.format(at=at, red=red, green=green, blue=blue, alpha=round(255 * opacity))
-
-
 @contextmanager
 def _steady() -> Iterator[None]:
     before = {name: pyogrio.get_gdal_config_option(name) for name in _STEADY}
@@ -178,6 +122,6 @@ def _require_whole(path: Path, layer: str, count: int) -> None:
     """Make sure that features and index are all there: GDAL passes over a disk that fills up late."""
     with closing(sqlite3.connect(path)) as database:
         for table in (layer, f"rtree_{layer}_{GEOMETRY}_rowid"):
-            (found,) = database.execute(f'SELECT count(*) FROM "{table}"').fetchone()
-            if found != count:
-                raise sqlite3.OperationalError(f"{found} of {count} rows of {table} were written")
+            (written,) = database.execute(f'SELECT count(*) FROM "{table}"').fetchone()
+            if written != count:
+                raise sqlite3.OperationalError(f"{written} of {count} rows of {table} were written")

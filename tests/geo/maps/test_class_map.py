@@ -13,6 +13,7 @@ from PIL import Image
 
 from pipeline.geo.maps import class_map, raster_writer
 from pipeline.geo.style import qml
+from pipeline.geo.style.colors import rgb
 from pipeline.store import ClassInfo
 from tests.support.viewers import open_in_qgis
 
@@ -141,12 +142,12 @@ def test_qgis_puts_the_maps_where_they_lie(maps, seen):
 def test_qgis_paints_the_colours_of_the_classes_and_nothing_where_there_is_no_data(maps, seen):
     picture = np.asarray(Image.open(seen[0][str(maps[0])]["png"]).convert("RGBA"))
     painted = {tuple(color) for color in picture[picture[..., 3] == 255][:, :3].tolist()}
-    assert painted == {qml.rgb(info.color) for info in CLASSES[:3]}
+    assert painted == {rgb(info.color) for info in CLASSES[:3]}
     height = round(600 * 310 / 420)
     top = (600 - height) // 2  # QGIS keeps the scale and centres the map
     row, col = top + height // 6, 600 // 8
     assert picture[row, col, 3] == 0, "the first square is nodata"
-    assert tuple(picture[row, col + 150][:3]) == qml.rgb(CLASSES[0].color)
+    assert tuple(picture[row, col + 150][:3]) == rgb(CLASSES[0].color)
     confidence = np.asarray(Image.open(seen[0][str(maps[1])]["png"]).convert("RGBA"))
     assert confidence[row, col, 3] == 0
     assert confidence[row, col + 150, 3] == 255
@@ -166,7 +167,7 @@ def test_statistics_and_histograms_asked_for_leave_our_files_as_they_are(maps, s
 def test_gdal_knows_the_names_before_and_after_a_viewer_wrote_its_file(maps, seen):
     shown = seen[0][str(maps[0])]
     assert shown["categories"] == ["nodata", *(info.title for info in CLASSES)]
-    assert shown["colors"][1:] == [[*qml.rgb(info.color), 255] for info in CLASSES]
+    assert shown["colors"][1:] == [[*rgb(info.color), 255] for info in CLASSES]
     assert Path(f"{maps[0]}.aux.xml").exists(), "GDAL wrote no file: the test shows nothing"
 
 

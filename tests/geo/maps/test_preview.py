@@ -3,8 +3,8 @@ import pytest
 from PIL import Image
 
 from pipeline.geo.maps import preview, true_colour
+from pipeline.geo.style.colors import rgb
 from pipeline.geo.style.fonts import fonts, legible
-from pipeline.geo.style.qml import rgb
 from pipeline.store import ClassInfo
 
 CLASSES = [

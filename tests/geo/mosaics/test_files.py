@@ -15,6 +15,7 @@ from pipeline.geo.mosaics.files import Shade, write_mosaic
 from pipeline.geo.mosaics.mosaic import Mosaic, mosaics
 from pipeline.geo.raster.grid import SceneGrid
 from pipeline.geo.style import qml
+from pipeline.geo.style.colors import rgb
 from tests.support.mapped import CLASSES, constant_cells, mapped
 
 ONE = SceneGrid(32633, 300_000.0, 5_800_000.0, 160, 160)
@@ -83,9 +84,9 @@ def test_the_picture_shows_classes_and_how_sure_they_are(mosaic: Mosaic, tmp_pat
     files = write_mosaic(mosaic, CLASSES, tmp_path)
     picture = np.asarray(Image.open(files.preview).convert("RGB")).reshape(-1, 3)
     colors = {tuple(color) for color in np.unique(picture, axis=0).tolist()}
-    assert qml.rgb(CLASSES[0].color) in colors
-    assert qml.rgb(CLASSES[1].color) in colors
-    bright = qml.rgb(qml.PER_CENT_RAMP[100])
+    assert rgb(CLASSES[0].color) in colors
+    assert rgb(CLASSES[1].color) in colors
+    bright = rgb(qml.PER_CENT_RAMP[100])
     assert bright in colors
     assert (picture == bright).all(axis=1).sum() > 0.1 * len(picture)
 
@@ -93,6 +94,6 @@ def test_the_picture_shows_classes_and_how_sure_they_are(mosaic: Mosaic, tmp_pat
 def test_shades_run_from_the_first_to_the_last_colour_of_the_style() -> None:
     cells = np.array([[0, 100, 255]], dtype=np.uint8)
     shades = Shade(cells, (0, 0, 1, 1)).image
-    assert tuple(shades[0, 0]) == qml.rgb(qml.PER_CENT_RAMP[0])
-    assert tuple(shades[0, 1]) == qml.rgb(qml.PER_CENT_RAMP[100])
+    assert tuple(shades[0, 0]) == rgb(qml.PER_CENT_RAMP[0])
+    assert tuple(shades[0, 1]) == rgb(qml.PER_CENT_RAMP[100])
     assert tuple(shades[0, 2]) not in {tuple(shade) for shade in shades[0, :2].tolist()}

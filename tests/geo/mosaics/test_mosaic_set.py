@@ -20,7 +20,7 @@ from pipeline.geo.maps.catalog import write_catalog
 from pipeline.geo.mosaics import files
 from pipeline.geo.mosaics.mosaic_set import Plan, write_mosaics
 from pipeline.geo.raster.grid import SceneGrid
-from pipeline.geo.style import qml
+from pipeline.geo.style.colors import rgb
 from tests.support.mapped import CLASSES, constant_cells, mapped
 from tests.support.viewers import open_in_qgis
 
@@ -77,7 +77,7 @@ def test_a_mosaic_has_the_files_of_a_scenes_map(maps):
             assert (dataset.transform.c, dataset.transform.f) == (300_000, 5_800_080)
             assert dataset.res == (80, 80)
     with rasterio.open(maps / MOSAIC / f"{MOSAIC}_classmap.tif") as dataset:
-        assert dataset.colormap(1)[2] == (*qml.rgb(CLASSES[1].color), 255)
+        assert dataset.colormap(1)[2] == (*rgb(CLASSES[1].color), 255)
 
 
 def test_a_mosaic_says_what_it_comes_from(maps):
@@ -188,7 +188,7 @@ def test_the_map_over_all_zones_is_the_nearest_cell_of_the_newest(maps, tmp_path
         assert (dataset.crs.to_epsg(), dataset.nodata) == (3857, 0)
         assert dataset.res == (130, 130)  # 80 m at 52 degrees north
         assert not dataset.transform.c % 130
-        assert dataset.colormap(1)[1] == (*qml.rgb(CLASSES[0].color), 255)
+        assert dataset.colormap(1)[1] == (*rgb(CLASSES[0].color), 255)
         cells, places = dataset.read(1), dataset.xy
         compared = 0
         for row, col in np.ndindex(cells.shape):
@@ -304,7 +304,7 @@ def test_qgis_shows_mosaics_with_names_and_colours(seen):
         assert shown["renderer"] == "paletted"
         assert shown["legend"] == [[info.title, info.color.lower()] for info in CLASSES]
         assert shown["categories"] == ["nodata", *(info.title for info in CLASSES)]
-        assert shown["colors"][1:] == [[*qml.rgb(info.color), 255] for info in CLASSES]
+        assert shown["colors"][1:] == [[*rgb(info.color), 255] for info in CLASSES]
     assert seen[2]["renderer"] == "singlebandpseudocolor"
     assert seen[2]["statistics"][:2] == [60, 90]
 
@@ -322,5 +322,5 @@ def test_qgis_paints_all_zones_and_nothing_where_there_is_no_map(seen):
     pictures = [np.asarray(Image.open(shown["png"]).convert("RGBA")) for shown in seen[:2]]
     for picture, classes in zip(pictures, (CLASSES[:2], CLASSES), strict=True):
         opaque = picture[picture[..., 3] == 255][:, :3]
-        assert {tuple(color) for color in opaque.tolist()} == {qml.rgb(c.color) for c in classes}
+        assert {tuple(color) for color in opaque.tolist()} == {rgb(c.color) for c in classes}
         assert (picture[..., 3] == 0).any()

@@ -13,7 +13,8 @@ import pyogrio
 import pytest
 
 from pipeline.errors import OutputError
-from pipeline.geo.style.geopackage import categorized_qml, squares, write_layer
+from pipeline.geo.style.geopackage import squares, write_layer
+from pipeline.geo.style.qml import categorized_qml
 from tests.support.viewers import open_layers_in_qgis
 
 CATEGORIES = [("a<b", "Wälder & <Moor>", "#0072b2"), ("c", "Wasser", "#d55e00"), ("d", "x", "#999999")]
