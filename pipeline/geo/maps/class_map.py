@@ -18,7 +18,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
-from xml.sax.saxutils import escape
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +31,7 @@ from pipeline.geo.maps.cog import Band, MapKind, write_cog
 from pipeline.geo.maps.raster_writer import Cells, MapGrid, RasterWriter
 from pipeline.geo.style import qml
 from pipeline.geo.style.colors import rgb
-from pipeline.geo.style.xml import readable
+from pipeline.geo.style.xml import readable, render
 from pipeline.store import ClassInfo
 
 NODATA = 0
@@ -224,14 +223,5 @@ def _write_category_names(path: Path, grid: MapGrid, kind: MapKind) -> None:
         ) as dataset:  # fmt: skip
             dataset.update_tags(1, LAYER_TYPE="thematic")
             dataset.set_band_description(1, description)
-    lines = [
-        "<PAMDataset>",
-        '  <PAMRasterBand band="1">',
-        f"    <Description>{escape(description)}</Description>",
-        "    <CategoryNames>",
-        *(f"      <Category>{escape(name)}</Category>" for name in kind.names),
-        "    </CategoryNames>",
-        "  </PAMRasterBand>",
-        "</PAMDataset>",
-    ]
-    names.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    text = render("category_names.aux.xml.j2", description=description, names=kind.names)
+    names.write_text(text, encoding="utf-8")

@@ -11,7 +11,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +22,7 @@ from pipeline.errors import OutputError
 from pipeline.geo.maps import overviews
 from pipeline.geo.maps.raster_writer import BLOCK, Cells, MapGrid, RasterWriter, squares
 from pipeline.geo.raster.raster_file import writing
+from pipeline.geo.style.xml import render
 
 _READ = 2048
 """Side of the squares of cells that are held in memory at a time; a power of 2."""
@@ -73,7 +73,15 @@ def write_cog(raster: RasterWriter, path: Path, kind: MapKind, tags: Mapping[str
             for factor, file in smaller.items():
                 counts.append(_write_overview(raster, file, factor, kind))
             raster.flush()
-            vrt.write_text(_vrt(raster, smaller, kind, tags), encoding="utf-8")
+            band_tags = [
+                {**statistics(counts, kind.nodata), **band.tags}
+                for band, counts in zip(kind.bands, raster.counts, strict=True)
+            ]
+            content = render(
+                "cog.vrt.j2", grid=raster.grid, kind=kind, tags=tags, band_tags=band_tags,
+                path=raster.path, overviews=list(smaller.values()),
+            )  # fmt: skip
+            vrt.write_text(content, encoding="utf-8")
             # level 9 takes 3 to 6 times as long as 6 and saves 1 to 7 % of a scene's maps
             rasterio.shutil.copy(
                 vrt, path, driver="COG", BLOCKSIZE=BLOCK, COMPRESS="DEFLATE", LEVEL=6,
@@ -160,52 +168,3 @@ def _write_overview(
     finally:
         level.close()
     return level.counts
-
-
-def _vrt(
-    raster: RasterWriter, smaller: Mapping[int, Path], kind: MapKind, tags: Mapping[str, str]
-) -> str:
-    """The GDAL virtual raster of which the COG is a copy: the only door for overviews of our own."""
-    grid = raster.grid
-    affine = ", ".join(repr(float(value)) for value in grid.transform.to_gdal())
-    bands = "".join(
-        f'<VRTRasterBand dataType="Byte" band="{number}">'
-        f"<Description>{escape(band.description)}</Description>"
-        f"{_metadata({**statistics(counts, kind.nodata), **band.tags})}"
-        f"<NoDataValue>{kind.nodata}</NoDataValue>"
-        f"<UnitType>{escape(kind.unit)}</UnitType>{palette_xml(kind, number)}"
-        f"<SimpleSource>{_source(raster.path, number)}</SimpleSource>"
-        + "".join(f"<Overview>{_source(file, number)}</Overview>" for file in smaller.values())
-        + "</VRTRasterBand>"
-        for number, (band, counts) in enumerate(zip(kind.bands, raster.counts, strict=True), start=1)
-    )
-    return (
-        f'<VRTDataset rasterXSize="{grid.cols}" rasterYSize="{grid.rows}"><SRS>EPSG:{grid.epsg}</SRS>'
-        f"<GeoTransform>{affine}</GeoTransform>{_metadata(tags)}{bands}</VRTDataset>"
-    )
-
-
-def _source(path: Path, band: int) -> str:
-    """A band of a file beside the VRT."""
-    return (
-        f'<SourceFilename relativeToVRT="1">{escape(path.name)}</SourceFilename>'
-        f"<SourceBand>{band}</SourceBand>"
-    )
-
-
-def _metadata(tags: Mapping[str, str]) -> str:
-    items = "".join(f"<MDI key={quoteattr(key)}>{escape(value)}</MDI>" for key, value in tags.items())
-    return f"<Metadata>{items}</Metadata>"
-
-
-def palette_xml(kind: MapKind, band: int = 1) -> str:
-    """How a band of a map is shown, in the words of GDAL's virtual rasters."""
-    if not kind.colors:
-        # a TIFF has one grey band: GDAL would write of a second one in a file beside it
-        return f"<ColorInterp>{'Gray' if band == 1 else 'Undefined'}</ColorInterp>"
-    entries = []
-    for value in range(max(kind.colors) + 1):
-        red, green, blue = kind.colors.get(value, (0, 0, 0))
-        alpha = 255 if value in kind.colors else 0
-        entries.append(f'<Entry c1="{red}" c2="{green}" c3="{blue}" c4="{alpha}"/>')
-    return f"<ColorInterp>Palette</ColorInterp><ColorTable>{''.join(entries)}</ColorTable>"

@@ -8,8 +8,7 @@
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ET
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,14 +21,13 @@ from pipeline.errors import OutputError
 from pipeline.geo.maps.class_map import MapRecord
 from pipeline.geo.scenes.stac import footprint
 from pipeline.geo.style.colors import rgb
-from pipeline.geo.style.xml import readable
+from pipeline.geo.style.xml import readable, render
 from pipeline.store import ClassInfo
 
 SLD, QMD, TABLE, TABLE_CODE = ".sld", ".qmd", ".tif.vat.dbf", ".tif.vat.cpg"
 """What follows the name of a class map, without its `.tif`."""
 SIDECARS = (SLD, QMD, TABLE, TABLE_CODE)
 
-_SLD_NAMESPACE = "http://www.opengis.net/sld"
 _DBASE_BYTES = 254
 """Of the longest text that dBASE holds."""
 
@@ -58,64 +56,30 @@ def write_sidecars(class_map: Path, title: str, content: MapRecord) -> None:
 
 def sld(name: str, title: str, classes: Sequence[ClassInfo]) -> str:
     """The style of a class map for GeoServer: one entry a value, nodata transparent."""
-    root = ET.Element("StyledLayerDescriptor", xmlns=_SLD_NAMESPACE, version="1.0.0")
-    layer = ET.SubElement(root, "NamedLayer")
-    ET.SubElement(layer, "Name").text = name
-    user = ET.SubElement(layer, "UserStyle")
-    ET.SubElement(user, "Title").text = readable(title)
-    rule = ET.SubElement(ET.SubElement(user, "FeatureTypeStyle"), "Rule")
-    symbolizer = ET.SubElement(rule, "RasterSymbolizer")
-    ET.SubElement(symbolizer, "Opacity").text = "1.0"
-    colours = ET.SubElement(symbolizer, "ColorMap", type="values")
-    for value, info in enumerate(classes, start=1):
-        ET.SubElement(
-            colours, "ColorMapEntry", color=info.color.lower(), quantity=str(value),
-            label=readable(info.title), opacity="1.0",
-        )  # fmt: skip
-    return _text(root, '<?xml version="1.0" encoding="UTF-8"?>\n')
+    return render("class_map.sld.j2", name=name, title=title, classes=classes)
 
 
 def qmd(title: str, content: MapRecord) -> str:
     """The metadata of a map as QGIS keeps them (`.qmd`)."""
     tags = content.origin.tags()
-    left, bottom, right, top = footprint(content.grid.epsg, content.grid.bounds).bounds
-    root = ET.Element("qgis", version="3.22.0")
     names = ", ".join(readable(info.title) for info in content.classes)
     abstract = (
         f"Land cover in cells of {content.grid.transform.a:g} m, made by lenscape "
         f"{tags['LENSCAPE_VERSION']}. Classes: {names}. {tags.get('LENSCAPE_NOTE', '')}"
     )
-    for tag, text in (
-        ("identifier", f"sha256:{tags.get('LENSCAPE_WEIGHTS_SHA256', '')}/{readable(title)}"),
-        ("type", "dataset"),
-        ("title", readable(title)),
-        ("abstract", readable(abstract).strip()),
-        ("rights", readable(content.origin.attribution)),
-    ):
-        ET.SubElement(root, tag).text = text
-    system = ET.SubElement(ET.SubElement(root, "crs"), "spatialrefsys")
-    code = str(content.grid.epsg)
-    for tag, text in (("srsid", code), ("srid", code), ("authid", f"EPSG:{code}")):
-        ET.SubElement(system, tag).text = text
-    ET.SubElement(system, "description").text = CRS(content.grid.epsg).name
-    extent = ET.SubElement(root, "extent")
-    edges = {"minx": left, "miny": bottom, "maxx": right, "maxy": top, "minz": 0, "maxz": 0}
-    sides = {key: repr(value) for key, value in edges.items()}
-    ET.SubElement(extent, "spatial", sides | {"crs": "EPSG:4326", "dimensions": "2"})
-    _add_time(ET.SubElement(extent, "temporal"), tags)
-    for key, value in tags.items():
-        if key != "ATTRIBUTION":
-            ET.SubElement(root, "history").text = readable(f"{key}: {value}")
-    return _text(root, "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n")
-
-
-def _add_time(parent: ET.Element, tags: Mapping[str, str]) -> None:
     first, _, last = tags["LENSCAPE_DATETIME"].partition("/")
-    if not last:
-        ET.SubElement(parent, "instant").text = first
-        return
-    period = ET.SubElement(parent, "period")
-    ET.SubElement(period, "start").text, ET.SubElement(period, "end").text = first, last
+    return render(
+        "map.qmd.j2",
+        tags=tags,
+        title=title,
+        abstract=abstract,
+        attribution=content.origin.attribution,
+        epsg=content.grid.epsg,
+        crs_name=CRS(content.grid.epsg).name,
+        bounds=footprint(content.grid.epsg, content.grid.bounds).bounds,
+        first=first,
+        last=last or first,
+    )
 
 
 def write_attribute_table(path: Path, content: MapRecord) -> None:
@@ -144,8 +108,3 @@ def _texts(column: Iterable[str]) -> npt.NDArray[np.object_]:
     """Texts that fit into dBASE, cut between characters and not within one."""
     cut = (readable(text).encode()[:_DBASE_BYTES].decode(errors="ignore") for text in column)
     return np.array(list(cut), dtype=object)
-
-
-def _text(root: ET.Element, head: str) -> str:
-    ET.indent(root)
-    return head + ET.tostring(root, encoding="unicode") + "\n"

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from xml.sax.saxutils import escape
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +24,7 @@ from pipeline.geo.raster.remote import is_remote
 from pipeline.geo.scenes.scene import Scene
 from pipeline.geo.scenes.scene_files import BandLayer
 from pipeline.geo.style import qml
+from pipeline.geo.style.xml import render
 
 NODATA = 0
 _FULL = 10_000
@@ -121,33 +121,17 @@ def _is_plain(file: BandLayer) -> bool:
 def _vrt(
     scene: Scene, files: Sequence[BandLayer], limits: Sequence[tuple[float, float]], place: Path
 ) -> str:
-    grid = scene.grid
-    size = f'xSize="{grid.width}" ySize="{grid.height}"'
-    transform = ",".join(repr(float(value)) for value in grid.transform.to_gdal())
-    lines = [
-        f'<VRTDataset rasterXSize="{grid.width}" rasterYSize="{grid.height}">',
-        '  <Group name="/"/>',  # GDAL then writes no statistics into it
-        f"  <SRS>EPSG:{grid.epsg}</SRS>",
-        f"  <GeoTransform>{transform}</GeoTransform>",
+    bands = [
+        {
+            "href": relative_href(Path(file.layer.href), place.absolute()),
+            "number": file.layer.number or 1,
+            "nodata": 0 if file.nodata is None else file.nodata,
+            "low": _stored(file, low),
+            "high": _stored(file, high),
+        }
+        for file, (low, high) in zip(files, limits, strict=True)
     ]
-    for number, (file, colour) in enumerate(zip(files, ("Red", "Green", "Blue"), strict=True), start=1):
-        low, high = (_stored(file, edge) for edge in limits[number - 1])
-        lines += [
-            f'  <VRTRasterBand dataType="Byte" band="{number}">',
-            f"    <NoDataValue>{NODATA}</NoDataValue>",
-            f"    <ColorInterp>{colour}</ColorInterp>",
-            "    <ComplexSource>",
-            '      <SourceFilename relativeToVRT="1">'
-            f"{escape(relative_href(Path(file.layer.href), place.absolute()))}</SourceFilename>",
-            f"      <SourceBand>{file.layer.number or 1}</SourceBand>",
-            f'      <SrcRect xOff="0" yOff="0" {size}/>',
-            f'      <DstRect xOff="0" yOff="0" {size}/>',
-            f"      <NODATA>{0 if file.nodata is None else file.nodata!r}</NODATA>",
-            f"      <LUT>{low!r}:1,{high!r}:255</LUT>",
-            "    </ComplexSource>",
-            "  </VRTRasterBand>",
-        ]
-    return "\n".join([*lines, "</VRTDataset>", ""])
+    return render("true_colour.vrt.j2", grid=scene.grid, bands=bands, nodata=NODATA)
 
 
 def _stored(file: BandLayer, harmonised: float) -> float:

@@ -15,14 +15,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from xml.sax.saxutils import escape, quoteattr
 
-from affine import Affine
-
-from pipeline.geo.maps.cog import MapKind, palette_xml
+from pipeline.geo.maps.cog import MapKind
 from pipeline.geo.maps.raster_writer import MapGrid
 from pipeline.geo.mosaics.files import Origins
 from pipeline.geo.mosaics.target_grid import Layout
+from pipeline.geo.style.xml import render
 
 
 @dataclass(frozen=True)
@@ -58,102 +56,15 @@ def write_vrt(
     folder = path.parent / "parts"
     folder.mkdir(exist_ok=True)
     files = [folder / f"{part.name}_{raster}.vrt" for part in parts]
+    sources = []
     for file, part, grid in zip(files, parts, placed.parts, strict=True):
         source = f"../../{part.name}/{file.stem}.tif"
-        file.write_text(_warped(source, part.grid, grid, kind.nodata), encoding="utf-8")
-    path.write_text(_whole(files, placed, kind, tags), encoding="utf-8")
+        text = render(
+            "warped.vrt.j2", source=source, source_grid=part.grid, grid=grid, nodata=kind.nodata
+        )
+        file.write_text(text, encoding="utf-8")
+        col, row = ~placed.grid.transform @ (grid.transform.c, grid.transform.f)
+        sources.append((file, grid, round(col), round(row)))
+    text = render("mosaic.vrt.j2", grid=placed.grid, kind=kind, tags=tags, sources=sources)
+    path.write_text(text, encoding="utf-8")
     return files
-
-
-def _warped(source: str, own: MapGrid, grid: MapGrid, nodata: int) -> str:
-    """The VRT of one map in another CRS (https://gdal.org/drivers/raster/vrt.html)."""
-    value = f"<SrcNoDataReal>{nodata}</SrcNoDataReal><DstNoDataReal>{nodata}</DstNoDataReal>"
-    return "\n".join(
-        [
-            f'<VRTDataset rasterXSize="{grid.cols}" rasterYSize="{grid.rows}" '
-            'subClass="VRTWarpedDataset">',
-            f"  <SRS>EPSG:{grid.epsg}</SRS>",
-            f"  <GeoTransform>{_numbers(grid.transform)}</GeoTransform>",
-            '  <VRTRasterBand dataType="Byte" band="1" subClass="VRTWarpedRasterBand">',
-            f"    <NoDataValue>{nodata}</NoDataValue>",
-            "  </VRTRasterBand>",
-            "  <BlockXSize>512</BlockXSize>",
-            "  <BlockYSize>512</BlockYSize>",
-            "  <GDALWarpOptions>",
-            "    <ResampleAlg>NearestNeighbour</ResampleAlg>",
-            "    <WorkingDataType>Byte</WorkingDataType>",
-            '    <Option name="INIT_DEST">NO_DATA</Option>',
-            '    <Option name="ERROR_OUT_IF_EMPTY_SOURCE_WINDOW">FALSE</Option>',
-            f'    <SourceDataset relativeToVRT="1">{escape(source)}</SourceDataset>',
-            "    <Transformer><ApproxTransformer><MaxError>0.125</MaxError><BaseTransformer>",
-            "      <GenImgProjTransformer>",
-            f"        <SrcGeoTransform>{_numbers(own.transform)}</SrcGeoTransform>",
-            f"        <SrcInvGeoTransform>{_numbers(~own.transform)}</SrcInvGeoTransform>",
-            f"        <DstGeoTransform>{_numbers(grid.transform)}</DstGeoTransform>",
-            f"        <DstInvGeoTransform>{_numbers(~grid.transform)}</DstInvGeoTransform>",
-            "        <ReprojectTransformer><ReprojectionTransformer>",
-            f"          <SourceSRS>EPSG:{own.epsg}</SourceSRS>",
-            f"          <TargetSRS>EPSG:{grid.epsg}</TargetSRS>",
-            "        </ReprojectionTransformer></ReprojectTransformer>",
-            "      </GenImgProjTransformer>",
-            "    </BaseTransformer></ApproxTransformer></Transformer>",
-            f'    <BandList><BandMapping src="1" dst="1">{value}</BandMapping></BandList>',
-            "  </GDALWarpOptions>",
-            "</VRTDataset>",
-            "",
-        ]
-    )
-
-
-def _whole(files: Sequence[Path], placed: Layout, kind: MapKind, tags: Mapping[str, str]) -> str:
-    grid = placed.grid
-    names = [f"      <Category>{escape(name)}</Category>" for name in kind.names]
-    items = [f"    <MDI key={quoteattr(key)}>{escape(tag)}</MDI>" for key, tag in tags.items()]
-    return "\n".join(
-        [
-            f'<VRTDataset rasterXSize="{grid.cols}" rasterYSize="{grid.rows}">',
-            '  <Group name="/"/>',  # it is not written to
-            f"  <SRS>EPSG:{grid.epsg}</SRS>",
-            f"  <GeoTransform>{_numbers(grid.transform)}</GeoTransform>",
-            "  <Metadata>",
-            *items,
-            "  </Metadata>",
-            '  <VRTRasterBand dataType="Byte" band="1">',
-            f"    <Description>{escape(kind.bands[0].description)}</Description>",
-            f"    <UnitType>{escape(kind.unit)}</UnitType>",
-            f"    <NoDataValue>{kind.nodata}</NoDataValue>",
-            f"    {palette_xml(kind)}",
-            *(["    <CategoryNames>", *names, "    </CategoryNames>"] if names else []),
-            *(
-                _source(file, part, grid, kind.nodata)
-                for file, part in zip(files, placed.parts, strict=True)
-            ),
-            "  </VRTRasterBand>",
-            "</VRTDataset>",
-            "",
-        ]
-    )
-
-
-def _source(file: Path, part: MapGrid, whole: MapGrid, nodata: int) -> str:
-    """A part where it lies in the whole; what it has no data for shows what lies below."""
-    col, row = (round(offset) for offset in ~whole.transform @ (part.transform.c, part.transform.f))
-    size = f'xSize="{part.cols}" ySize="{part.rows}"'
-    return "\n".join(
-        [
-            "    <ComplexSource>",
-            f'      <SourceFilename relativeToVRT="1">parts/{escape(file.name)}</SourceFilename>',
-            "      <SourceBand>1</SourceBand>",
-            f'      <SourceProperties RasterXSize="{part.cols}" RasterYSize="{part.rows}" '
-            'DataType="Byte" BlockXSize="512" BlockYSize="512"/>',
-            f'      <SrcRect xOff="0" yOff="0" {size}/>',
-            f'      <DstRect xOff="{col}" yOff="{row}" {size}/>',
-            f"      <NODATA>{nodata}</NODATA>",
-            "      <LUT>0:0,255:255</LUT>",  # its VRT is not written to
-            "    </ComplexSource>",
-        ]
-    )
-
-
-def _numbers(transform: Affine) -> str:
-    return ",".join(repr(float(value)) for value in transform.to_gdal())

@@ -10,18 +10,25 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
+import xml.etree.ElementTree as ET
+from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
+from markupsafe import Markup
+from pyproj import CRS, Transformer
+
 from pipeline.errors import SceneError
-from pipeline.files import publish
+from pipeline.files import publish, relative_href
 from pipeline.geo.maps.catalog import catalogued
-from pipeline.geo.qgis.project_xml import VECTORS, Group, ProjectLayer, project_xml
+from pipeline.geo.style.xml import render
 
 PROJECT = "lenscape.qgs"
 _ID = "lenscape_map_layer_"  # QGIS gives an id of its own to a layer whose id has fewer than 18 signs
-_RASTERS = (".tif", ".vrt")
-
+_ENDS = (".tif", ".vrt", ".gpkg")
+_WORLD = "EPSG:3857"
+"""CRS of a project whose maps lie in several."""
 
 # from the top: what may lie in the folder of a map, as `<map>_<key>` with an ending, its title where
 # the Item has none, whether it is ticked when the project opens; a raster needs a `.qml` beside it
@@ -33,6 +40,78 @@ _LAYERS = (
     ("classmap", "Class map", True),
     ("truecolour", "True colour", True),
 )
+
+
+@dataclass(frozen=True)
+class ProjectLayer:
+    """A layer of a project."""
+
+    id: str
+    title: str
+    path: Path
+    """Where it lies, or will lie, when the project is opened."""
+    crs: str
+    bounds: tuple[float, float, float, float]
+    """Left, bottom, right, top in its CRS."""
+    shown: bool
+
+    @property
+    def provider(self) -> str:
+        """What QGIS reads it with: `ogr` for a GeoPackage, `gdal` for a raster."""
+        return "ogr" if self.path.suffix == ".gpkg" else "gdal"
+
+    def source(self, folder: Path) -> str:
+        """Its path in a project that lies in `folder`."""
+        href = relative_href(self.path, folder)
+        return href if href.startswith("../") else f"./{href}"
+
+    def style(self) -> Markup:
+        """The elements of its style, which lies beside a raster and in a GeoPackage.
+
+        Raises:
+            SceneError: when it is missing or no XML.
+        """
+        try:
+            if self.provider == "gdal":
+                return self._elements(self.path.with_suffix(".qml").read_text(encoding="utf-8"), 3)
+            with closing(_database(self.path)) as database:
+                (qml,) = database.execute("SELECT styleQML FROM layer_styles").fetchone()
+                return self._elements(str(qml), 3)
+        except (OSError, TypeError, sqlite3.Error) as error:
+            raise SceneError(
+                f"{self.path} has no style of QGIS with it; run the stage that made it."
+            ) from error
+
+    def metadata(self) -> Markup | None:
+        """The elements of its `.qmd`, where there is one.
+
+        Raises:
+            SceneError: when it is no XML.
+        """
+        path = self.path.with_suffix(".qmd")
+        return self._elements(path.read_text(encoding="utf-8"), 4) if path.is_file() else None
+
+    def _elements(self, text: str, level: int) -> Markup:
+        """What the root of an XML text holds, indented for that depth of the project."""
+        try:
+            root = ET.fromstring(text)
+        except ET.ParseError as error:
+            raise SceneError(
+                f"the style or the metadata of {self.path} are no XML ({error}); write them again."
+            ) from error
+        for child in root:
+            ET.indent(child, level=level)
+            child.tail = "\n" + level * "  "
+        return Markup("".join(ET.tostring(child, encoding="unicode") for child in root).rstrip())
+
+
+@dataclass(frozen=True)
+class Group:
+    """The layers of a map, from the top."""
+
+    title: str
+    layers: Sequence[ProjectLayer]
+    shown: bool
 
 
 def write_project(path: Path, maps: Path, errors: Path | None = None) -> int:
@@ -49,11 +128,33 @@ def write_project(path: Path, maps: Path, errors: Path | None = None) -> int:
     if not names:
         raise SceneError(f"{maps} holds no map that its catalog lists; run `predict` first.")
     groups = [_group(maps / name, name) for name in names]
+    mapped = [layer for group in groups for layer in group.layers]
     on_top = [] if errors is None else [_error_layer(errors)]
-    text = project_xml(on_top, groups, path.parent)
+    codes = {layer.crs for layer in mapped}
+    crs = codes.pop() if len(codes) == 1 else _WORLD
+    text = render(
+        "project.qgs.j2",
+        crs=crs,
+        units="degrees" if CRS(crs).is_geographic else "meters",
+        extent=_extent(mapped, crs),
+        on_top=on_top,
+        groups=groups,
+        layers=[*on_top, *mapped],
+        folder=path.parent,
+    )
     with publish(path) as partial:
         partial.write_text(text, encoding="utf-8")
     return len(groups)
+
+
+def _extent(layers: Sequence[ProjectLayer], crs: str) -> list[float]:
+    """What of the world is seen when the project opens, all maps: left, bottom, right, top."""
+    boxes = [
+        Transformer.from_crs(layer.crs, crs, always_xy=True).transform_bounds(*layer.bounds)
+        for layer in layers
+    ]
+    left, bottom, right, top = zip(*boxes, strict=True)
+    return [round(edge, 6) for edge in (min(left), min(bottom), max(right), max(top))]
 
 
 def _group(folder: Path, name: str) -> Group:
@@ -66,43 +167,33 @@ def _group(folder: Path, name: str) -> Group:
         sources = [link["href"] for link in content["links"] if link["rel"] == "derived_from"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise SceneError(f"{item} is missing or no Item of a map; run `predict` again.") from error
-    layers = []
-    for key, title, shown in _LAYERS:
-        for end in (*_RASTERS, *VECTORS):
-            path = folder / f"{name}_{key}{end}"
-            if path.is_file():
-                layers.append(
-                    ProjectLayer(
-                        f"{_ID}{path.stem}", titles.get(key) or title, path, _style(path), crs,
-                        tuple(bounds), shown,
-                    )
-                )  # fmt: skip
+    layers = [
+        ProjectLayer(f"{_ID}{path.stem}", titles.get(key) or title, path, crs, tuple(bounds), shown)
+        for key, title, shown in _LAYERS
+        for path in (folder / f"{name}_{key}{end}" for end in _ENDS)
+        if path.is_file()
+    ]
     mosaic = any(re.fullmatch(r"\.\./([^/]+)/\1\.json", href) for href in sources)
     return Group(name, layers, shown=not mosaic)
 
 
-def _style(path: Path) -> str:
-    """The style beside a raster, or the one in a GeoPackage."""
-    try:
-        if path.suffix in VECTORS:
-            with closing(sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)) as database:
-                (qml,) = database.execute("SELECT styleQML FROM layer_styles").fetchone()
-                return str(qml)
-        return path.with_suffix(".qml").read_text(encoding="utf-8")
-    except (OSError, TypeError, sqlite3.Error) as error:
-        raise SceneError(f"{path} has no style of QGIS with it; run the stage that made it.") from error
-
-
 def _error_layer(path: Path) -> ProjectLayer:
     """The error map of `evaluate`, whose CRS and bounds its own table of contents states."""
-    style = _style(path)
-    with closing(sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)) as database:
-        row = database.execute(
-            "SELECT min_x, min_y, max_x, max_y, organization || ':' || organization_coordsys_id"
-            " FROM gpkg_contents JOIN gpkg_spatial_ref_sys USING (srs_id)"
-            " WHERE data_type = 'features'"
-        ).fetchone()
+    try:
+        with closing(_database(path)) as database:
+            row = database.execute(
+                "SELECT min_x, min_y, max_x, max_y, organization || ':' || organization_coordsys_id"
+                " FROM gpkg_contents JOIN gpkg_spatial_ref_sys USING (srs_id)"
+                " WHERE data_type = 'features'"
+            ).fetchone()
+    except sqlite3.Error:
+        row = None
     if row is None or None in row:
         raise SceneError(f"{path} holds no patches; run `evaluate` again.")
     title = "Error map: test patches, right and wrong"
-    return ProjectLayer(f"{_ID}errors", title, path, style, str(row[4]).upper(), row[:4], True)
+    return ProjectLayer(f"{_ID}errors", title, path, str(row[4]).upper(), row[:4], True)
+
+
+def _database(path: Path) -> sqlite3.Connection:
+    """A GeoPackage, which is read and never locked."""
+    return sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)

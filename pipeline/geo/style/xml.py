@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 import re
+from collections.abc import Mapping
 from typing import Any
 from xml.sax import saxutils
 
@@ -28,9 +30,9 @@ def _escaped(value: Any) -> Markup:
     return value if isinstance(value, Markup) else Markup(saxutils.escape(str(value)))
 
 
-def _quoteattr(text: str) -> Markup:
-    """Text as the value of an attribute, with its quotes."""
-    return Markup(saxutils.quoteattr(text))
+def _quoteattr(text: str, entities: Mapping[str, str] | None = None) -> Markup:
+    """Text as the value of an attribute, with its quotes; and further characters that are escaped."""
+    return Markup(saxutils.quoteattr(text, dict(entities or {})))
 
 
 def _geotransform(transform: Affine) -> str:
@@ -52,4 +54,5 @@ _ENVIRONMENT.filters |= {
     "rgb": rgb,
     "quoteattr": _quoteattr,
     "geotransform": _geotransform,
+    "inverse": operator.invert,
 }
