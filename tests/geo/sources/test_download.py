@@ -27,7 +27,6 @@ PATH = "tile/B02.tif"
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "WAIT_S", 0.01)
-    monkeypatch.setattr(remote, "TIMEOUT_S", 1.0)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
 
 
@@ -66,6 +65,7 @@ def fetched(server: FileServer, to: Path, area: Sequence[float] = AREA) -> tuple
 def test_the_pixels_of_the_area_as_a_cog(
     server: FileServer, tmp_path: Path, pixels: np.ndarray, folder: Path
 ) -> None:
+    server.delay_s = 0.05
     path, downloads = fetched(server, tmp_path)
     window = window_of(GRID, AREA, "")
     assert window.height * window.width * 2 >= 8_000_000
@@ -140,9 +140,11 @@ FAULTS: list[list[Fault | None]] = [
 
 @pytest.mark.parametrize("faults", FAULTS)
 def test_a_server_that_fails_for_a_while_gives_the_same_bytes(
-    server: FileServer, tmp_path: Path, faults: list[Fault | None]
+    server: FileServer, tmp_path: Path, faults: list[Fault | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = fetched(server, tmp_path / "one")[0].read_bytes()
+    if "stall" in faults:
+        monkeypatch.setattr(remote, "TIMEOUT_S", 2.0)
     server.fault = faults_of(PATH, faults)
     assert fetched(server, tmp_path / "two")[0].read_bytes() == expected
 
@@ -151,10 +153,11 @@ def test_a_server_that_fails_for_a_while_gives_the_same_bytes(
 def test_a_run_that_failed_leaves_nothing_half_written_and_fetches_no_finished_file_again(
     server: FileServer, tmp_path: Path, fault: Fault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote, "TIMEOUT_S", 1.0)
     finished, downloads = fetched(server, tmp_path)
     before = finished.read_bytes()
     monkeypatch.setattr(remote, "TRIES", 2)
+    if fault == "stall":
+        monkeypatch.setattr(remote, "TIMEOUT_S", 2.0)
     # every answer but those of the look-up and of the header fails
     server.fault = lambda one: fault if one.range is not None and one.range[0] else None
     with pytest.raises(
@@ -164,6 +167,7 @@ def test_a_run_that_failed_leaves_nothing_half_written_and_fetches_no_finished_f
     assert [one for one in tmp_path.rglob("*") if one.is_file()] == [finished]
     server.fault = lambda _: None
     server.forget()
+    monkeypatch.setattr(remote, "TIMEOUT_S", 30.0)
     downloads = Downloads(tmp_path)
     assert downloads.band(server.url(PATH), (AREA[0], AREA[1], AREA[2], AREA[3]), "s/B02") == finished
     assert [one.range for one in server.requests] == [(0, 0)]
@@ -174,14 +178,17 @@ def test_a_run_that_failed_leaves_nothing_half_written_and_fetches_no_finished_f
 
 def test_a_file_that_changes_while_it_is_read(tmp_path: Path, pixels: np.ndarray) -> None:
     write_cog(tmp_path / PATH, pixels, GRID, block=512)
+    content = bytearray((tmp_path / PATH).read_bytes())
+    content[-1] ^= 1
+    (tmp_path / "changed.tif").write_bytes(content)
+    changes = iter([tmp_path / "changed.tif"])
     with serving(tmp_path) as server:
 
         def change(request: Request) -> None:
             if request.range is not None and request.range[0]:
-                server.fault = lambda _: None
-                content = bytearray((tmp_path / PATH).read_bytes())
-                content[-1] ^= 1
-                (tmp_path / PATH).write_bytes(content)
+                # requests come side by side, and none may meet half a file
+                for changed in changes:
+                    changed.replace(tmp_path / PATH)
 
         server.fault = change
         with pytest.raises(SceneError, match=r"B02\.tif changed while it was fetched; run `fetch`"):

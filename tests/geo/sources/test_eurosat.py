@@ -164,7 +164,6 @@ def published(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     hashes = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in eurosat.SHA256}
     monkeypatch.setattr(eurosat, "SHA256", hashes)
     monkeypatch.setattr(remote, "WAIT_S", 0.01)
-    monkeypatch.setattr(remote, "TIMEOUT_S", 0.5)
     with serving(folder) as files:
         monkeypatch.setattr(eurosat, "URL", files.url())
         yield Published(files, folder, tmp_path)
