@@ -52,7 +52,7 @@ class NearestPixels:
     @property
     def inside(self) -> bool:
         """Whether all of them lie inside of the file."""
-        return self.rows.target is None and self.cols.target is None
+        return all(len(axis.target) == axis.count for axis in (self.rows, self.cols))
 
     @property
     def plain(self) -> bool:
@@ -71,16 +71,11 @@ class NearestPixels:
 
     def pick(self, block: npt.NDArray[Any], outside: int) -> npt.NDArray[Any]:
         """The values of the window (H, W) at these pixels, (rows, cols); `outside` beyond the file."""
-        columns = block[:, self.cols.source]
+        picked = block[:, self.cols.source][self.rows.source]
         if self.inside:
-            return columns[self.rows.source]
+            return picked
         values = np.full((self.rows.count, self.cols.count), outside, dtype=block.dtype)
-        every = np.arange(self.rows.count), np.arange(self.cols.count)
-        target = (
-            all_of if axis.target is None else axis.target
-            for axis, all_of in zip((self.rows, self.cols), every, strict=True)
-        )
-        values[np.ix_(*target)] = columns[self.rows.source]
+        values[np.ix_(self.rows.target, self.cols.target)] = picked
         return values
 
 
@@ -96,8 +91,8 @@ class Axis:
     """Number of pixels."""
     source: slice | Indices
     """Where they lie in the window; a slice where they follow on each other."""
-    target: Indices | None
-    """Which of them lie inside of the file; None if all do."""
+    target: Indices
+    """Which of them lie inside of the file."""
 
     @classmethod
     def of(cls, indices: Indices, size: int) -> Axis | None:
@@ -111,4 +106,4 @@ class Axis:
         source: slice | Indices = inside - first
         if length == len(inside) and bool((np.diff(inside) == 1).all()):
             source = slice(None)
-        return cls(first, length, len(indices), source, target if len(target) < len(indices) else None)
+        return cls(first, length, len(indices), source, target)

@@ -44,7 +44,7 @@ class RasterPlace:
         if self.crs.is_geographic:
             # longitudes go on across the 180th meridian instead of beginning again
             x = x[0] + (x - x[0] + 180) % 360 - 180
-        cols, rows = _applied(~self.transform, x, y)
+        cols, rows = ~self.transform @ (x, y)
         top, bottom = _span(rows, self.height)
         left, right = _span(cols, self.width)
         if top >= bottom or left >= right:
@@ -59,9 +59,9 @@ class RasterPlace:
         """
         left, bottom, right, top = grid.bounds
         middle = np.array([(left + right) / 2]), np.array([(bottom + top) / 2])
-        cols, rows = _applied(~self.transform, *self._looked_up(grid, *middle))
+        cols, rows = ~self.transform @ self._looked_up(grid, *middle)
         # the pixel's corner, and those to the right of it and below it
-        corners = _applied(self.transform, cols + np.array([0, 1, 0]), rows + np.array([0, 0, 1]))
+        corners = self.transform @ (cols + np.array([0, 1, 0]), rows + np.array([0, 0, 1]))
         x, y = Transformer.from_crs(self.crs, grid.epsg, always_xy=True).transform(*corners)
         return math.hypot(x[1] - x[0], y[1] - y[0]), math.hypot(x[2] - x[0], y[2] - y[0])
 
@@ -70,11 +70,6 @@ class RasterPlace:
         projected = Transformer.from_crs(grid.epsg, self.crs, always_xy=True).transform(x, y)
         x, y = (np.where(np.isfinite(axis), axis, _FAR) for axis in projected)
         return x, y
-
-
-def _applied(transform: Affine, x: _Values, y: _Values) -> tuple[_Values, _Values]:
-    a, b, c, d, e, f = tuple(transform)[:6]
-    return a * x + b * y + c, d * x + e * y + f
 
 
 def _outline(grid: SceneGrid) -> tuple[_Values, _Values]:
