@@ -13,13 +13,11 @@ from pathlib import Path
 from typing import IO
 
 from pipeline.errors import SceneError
-from pipeline.files import sha256_of
 
 INSIDE = ".zip!/"
 """What stands in the name of a file in a zip, behind that of the zip."""
 PERMIT = "give yourself the permission, or copy it"
 """What to do about a file that may not be read."""
-_CHUNK = 1 << 20
 _JP2 = b"\x00\x00\x00\x0cjP  "
 
 
@@ -65,13 +63,8 @@ def stream_of(path: Path | str) -> Iterator[IO[bytes]]:
 
 def checksum_of(path: Path | str) -> str:
     """The SHA-256 of the bytes of a file, unpacked, as 64 hexadecimal digits."""
-    if split(path)[1] is None:
-        return sha256_of(Path(path))
-    digest = hashlib.sha256()
     with stream_of(path) as stream:
-        while chunk := stream.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
 
 
 def for_gdal(href: str) -> str:
