@@ -57,7 +57,13 @@ def read_lists(folder: Path, images: set[str], published: Mapping[str, str]) -> 
             path = folder / f"{stem}{ending}"
             content = _content(path)
             hashes[path.name] = hashlib.sha256(content).hexdigest()
-            _add(parts, _names(content, path), part, path)
+            for image in _names(content, path):
+                if image in parts:
+                    raise SceneError(
+                        f"{path} names {image}, which the list has in the {parts[image]} part already; "
+                        "an image belongs to one part."
+                    )
+                parts[image] = part
         present = {image: part for image, part in parts.items() if image in images}
         if not present:
             raise SceneError(
@@ -90,13 +96,3 @@ def _names(content: bytes, path: Path) -> list[str]:
     except UnicodeDecodeError:
         raise SceneError(f"{path} is no text in UTF-8; give one name of an image a line.") from None
     return [Path(line.strip()).stem for line in lines if line.strip()]
-
-
-def _add(parts: dict[str, str], names: list[str], part: str, path: Path) -> None:
-    for name in names:
-        if name in parts:
-            raise SceneError(
-                f"{path} names {name}, which the list has in the {parts[name]} part already; an image "
-                "belongs to one part."
-            )
-        parts[name] = part

@@ -50,15 +50,6 @@ def covering(grid: SceneGrid, bounds: Area) -> Window | None:
     return Window(row, col, last_row - row, last_col - col)
 
 
-def part_of(grid: SceneGrid, area: Area, name: str) -> SceneGrid:
-    """The grid of those pixels alone.
-
-    Raises:
-        SceneError: as `window_of`.
-    """
-    return grid.part(window_of(grid, area, name))
-
-
 def _ground(epsg: int, area: Area) -> Area:
     """The bounds of an area in a CRS, m, grown to whole 60 m."""
     left, bottom, right, top = transform_bounds("OGC:CRS84", f"EPSG:{epsg}", *area)

@@ -130,27 +130,6 @@ def download(file: RemoteFile, path: Path) -> None:
     partial.replace(path)
 
 
-def require_unchanged(href: str, etag: str, size: int) -> None:
-    """Refuse a file that is another one than when its Item was made.
-
-    Raises:
-        SceneError: when it is, or cannot be reached.
-    """
-    file = look_up(href)
-    if (file.etag, file.size) != (etag, size):
-        raise SceneError(f"{href} has changed since it was fetched; run `fetch` again.")
-
-
-def require_same(file: RemoteFile) -> None:
-    """Refuse a file that changed while its parts were read.
-
-    Raises:
-        SceneError: when it did, or cannot be reached any more.
-    """
-    if look_up(file.href) != file:
-        raise _changed(file)
-
-
 def _answer(session: requests.Session, href: str, headers: dict[str, str]) -> requests.Response:
     """The beginning of an answer; its body is not read yet."""
     adapter = HTTPAdapter(max_retries=retries())
@@ -179,7 +158,7 @@ def _append(session: requests.Session, file: RemoteFile, partial: Path) -> None:
     with _answer(session, file.href, {"Range": f"bytes={held}-"} if held else {}) as response:
         span = f"bytes {held}-{file.size - 1}/{file.size}"
         if _tag(response) != file.etag or (held and response.headers.get("Content-Range") != span):
-            raise _changed(file)
+            raise changed(file)
         with partial.open("ab" if held else "wb") as stream:
             # of an answer that is cut, the last of these is lost
             for content in response.iter_content(_CHUNK):
@@ -211,5 +190,6 @@ def _tag(response: requests.Response) -> str:
     return response.headers.get("ETag") or response.headers.get("Last-Modified", "")
 
 
-def _changed(file: RemoteFile) -> SceneError:
+def changed(file: RemoteFile) -> SceneError:
+    """The error of a file that is another one than the one that was looked up."""
     return SceneError(f"{file.href} changed while it was fetched; run `fetch` again.")

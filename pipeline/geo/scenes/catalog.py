@@ -19,7 +19,7 @@ from shapely.geometry import mapping
 from pipeline.bands import BANDS
 from pipeline.files import linked, relative_href
 from pipeline.geo.raster.archive import checksum_of, size_of
-from pipeline.geo.raster.area import part_of
+from pipeline.geo.raster.area import window_of
 from pipeline.geo.raster.grid import SceneGrid
 from pipeline.geo.raster.raster_file import RasterFile, inspect
 from pipeline.geo.raster.remote import is_remote, look_up
@@ -71,7 +71,7 @@ def scene_item(files: SceneFiles) -> pystac.Item:
     """
     layers = {name: inspect(*band.layer, floats=band.floats) for name, band in files.bands.items()}
     grid = ten_metre_grid(file.grid for file in layers.values())
-    part = grid if files.area is None else part_of(grid, files.area, files.id)
+    part = grid if files.area is None else grid.part(window_of(grid, files.area, files.id))
     item = _bare_item(files, part)
     for name, file in layers.items():
         band = files.bands[name]

@@ -15,7 +15,7 @@ from pipeline.errors import SceneError
 from pipeline.geo.raster.archive import is_file, size_of
 from pipeline.geo.raster.grid import SceneGrid
 from pipeline.geo.raster.raster_file import FLOATS, Layer
-from pipeline.geo.raster.remote import is_remote, require_unchanged
+from pipeline.geo.raster.remote import is_remote, look_up
 from pipeline.geo.scenes.scene_files import USER_MASK, BandLayer, MaskLayer
 from pipeline.geo.scenes.stac import beside
 from pipeline.store import SceneInfo
@@ -86,15 +86,18 @@ def _layer(asset: pystac.Asset, item: Path) -> Layer:
 
 def _present(asset: pystac.Asset, item: Path) -> str:
     """The absolute href of an asset whose file is still the one that was fetched."""
+    fields = asset.extra_fields
     if is_remote(asset.href):
-        require_unchanged(asset.href, asset.extra_fields[ETAG], asset.extra_fields["file:size"])
-        return asset.href
-    path = beside(item, asset.href)
-    if not is_file(path):
-        raise SceneError(f"{path} does not exist any more; run `fetch` again.")
-    if size_of(path) != asset.extra_fields["file:size"]:
-        raise SceneError(f"{path} has changed since it was fetched; run `fetch` again.")
-    return str(path)
+        href, file = asset.href, look_up(asset.href)
+        same = (file.etag, file.size) == (fields[ETAG], fields["file:size"])
+    else:
+        href = str(beside(item, asset.href))
+        if not is_file(href):
+            raise SceneError(f"{href} does not exist any more; run `fetch` again.")
+        same = size_of(href) == fields["file:size"]
+    if not same:
+        raise SceneError(f"{href} has changed since it was fetched; run `fetch` again.")
+    return href
 
 
 def grid_of(fields: dict[str, Any], epsg: int) -> SceneGrid:

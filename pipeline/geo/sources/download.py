@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -27,14 +25,8 @@ from pipeline.files import publish, remove, require_space
 from pipeline.geo.raster.archive import require_whole
 from pipeline.geo.raster.area import Area, window_of
 from pipeline.geo.raster.grid import SceneGrid, Window
-from pipeline.geo.raster.raster_file import (
-    grid_of,
-    opened,
-    read,
-    require_driver,
-    writing,
-)
-from pipeline.geo.raster.remote import RemoteFile, download, look_up, require_same
+from pipeline.geo.raster.raster_file import grid_of, opened, read, require_driver, writing
+from pipeline.geo.raster.remote import RemoteFile, changed, download, look_up
 
 _FORM = 1
 """Number of the form of the COGs: another one, and they are written anew."""
@@ -102,36 +94,27 @@ class Downloads:
         if file.ranges and PurePosixPath(urlsplit(href).path).suffix.lower() != ".jp2":
             with publish(path) as partial:
                 self.count(file, _write_cog(href, file, area, partial))
-                require_same(file)
+                if look_up(href) != file:
+                    raise changed(file)
             return path
         copy = path.with_suffix(".whole")
         if not copy.exists() or not file.etag:
             self.whole(file, copy, "the download")
-        with publish(path) as partial, _named_in_errors(file.href, copy):
-            require_whole(copy)
-            _write_cog(str(copy), file, area, partial)
+        try:
+            with publish(path) as partial:
+                require_whole(copy)
+                _write_cog(str(copy), file, area, partial)
+        except SceneError as error:
+            remove(copy)  # it is damaged, and people know the file by its address
+            raise SceneError(str(error).replace(str(copy), href)) from error
         remove(copy)
         if not file.ranges:
-            _warn_of_whole(file)
+            print(
+                f"lenscape: the server of {href} sends no parts of files: it was fetched whole, "
+                f"{file.size / 1e6:.1f} MB.",
+                file=sys.stderr,
+            )
         return path
-
-
-def _warn_of_whole(file: RemoteFile) -> None:
-    print(
-        f"lenscape: the server of {file.href} sends no parts of files: it was fetched whole, "
-        f"{file.size / 1e6:.1f} MB.",
-        file=sys.stderr,
-    )
-
-
-@contextmanager
-def _named_in_errors(href: str, copy: Path) -> Iterator[None]:
-    """Name a remote file, not its local copy, in what goes wrong; a bad copy is removed."""
-    try:
-        yield
-    except SceneError as error:
-        remove(copy)
-        raise SceneError(str(error).replace(str(copy), href)) from error
 
 
 def _write_cog(source: str, file: RemoteFile, area: Area, path: Path) -> int:

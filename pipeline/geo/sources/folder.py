@@ -47,8 +47,12 @@ def _named_files(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         problem = "is a file" if folder.exists() else "does not exist"
         raise SceneError(f"{folder} {problem}; name a folder that holds one file per band.")
+    try:
+        files = sorted(folder.iterdir())
+    except OSError as error:
+        raise SceneError(f"{folder} cannot be read ({error.strerror}); {PERMIT}.") from error
     paths: dict[str, Path] = {}
-    for path in _listed(folder):
+    for path in files:
         match = _BAND.search(path.stem)
         if path.suffix.lower() not in _SUFFIXES or match is None:
             continue
@@ -67,10 +71,3 @@ def _named_files(folder: Path) -> dict[str, Path]:
             "name the folder with the band files."
         )
     return {name: paths[name] for name in _KNOWN if name in paths}
-
-
-def _listed(folder: Path) -> list[Path]:
-    try:
-        return sorted(folder.iterdir())
-    except OSError as error:
-        raise SceneError(f"{folder} cannot be read ({error.strerror}); {PERMIT}.") from error

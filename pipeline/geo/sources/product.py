@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree as ET
 
 from pipeline.errors import SceneError
-from pipeline.geo.raster.archive import opened_zip, split, stream_of
+from pipeline.geo.raster.archive import opened_zip, stream_of
 
 _METADATA = re.compile(r"(MTD_MSIL[12][AC]|S2[A-D]_OPER_MTD_SAFL[12][AC]_[^/]*)\.xml$")
 _MOST_XML = 64_000_000
@@ -121,14 +121,13 @@ def every(root: ET.Element, *names: str) -> Iterator[ET.Element]:
     return (element for element in root.iter() if local_name(element) in names)
 
 
-def _described(names: frozenset[str] | set[str], path: Path) -> str:
+def _described(names: Iterable[str], path: Path) -> str:
     """The file that describes a product, the one that lies highest."""
     candidates = sorted(
         (name for name in names if _METADATA.search(name)), key=lambda n: (n.count("/"), n)
     )
-    outer, inner = split(path)
     if not candidates or candidates[0].count("/") > 1:
-        kind = "zip" if inner is None and outer.suffix == ".zip" else "folder"
+        kind = "folder" if path.is_dir() else "zip"
         raise SceneError(
             f"{path} is no Sentinel-2 product: the {kind} holds no MTD_MSIL1C.xml or MTD_MSIL2A.xml; "
             "name the folder ...SAFE or a zip of it."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -37,9 +37,13 @@ def scene_files(conf: StacConf, downloads: Downloads) -> list[SceneFiles]:
     """The scenes that a search finds, by time; pixels are downloaded where the conf says so.
 
     Raises:
+        ConfigError: when a band that is wanted is none.
         SceneError: when the API or a file cannot be read, nothing is found, or an Item lacks a band.
         RadiometryError: when scale and offset of an Item are unknown.
     """
+    for name in conf.bands or ():
+        if name not in BANDS:
+            raise ConfigError(f"{name!r} is no Sentinel-2 band; choose from {', '.join(BANDS)}.")
     area = area_of(conf)
     scenes = []
     for item in search(conf, area):
@@ -53,9 +57,10 @@ def _files(item: Item, conf: StacConf, area: Area) -> SceneFiles:
     name, fields = str(item["id"]), item["properties"]
     if not re.fullmatch(_NAME, name):  # it names a folder
         raise SceneError(f"{conf.stac} has a scene {name!r}, which cannot name a folder; use another.")
+    stated = None if conf.scale is None or conf.offset is None else (conf.scale, conf.offset)
     bands = {
-        band: BandLayer(_layer(item, asset), *_radiometry(item, asset, conf))
-        for band, asset in band_assets(item, _known(conf.bands)).items()
+        band: BandLayer(_layer(item, asset), *(stated or radiometry(item, asset)))
+        for band, asset in band_assets(item, conf.bands).items()
     }
     classes, platform = classification(item), fields.get("platform")
     return SceneFiles(
@@ -86,20 +91,6 @@ def _kept(files: SceneFiles, conf: StacConf, area: Area, downloads: Downloads) -
         if isinstance(mask, MaskLayer)
     )
     return replace(files, bands=bands, masks=masks)
-
-
-def _radiometry(item: Item, asset: Mapping[str, Any], conf: StacConf) -> tuple[float, float]:
-    """Scale and offset, those of the conf first."""
-    if conf.scale is not None and conf.offset is not None:
-        return conf.scale, conf.offset
-    return radiometry(item, asset)
-
-
-def _known(names: Sequence[str] | None) -> Sequence[str] | None:
-    for name in names or ():
-        if name not in BANDS:
-            raise ConfigError(f"{name!r} is no Sentinel-2 band; choose from {', '.join(BANDS)}.")
-    return names
 
 
 def _layer(item: Item, asset: Mapping[str, Any]) -> Layer:
