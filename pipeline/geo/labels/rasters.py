@@ -88,7 +88,9 @@ class LabelRaster:
         by_code: Counter[int] = Counter()
         with raster_file.opened(self.conf.raster) as dataset:
             for part in _parts(window, max(1, _PIECE_PX // window.width), window.width):
-                codes, counts = np.unique(self.read(dataset, part), return_counts=True)
+                codes, counts = np.unique(
+                    raster_file.read(dataset, part, self.conf.layer), return_counts=True
+                )
                 by_code.update(dict(zip(codes.tolist(), counts.tolist(), strict=True)))
         total = by_code.total()
         nodata = by_code.pop(int(self.nodata), 0) if self.nodata is not None else 0
@@ -99,12 +101,9 @@ class LabelRaster:
         ignored = sum(count for code, count in by_code.items() if known[code] == UNLABELLED)
         return {"pixels": total - nodata - ignored, "ignored": ignored, "nodata": nodata}
 
-    def read(self, dataset: Any, window: Window) -> npt.NDArray[Any]:
-        """The codes of a window inside the raster, (H, W)."""
-        return raster_file.read(dataset, window, self.conf.layer)
-
-    def classes_of(self, codes: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-        """The class of each code, `_NO_CLASS` without one."""
+    def classes_in(self, dataset: Any, window: Window) -> npt.NDArray[np.uint8]:
+        """The class of each pixel (H, W) of a window inside the raster, `_NO_CLASS` without one."""
+        codes = raster_file.read(dataset, window, self.conf.layer)
         nearest = np.minimum(np.searchsorted(self.codes, codes), len(self.codes) - 1)
         labels = self.classes[nearest]
         known = (self.codes[nearest] == codes) & (labels != UNLABELLED)
@@ -189,7 +188,7 @@ class RasterLabels(Labels):
         if (window := self.source.place.around(grid)) is None:
             return resampled
         reproject(
-            self.source.classes_of(self.source.read(dataset, window)),
+            self.source.classes_in(dataset, window),
             resampled,
             src_transform=self.source.place.transform @ Affine.translation(window.col, window.row),
             src_crs=self.source.place.crs,

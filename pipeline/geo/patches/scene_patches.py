@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -31,32 +31,6 @@ _WRITTEN = 2
 """Strips that a writer holds: one whose patches are written, one that waits."""
 _WORK_BYTES = 36
 """Bytes a pixel for the work on one band: native values, harmonised ones, indices."""
-
-
-@dataclass(frozen=True)
-class _Strip:
-    """Positions in a few rows of one scene."""
-
-    positions: Positions
-    bands: tuple[str, ...]
-
-    @property
-    def windows(self) -> list[Window]:
-        """The pixels of their patches, without the columns that none of them sees, left to right."""
-        row, grid = self.positions.row, self.positions.grid
-        top, margin, side = int(row.min()), grid.margin_px, grid.patch_px
-        height = int(row.max()) - top + side
-        cols = np.unique(self.positions.col)
-        ends = [0, *(np.flatnonzero(np.diff(cols) > 2 * side) + 1).tolist(), len(cols)]
-        spans = [(int(cols[first]), int(cols[end - 1])) for first, end in pairwise(ends)]
-        return [
-            Window(top - margin, left - margin, height, right - left + side) for left, right in spans
-        ]
-
-    @property
-    def size(self) -> int:
-        """Pixels of its windows."""
-        return sum(window.height * window.width for window in self.windows)
 
 
 @dataclass(frozen=True)
@@ -105,12 +79,13 @@ def read_patches(
         SceneError: when the pixels cannot be read.
     """
     span = max(1, min(_STRIP_ROWS, _STRIP_PX // positions.scene.grid.width))
-    strips = [_Strip(positions[run], bands) for run in runs(positions.row, span)]
-    workers = _workers(max((strip.size for strip in strips), default=0), len(bands), compute)
+    strips = [positions[run] for run in runs(positions.row, span)]
+    windows = [_windows(strip) for strip in strips]
+    sizes = (sum(window.height * window.width for window in of_strip) for of_strip in windows)
+    workers = _workers(max(sizes, default=0), len(bands), compute)
     local = compute.scheduler is None
-    windows = (window for strip in strips for window in strip.windows) if local else ()
-    with positions.scene.cache(bands, windows) as cache:
-        work = partial(_read, min_valid=min_valid, cache=cache if local else None)
+    with positions.scene.cache(bands, chain.from_iterable(windows) if local else ()) as cache:
+        work = partial(_read, bands=bands, min_valid=min_valid, cache=cache if local else None)
         # closed before the cache is, also when nobody wants the rest
         with closing(run_pieces(work, strips, workers, compute.scheduler)) as read:
             yield from read
@@ -124,9 +99,23 @@ def _workers(pixels: int, bands: int, compute: ComputeConf) -> int:
     return max(1, min(worker_count(compute), left // max(1, each)))
 
 
-def _read(strip: _Strip, min_valid: float, cache: BlockCache | None) -> StripPatches:
-    windows, positions = strip.windows, strip.positions
-    pixels = [positions.scene.read(window, strip.bands, cache) for window in windows]
+def _windows(positions: Positions) -> list[Window]:
+    """The pixels of the patches of a strip, without the columns that none sees, left to right."""
+    row, grid = positions.row, positions.grid
+    top, margin, side = int(row.min()), grid.margin_px, grid.patch_px
+    height = int(row.max()) - top + side
+    cols = np.unique(positions.col)
+    ends = [0, *(np.flatnonzero(np.diff(cols) > 2 * side) + 1).tolist(), len(cols)]
+    spans = [(int(cols[first]), int(cols[end - 1])) for first, end in pairwise(ends)]
+    return [Window(top - margin, left - margin, height, right - left + side) for left, right in spans]
+
+
+def _read(
+    positions: Positions, bands: tuple[str, ...], min_valid: float, cache: BlockCache | None
+) -> StripPatches:
+    """The patches of a strip: positions in a few rows of one scene."""
+    windows = _windows(positions)
+    pixels = [positions.scene.read(window, bands, cache) for window in windows]
     numbers = _window_of(positions, windows)
     valid = np.ones(len(positions))
     for number, (window, values) in enumerate(zip(windows, pixels, strict=True)):

@@ -42,7 +42,10 @@ def raster_layers(item: pystac.Item, path: Path) -> dict[str, Layer]:
         SceneError: when there is no band, or a file is missing or is not the one that was fetched.
     """
     keys = [key for key in (*BANDS, MASK) if key in item.assets]
-    layers = {key: _layer(item.assets[key], path) for key in keys}
+    layers = {
+        key: Layer(_present(item.assets[key], path), item.assets[key].extra_fields.get(LAYER))
+        for key in keys
+    }
     if not layers.keys() & BANDS.keys():
         raise SceneError(f"{path} has no band asset; run `fetch` again.")
     return layers
@@ -78,10 +81,6 @@ def ten_metre_grid(grids: Iterable[SceneGrid]) -> SceneGrid:
 def epsg_of(item: pystac.Item) -> int:
     """The EPSG code of the CRS of an Item."""
     return int(item.properties["proj:code"].removeprefix("EPSG:"))
-
-
-def _layer(asset: pystac.Asset, item: Path) -> Layer:
-    return Layer(_present(asset, item), asset.extra_fields.get(LAYER))
 
 
 def _present(asset: pystac.Asset, item: Path) -> str:

@@ -8,7 +8,7 @@ by a round disk, because their edges are not where a classification draws them.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from scipy.ndimage import distance_transform_edt
 from pipeline.config.sources import GROWN, Masking
 from pipeline.geo.raster.area import covering
 from pipeline.geo.raster.grid import SceneGrid, Window
-from pipeline.geo.raster.raster_file import Layer, RasterFile, inspect, writing
+from pipeline.geo.raster.raster_file import Layer, inspect, writing
 from pipeline.geo.scenes.catalog import add_mask
 from pipeline.geo.scenes.item import MASK, epsg_of, grid_of
 from pipeline.geo.scenes.mask_sources import VALUES, Codes, RasterSource, Source, open_sources
@@ -68,7 +68,7 @@ def mask_scene(item: pystac.Item, files: SceneFiles, masking: Masking, path: Pat
     """
     grid = grid_of(item.properties, epsg_of(item))
     if files.mask is not None:
-        shares = {USER_MASK: masked_share(inspect(*files.mask.layer), files.mask.classes, grid)}
+        shares = {USER_MASK: _masked_share(files.mask, grid)}
     elif (made := make_mask(files.masks, grid, masking, path)) is not None:
         layer, shares = made
         names = {0: NAMES[0], **layer.classes}
@@ -113,7 +113,7 @@ def make_mask(
         if (window := covering(finest, scene.bounds)) is None:
             return None
         grid = finest.part(window)
-        counts = _write(path, grid, _strips(sources, grid, masking))
+        counts = _write(path, grid, _strips(sources, grid, masking.grow_m))
         values = sorted(frozenset.union(*(source.values for source in sources)))
     if masking.grow_m and not _SOFT.isdisjoint(values):
         values.append(MARGIN)
@@ -121,11 +121,11 @@ def make_mask(
     return MaskLayer(Layer(str(path)), {value: NAMES[value] for value in values}), shares
 
 
-def masked_share(mask: RasterFile, invalid: Iterable[int], scene: SceneGrid) -> float:
+def _masked_share(mask: MaskLayer, scene: SceneGrid) -> float:
     """The share of a scene that a mask of the user leaves out."""
-    with closing(RasterSource(mask, dict.fromkeys(invalid, 1))) as source:
-        strips = (source.codes(_rows(scene, *rows)) for rows in _runs(scene.height))
-        return round(sum(int(codes.sum()) for codes in strips) / (scene.height * scene.width), 6)
+    with closing(RasterSource(inspect(*mask.layer), dict.fromkeys(mask.classes, 1))) as source:
+        masked = sum(int(codes.sum()) for codes in _strips([source], scene, grow_m=0))
+        return round(masked / (scene.height * scene.width), 6)
 
 
 def widened(marked: npt.NDArray[np.bool_], radius_px: float) -> npt.NDArray[np.bool_]:
@@ -136,36 +136,24 @@ def widened(marked: npt.NDArray[np.bool_], radius_px: float) -> npt.NDArray[np.b
     return near
 
 
-def _strips(sources: Sequence[Source], grid: SceneGrid, masking: Masking) -> Iterator[Codes]:
-    """The values of a mask from top to bottom, each strip with as much around it as it takes."""
-    radius_px = masking.grow_m / grid.pixel_m
+def _strips(sources: Sequence[Source], grid: SceneGrid, grow_m: float) -> Iterator[Codes]:
+    """The values of a mask from top to bottom: of several sources, the smallest that is not 0.
+
+    Each strip is read with as much around it as its margin takes.
+    """
+    radius_px = grow_m / grid.pixel_m
     halo = math.ceil(radius_px)
     soft = np.isin(np.arange(256), list(_SOFT))
-    for row, end in _runs(grid.height):
+    for row in range(0, grid.height, _STRIP_PX):
+        end = min(row + _STRIP_PX, grid.height)
         first, last = max(0, row - halo), min(end + halo, grid.height)
-        codes = _joined(sources, _rows(grid, first, last))
+        strip = grid.part(Window(first, 0, last - first, grid.width))
+        # 0 less 1 is 255, the largest of all
+        values = [source.codes(strip) - np.uint8(1) for source in sources]
+        codes: Codes = np.minimum.reduce(values) + np.uint8(1)
         if radius_px:
             codes[widened(soft[codes], radius_px) & (codes == 0)] = MARGIN
         yield codes[row - first : end - first]
-
-
-def _runs(height: int) -> Iterator[tuple[int, int]]:
-    """The first row of each strip and the one behind its last."""
-    return ((row, min(row + _STRIP_PX, height)) for row in range(0, height, _STRIP_PX))
-
-
-def _rows(grid: SceneGrid, first: int, end: int) -> SceneGrid:
-    """The grid of some rows alone."""
-    return grid.part(Window(first, 0, end - first, grid.width))
-
-
-def _joined(sources: Sequence[Source], strip: SceneGrid) -> Codes:
-    """Of several sources, the smallest value that is not 0."""
-    # 0 less 1 is 255, the largest of all
-    joined = np.full((strip.height, strip.width), 255, dtype=np.uint8)
-    for source in sources:
-        np.minimum(joined, source.codes(strip) - np.uint8(1), out=joined)
-    return joined + np.uint8(1)
 
 
 def _write(path: Path, grid: SceneGrid, strips: Iterator[Codes]) -> npt.NDArray[np.int64]:

@@ -71,23 +71,24 @@ def table(figures: Mapping[str, Any]) -> str:
         f"{pair.replace('_', ' to ')} {'-' if metres is None else f'{metres:.0f} m'}"
         for pair, metres in figures["smallest_distance_m"].items()
     )
+    shared = figures["shared_ground_m2"]
+    if "seed" in figures:
+        origin = f"seed: {figures['seed']}"
+    else:
+        lists, ground = figures["lists"], "ground" if shared else "no ground"
+        origin = f"parts as in the list '{lists}', not by blocks: they share {ground}"
     return "\n".join(
         [
             "leakage audit",
             head,
             *body,
-            f"seed: {figures['seed']}" if "seed" in figures else _of_list(figures),
-            f"ground shared by parts: {figures['shared_ground_m2']:g} m2",
+            origin,
+            f"ground shared by parts: {shared:g} m2",
             f"smallest distance between windows: {apart}",
             "test patches whose label polygon is also in training: "
             f"{figures['test_polygons_in_training']:.0%}",
         ]
     )
-
-
-def _of_list(figures: Mapping[str, Any]) -> str:
-    apart = "they share no ground" if not figures["shared_ground_m2"] else "they share ground"
-    return f"parts as in the list '{figures['lists']}', not by blocks: {apart}"
 
 
 def _shared(patches: Patches, first: Rows, second: Rows, side_m: float) -> float:

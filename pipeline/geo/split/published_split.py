@@ -40,12 +40,8 @@ def split_by_list(
             "list, or take the class out."
         )
     blocks = Blocks.of(patches, conf.block_m)
-    return Assignment(part, conf.seed, blocks, _of_blocks(blocks, part), conf.lists)
-
-
-def _of_blocks(blocks: Blocks, part: npt.NDArray[np.str_]) -> npt.NDArray[np.str_]:
-    """The part that all patches of a block have, or `MIXED`."""
-    held = np.zeros((len(blocks), len(PARTS)), dtype=bool)
-    codes = np.array([PARTS.index(name) for name in part.tolist()])
-    held[blocks.of_patch, codes] = True
-    return np.where(held.sum(axis=1) > 1, MIXED, np.array(PARTS)[held.argmax(axis=1)])
+    in_block = np.array(
+        [np.bincount(blocks.of_patch[part == name], minlength=len(blocks)) > 0 for name in PARTS]
+    )
+    block_part = np.where(in_block.sum(axis=0) > 1, MIXED, np.array(PARTS)[in_block.argmax(axis=0)])
+    return Assignment(part, conf.seed, blocks, block_part, conf.lists)

@@ -50,9 +50,12 @@ class Ground:
     def of(cls, x: Floats, y: Floats, epsg: npt.NDArray[Any], side_m: float) -> Ground:
         """The ground of the windows of `side_m` around centres (x, y), m in the CRS of each."""
         zones: dict[int, _Windows] = {}
+        half = side_m / 2 - _NOISE_M
         for code in np.unique(epsg).tolist():
             rows = np.flatnonzero(epsg == code)
-            zones[code] = _Windows(rows, _grown(x[rows], y[rows], side_m))
+            west, south = x[rows] - half, y[rows] - half
+            bounds = np.stack([west, south, x[rows] + half, y[rows] + half], axis=1)
+            zones[code] = _Windows(rows, _squares_under(bounds))
         pairs = [(windows, windows) for windows in zones.values()]
         for home, away in combinations(zones, 2):
             near, rects = _seen_from(zones[away].rects, away, zones[home].rects, home)
@@ -68,11 +71,6 @@ class Ground:
             asked, given = candidates[first.rows], others[second.rows]
             hit[first.rows[asked]] |= _overlapping(first.rects[asked], second.rects[given])
         return hit
-
-
-def _grown(x: Floats, y: Floats, side_m: float) -> Rects:
-    half = side_m / 2 - _NOISE_M
-    return _squares_under(np.stack([x - half, y - half, x + half, y + half], axis=1))
 
 
 def _squares_under(bounds: Floats) -> Rects:
