@@ -6,7 +6,6 @@ from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -15,8 +14,7 @@ from pipeline.config.split import SplitConf
 from pipeline.errors import SplitError
 from pipeline.files import publish, require_space, sha256_of, write_json
 from pipeline.geo.split.audit import audit, table
-from pipeline.geo.split.blocks import Assignment, split_patches
-from pipeline.geo.split.published_split import split_by_list
+from pipeline.geo.split.blocks import Assignment, Blocks, split_patches
 from pipeline.geo.style.geopackage import squares, write_layer
 from pipeline.geo.style.qml import categorized_qml
 from pipeline.split_folder import Split
@@ -25,6 +23,8 @@ from pipeline.store import PARTS, PatchStore
 COLORS = {"train": "#0072b2", "validation": "#e69f00", "test": "#d55e00", "unused": "#999999"}
 """Of the palette of Okabe and Ito, which people of any colour vision tell apart."""
 _BYTES_A_PATCH = 500
+MIXED = "mixed"
+"""The part of a block that has patches of several, as only a published list may have it."""
 
 
 def run(conf: Path, store: Path, out: Path, report: Path) -> None:
@@ -40,8 +40,7 @@ def run(conf: Path, store: Path, out: Path, report: Path) -> None:
     if settings.lists is None:
         assignment = split_patches(opened.patches, settings, patch_m, classes)
     else:
-        part = _published_parts(opened, settings.lists, conf)
-        assignment = split_by_list(opened.patches, part, settings, classes)
+        assignment = _split_by_list(opened, settings, settings.lists, conf)
     figures = audit(opened.patches, assignment, patch_m, classes)
     if figures["shared_ground_m2"] > 0 and assignment.lists is None:
         raise SplitError(
@@ -58,16 +57,41 @@ def run(conf: Path, store: Path, out: Path, report: Path) -> None:
     print(table(figures))
 
 
-def _published_parts(store: PatchStore, name: str, conf: Path) -> npt.NDArray[np.str_]:
-    """The part of each patch in a published list of the store."""
+def _split_by_list(store: PatchStore, conf: SplitConf, name: str, file: Path) -> Assignment:
+    """The parts of a published list of the store, which stands in a conf file.
+
+    Ground plays no role in it, so that parts may share some; the leakage audit says how much.
+
+    Raises:
+        SplitError: when the store has no such list, a part is empty, or a class does not train.
+    """
     names = [] if store.meta.images is None else store.meta.images.lists
     if name not in names:
-        known = f"it has {', '.join(names)}" if names else "it has none"
+        listed = f"it has {', '.join(names)}" if names else "it has none"
         raise SplitError(
-            f"{conf}: key 'lists' is {name!r}, which {store.folder} does not have ({known}); put the "
+            f"{file}: key 'lists' is {name!r}, which {store.folder} does not have ({listed}); put the "
             "lists beside the images and fetch them again, or leave the key out."
         )
-    return store.published_parts(name)
+    part, patches = store.published_parts(name), store.patches
+    for each in PARTS[:3]:
+        if not (part == each).any():
+            raise SplitError(
+                f"the list '{name}' leaves the {each} part without patches; choose another list, or "
+                "none, so that the ground is split into blocks."
+            )
+    trained = np.bincount(patches["label"][part == "train"], minlength=len(store.meta.classes))
+    for info, count in zip(store.meta.classes, trained, strict=True):
+        if not count:
+            raise SplitError(
+                f"the list '{name}' has no training patches of class '{info.name}'; choose another "
+                "list, or take the class out."
+            )
+    blocks = Blocks.of(patches, conf.block_m)
+    in_block = np.array(
+        [np.bincount(blocks.of_patch[part == each], minlength=len(blocks)) > 0 for each in PARTS]
+    )
+    block_part = np.where(in_block.sum(axis=0) > 1, MIXED, np.array(PARTS)[in_block.argmax(axis=0)])
+    return Assignment(part, conf.seed, blocks, block_part, name)
 
 
 def _write_split(
