@@ -34,7 +34,7 @@ def publish(path: Path) -> Iterator[Path]:
     and nothing half-written stays behind.
 
     Raises:
-        OutputError: when the disk is full or the place cannot be written.
+        OutputError: when the disk is full or `path` cannot be written.
     """
     partial = path.with_name(f".{path.name}.partial")
     try:
@@ -52,7 +52,7 @@ def publish(path: Path) -> Iterator[Path]:
 
 
 def _concerns(error: OSError, path: Path) -> bool:
-    """Whether an error is about the place of `path`, not about some input read meanwhile."""
+    """Whether an error is about `path` or its folder, not about some input read meanwhile."""
     if error.filename is None:
         return True
     named, path = Path(str(error.filename)).absolute(), path.absolute()
@@ -94,7 +94,7 @@ def work_folder(path: Path) -> Iterator[Path]:
 
 
 def linked(path: Path, target: Path) -> None:
-    """Make a file appear at another place too: by a link, or a copy where there can be none."""
+    """Make a file appear at another path too: by a link, or a copy where there can be none."""
     try:
         os.link(path, target)
     except OSError:  # another disk, or a file system without links

@@ -43,7 +43,7 @@ class ClassesConf(Conf):
     def _names_and_values_are_unique(self) -> ClassesConf:
         names: list[str | int] = [c.name for c in self.classes]
         values = [v for c in self.classes for v in c.label_values] + list(self.ignore)
-        for what, items in (("class name", names), ("label value", values)):
+        for kind, items in (("class name", names), ("label value", values)):
             if twice := sorted({str(i) for i in items if items.count(i) > 1}):
-                raise ValueError(f"{what} {twice[0]!r} stands twice; each may stand once")
+                raise ValueError(f"{kind} {twice[0]!r} stands twice; each may stand once")
         return self

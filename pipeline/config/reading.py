@@ -33,26 +33,26 @@ def load[C: Conf](path: Path, model: type[C]) -> C:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read ({error}); it must be a UTF-8 text file.") from error
     except YAMLError as error:
-        raise ConfigError(f"{path} is no valid YAML: {_where(error)}; correct it there.") from error
+        raise ConfigError(f"{path} is no valid YAML: {_position(error)}; correct it there.") from error
     return parse({} if raw is None else raw, model, str(path))
 
 
-def parse[C: Conf](raw: Any, model: type[C], where: str) -> C:
-    """The record that parsed YAML describes; `where`, its file, begins the message of an error.
+def parse[C: Conf](raw: Any, model: type[C], file: str) -> C:
+    """The record that parsed YAML describes; the name of its `file` begins the message of an error.
 
     Raises:
         ConfigError: when it does not fit the record.
     """
     for key, value in _leaves(raw):
         if isinstance(value, date):  # DVC stops at a YAML timestamp: it cannot write it to dvc.lock
-            raise ConfigError(f"{where}: key '{_dotted(key)}' is {_shown(value)}; put it in quotes.")
+            raise ConfigError(f"{file}: key '{_dotted(key)}' is {_shown(value)}; put it in quotes.")
     try:
         return model.model_validate(raw)
     except ValidationError as error:
-        raise ConfigError(_sentence(where, error, model, raw)) from None
+        raise ConfigError(_sentence(file, error, model, raw)) from None
 
 
-def _where(error: YAMLError) -> str:
+def _position(error: YAMLError) -> str:
     if isinstance(error, MarkedYAMLError) and error.problem and error.problem_mark:
         mark = error.problem_mark
         return f"line {mark.line + 1}, column {mark.column + 1}: {' '.join(error.problem.split())}"
@@ -71,7 +71,7 @@ def _leaves(raw: Any, key: _Key = ()) -> Iterator[tuple[_Key, Any]]:
         yield key, raw
 
 
-def _sentence(where: str, error: ValidationError, model: type[Conf], raw: Any) -> str:
+def _sentence(file: str, error: ValidationError, model: type[Conf], raw: Any) -> str:
     """What is wrong, of several complaints the deepest: in a union, the form that was meant.
 
     An unknown key goes before a missing one, because it is often that one misspelt.
@@ -81,7 +81,7 @@ def _sentence(where: str, error: ValidationError, model: type[Conf], raw: Any) -
     key, _ = max(meant, key=lambda pair: (len(pair[0]), pair[1]["type"] == "extra_forbidden"))
     problems = [problem for other, problem in meant if other == key]
     first = problems[0]
-    at = f"{where}: key '{_dotted(key)}'" if key else where
+    at = f"{file}: key '{_dotted(key)}'" if key else file
     match first["type"]:
         case "extra_forbidden":
             return f"{at} is unknown; the keys there are {', '.join(_keys_beside(first, model))}."
@@ -97,7 +97,7 @@ def _sentence(where: str, error: ValidationError, model: type[Conf], raw: Any) -
 
 
 def _key(problem: ErrorDetails, raw: Any) -> _Key:
-    """The place of a problem in the file: its location without pydantic's names of union members."""
+    """The key of a problem in the file: its location without pydantic's names of union members."""
     key: list[int | str] = []
     for depth, part in enumerate(problem["loc"], start=1):
         if part in raw if isinstance(raw, dict) else isinstance(raw, list) and isinstance(part, int):
@@ -119,8 +119,8 @@ def _keys_beside(problem: ErrorDetails, model: type[Conf]) -> Iterator[str]:
         if part in records:  # of a union, the member that was meant
             model = records[part]
         elif part in model.model_fields:
-            found = _records_in(model.model_fields[part].annotation)
-            records = {record.__name__: record for record in found}
+            named = _records_in(model.model_fields[part].annotation)
+            records = {record.__name__: record for record in named}
             model = next(iter(records.values()), model)
     return iter(model.model_fields)
 

@@ -62,4 +62,4 @@ def _report(counts: dict[str, Any], content: StoreContent, out: Path) -> None:
 
 
 def _listed(counts: dict[str, Any]) -> str:
-    return ", ".join(f"{n} {what}" for what, n in counts.items() if what != "file").replace("_", " ")
+    return ", ".join(f"{n} {kind}" for kind, n in counts.items() if kind != "file").replace("_", " ")

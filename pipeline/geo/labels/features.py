@@ -83,8 +83,8 @@ class FileFeatures:
     """All features of a vector file, with their classes."""
 
     conf: VectorLabelConf
-    where: str
-    """The file of the classes, for the messages."""
+    classes_file: str
+    """For the messages."""
     crs: CRS
     shapes: Shapes
     """All features, without heights."""
@@ -123,8 +123,8 @@ class FileFeatures:
             return f"{path} holds no features; draw some, or name another layer or file."
         reasons = {
             "ignored": (
-                f"have no value of {self.conf.attribute!r} or one that {self.where} ignores",
-                f"list its values under the classes of {self.where}",
+                f"have no value of {self.conf.attribute!r} or one that {self.classes_file} ignores",
+                f"list its values under the classes of {self.classes_file}",
             ),
             "empty": ("are empty or have no area", "draw them again"),
             "other": ("are neither polygons nor points", "buffer them first"),
@@ -134,7 +134,7 @@ class FileFeatures:
         return f"none of the {counts['features']} features of {path} labels ground: {why}; {remedy}."
 
 
-def find_features(conf: VectorLabelConf, classes: ClassesConf, where: str) -> FileFeatures:
+def find_features(conf: VectorLabelConf, classes: ClassesConf, file: str) -> FileFeatures:
     """The features of a vector file and the class of each.
 
     Raises:
@@ -142,11 +142,11 @@ def find_features(conf: VectorLabelConf, classes: ClassesConf, where: str) -> Fi
             that is no class or a coordinate that is no number.
     """
     frame = read_frame(conf)
-    labels = _classes_of(frame[conf.attribute], conf, classes, where)
+    labels = _classes_of(frame[conf.attribute], conf, classes, file)
     shapes = shapely.force_2d(frame.geometry.to_numpy())
     empty = shapely.is_missing(shapes) | shapely.is_empty(shapes)
     _require_finite(shapes, conf)
-    return FileFeatures(conf, where, CRS(frame.crs), shapes, labels, empty)
+    return FileFeatures(conf, file, CRS(frame.crs), shapes, labels, empty)
 
 
 def meanings(classes: ClassesConf) -> dict[str | int, int]:
@@ -155,25 +155,25 @@ def meanings(classes: ClassesConf) -> dict[str | int, int]:
     return known | dict.fromkeys(classes.ignore, -1)
 
 
-def unknown_values(counts: Mapping[Any, int], unit: str, where: str) -> str:
+def unknown_values(counts: Mapping[Any, int], unit: str, file: str) -> str:
     """What is wrong with values that are no class, by how often they occur, and what to do."""
     by_count = sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))
     shown = ", ".join(f"{value!r} ({count} {unit})" for value, count in by_count[:8])
     more = f" and {len(by_count) - 8} more" if len(by_count) > 8 else ""
     return (
-        f"{shown}{more}, which is no class; list it in {where}, under the `values` of a class or under "
+        f"{shown}{more}, which is no class; list it in {file}, under the `values` of a class or under "
         "`ignore`."
     )
 
 
 def _classes_of(
-    values: Any, conf: VectorLabelConf, classes: ClassesConf, where: str
+    values: Any, conf: VectorLabelConf, classes: ClassesConf, file: str
 ) -> npt.NDArray[np.int16]:
     """The class of each feature, -1 where it has no value or an ignored one."""
     known = meanings(classes)
     counts = Counter(values.dropna().tolist())
     if unknown := {value: count for value, count in counts.items() if value not in known}:
-        listed = unknown_values(unknown, "features", where)
+        listed = unknown_values(unknown, "features", file)
         raise LabelError(f"{conf.path}: attribute {conf.attribute!r} holds {listed}")
     return np.fromiter(
         (-1 if missing else known[value] for value, missing in zip(values, values.isna(), strict=True)),

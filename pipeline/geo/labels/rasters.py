@@ -49,9 +49,9 @@ class LabelRaster:
     """A raster of codes and what they mean; pixels are read when they are asked for."""
 
     conf: RasterLabelConf
-    where: str
-    """The file of the classes, for the messages."""
-    place: RasterPlace
+    classes_file: str
+    """For the messages."""
+    raster: RasterPlace
     nodata: float | None
     codes: npt.NDArray[np.int64]
     """Codes that mean something, ascending."""
@@ -68,7 +68,7 @@ class LabelRaster:
         """
         scene = cells.scene
         try:
-            window = self.place.around(scene)
+            window = self.raster.around(scene)
         except ProjError as error:
             raise LabelError(
                 f"{self.conf.raster}: its CRS has no way to EPSG:{scene.epsg} of the scene; reproject "
@@ -77,7 +77,7 @@ class LabelRaster:
         counts = {} if window is None else self._counts(window)
         if not counts.get("pixels"):
             return None
-        side = self.place.pixel_m(scene)
+        side = self.raster.pixel_m(scene)
         resampling = Resampling.mode if min(side) < _FINER * scene.pixel_m else Resampling.nearest
         density = scene.pixel_m**2 / math.prod(side)
         piece_px = max(1, min(_LARGEST_PX, math.isqrt(int(_PIECE_PX / density))))
@@ -96,7 +96,7 @@ class LabelRaster:
         nodata = by_code.pop(int(self.nodata), 0) if self.nodata is not None else 0
         known = dict(zip(self.codes.tolist(), self.classes.tolist(), strict=True))
         if unknown := {code: count for code, count in by_code.items() if code not in known}:
-            listed = unknown_values(unknown, "pixels near the scene", self.where)
+            listed = unknown_values(unknown, "pixels near the scene", self.classes_file)
             raise LabelError(f"{self.conf.raster} holds {listed}")
         ignored = sum(count for code, count in by_code.items() if known[code] == UNLABELLED)
         return {"pixels": total - nodata - ignored, "ignored": ignored, "nodata": nodata}
@@ -112,7 +112,7 @@ class LabelRaster:
         return np.where(known, labels, _NO_CLASS).astype(np.uint8)
 
 
-def open_raster(conf: RasterLabelConf, classes: ClassesConf, where: str) -> LabelRaster:
+def open_raster(conf: RasterLabelConf, classes: ClassesConf, file: str) -> LabelRaster:
     """A raster of codes, checked as far as can be without its pixels.
 
     Raises:
@@ -125,7 +125,7 @@ def open_raster(conf: RasterLabelConf, classes: ClassesConf, where: str) -> Labe
     labels = np.array([known[code] for code in codes.tolist()], dtype=np.int16)
     if not (labels >= 0).any():
         raise LabelError(
-            f"{where} gives no class the codes of {conf.raster}; list them as numbers under the "
+            f"{file} gives no class the codes of {conf.raster}; list them as numbers under the "
             "`values` of its classes."
         )
     with raster_file.opened(conf.raster) as dataset:
@@ -133,7 +133,7 @@ def open_raster(conf: RasterLabelConf, classes: ClassesConf, where: str) -> Labe
         number = conf.layer or 1
         return LabelRaster(
             conf,
-            where,
+            file,
             RasterPlace(CRS(dataset.crs), dataset.transform, dataset.height, dataset.width),
             dataset.nodatavals[number - 1],
             codes,
@@ -185,13 +185,13 @@ class RasterLabels(Labels):
     def _resampled(self, dataset: Any, part: Window) -> npt.NDArray[np.uint8]:
         grid = self.grid.part(part)
         resampled = np.full((part.height, part.width), _OUTSIDE, dtype=np.uint8)
-        if (window := self.source.place.around(grid)) is None:
+        if (window := self.source.raster.around(grid)) is None:
             return resampled
         reproject(
             self.source.classes_in(dataset, window),
             resampled,
-            src_transform=self.source.place.transform @ Affine.translation(window.col, window.row),
-            src_crs=self.source.place.crs,
+            src_transform=self.source.raster.transform @ Affine.translation(window.col, window.row),
+            src_crs=self.source.raster.crs,
             src_nodata=_OUTSIDE,
             dst_transform=grid.transform,
             dst_crs=f"EPSG:{grid.epsg}",

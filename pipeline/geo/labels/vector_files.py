@@ -62,8 +62,8 @@ def _layer(conf: VectorLabelConf) -> str:
         raise LabelError(_without_geometries(conf))
     if conf.layer in layers:
         return conf.layer
-    what = "several layers" if conf.layer is None else f"no layer {conf.layer!r} with geometries"
-    raise LabelError(f"{conf.path} has {what}; name one of {', '.join(layers)} as `layer`.")
+    problem = "several layers" if conf.layer is None else f"no layer {conf.layer!r} with geometries"
+    raise LabelError(f"{conf.path} has {problem}; name one of {', '.join(layers)} as `layer`.")
 
 
 def _read_parquet(conf: VectorLabelConf) -> gpd.GeoDataFrame:

@@ -213,16 +213,16 @@ def _sentence(lacks: Counter[_Lack], search: _Search, classes: Sequence[str]) ->
     lack, times = min(lacks.items(), key=lambda item: (not item[0][2], -item[1], str(item[0])))
     label, part, by_buffer = lack
     if label is None:
-        what, lies_in = f"the {PARTS[part]} part of a fold stays empty", len(search.blocks)
+        failure, lies_in = f"the {PARTS[part]} part of a fold stays empty", len(search.blocks)
     else:
         held = search.trains if part == TRAIN else search.scores
-        what = f"class '{classes[label]}' has no {PARTS[part]} patches"
+        failure = f"class '{classes[label]}' has no {PARTS[part]} patches"
         lies_in = int(held[:, label].sum())
     how = "patches are excluded by the buffer, and " if by_buffer else ""
     remedy = _REMEDY.replace("smaller", "larger") if by_buffer else _REMEDY
     return (
         f"None of the seeds {conf.seed}, {conf.seed + SEED_STEP}, ... brings every class to every "
-        f"part: with {times} of {CANDIDATES} of them {how}{what}; its patches lie in "
+        f"part: with {times} of {CANDIDATES} of them {how}{failure}; its patches lie in "
         f"{_blocks(lies_in, conf)}; {remedy}."
     )
 
