@@ -1,9 +1,12 @@
 """The dense form of a model as one ONNX file: harmonised DN of a picture in, its class map out.
 
 `to_onnx` makes it, `agreement` runs it and the model on the same made-up pictures and compares.
-The graph is that of `levels`, node by node, so that it gives the patches' own logits at every distance
-of cells. It is written by hand and not by torch's exporter: few nodes that can be read, no file names
-and no time in it, the same bytes for the same weights.
+The graph is that of `levels` in the text form of ONNX, so that it gives the patches' own logits at
+every distance of cells: few nodes that can be read, the same bytes for the same weights.
+
+Not by torch's exporter (`torch.onnx.export`, tried with 2.15): torch has no mean pooling with gaps,
+which some distances of cells need; the exporter writes paths of source files into the nodes, takes
+seconds for a small network, and needs onnxscript.
 """
 
 from __future__ import annotations
@@ -16,22 +19,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
+import onnx.parser
 import onnxruntime
 import torch
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 
 from pipeline import __version__
 from pipeline.config.record import Conf
 from pipeline.errors import NetworkError
-from pipeline.learn.inference.levels import Level, Taps, read_levels, unsupported
+from pipeline.learn.inference.levels import Level, Levels, Taps, read_levels, unsupported
 from pipeline.learn.inference.predictor import Predictor, normalisation_of
 from pipeline.learn.network.classifier import ModelMeta, PatchClassifier
 
-OPSET = 19
-"""The first in which mean pooling has gaps (dilations)."""
-_IR = 9
-"""That of opset 19, so that runtimes of its time read the file."""
-INPUT, CLASSES, PROBABILITIES = "dn", "classes", "probabilities"
 _ACTIVATIONS: dict[Any, str] = {torch.relu_: "Relu", torch.sigmoid_: "Sigmoid", torch.tanh_: "Tanh"}
 _SIZES = ((1, 1), (7, 12), (40, 33))
 """Rows and columns of cells of the pictures."""
@@ -39,29 +38,31 @@ _NODATA_SHARE = 0.02
 _TIE = 1e-3
 """Where two classes are less apart, the last bits of arithmetic may decide."""
 _CLOSE = 1e-3
+_MODEL = """
+<ir_version: 9, opset_import: ["": 19], producer_name: "lenscape", producer_version: "{version}">
+lenscape (uint16[1, {bands}, height, width] dn)
+=> (uint8[1, rows, cols] classes, float[1, {classes}, rows, cols] probabilities)
+{{
+    pixels = Cast <to = 1> (dn)
+    missing = Equal (pixels, zero)
+    filled = Where (missing, fill, pixels)
+    centred = Sub (filled, fill)
+    value_0 = Slice (centred, origin, seen, sides)
+    {layers}
+    probabilities = Softmax <axis = 1> (value_{last})
 
-
-class _Graph:
-    """Nodes and constants in the order in which they are added."""
-
-    def __init__(self) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: list[onnx.TensorProto] = []
-
-    def add(self, kind: str, inputs: Sequence[str], **attributes: Any) -> str:
-        """Add a node and name what it gives."""
-        name = f"{kind.lower()}_{len(self.nodes) + 1}"
-        self.nodes.append(helper.make_node(kind, list(inputs), [name], name=name, **attributes))
-        return name
-
-    def constant(self, name: str, values: npt.ArrayLike, dtype: npt.DTypeLike = np.float32) -> str:
-        """Add an array and name it."""
-        self.constants.append(numpy_helper.from_array(np.array(values, dtype=dtype), name))
-        return name
-
-    def end(self, name: str, result: str) -> None:
-        """Call what a node gives by the name of an output."""
-        self.nodes.append(helper.make_node("Identity", [name], [result], name=result))
+    missing_pixels = Cast <to = 1> (missing)
+    inner = Slice (missing_pixels, cells_from, cells_to, sides)
+    missing_by_band = AveragePool <{cell}> (inner)
+    missing_share = ReduceMean <keepdims = 1> (missing_by_band, band)
+    mapped = LessOrEqual (missing_share, most_missing)
+    best = ArgMax <axis = 1, keepdims = 1> (probabilities)
+    from_one = Add (best, one)
+    with_nodata = Where (mapped, from_one, nodata)
+    flat = Squeeze (with_nodata, band)
+    classes = Cast <to = 2> (flat)
+}}"""
+"""Types: 1 is float32, 2 is uint8. Opset 19 is the first in which mean pooling has gaps (dilations)."""
 
 
 def to_onnx(classifier: PatchClassifier) -> onnx.ModelProto:
@@ -82,110 +83,72 @@ def to_onnx(classifier: PatchClassifier) -> onnx.ModelProto:
             f"the network has no dense form, so there is nothing to export: {reason}; train one with "
             "convolutions and without padding."
         )
-    geometry, graph = meta.geometry, _Graph()
+    geometry = meta.geometry
     levels = read_levels(
         classifier.network, geometry.patch_px, geometry.cell_px, normalisation_of(classifier)
     )
-    dn = graph.add("Cast", [INPUT], to=TensorProto.FLOAT)
-    missing = graph.add("Equal", [dn, graph.constant("zero", 0.0)])
-    fill = graph.constant("hole", classifier.fill_dn.reshape(1, -1, 1, 1))
-    values = graph.add("Sub", [graph.add("Where", [missing, fill, dn]), fill])
-    unused = geometry.patch_px - levels.extent_px
-    if unused:
-        values = _cropped(graph, values, 0, unused, "unused")
-    for number, level in enumerate(levels.convolutions, start=1):
-        values = _level(graph, values, level, f"level_{number}")
-    for number, layer in enumerate(levels.dense, start=1):
-        name = f"dense_{number}"
-        weight = graph.constant(f"{name}_weight", layer.weight[:, :, None, None].numpy())
-        bias = graph.constant(f"{name}_bias", layer.bias.numpy())
-        values = graph.add("Conv", [values, weight, bias])
-        if layer.activation is not None:
-            values = graph.add(_ACTIVATIONS[layer.activation], [values])
-    shares = graph.add("Softmax", [values], axis=1)
-    graph.end(shares, PROBABILITIES)
-    graph.end(_classes(graph, shares, _mapped(graph, missing, meta)), CLASSES)
-    return _model(graph, meta)
-
-
-def _level(graph: _Graph, values: str, level: Level, name: str) -> str:
-    weight = graph.constant(f"{name}_weight", level.weight.numpy())
-    bias = graph.constant(f"{name}_bias", level.bias.numpy())
-    taps = level.taps
-    result = graph.add(
-        "Conv", [values, weight, bias], strides=[taps.stride] * 2, dilations=[taps.spacing] * 2
+    layers, floats = _layers(levels)
+    text = _MODEL.format(
+        version=__version__,
+        bands=len(meta.bands),
+        classes=len(meta.classes),
+        layers="\n    ".join(layers),
+        last=len(layers),
+        cell=_window(Taps(geometry.cell_px, 1, geometry.cell_px)),
     )
-    if level.activation is not None:
-        result = graph.add(_ACTIVATIONS[level.activation], [result])
-    if level.pooling is not None:
-        kind = "MaxPool" if level.pooling.maximum else "AveragePool"
-        result = graph.add(kind, [result], **_window(level.pooling.taps))
-    return result
-
-
-def _window(taps: Taps) -> dict[str, list[int]]:
-    return {
-        "kernel_shape": [taps.count] * 2,
-        "strides": [taps.stride] * 2,
-        "dilations": [taps.spacing] * 2,
+    floats |= {
+        "zero": 0.0,
+        "fill": classifier.fill_dn.reshape(1, -1, 1, 1),
+        # a share that is exactly the limit is enough, whatever the last bit of the mean
+        "most_missing": 1 - geometry.min_valid + 1e-6,
     }
-
-
-def _mapped(graph: _Graph, missing: str, meta: ModelMeta) -> str:
-    """Whether enough of a cell is valid, (1, 1, rows, cols)."""
-    geometry = meta.geometry
-    cells = graph.add("Cast", [missing], to=TensorProto.FLOAT)
-    if geometry.margin_px:
-        cells = _cropped(graph, cells, geometry.margin_px, geometry.margin_px, "context")
-    side = geometry.cell_px
-    share = graph.add("AveragePool", [cells], kernel_shape=[side] * 2, strides=[side] * 2)
-    axes = graph.constant("bands", [1], np.int64)
-    lacking = graph.add("ReduceMean", [share, axes], keepdims=1)
-    # a share that is exactly the limit is enough, whatever the last bit of the mean
-    most = graph.constant("most_missing", 1 - geometry.min_valid + 1e-6)
-    return graph.add("LessOrEqual", [lacking, most])
-
-
-def _classes(graph: _Graph, shares: str, mapped: str) -> str:
-    best = graph.add("ArgMax", [shares], axis=1, keepdims=1)
-    from_one = graph.add("Add", [best, graph.constant("one", 1, np.int64)])
-    chosen = graph.add("Where", [mapped, from_one, graph.constant("nodata", 0, np.int64)])
-    flat = graph.add("Squeeze", [chosen, graph.constant("band", [1], np.int64)])
-    return graph.add("Cast", [flat], to=TensorProto.UINT8)
-
-
-def _cropped(graph: _Graph, values: str, first: int, last: int, name: str) -> str:
-    """Without the `first` and the `last` rows and columns."""
-    bounds = [
-        graph.constant(f"{name}_{end}", indices, np.int64)
-        for end, indices in (
-            ("from", [first, first]),
-            ("to", [-last or np.iinfo(np.int64).max] * 2),
-            ("axes", [2, 3]),
-        )
-    ]
-    return graph.add("Slice", [values, *bounds])
-
-
-def _model(graph: _Graph, meta: ModelMeta) -> onnx.ModelProto:
-    sides = ["height", "width"], ["rows", "cols"]
-    inputs = [helper.make_tensor_value_info(INPUT, TensorProto.UINT16, [1, len(meta.bands), *sides[0]])]
-    outputs = [
-        helper.make_tensor_value_info(CLASSES, TensorProto.UINT8, [1, *sides[1]]),
-        helper.make_tensor_value_info(
-            PROBABILITIES, TensorProto.FLOAT, [1, len(meta.classes), *sides[1]]
-        ),
-    ]
-    made = helper.make_model(
-        helper.make_graph(graph.nodes, "lenscape", inputs, outputs, graph.constants),
-        producer_name="lenscape",
-        producer_version=__version__,
-        opset_imports=[helper.make_opsetid("", OPSET)],
-        ir_version=_IR,
-    )
+    unused, margin, end = geometry.patch_px - levels.extent_px, geometry.margin_px, 2**63 - 1
+    integers = {
+        "sides": [2, 3],
+        "origin": [0, 0],
+        "seen": [-unused or end] * 2,
+        "cells_from": [margin] * 2,
+        "cells_to": [-margin or end] * 2,
+        "band": [1],
+        "one": 1,
+        "nodata": 0,
+    }
+    arrays = {name: np.array(values, dtype=np.float32) for name, values in floats.items()}
+    arrays |= {name: np.array(values, dtype=np.int64) for name, values in integers.items()}
+    made = onnx.parser.parse_model(text)
+    made.graph.initializer.extend(numpy_helper.from_array(arrays[name], name) for name in arrays)
     helper.set_model_props(made, metadata(meta))
     onnx.checker.check_model(made, full_check=True)
     return made
+
+
+def _layers(levels: Levels) -> tuple[list[str], dict[str, npt.ArrayLike]]:
+    """The nodes of all levels, each with the result of the one before it, and their weights by name."""
+    dense = [
+        Level(layer.weight[:, :, None, None], layer.bias, Taps(1, 1, 1), layer.activation)
+        for layer in levels.dense
+    ]
+    weights: dict[str, npt.ArrayLike] = {}
+    steps: list[tuple[str, str]] = []  # an operator, and its inputs beside the last result
+    for number, level in enumerate((*levels.convolutions, *dense), start=1):
+        weights |= {f"weight_{number}": level.weight.numpy(), f"bias_{number}": level.bias.numpy()}
+        steps.append((f"Conv <{_window(level.taps)}>", f", weight_{number}, bias_{number}"))
+        if level.activation is not None:
+            steps.append((_ACTIVATIONS[level.activation], ""))
+        if level.pooling is not None:
+            kind = "MaxPool" if level.pooling.maximum else "AveragePool"
+            steps.append((f"{kind} <{_window(level.pooling.taps)}>", ""))
+    nodes = [
+        f"value_{number} = {operator} (value_{number - 1}{others})"
+        for number, (operator, others) in enumerate(steps, start=1)
+    ]
+    return nodes, weights
+
+
+def _window(taps: Taps) -> str:
+    """The attributes of an operator with a moving window."""
+    sizes = {"kernel_shape": taps.count, "strides": taps.stride, "dilations": taps.spacing}
+    return ", ".join(f"{name} = [{size}, {size}]" for name, size in sizes.items())
 
 
 def metadata(meta: ModelMeta) -> dict[str, str]:
@@ -244,7 +207,7 @@ def agreement(content: bytes, classifier: PatchClassifier) -> Agreement:
     largest = 0.0
     for rows, cols in _SIZES:
         pixels = _picture(classifier, rows, cols, random)
-        classes, shares = session.run([CLASSES, PROBABILITIES], {INPUT: pixels[None]})
+        classes, shares = session.run(["classes", "probabilities"], {"dn": pixels[None]})
         exact = predictor(pixels, rows, cols)
         best = np.sort(exact, axis=0)[-2:]
         other = shares[0].argmax(axis=0) != exact.argmax(axis=0)
