@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -112,13 +112,11 @@ def _processes(compute: ComputeConf, networks: int) -> Iterator[Submit]:
             return
         # spawned, because torch's threads do not survive a fork
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(others, context, _start_process, (threads,)) as processes:
-            # a future of a process pool counts as begun before it is: a thread hands over one by one
-            senders = ThreadPoolExecutor(others)
-            try:
-                yield lambda *job: senders.submit(lambda: processes.submit(*job).result())
-            finally:
-                senders.shutdown(wait=False, cancel_futures=True)
+        processes = ProcessPoolExecutor(others, context, _start_process, (threads,))
+        try:
+            yield processes.submit
+        finally:
+            processes.shutdown(cancel_futures=True)
     finally:
         torch.set_num_threads(cores)
 

@@ -9,12 +9,13 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Callback, Trainer, seed_everything
+from lightning.pytorch.callbacks import LambdaCallback
 from tqdm import tqdm
 
 from pipeline.config.compute import ComputeConf
@@ -56,6 +57,12 @@ def train_network(
         history.append(row)
         choice.offer(row, task.kept)
         trainer.should_stop = row.epoch - choice.row.epoch >= conf.patience
+        bar.set_description(f"epoch {row.epoch} of {conf.epochs}", refresh=False)
+        bar.set_postfix_str(
+            f"validation loss {row.validation_loss:.3f}, "
+            f"balanced accuracy {row.validation_balanced_accuracy:.3f}",
+            refresh=False,
+        )
         if on_epoch is not None and trainer.is_global_zero:
             on_epoch(row)
 
@@ -63,8 +70,15 @@ def train_network(
         seed_everything(conf.seed, workers=True, verbose=False)
         weights = class_weights or data.class_weights(conf.class_weight_exponent)
         task = PatchClassification(_meta(data, conf, weights), conf, weights, record)
-        trainer = _trainer(conf, compute, [Progress(conf.epochs)] if progress else [])
-        trainer.fit(task, PatchDataModule(data, conf.batch_size, conf.seed, compute.loaders))
+        show = LambdaCallback(
+            on_train_start=lambda trainer, _: bar.reset(int(trainer.estimated_stepping_batches)),
+            on_train_batch_end=lambda *_: bar.update(),
+        )
+        trainer = _trainer(conf, compute, show)
+        quiet = not (progress and trainer.is_global_zero)
+        interval_s = 0.5 if sys.stderr.isatty() else 30  # a log wants few lines
+        with tqdm(unit="batch", disable=quiet, mininterval=interval_s) as bar:
+            trainer.fit(task, PatchDataModule(data, conf.batch_size, conf.seed, compute.loaders))
     return FitResult(choice.restore(task.kept), tuple(history), choice.row)
 
 
@@ -131,7 +145,7 @@ def _meta(data: TrainingData, conf: TrainConf, class_weights: list[float]) -> Mo
     )
 
 
-def _trainer(conf: TrainConf, compute: ComputeConf, callbacks: list[Callback]) -> Trainer:
+def _trainer(conf: TrainConf, compute: ComputeConf, callback: Callback) -> Trainer:
     """A trainer that writes nothing; `fit` stops it early."""
     try:
         return Trainer(
@@ -139,7 +153,7 @@ def _trainer(conf: TrainConf, compute: ComputeConf, callbacks: list[Callback]) -
             devices=compute.devices,
             precision=_precision(compute),
             max_epochs=conf.epochs,
-            callbacks=callbacks,
+            callbacks=[callback],
             logger=False,
             enable_checkpointing=False,  # `Choice` keeps the weights
             enable_progress_bar=False,
@@ -174,12 +188,10 @@ def _require_finite(row: Epoch, conf: TrainConf) -> None:
 @contextmanager
 def _quiet_lightning() -> Iterator[None]:
     """Silence Lightning's advice on stderr and restore torch's choice of algorithms afterwards."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    levels = [logger.level for logger in loggers]
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             # the scores are torchmetrics', which gather over processes themselves
@@ -189,46 +201,3 @@ def _quiet_lightning() -> Iterator[None]:
             yield
     finally:
         torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-
-
-class Progress(Callback):
-    """One line on stderr: batches, epochs and the scores of the last epoch."""
-
-    def __init__(self, epochs: int) -> None:
-        self.epochs = epochs
-        self.bar: Any = None
-
-    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Open the bar in the first process."""
-        del pl_module
-        self.bar = tqdm(
-            total=self.epochs * int(trainer.num_training_batches),
-            unit="batch",
-            disable=not trainer.is_global_zero,
-            file=sys.stderr,
-            mininterval=0.5 if sys.stderr.isatty() else 30,  # a log wants few lines
-        )
-
-    def on_train_batch_end(self, *args: Any, **kwargs: Any) -> None:
-        """Advance by a batch."""
-        del args, kwargs
-        self.bar.update()
-
-    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Name the epoch and its scores."""
-        del pl_module
-        scores = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        self.bar.set_description(f"epoch {trainer.current_epoch + 1} of {self.epochs}", refresh=False)
-        self.bar.set_postfix_str(
-            f"validation loss {scores['val_loss']:.3f}, "
-            f"balanced accuracy {scores['val_balanced_accuracy']:.3f}",
-            refresh=False,
-        )
-
-    def teardown(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
-        """Close the bar, however training ends."""
-        del trainer, pl_module, stage
-        if self.bar is not None:
-            self.bar.close()
