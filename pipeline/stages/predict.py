@@ -47,31 +47,37 @@ def run(conf: Path, model: Path, scenes: Path, out: Path, compute: Path | None =
     folder = model if settings.model == "trained" else registered_model_folder(settings.model)
     read_record(folder)  # no run to add to is better known before hours of work than after
     classifier = PatchClassifier.load(folder)
-    _require_pinned(settings, classifier.meta)
-    opened = open_catalog(scenes)
-    if not opened:
-        print("there is no scene to map; name some under `map` in the conf of fetch")
-    for scene in opened:
-        _require_fits(scene, classifier.meta)
+    meta = classifier.meta
+    _require_pinned(settings, meta)
+    to_map = open_catalog(scenes)
+    for scene in to_map:
+        _require_fits(scene, meta)
     predictor = _predictor(classifier, machine)
-    if opened:
-        _say_limits(settings, predictor)
+    if to_map:
+        _print_limits(settings, predictor)
+    else:
+        print("there is no scene to map; name some under `map` in the conf of fetch")
     mapper = _mapper(predictor, settings)
     _ = mapper.legend  # what it refuses is better known before hours of work
-    plan = _plan(conf, settings, opened, mapper)
+    plan = _plan(conf, settings, to_map, mapper)
     workers = Workers(worker_count(machine), machine.memory_mb, machine.scheduler)
-    maps = [_mapped(scene, mapper, classifier.meta, out) for scene in opened]
-    outside: dict[str, float | None] = {}
-    for scene, due in zip(opened, maps, strict=True):
-        outside[scene.id] = _map(scene, mapper, due, workers)
-        _say_agreement(scene, mapper, predictor)
+    maps = [
+        MappedScene(MapFolder(out / s.id, s.id), mapper.grid(s), _provenance(s, mapper, meta))
+        for s in to_map
+    ]
+    outside: dict[str, float] = {}
+    for scene, mapped in zip(to_map, maps, strict=True):
+        share = _map(scene, mapper, mapped, workers)
+        if share is not None:
+            outside[f"outside_area_of_applicability/{scene.id}"] = share
+        _print_agreement(scene, mapper, predictor)
     mosaics = [] if plan is None else write_mosaics(plan, maps, mapper.legend, out)
     for mosaic in mosaics:
         print(f"{mosaic.scene}: {mosaic.folder}")
-    folders = [*(scene.files for scene in maps), *mosaics]
+    folders = [*(mapped.files for mapped in maps), *mosaics]
     ids = [files.scene for files in folders]
-    for gone in set(catalogued(out)) - set(ids):
-        remove(out / gone)
+    for name in set(catalogued(out)) - set(ids):
+        remove(out / name)
     write_catalog(out, ids)
     if ids:
         write_project(out / PROJECT, out)
@@ -81,7 +87,7 @@ def run(conf: Path, model: Path, scenes: Path, out: Path, compute: Path | None =
 
 
 def _plan(conf: Path, settings: PredictConf, scenes: list[Scene], mapper: Mapper) -> Plan | None:
-    """The mosaics to be made, which can be; what scenes have no grid in common is said."""
+    """The mosaics to be made, or an error; a warning of scenes that have no grid in common."""
     if settings.mosaic == "none":
         return None
     plan = Plan(settings.mosaic, str(conf), {scene.id: mapper.grid(scene) for scene in scenes})
@@ -91,18 +97,13 @@ def _plan(conf: Path, settings: PredictConf, scenes: list[Scene], mapper: Mapper
     return plan
 
 
-def _mapped(scene: Scene, mapper: Mapper, meta: ModelMeta, out: Path) -> MappedScene:
-    files = MapFolder(out / scene.id, scene.id)
-    return MappedScene(files, mapper.grid(scene), _provenance(scene, mapper, meta))
-
-
-def _map(scene: Scene, mapper: Mapper, due: MappedScene, workers: Workers) -> float | None:
+def _map(scene: Scene, mapper: Mapper, mapped: MappedScene, workers: Workers) -> float | None:
     """Write the folder of a map; the share of its cells outside the area of applicability."""
-    if note := due.origin.note:
+    if note := mapped.origin.note:
         print(f"warning: {scene.id}: {note}", file=sys.stderr)
-    with publish(due.files.folder) as folder:
-        record = map_scene(scene, mapper, due.origin, due.files.folder, folder, workers)
-    print(_summary(record, due.files))
+    with publish(mapped.files.folder) as folder:
+        record = map_scene(scene, mapper, mapped.origin, mapped.files.folder, folder, workers)
+    print(_summary(record, mapped.files))
     return record.outside_share
 
 
@@ -119,8 +120,8 @@ def _predictor(classifier: PatchClassifier, machine: ComputeConf) -> Predictor:
     return Predictor(classifier, torch.device("cuda"), precision)
 
 
-def _say_limits(settings: PredictConf, predictor: Predictor) -> None:
-    """Say which path the network takes and what cannot be mapped with it."""
+def _print_limits(settings: PredictConf, predictor: Predictor) -> None:
+    """Print why the network runs patch by patch, and what cannot be mapped with it."""
     if predictor.patchwise_because is not None:
         print(f"the network runs patch by patch: {predictor.patchwise_because}", file=sys.stderr)
     if settings.dissimilarity and predictor.classifier.training_features is None:
@@ -131,8 +132,8 @@ def _say_limits(settings: PredictConf, predictor: Predictor) -> None:
         )
 
 
-def _say_agreement(scene: Scene, mapper: Mapper, predictor: Predictor) -> None:
-    """Of low precision, say how many classes in the middle of a scene are those of float32."""
+def _print_agreement(scene: Scene, mapper: Mapper, predictor: Predictor) -> None:
+    """Print for how many cells in the middle of a scene low precision gives the class of float32."""
     if predictor.form is None or predictor.form.dtype == torch.float32:
         return
     grid = mapper.grid(scene)
@@ -204,28 +205,21 @@ def _summary(record: MapRecord, files: MapFolder) -> str:
     shares = record.tally.shares()[1:]
     order = sorted(np.flatnonzero(shares).tolist(), key=lambda k: -shares[k])[:3]
     largest = [f"{record.classes[k].title} {100 * shares[k]:.0f} %" for k in order] or ["no data"]
-    outside = ""
-    if record.outside_share is not None:
-        outside = (
-            f"; {100 * record.outside_share:.1f} % of the cells lie outside the area of applicability"
-        )
-    return f"{files.scene}: {', '.join(largest)}{outside}; {files.class_map}"
+    parts = [", ".join(largest), str(files.class_map)]
+    if (share := record.outside_share) is not None:
+        parts.insert(1, f"{100 * share:.1f} % of the cells lie outside the area of applicability")
+    return f"{files.scene}: {'; '.join(parts)}"
 
 
 def _track(
-    model: Path, found: list[MapFolder], maps: list[MappedScene], outside: dict[str, float | None]
+    model: Path, folders: list[MapFolder], maps: list[MappedScene], outside: dict[str, float]
 ) -> None:
-    """Add previews, areas and what is unusual about scenes to the run of the model."""
-    shares = {
-        f"outside_area_of_applicability/{scene}": share
-        for scene, share in outside.items()
-        if share is not None
-    }
+    """Add previews, areas, metrics and notes of the scenes to the run of the model."""
     with resume(model) as tracker:
-        for files in found:
+        for files in folders:
             for path in (files.preview, files.areas):
                 if path.exists():  # the map over all zones has neither
                     tracker.artifact(path, f"{MAPS}/{files.scene}")
         refresh_page(tracker)
-        tracker.metrics(shares)
+        tracker.metrics(outside)
         tracker.tags({f"note.{m.files.scene}": m.origin.note for m in maps if m.origin.note})

@@ -167,17 +167,17 @@ def test_neither_workers_nor_memory_change_a_byte(model, scenes, conf, tmp_path,
     monkeypatch.setattr(dense, "_STRIP_VALUES", 2000)
     monkeypatch.setattr(dense, "_BLOCK_PX", 64)
     conf.write_text("probabilities: true\n")
-    found = []
+    results = []
     for number, how in enumerate(("workers: 1", "workers: 2\nmemory_mb: 128", "workers: 3")):
         machine = tmp_path / f"compute{number}.yaml"
         machine.write_text(f"accelerator: cpu\n{how}\n")
         # at the same place: the Item says by a relative path where its scene lies
         predict.run(conf, model, scenes, tmp_path / "maps", machine)
         (tmp_path / "maps").rename(tmp_path / f"maps{number}")
-        found.append(digests(tmp_path / f"maps{number}"))
+        results.append(digests(tmp_path / f"maps{number}"))
     assert len(pieces(Scene.open(scenes / "one" / "one.json"), model)) > 6
-    assert found[0] == found[1] == found[2]
-    assert "one/one_probabilities.tif" in found[0]
+    assert results[0] == results[1] == results[2]
+    assert "one/one_probabilities.tif" in results[0]
 
 
 def pieces(scene, model):
@@ -195,7 +195,7 @@ def test_cells_outside_the_area_of_applicability_are_mapped_counted_and_printed(
         rasterio.open(out / "one" / "one_dissimilarity.tif") as dataset,
         rasterio.open(out / "one" / "one_classmap.tif") as classes,
     ):
-        found, mapped = dataset.read(1), classes.read(1) > 0
+        dissimilarity, mapped = dataset.read(1), classes.read(1) > 0
         assert (dataset.transform, dataset.nodata) == (classes.transform, 255)
     classifier = PatchClassifier.load(model)
     (scene,) = (scene for scene in open_catalog(scenes) if scene.id == "one")
@@ -205,8 +205,8 @@ def test_cells_outside_the_area_of_applicability_are_mapped_counted_and_printed(
         pixels = scene.read(grid.read_window(range(row, row + 1), range(col, col + 1)), BANDS)
         features = patch_features([pixels[None]], 8, classifier.fill_dn)
         expected[row, col] = min(254, np.ceil(100 * classifier.training_features.relative(features)[0]))
-    np.testing.assert_array_equal(found, expected)
-    share = (found[mapped] > 100).mean()
+    np.testing.assert_array_equal(dissimilarity, expected)
+    share = (dissimilarity[mapped] > 100).mean()
     assert 0.2 < share < 0.9
     properties = json.loads((out / "one" / "one.json").read_text())["properties"]
     assert properties["lenscape:outside_area_of_applicability_percent"] == pytest.approx(
@@ -248,8 +248,11 @@ def test_probabilities_are_a_band_a_class(model, scenes, conf, tmp_path):
     assert not (folder / "one_probabilities.tif").exists()
 
 
-def test_low_precision_says_how_far_it_agrees(model, scenes, conf, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(predict, "_dtype", lambda *_: torch.bfloat16)  # as on CUDA
+def test_low_precision_prints_its_agreement(model, scenes, conf, tmp_path, capsys, monkeypatch):
+    def low(classifier, _):
+        return Predictor(classifier, dtype=torch.bfloat16)  # as on CUDA
+
+    monkeypatch.setattr(predict, "_predictor", low)
     predict.run(conf, model, scenes, tmp_path / "maps", machine(tmp_path, 1))
     printed = capsys.readouterr().out
     share, cells = re.search(r"one: bfloat16 gives ([\d.]+)% of (\d+) cells", printed).groups()
@@ -261,7 +264,7 @@ def test_low_precision_says_how_far_it_agrees(model, scenes, conf, tmp_path, cap
     assert abs(float(share) / 100 - same) < 0.02
 
 
-def test_a_network_with_padding_runs_patch_by_patch_and_says_why(scenes, conf, tmp_path, capsys):
+def test_a_network_with_padding_runs_patch_by_patch_and_prints_why(scenes, conf, tmp_path, capsys):
     network = NetworkConf(convolutions=[ConvolutionConf(filters=4, padding=1)])
     torch.manual_seed(0)
     meta = model_meta(network=network, bands=2).model_copy(update={"bands": BANDS})
@@ -337,7 +340,7 @@ def test_options_of_the_conf_reach_the_map_and_its_mosaic(model, scenes, conf, t
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_a_level_that_training_never_saw_is_said(model, scenes, conf, tmp_path, capsys):
+def test_a_level_that_training_never_saw_has_a_warning(model, scenes, conf, tmp_path, capsys):
     folders = {"two": scenes.parent / "two"}
     make_catalog(tmp_path / "scenes", folders, level="L2A")
     predict.run(conf, model, tmp_path / "scenes", tmp_path / "maps")
@@ -375,9 +378,9 @@ def test_a_mosaic_of_the_same_scene_twice_is_its_map(model, scenes, conf, tmp_pa
     folders = dict.fromkeys(("again", "one"), scenes.parent / "one")
     make_catalog(tmp_path / "scenes", folders)
     predict.run(conf, model, tmp_path / "scenes", tmp_path / "maps")
-    for what in ("classmap", "confidence"):
+    for layer in ("classmap", "confidence"):
         names = ("one", "mosaic_EPSG32633")
-        one, both = (tmp_path / "maps" / name / f"{name}_{what}.tif" for name in names)
+        one, both = (tmp_path / "maps" / name / f"{name}_{layer}.tif" for name in names)
         with rasterio.open(one) as first, rasterio.open(both) as second:
             np.testing.assert_array_equal(first.read(1), second.read(1))
             assert (first.transform, first.crs) == (second.transform, second.crs)
@@ -395,7 +398,7 @@ def test_a_crs_that_is_none_is_refused_before_any_work(model, scenes, conf, tmp_
     assert not (tmp_path / "maps").exists()
 
 
-def test_grids_that_only_resampling_could_join_are_said(model, scenes, conf, tmp_path, capsys):
+def test_grids_that_only_resampling_could_join_have_a_warning(model, scenes, conf, tmp_path, capsys):
     shutil.copytree(scenes.parent / "two", tmp_path / "two")
     for path in (tmp_path / "two").iterdir():
         with rasterio.open(path, "r+") as dataset:
@@ -407,8 +410,8 @@ def test_grids_that_only_resampling_could_join_are_said(model, scenes, conf, tmp
         "warning: the scenes of EPSG:32633 lie on 2 grids of pixels, which only resampling could "
         "join: one | two\n"
     ) in capsys.readouterr().err
-    found = sorted(path.name for path in (tmp_path / "maps").iterdir() if path.is_dir())
-    assert found == ["mosaic", "one", "two"], "the map over all zones shows both"
+    folders = sorted(path.name for path in (tmp_path / "maps").iterdir() if path.is_dir())
+    assert folders == ["mosaic", "one", "two"], "the map over all zones shows both"
 
 
 def test_a_model_without_its_run_is_refused_before_any_work(model, scenes, conf, tmp_path):
@@ -419,7 +422,7 @@ def test_a_model_without_its_run_is_refused_before_any_work(model, scenes, conf,
     assert not (tmp_path / "maps").exists()
 
 
-def test_a_disk_that_is_too_small_is_said_before_any_work(model, scenes, conf, tmp_path, monkeypatch):
+def test_a_disk_that_is_too_small_stops_before_any_work(model, scenes, conf, tmp_path, monkeypatch):
     monkeypatch.setattr("pipeline.files.free_bytes", lambda _: 1_000_000)
     with pytest.raises(OutputError, match=r"class map of one .* needs 0\.01 GB but only 0\.00 GB"):
         predict.run(conf, model, scenes, tmp_path / "maps")
