@@ -122,11 +122,11 @@ class DenseForm:
         """About the memory that one thread takes: what goes in and out of each stage."""
         size = torch.finfo(self.dtype).bits // 8
         rows, values = self._heights.part, 0
-        for place, stage in enumerate(self._stages):
+        for number, stage in enumerate(self._stages):
             bands, filters = stage.channels
             values += (rows + max(stage.kept, 0)) * stage.inputs * bands
             values += 2 * rows * stage.inputs * filters // stage.level.taps.stride**2
-            rows = rows // stage.level.stride * (1 if place else self._heights.parts)
+            rows = rows // stage.level.stride * (1 if number else self._heights.parts)
         return size * values
 
     def probabilities(
@@ -156,7 +156,9 @@ class DenseForm:
             raise ValueError(f"{rows} x {cols} cells need pixels of {expected}, got {pixels.shape}")
         nodata_bands = range(self.bands) if nodata_bands is None else nodata_bands
         result = np.empty((self.classes, rows, cols), dtype=self._fill.numpy().dtype)
-        with torch.inference_mode(), one_thread(), _no_tf32():
+        # convolutions of float32 in float32: cuDNN may round their input to 10 bits (TF32)
+        exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+        with torch.inference_mode(), one_thread(), exact:
             for col in range(0, cols, self.cols):
                 left = col * self.cell_px
                 window = result[:, :, col : col + self.cols]
@@ -259,14 +261,3 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-@contextmanager
-def _no_tf32() -> Iterator[None]:
-    """Convolutions of float32 in float32: cuDNN may round their input to 10 bits."""
-    before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32 = before

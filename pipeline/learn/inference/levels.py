@@ -13,7 +13,7 @@ Only torch and numpy are needed here and in `dense`: they run where nothing else
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -202,16 +202,18 @@ class _Reader:
         return Taps(count, spacing, self.grid // before)
 
     def _convolution(self, module: nn.Conv2d) -> None:
-        weight, bias = _weights(module)
+        weight, bias = _double(module.weight, module.bias)
         if self.normalisation is not None and not self.convolutions:
             weight, bias = _on_dn(weight, bias, self.normalisation)
         taps = self._taps(_one(module.kernel_size), _one(module.stride))
-        self._count(weight.numel(), (self.cell_px // self.grid) ** 2, self.axis.count**2)
+        self.shared += weight.numel() * (self.cell_px // self.grid) ** 2
+        self.alone += weight.numel() * self.axis.count**2
         self.convolutions.append(Level(weight, bias, taps))
 
     def _dense(self, module: nn.Linear) -> None:
-        weight, bias = _weights(module)
-        self._count(weight.numel(), 1, 1)
+        weight, bias = _double(module.weight, module.bias)
+        self.shared += weight.numel()
+        self.alone += weight.numel()
         if self.flat:
             self.dense.append(Dense(weight, bias))
             return
@@ -219,10 +221,6 @@ class _Reader:
         weight = weight.reshape(len(weight), -1, side, side)
         taps = Taps(side, self.axis.step_px // self.grid, self.cell_px // self.grid)
         self.convolutions.append(Level(weight, bias, taps))
-
-    def _count(self, weights: int, shared: int, alone: int) -> None:
-        self.shared += weights * shared
-        self.alone += weights * alone
 
 
 def _one(size: Any) -> int:
@@ -233,11 +231,8 @@ def _one(size: Any) -> int:
     return int(sides.pop())
 
 
-def _weights(module: nn.Conv2d | nn.Linear) -> tuple[Tensor, Tensor]:
-    weight = module.weight.detach().to("cpu", torch.float64)
-    if module.bias is None:
-        return weight, torch.zeros(len(weight), dtype=torch.float64)
-    return weight, module.bias.detach().to("cpu", torch.float64)
+def _double(*tensors: Any) -> Iterator[Tensor]:
+    return (tensor.detach().to("cpu", torch.float64) for tensor in tensors)
 
 
 def _on_dn(weight: Tensor, bias: Tensor, normalisation: Normalisation) -> tuple[Tensor, Tensor]:
@@ -252,11 +247,7 @@ def _on_dn(weight: Tensor, bias: Tensor, normalisation: Normalisation) -> tuple[
 
 def _normalised[L: (Level, Dense)](layer: L, norm: Any) -> L:
     """A layer with the batch norm after it in its own weights (Ioffe and Szegedy 2015)."""
-    mean, variance = norm.running_mean.detach().cpu().double(), norm.running_var.detach().cpu().double()
-    gain = (variance + norm.eps).rsqrt()
-    shift = -mean * gain
-    if norm.affine:
-        gain = gain * norm.weight.detach().cpu().double()
-        shift = -mean * gain + norm.bias.detach().cpu().double()
+    mean, variance, scale, bias = _double(norm.running_mean, norm.running_var, norm.weight, norm.bias)
+    gain = scale * (variance + norm.eps).rsqrt()
     weight = layer.weight * gain.reshape(-1, *[1] * (layer.weight.ndim - 1))
-    return replace(layer, weight=weight, bias=layer.bias * gain + shift)
+    return replace(layer, weight=weight, bias=layer.bias * gain + (bias - mean * gain))

@@ -66,7 +66,7 @@ class Predictor:
             pixels: Harmonised DN, uint16 (C, H, W), 0 is nodata; the cells and the context around them.
             rows: Cells from north to south.
             cols: Cells from west to east.
-            nodata_bands: Places of the bands that may have nodata pixels; any by default.
+            nodata_bands: Indices of the bands that may have nodata pixels; any by default.
 
         Raises:
             ValueError: when `pixels` does not have the size that rows and cols ask for.
@@ -114,9 +114,7 @@ class Predictor:
 
     def agreement(self, pixels: npt.NDArray[np.uint16], rows: int, cols: int) -> float:
         """The share of the cells of a block that have the class that float32 gives them."""
-        if self.form is None or self.form.dtype == torch.float32:
-            return 1.0
-        exact = Predictor(self.classifier, self.form.device)
+        exact = Predictor(self.classifier, self.classifier.mean.device)
         classes = (one(pixels, rows, cols).argmax(axis=0) for one in (self, exact))
         return float(np.mean(next(classes) == next(classes)))
 
@@ -169,9 +167,9 @@ def class_probabilities(
     views = np.lib.stride_tricks.sliding_window_view(pixels, (side, side), axis=(1, 2))
     # axis order (rows, cols, C, P, P): a view, of which each batch copies only its own patches
     patches = views[:, ::step, ::step].transpose(1, 2, 0, 3, 4)
-    places = np.arange(rows * cols)
+    cells = np.arange(rows * cols)
     batches = (
-        patches[places[start : start + BATCH] // cols, places[start : start + BATCH] % cols]
+        patches[cells[start : start + BATCH] // cols, cells[start : start + BATCH] % cols]
         for start in range(0, rows * cols, BATCH)
     )
     flat = batched_probabilities(classifier, batches)

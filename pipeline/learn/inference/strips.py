@@ -140,7 +140,7 @@ class Lane:
         """Logits (K, cells) of the cells whose patches end in the rows of the next strip.
 
         Args:
-            load: Is given a place in the strip, px, and puts the rows from there on into
+            load: Takes a position in the strip, px, and puts the rows from there on into
                 (rows, *shape of the first stage).
             skipped: So many rows of cells, the first ones, are not wanted.
         """
@@ -151,27 +151,27 @@ class Lane:
                 self._keep(0)
             elif self._parts:
                 _finish(self._stages[0], self._step(0), self._parts[part])
-        for place in range(1, len(self._stages) - 1):
-            _finish(self._stages[place], self._step(place), self._fresh(place + 1))
+        for index in range(1, len(self._stages) - 1):
+            _finish(self._stages[index], self._step(index), self._fresh(index + 1))
         units = self._step(-1, skipped * self._stages[-1].level.stride)
         return self._logits(units[:, : self._stages[-1].outputs].flatten(0, 1))
 
-    def _fresh(self, place: int) -> Tensor:
+    def _fresh(self, index: int) -> Tensor:
         """Where the next rows of input of a stage go."""
-        return self._buffers[place][max(self._stages[place].kept, 0) :]
+        return self._buffers[index][max(self._stages[index].kept, 0) :]
 
-    def _step(self, place: int, skipped: int = 0) -> Tensor:
+    def _step(self, index: int, skipped: int = 0) -> Tensor:
         """The convolution of a stage over its buffer but for some rows; the last ones are kept."""
-        stage = self._stages[place]
-        result = _convolved(stage, self._buffers[place][skipped + max(-stage.kept, 0) :])
-        self._keep(place)
+        stage = self._stages[index]
+        result = _convolved(stage, self._buffers[index][skipped + max(-stage.kept, 0) :])
+        self._keep(index)
         return result
 
-    def _keep(self, place: int) -> None:
+    def _keep(self, index: int) -> None:
         """Make the last rows of a buffer its first ones."""
-        if (ends := self._ends[place]) is not None:
+        if (ends := self._ends[index]) is not None:
             first, last = ends
-            overlap = 2 * len(first) > len(self._buffers[place])
+            overlap = 2 * len(first) > len(self._buffers[index])
             first.copy_(last.clone() if overlap else last)
 
     def _logits(self, values: Tensor) -> Tensor:

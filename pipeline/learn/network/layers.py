@@ -29,11 +29,6 @@ connected: if every output value saw every input value
 field: side of the square of the patch that one output value sees"""
 
 
-def output_px(size_px: int, kernel: int, padding: int = 0, stride: int = 1) -> int:
-    """Output side of a convolution or pooling: floor((n - k + 2p) / s) + 1; below 1 it does not fit."""
-    return (size_px - kernel + 2 * padding) // stride + 1
-
-
 @dataclass(frozen=True)
 class Axis:
     """The values of a layer along one axis of a patch."""
@@ -50,9 +45,9 @@ class Axis:
         return self.field_px + (self.count - 1) * self.step_px
 
     def after(self, kernel: int, padding: int = 0, stride: int = 1) -> Axis:
-        """The values of a convolution or pooling over these."""
+        """The values of a convolution or pooling over these; it does not fit where there are none."""
         return Axis(
-            output_px(self.count, kernel, padding, stride),
+            (self.count - kernel + 2 * padding) // stride + 1,
             self.field_px + (kernel - 1) * self.step_px,
             self.step_px * stride,
         )
@@ -241,8 +236,8 @@ def table(layers: Sequence[Layer], pixel_m: float = 10.0) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "  ".join(
-            cell.ljust(width) if place < 2 else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+            cell.ljust(width) if column < 2 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in rows
     ]

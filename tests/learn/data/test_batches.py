@@ -85,9 +85,9 @@ def test_a_batch_is_raw_pixels_of_the_chosen_bands_with_their_labels(store):
 @pytest.mark.parametrize("loaders", [1, 3, 50])
 def test_threads_give_the_same_batches_in_the_same_order(store, bands, loaders):
     rows = StoredRows(store, bands)
-    here, there = (Batches(rows, BatchRows(np.arange(60), 7, 0), count) for count in (0, loaders))
-    assert len(there) == len(list(there)) == 9
-    assert same(here, there)
+    alone, ahead = (Batches(rows, BatchRows(np.arange(60), 7, 0), count) for count in (0, loaders))
+    assert len(ahead) == len(list(ahead)) == 9
+    assert same(alone, ahead)
     assert not readers()
 
 

@@ -40,16 +40,16 @@ def read(reader: PatchReader, rows) -> np.ndarray:
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(
     rows=st.lists(st.integers(0, COUNT - 1), min_size=1, max_size=COUNT).map(sorted),
-    places=st.lists(st.integers(0, BANDS - 1), min_size=1, unique=True),
+    bands=st.lists(st.integers(0, BANDS - 1), min_size=1, unique=True),
 )
-def test_rows_and_bands_are_those_of_the_map(store, rows, places):
-    reader = PatchReader(store, places)
-    assert reader.shape == (len(places), SIDE, SIDE)
-    assert np.array_equal(read(reader, rows), store.pixels[rows][:, places])
+def test_rows_and_bands_are_those_of_the_map(store, rows, bands):
+    reader = PatchReader(store, bands)
+    assert reader.shape == (len(bands), SIDE, SIDE)
+    assert np.array_equal(read(reader, rows), store.pixels[rows][:, bands])
 
 
 @pytest.mark.parametrize(
-    ("rows", "places", "expected"),
+    ("rows", "bands", "expected"),
     [
         ([0, 1, 2, 7, 8, 30], range(5), [(0, 3), (7, 2), (30, 1)]),
         ([1, 1, 2], range(5), [(1, 1), (1, 2)]),
@@ -57,10 +57,10 @@ def test_rows_and_bands_are_those_of_the_map(store, rows, places):
         ([3, 4], [0, 4], [(3, 2)]),
     ],
 )
-def test_neighbours_are_one_read(store, rows, places, expected):
+def test_neighbours_are_one_read(store, rows, bands, expected):
     band = SIDE * SIDE * 2
     start = (store.folder / "pixels.npy").stat().st_size - COUNT * BANDS * band
-    reads = PatchReader(store, list(places))._reads(np.array(rows))
+    reads = PatchReader(store, list(bands))._reads(np.array(rows))
     assert reads == [(start + row * BANDS * band, count * BANDS * band) for row, count in expected]
 
 

@@ -62,12 +62,12 @@ def ground(tmp_path):
 
 def test_every_training_block_is_left_out_once(ground):
     ground.store.patches["on_grid"] = np.arange(len(ground.store)) % 3 > 0  # others only ever train
-    found = list(hold_out_blocks(ground, 3, seed=0))
-    assert len(found) == 3
+    actual = list(hold_out_blocks(ground, 3, seed=0))
+    assert len(actual) == 3
     on_grid = ground.store.patches["on_grid"]
-    held = np.concatenate([one.rows for one in found])
+    held = np.concatenate([one.rows for one in actual])
     assert sorted(held.tolist()) == ground.train[on_grid[ground.train]].tolist()
-    for one in found:
+    for one in actual:
         assert not set(ground.blocks(ground.train)[np.isin(ground.train, one.rows)]) & set(
             ground.blocks(ground.train)[np.isin(ground.train, one.data.train)]
         )

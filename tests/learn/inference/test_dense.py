@@ -156,19 +156,19 @@ def test_every_cell_has_the_logits_of_its_patch(case: Case, window_px: int, stri
         patch.setattr(dense, "WINDOW_PX", window_px)
         patch.setattr(dense, "_STRIP_VALUES", strip_values)
         for dtype, tolerance in ((torch.float64, 1e-9), (torch.float32, 1e-5)):
-            found = form(case, dtype).probabilities(case.pixels, case.rows, case.cols, softmax=False)
-            assert np.abs(found - expected).max() <= tolerance * largest
+            actual = form(case, dtype).probabilities(case.pixels, case.rows, case.cols, softmax=False)
+            assert np.abs(actual - expected).max() <= tolerance * largest
 
 
 def test_saturated_pixels_and_small_deviations_cost_no_digits() -> None:
     case = Case(FIVES, 13, 64, 8, 3, 3, 0, 1)
     narrow = Normalisation(np.full(13, 40_000.4), np.full(13, 2.0), np.full(13, 40_000))
     pixels = np.random.default_rng(0).integers(39_990, 40_010, case.pixels.shape).astype(np.uint16)
-    exact, found = (
+    exact, actual = (
         DenseForm(case.trained, narrow, (64, 8), dtype).probabilities(pixels, 3, 3, softmax=False)
         for dtype in (torch.float64, torch.float32)
     )
-    assert np.abs(found - exact).max() <= 1e-5 * max(1, np.abs(exact).max())
+    assert np.abs(actual - exact).max() <= 1e-5 * max(1, np.abs(exact).max())
 
 
 def test_neither_blocks_nor_threads_nor_neighbours_change_a_bit() -> None:
@@ -231,11 +231,11 @@ def test_low_precision_is_normalised_before_the_cast(dtype: torch.dtype) -> None
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_gives_the_same_logits() -> None:
     case = Case(FIVES, 13, 64, 8, 40, 150, 0.01, 0)
-    here, there = (
+    cpu, cuda = (
         form(case, device=device).probabilities(case.pixels, 40, 150, softmax=False)
         for device in ("cpu", "cuda")
     )
-    assert np.abs(there - here).max() <= 1e-5 * max(1, np.abs(here).max())
+    assert np.abs(cuda - cpu).max() <= 1e-5 * max(1, np.abs(cpu).max())
 
 
 def test_the_caller_s_threads_come_back_and_the_form_runs_on_one(

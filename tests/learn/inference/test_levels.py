@@ -93,5 +93,5 @@ def test_batch_norm_lies_in_the_weights():
     with torch.inference_mode():
         expected = network.batch_norm_1(network.convolution_1(image)).numpy()
         level = read_levels(network, 5, 5, None).convolutions[0]
-        found = torch.conv2d(image.double(), level.weight, level.bias).numpy()
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+        actual = torch.conv2d(image.double(), level.weight, level.bias).numpy()
+    np.testing.assert_allclose(actual, expected, atol=1e-5)

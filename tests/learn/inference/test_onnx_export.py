@@ -61,9 +61,9 @@ def test_the_file_gives_the_probabilities_of_every_patch(network, sides):
     pixels = random.integers(1, 3000, shape).astype(np.uint16)
     pixels[random.random(shape) < 0.05] = 0
     exact = class_probabilities(classifier, pixels, rows, cols)
-    classes, found = run(classifier, pixels)
-    assert found[0].shape == exact.shape
-    assert np.abs(found[0] - exact).max() < 1e-5
+    classes, actual = run(classifier, pixels)
+    assert actual[0].shape == exact.shape
+    assert np.abs(actual[0] - exact).max() < 1e-5
     mapped = classes[0] > 0
     assert (classes[0] == exact.argmax(axis=0) + 1)[mapped].all()
     assert mapped.mean() > 0.5

@@ -10,11 +10,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from pipeline.config.train import PRESETS, ConvolutionConf, DenseConf, NetworkConf, PoolConf, resolve
 from pipeline.errors import NetworkError
 from pipeline.learn.network.layers import (
+    Axis,
     Layer,
     Shape,
     convolution,
     fits,
-    output_px,
     plan,
     table,
     total_weights,
@@ -60,7 +60,7 @@ def image(height: int, width: int, channels: int = 1) -> Layer:
     [(5, 3, 0, 1, 3), (5, 3, 0, 2, 2), (4, 3, 1, 1, 4), (32, 5, 0, 1, 28), (28, 2, 0, 2, 14)],
 )
 def test_sizes_of_the_course(size, kernel, padding, stride, expected):
-    assert output_px(size, kernel, padding, stride) == expected
+    assert Axis(size).after(kernel, padding, stride).count == expected
 
 
 def test_the_cascade_of_the_course():
@@ -165,8 +165,8 @@ def test_the_receptive_field_is_where_the_gradient_reaches(stages):
     patch = torch.ones(1, 1, patch_px, patch_px, requires_grad=True)
     result = features(patch)
     seen = []
-    for place in (0, 1):
-        (gradient,) = torch.autograd.grad(result[0, 0, place, place], patch, retain_graph=True)
+    for at in (0, 1):
+        (gradient,) = torch.autograd.grad(result[0, 0, at, at], patch, retain_graph=True)
         rows = gradient[0, 0].abs().sum(dim=1).nonzero().flatten()
         seen.append((int(rows[0]), int(rows[-1]) + 1))
     assert seen[0] == (0, last.field_px)

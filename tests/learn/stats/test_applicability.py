@@ -168,8 +168,8 @@ def test_the_nearest_training_scene_counts() -> None:
 
 
 def test_several_differences_are_named_together() -> None:
-    found = domain_shift(scene("2021-12-01", level="L2A", platform="sentinel-2b"), [scene()])
-    assert found.count("; ") == 2
+    actual = domain_shift(scene("2021-12-01", level="L2A", platform="sentinel-2b"), [scene()])
+    assert actual.count("; ") == 2
 
 
 def test_images_of_unknown_days_have_no_season() -> None:

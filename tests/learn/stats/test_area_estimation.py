@@ -11,13 +11,13 @@ HECTARES = np.array([200_000, 150_000, 3_200_000, 6_450_000]) * 30**2 / 1e4
 
 
 def test_the_worked_example_of_the_paper():
-    found = adjusted(COUNTS, HECTARES)
-    assert found.overall.value == pytest.approx(0.95, abs=0.005)
-    assert found.overall.half == pytest.approx(0.02, abs=0.005)
-    assert found.users.value == pytest.approx([0.88, 0.73, 0.93, 0.96], abs=0.005)
-    assert found.producers.value == pytest.approx([0.75, 0.85, 0.93, 0.96], abs=0.005)
-    assert found.areas.value == pytest.approx([21_158, 11_686, 285_770, 581_386], abs=0.6)
-    assert found.areas.half == pytest.approx([6_158, 3_756, 15_510, 16_282], abs=1)
+    actual = adjusted(COUNTS, HECTARES)
+    assert actual.overall.value == pytest.approx(0.95, abs=0.005)
+    assert actual.overall.half == pytest.approx(0.02, abs=0.005)
+    assert actual.users.value == pytest.approx([0.88, 0.73, 0.93, 0.96], abs=0.005)
+    assert actual.producers.value == pytest.approx([0.75, 0.85, 0.93, 0.96], abs=0.005)
+    assert actual.areas.value == pytest.approx([21_158, 11_686, 285_770, 581_386], abs=0.6)
+    assert actual.areas.half == pytest.approx([6_158, 3_756, 15_510, 16_282], abs=1)
 
 
 def test_intervals_hold_the_truth_of_maps_whose_truth_is_known():
@@ -33,9 +33,9 @@ def test_intervals_hold_the_truth_of_maps_whose_truth_is_known():
     held = {name: np.zeros(np.shape(values)) for name, values in exact.items()}
     for _ in range(1000):
         counts = np.stack([random.multinomial(200, row / row.sum()) for row in truth])
-        found = adjusted(counts, mapped)
+        actual = adjusted(counts, mapped)
         for name, values in exact.items():
-            estimate = getattr(found, name)
+            estimate = getattr(actual, name)
             held[name] += np.abs(estimate.value - values) <= estimate.half
     for name, times in held.items():
         assert (times / 1000).tolist() == pytest.approx(
@@ -44,16 +44,16 @@ def test_intervals_hold_the_truth_of_maps_whose_truth_is_known():
 
 
 def test_a_perfect_map_is_perfect_and_its_areas_are_those_of_the_map():
-    found = adjusted(np.diag([10, 20, 5]), [1.0, 2.0, 3.0])
-    assert (found.overall.value, found.overall.half) == (1, 0)
-    assert found.areas.value.tolist() == [1.0, 2.0, 3.0]
-    assert found.areas.half.tolist() == [0.0, 0.0, 0.0]
+    actual = adjusted(np.diag([10, 20, 5]), [1.0, 2.0, 3.0])
+    assert (actual.overall.value, actual.overall.half) == (1, 0)
+    assert actual.areas.value.tolist() == [1.0, 2.0, 3.0]
+    assert actual.areas.half.tolist() == [0.0, 0.0, 0.0]
 
 
 def test_a_class_that_is_not_mapped_needs_no_points():
-    found = adjusted(np.array([[9, 1, 0], [0, 10, 0], [0, 0, 0]]), [5.0, 5.0, 0.0])
-    assert found.areas.value[2] == 0
-    assert np.isnan([found.users.value[2], found.producers.value[2]]).all()
+    actual = adjusted(np.array([[9, 1, 0], [0, 10, 0], [0, 0, 0]]), [5.0, 5.0, 0.0])
+    assert actual.areas.value[2] == 0
+    assert np.isnan([actual.users.value[2], actual.producers.value[2]]).all()
 
 
 def test_too_few_points_and_no_map_are_refused():
@@ -76,5 +76,5 @@ def test_large_classes_get_their_share_and_rare_ones_the_least():
 @pytest.mark.parametrize("cells", [[30, 10_000, 0], [1, 1, 1], [0, 0, 7]])
 def test_never_more_than_there_are_and_nothing_of_what_is_not_mapped(cells):
     drawn = allocate(cells, total=400, fewest=50).tolist()
-    assert all(0 <= some <= there for some, there in zip(drawn, cells, strict=True))
-    assert all(some > 0 for some, there in zip(drawn, cells, strict=True) if there)
+    assert all(0 <= count <= mapped for count, mapped in zip(drawn, cells, strict=True))
+    assert all(count > 0 for count, mapped in zip(drawn, cells, strict=True) if mapped)

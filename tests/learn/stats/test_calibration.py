@@ -59,8 +59,8 @@ def test_mean_confidence_becomes_the_share_of_right_predictions():
 @pytest.mark.parametrize(("truth", "limit"), [(0, 0.05), (1, 20.0)])
 def test_what_no_temperature_can_reach_ends_at_a_limit(truth, limit):
     logits = np.tile([1.0, 0.999, 0.999], (100_000, 1))
-    found = consistent_temperature(np.full(100_000, truth), logits)
-    assert found == pytest.approx(limit)
+    actual = consistent_temperature(np.full(100_000, truth), logits)
+    assert actual == pytest.approx(limit)
 
 
 def test_blocks_that_agree_decide_and_blocks_that_do_not_hardly():
@@ -83,10 +83,10 @@ def test_the_error_is_that_of_a_table_made_by_hand():
     # four predictions of 0.6, two of them right; four of 0.9, all of them right
     probabilities = np.array([[0.6, 0.4]] * 4 + [[0.9, 0.1]] * 4)
     truth = np.array([0, 0, 1, 1, 0, 0, 0, 0])
-    found = Reliability.of(truth, probabilities, bins=2)
-    assert found.confidence.tolist() == pytest.approx([0.6, 0.9])
-    assert found.accuracy.tolist() == [0.5, 1.0]
-    assert found.error == pytest.approx((4 * 0.1 + 4 * 0.1) / 8)
+    actual = Reliability.of(truth, probabilities, bins=2)
+    assert actual.confidence.tolist() == pytest.approx([0.6, 0.9])
+    assert actual.accuracy.tolist() == [0.5, 1.0]
+    assert actual.error == pytest.approx((4 * 0.1 + 4 * 0.1) / 8)
 
 
 def test_bins_hold_equal_counts_and_none_is_empty():

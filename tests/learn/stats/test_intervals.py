@@ -79,8 +79,8 @@ def test_the_difference_of_two_models_on_the_same_patches_is_known_better_than_e
 def test_a_class_of_few_blocks_is_no_error():
     truth, predicted, block = simulated(40, seed=3)
     rare = np.where(block < 3, 2, truth % 2)
-    found = balanced_accuracy(Hits.of(rare, np.where(predicted == truth, rare, 0), block, CLASSES))
-    assert 0 <= found.low < found.value < found.high <= 1
+    actual = balanced_accuracy(Hits.of(rare, np.where(predicted == truth, rare, 0), block, CLASSES))
+    assert 0 <= actual.low < actual.value < actual.high <= 1
 
 
 def test_few_blocks_have_a_note():
@@ -114,27 +114,27 @@ def of_share(right: float, blocks: np.ndarray = BLOCKS) -> Hits:
 
 
 def test_the_network_is_compared_with_the_best_baseline():
-    found = Certainty.of({"net": of_share(0.9)}, {"poor": of_share(0.5), "good_one": of_share(0.8)})
-    assert found.best_baseline == "good_one"
-    assert found.gain == balanced_accuracy(of_share(0.9).less(of_share(0.8)))
-    assert "; significantly better than good one: balanced accuracy +0.1" in found.sentence
-    assert found.record["gain"]["over"] == "good_one"
-    assert found.metrics["gain_low"] > 0
-    assert found.notes == []
+    actual = Certainty.of({"net": of_share(0.9)}, {"poor": of_share(0.5), "good_one": of_share(0.8)})
+    assert actual.best_baseline == "good_one"
+    assert actual.gain == balanced_accuracy(of_share(0.9).less(of_share(0.8)))
+    assert "; significantly better than good one: balanced accuracy +0.1" in actual.sentence
+    assert actual.record["gain"]["over"] == "good_one"
+    assert actual.metrics["gain_low"] > 0
+    assert actual.notes == []
 
 
 def test_a_difference_that_may_be_chance_is_not_significant():
-    found = Certainty.of({"net": of_share(0.9)}, {"other": of_share(0.9)})
-    assert "; not better than other: balanced accuracy +0.000" in found.sentence
-    chance = replace(found, gain=Interval(0.01, -0.02, 0.04, 50))
+    actual = Certainty.of({"net": of_share(0.9)}, {"other": of_share(0.9)})
+    assert "; not better than other: balanced accuracy +0.000" in actual.sentence
+    chance = replace(actual, gain=Interval(0.01, -0.02, 0.04, 50))
     assert "; not significantly better than other: balanced accuracy +0.010 (95 % CI" in chance.sentence
 
 
 def test_few_blocks_are_noted_and_no_baseline_is_no_error():
-    found = Certainty.of({"net": of_share(0.9, BLOCKS // 10)}, {})
-    assert (found.best_baseline, found.gain) == (None, None)
-    assert "5 blocks of test ground, fewer than 20: too few for a reliable interval" in found.sentence
-    assert "gain" not in found.record
-    assert set(found.metrics) == {
+    actual = Certainty.of({"net": of_share(0.9, BLOCKS // 10)}, {})
+    assert (actual.best_baseline, actual.gain) == (None, None)
+    assert "5 blocks of test ground, fewer than 20: too few for a reliable interval" in actual.sentence
+    assert "gain" not in actual.record
+    assert set(actual.metrics) == {
         "accuracy_low", "accuracy_high", "balanced_accuracy_low", "balanced_accuracy_high",
     }  # fmt: skip

@@ -39,8 +39,8 @@ def conf(**changes):
 def accuracy(result, data):
     """Share of the test patches that are right; their rows end in 4 or 9."""
     rows = np.arange(4, len(data.store), 5)
-    places = [data.store.meta.bands.index(band) for band in result.classifier.meta.bands]
-    chunks = (chunk[:, places] for chunk in data.store.chunks(rows))
+    bands = [data.store.meta.bands.index(band) for band in result.classifier.meta.bands]
+    chunks = (chunk[:, bands] for chunk in data.store.chunks(rows))
     shares = batched_probabilities(result.classifier, chunks)
     return (shares.argmax(axis=1) == data.store.patches["label"][rows]).mean()
 
@@ -75,7 +75,7 @@ def test_a_choice_of_bands_trains_a_network_of_those_bands(tmp_path):
     result = fit(data, conf(), CPU)
     meta = result.classifier.meta
     assert meta.bands == ["B04", "B02", "B01"]
-    assert meta.statistics.mean == [data.statistics.mean[place] for place in (3, 1, 0)]
+    assert meta.statistics.mean == [data.statistics.mean[band] for band in (3, 1, 0)]
     assert result.classifier.network.convolution_1.weight.shape[1] == 3
     assert accuracy(result, data) >= 0.95
 
@@ -105,10 +105,10 @@ def test_where_the_patches_come_from_changes_nothing(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(batches, "open_rows", on_the_device)
         patch.setattr(fitting, "calibrate", once_more_on_disk(data))
-        there = fit(data, conf(epochs=2), CPU)
-    assert here.history == ahead.history == there.history
+        on_device = fit(data, conf(epochs=2), CPU)
+    assert here.history == ahead.history == on_device.history
     assert same(weights(here), weights(ahead))
-    assert same(weights(here), weights(there))
+    assert same(weights(here), weights(on_device))
 
 
 def once_more_on_disk(data):
@@ -123,12 +123,12 @@ def once_more_on_disk(data):
     return then
 
 
-def on_the_device(store, places, rows, device, loaders):
+def on_the_device(store, bands, rows, device, loaders):
     """As on CUDA: training and validation patches lie on the device, and the file is not read again."""
-    there = DeviceRows(StoredRows(store, places), rows, device, loaders)
-    assert len(there.rows) == len(rows) == 320
+    on_device = DeviceRows(StoredRows(store, bands), rows, device, loaders)
+    assert len(on_device.rows) == len(rows) == 320
     os.truncate(store.folder / "pixels.npy", 0)
-    return there
+    return on_device
 
 
 @pytest.mark.parametrize("loaders", [0, 2])

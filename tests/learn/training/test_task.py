@@ -44,7 +44,7 @@ def test_the_validation_loss_does_not_depend_on_the_batches(label_smoothing):
     torch.testing.assert_close(*means)
 
 
-def test_training_sees_augmented_patches_with_their_holes_filled(monkeypatch):
+def test_training_sees_augmented_patches_with_nodata_filled(monkeypatch):
     made = task()
     seen = []
 
