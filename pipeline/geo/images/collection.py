@@ -8,7 +8,6 @@ part in each published split. As many JSON files would slow down DVC, git and fi
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.bands import BANDS
 from pipeline.errors import SceneError
 from pipeline.geo.images.image_file import ImageFile
 from pipeline.geo.scenes.stac import beside, described, read_json
@@ -164,8 +162,3 @@ def open_images(folder: Path) -> ImageSet:
             side_px=int(shapes[0, 0]),
             checksum=hashlib.sha256(checksums.encode()).hexdigest(),
         )
-
-
-def band_order(bands: Sequence[str]) -> tuple[str, ...]:
-    """The bands of an image in the order of every store."""
-    return tuple(name for name in BANDS if name in bands)

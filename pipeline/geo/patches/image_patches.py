@@ -108,7 +108,11 @@ def _read(
     patch, cell = slice(margin, margin + conf.patch_px), slice(inner, inner + conf.cell_px)
     valid = np.empty(len(batch))
     for row, file in enumerate(batch.select(["path", "size"]).to_pylist()):
-        image = _image(file["path"], file["size"], layers, reader)
+        content = reader.read(file["path"], file["size"] + 1)
+        if len(content) != file["size"]:
+            raise SceneError(f"{file['path']} has changed since it was fetched; run `fetch` again.")
+        with decoded(content, file["path"]) as dataset:
+            image = dataset.read(list(layers))
         pixels[row] = harmonise(image[:, patch, patch], 1 / QUANTIFICATION, 0.0)
         valid[row] = (pixels[row, :, cell, cell] != 0).mean()
     enough = valid >= conf.min_valid
@@ -123,15 +127,3 @@ def _read(
         "polygon": np.full(count, -1, dtype=np.int32),
     }
     return ImagePatches(columns, len(batch) - count, kept)
-
-
-def _image(
-    path: str, size: int, layers: tuple[int, ...], reader: ImageReader
-) -> npt.NDArray[np.uint16]:
-    """Some layers of an image, uint16 (C, H, W)."""
-    content = reader.read(path, size + 1)
-    if len(content) != size:
-        raise SceneError(f"{path} has changed since it was fetched; run `fetch` again.")
-    with decoded(content, path) as dataset:
-        pixels: npt.NDArray[np.uint16] = dataset.read(list(layers))
-        return pixels

@@ -12,12 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.bands import select
+from pipeline.bands import BANDS, select
 from pipeline.config.compute import ComputeConf
 from pipeline.config.tile import TileConf
 from pipeline.errors import ConfigError
 from pipeline.files import sha256_of
-from pipeline.geo.images.collection import ImageSet, band_order, open_images
+from pipeline.geo.images.collection import ImageSet, open_images
 from pipeline.geo.labels.cell_classes import UNLABELLED
 from pipeline.geo.patches.image_patches import classes_of, read_patches
 from pipeline.geo.patches.positions import drawn, ground_ranks
@@ -35,7 +35,8 @@ def image_content(inputs: TileInputs, folder: Path, compute: ComputeConf) -> Sto
     """
     images, tile = open_images(folder), inputs.tile
     _require_fit(tile, images, inputs.file)
-    bands = select(tile.bands, band_order(images.bands), f"{inputs.file}: key 'bands'")
+    available = [name for name in BANDS if name in images.bands]
+    bands = select(tile.bands, available, f"{inputs.file}: key 'bands'")
     label = classes_of(images, inputs.classes, str(inputs.classes_file))
     labelled = images.table.append_column("label", pa.array(label)).filter(label != UNLABELLED)
     x, y, epsg, label = (labelled[name].to_numpy() for name in ("x", "y", "epsg", "label"))

@@ -16,7 +16,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from pipeline.config.compute import ComputeConf
 from pipeline.config.sources import EurosatConf
@@ -155,19 +154,15 @@ def checked(file: ImageFile, reader: ImageReader) -> Image:
     if len(content) > _MOST_BYTES:
         raise SceneError(f"{file.path} has more bytes than an image of EuroSAT can have; remove it.")
     with decoded(content, file.path) as dataset:
-        _require_form(dataset, file.path)
+        shape = dataset.count, dataset.height, dataset.width
+        if shape != (len(BAND_ORDER), SIDE_PX, SIDE_PX) or set(dataset.dtypes) != {"uint16"}:
+            raise SceneError(
+                f"{file.path} has {shape[0]} layers of {shape[1]} x {shape[2]} pixels, "
+                f"{dataset.dtypes[0]}, but an image of EuroSAT has {len(BAND_ORDER)} of {SIDE_PX} x "
+                f"{SIDE_PX}, uint16; give those of {ZIP} (not the RGB version)."
+            )
         dataset.read()
         return of_file(file, content, dataset)
-
-
-def _require_form(dataset: Any, path: str) -> None:
-    shape = dataset.count, dataset.height, dataset.width
-    if shape != (len(BAND_ORDER), SIDE_PX, SIDE_PX) or set(dataset.dtypes) != {"uint16"}:
-        raise SceneError(
-            f"{path} has {shape[0]} layers of {shape[1]} x {shape[2]} pixels, {dataset.dtypes[0]}, but "
-            f"an image of EuroSAT has {len(BAND_ORDER)} of {SIDE_PX} x {SIDE_PX}, uint16; give those "
-            f"of {ZIP} (not the RGB version)."
-        )
 
 
 def _downloaded(downloads: Downloads) -> Path:

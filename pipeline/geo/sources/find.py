@@ -34,18 +34,15 @@ def named_files(source: SourceConf) -> dict[str, Path]:
     """The paths that a source names, each with the folder that DVC must watch."""
     match source:
         case EurosatConf():
-            return {} if source.eurosat == eurosat.DOWNLOAD else _file_or_folder(source.eurosat)
+            paths = [] if source.eurosat == eurosat.DOWNLOAD else [source.eurosat]
         case StacConf():
-            return {source.area: Path(source.area).parent} if isinstance(source.area, str) else {}
+            paths = [source.area] if isinstance(source.area, str) else []
         case SceneConf():
-            files = {source.path: Path(source.path)}
+            paths = [source.path]
         case StackConf():
-            files = {source.stack: Path(source.stack).parent}
+            paths = [source.stack]
         case SafeConf():
-            files = _file_or_folder(source.safe)
-    mask = {} if source.mask is None else {source.mask.path: Path(source.mask.path).parent}
-    return files | mask
-
-
-def _file_or_folder(path: str) -> dict[str, Path]:
-    return {path: Path(path) if Path(path).is_dir() else Path(path).parent}
+            paths = [source.safe]
+    if not isinstance(source, EurosatConf | StacConf) and source.mask is not None:
+        paths.append(source.mask.path)
+    return {path: Path(path) if Path(path).is_dir() else Path(path).parent for path in paths}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -76,7 +76,8 @@ def search(conf: StacConf, area: BaseGeometry) -> list[Item]:
             )
         # an API that does not know the query passes over it
         clear = [item for item in _latest(items) if _cloud(item) <= conf.cloud_cover]
-        chosen = _chosen(clear, conf.max_scenes)
+        cloudless = sorted(clear, key=lambda item: (_cloud(item), moment_of(item), item["id"]))
+        chosen = sorted(cloudless[: conf.max_scenes], key=lambda item: (moment_of(item), item["id"]))
     if not chosen:
         raise SceneError(
             f"{where}: there is no scene with at most {conf.cloud_cover:g} % cloud; widen the search."
@@ -139,12 +140,6 @@ def _latest(items: Iterable[Item]) -> list[Item]:
         ground = item["id"] if tile is None else (tile, fields.get("platform"), moment_of(item))
         latest[ground] = item
     return list(latest.values())
-
-
-def _chosen(items: Sequence[Item], most: int) -> list[Item]:
-    """The least cloudy, in the order of their time."""
-    cloudless = sorted(items, key=lambda item: (_cloud(item), moment_of(item), item["id"]))
-    return sorted(cloudless[:most], key=lambda item: (moment_of(item), item["id"]))
 
 
 def _cloud(item: Item) -> float:
