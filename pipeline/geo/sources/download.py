@@ -17,7 +17,6 @@ from urllib.parse import urlsplit
 import numpy as np
 import rasterio
 import rasterio.shutil
-from affine import Affine
 from rasterio.windows import Window as RasterWindow
 
 from pipeline.errors import SceneError
@@ -183,7 +182,6 @@ def _tile_bytes(dataset: Any, window: Window, file: RemoteFile) -> int:
 
 def _copy_pixels(dataset: Any, grid: SceneGrid, window: Window, path: Path) -> None:
     """Write a window of a file as a plain GeoTIFF, some rows of whole tiles at a time."""
-    left, top = grid.transform @ (window.col, window.row)
     profile = {
         "driver": "GTiff",
         "height": window.height,
@@ -192,7 +190,7 @@ def _copy_pixels(dataset: Any, grid: SceneGrid, window: Window, path: Path) -> N
         "dtype": dataset.dtypes[0],
         "nodata": dataset.nodata,
         "crs": f"EPSG:{grid.epsg}",
-        "transform": Affine(grid.pixel_m, 0, left, 0, -grid.pixel_m, top),
+        "transform": grid.part(window).transform,
         "BIGTIFF": "IF_SAFER",
     }
     tile_rows = dataset.block_shapes[0][0]

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import closing
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -66,35 +65,6 @@ _PUBLISHED = "2015-06-23T00:00:00Z", "2017-08-31T00:00:00Z"
 """From the launch of Sentinel-2A to the first version of the paper (arXiv:1709.00029)."""
 
 
-@dataclass(frozen=True)
-class EurosatFiles:
-    """The files of EuroSAT, whole or in part."""
-
-    path: Path
-    """The folder or the zip."""
-    files: list[ImageFile]
-    lists: PartLists
-    """The lists that lie beside the images."""
-
-    @property
-    def whole(self) -> bool:
-        """Whether no image is missing, as far as their numbers tell."""
-        return Counter(file.label for file in self.files) == IMAGES_BY_CLASS
-
-
-def find(conf: EurosatConf, downloads: Downloads) -> EurosatFiles:
-    """The images that the conf names, downloaded where it says so; no pixel is looked at.
-
-    Raises:
-        SceneError: when there are none, or a list does not fit them, or they cannot be fetched.
-        OutputError: when the disk is full.
-    """
-    path = _downloaded(downloads) if conf.eurosat == DOWNLOAD else Path(conf.eurosat)
-    files = find_images(path)
-    beside = path if path.is_dir() else path.parent
-    return EurosatFiles(path, files, read_lists(beside, {file.name for file in files}, SHA256))
-
-
 def write_images(conf: EurosatConf, folder: Path, target: Path, downloads: Downloads) -> str:
     """Write the checked collection of the images to `folder`, and summarise it.
 
@@ -110,10 +80,14 @@ def write_images(conf: EurosatConf, folder: Path, target: Path, downloads: Downl
         SceneError: when there are no images, or one of them or a list cannot be used.
         OutputError: when the disk is full.
     """
-    source = find(conf, downloads)
-    kept = conf.eurosat == DOWNLOAD
-    if kept:
-        linked(source.path, folder / ZIP)
+    path, base = Path(conf.eurosat), target
+    if conf.eurosat == DOWNLOAD:
+        path = _downloaded(downloads)
+        linked(path, folder / ZIP)
+        base = path.parent  # the zip lies in `target` as it does there
+    files = find_images(path)
+    lists = read_lists(path if path.is_dir() else path.parent, {file.name for file in files}, SHA256)
+    counts = Counter(file.label for file in files)
     about = About(
         id=ID,
         title="EuroSAT",
@@ -122,25 +96,24 @@ def write_images(conf: EurosatConf, folder: Path, target: Path, downloads: Downl
         interval=_PUBLISHED,
         level="L1C",
         bands=BAND_ORDER,
-        whole=source.whole,
+        # as far as their numbers tell
+        whole=counts == IMAGES_BY_CLASS,
     )
     with ImageReader() as reader:
         work = partial(checked, reader=reader)
-        images = run_pieces(work, source.files, worker_count(ComputeConf()))
+        images = run_pieces(work, files, worker_count(ComputeConf()))
         with closing(images):
-            # a downloaded zip lies in `target` as it does in the folder of downloads
-            base = source.path.parent if kept else target
-            write_collection(folder, base, images, about, source.lists)
-    return _summary(source, conf)
+            write_collection(folder, base, images, about, lists)
+    return _summary(conf, counts, lists)
 
 
-def _summary(source: EurosatFiles, conf: EurosatConf) -> str:
-    classes = len({file.label for file in source.files})
-    lines = [f"train: EuroSAT, {len(source.files):,} images of {classes} classes ({conf.eurosat})"]
-    for name, parts in source.lists.parts.items():
-        counts = ", ".join(f"{list(parts.values()).count(part):,} {part}" for part in ENDINGS)
-        absent = source.lists.absent[name]
-        lines.append(f"list {name}: {counts}" + (f"; {absent:,} more are not there" if absent else ""))
+def _summary(conf: EurosatConf, counts: Counter[str], lists: PartLists) -> str:
+    """What was read, from the number of images of each class."""
+    lines = [f"train: EuroSAT, {counts.total():,} images of {len(counts)} classes ({conf.eurosat})"]
+    for name, parts in lists.parts.items():
+        listed = ", ".join(f"{list(parts.values()).count(part):,} {part}" for part in ENDINGS)
+        absent = lists.absent[name]
+        lines.append(f"list {name}: {listed}" + (f"; {absent:,} more are not there" if absent else ""))
     return "\n".join(lines)
 
 

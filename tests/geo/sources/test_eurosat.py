@@ -13,6 +13,7 @@ from torchgeo.datasets import EuroSAT, EuroSATSpatial
 
 from pipeline.config.sources import EurosatConf
 from pipeline.errors import SceneError
+from pipeline.geo.images.collection import open_images
 from pipeline.geo.images.image_file import ImageReader, find_images
 from pipeline.geo.raster import remote
 from pipeline.geo.sources import eurosat
@@ -50,13 +51,18 @@ def test_addresses_hashes_and_bands_are_those_of_torchgeo() -> None:
     assert sum(eurosat.IMAGES_BY_CLASS.values()) == 27_000
 
 
-def test_all_of_it_is_known_by_its_numbers(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    conf = EurosatConf(eurosat=str(images))
-    assert not eurosat.find(conf, Downloads(images)).whole
+def test_all_of_it_is_known_by_its_numbers(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def whole() -> bool:
+        eurosat.write_images(EurosatConf(eurosat=str(images)), tmp_path, tmp_path, Downloads(images))
+        return open_images(tmp_path).whole
+
+    assert not whole()
     monkeypatch.setattr(eurosat, "IMAGES_BY_CLASS", {"Forest": 3, "River": 3})
-    assert eurosat.find(conf, Downloads(images)).whole
+    assert whole()
     monkeypatch.setattr(eurosat, "IMAGES_BY_CLASS", {"Forest": 2, "River": 4})
-    assert not eurosat.find(conf, Downloads(images)).whole
+    assert not whole()
 
 
 def test_dvc_watches_the_folder_that_holds_images_and_lists(images: Path, tmp_path: Path) -> None:
