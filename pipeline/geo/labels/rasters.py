@@ -31,7 +31,7 @@ from pipeline.geo.labels.cell_classes import UNLABELLED, Labels, unlabelled
 from pipeline.geo.labels.features import meanings, unknown_values
 from pipeline.geo.raster import raster_file
 from pipeline.geo.raster.grid import PatchGrid, SceneGrid, Window
-from pipeline.geo.raster.reprojection import RasterPlace
+from pipeline.geo.raster.reprojection import RasterGrid
 
 _CODES = {"uint8", "int8", "uint16", "int16", "uint32", "int32"}
 _PIECE_PX = 8_000_000
@@ -51,7 +51,7 @@ class LabelRaster:
     conf: RasterLabelConf
     classes_file: str
     """For the messages."""
-    raster: RasterPlace
+    raster: RasterGrid
     nodata: float | None
     codes: npt.NDArray[np.int64]
     """Codes that mean something, ascending."""
@@ -134,7 +134,7 @@ def open_raster(conf: RasterLabelConf, classes: ClassesConf, file: str) -> Label
         return LabelRaster(
             conf,
             file,
-            RasterPlace(CRS(dataset.crs), dataset.transform, dataset.height, dataset.width),
+            RasterGrid(CRS(dataset.crs), dataset.transform, dataset.height, dataset.width),
             dataset.nodatavals[number - 1],
             codes,
             labels,

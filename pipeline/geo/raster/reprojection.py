@@ -23,7 +23,7 @@ type _Values = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class RasterPlace:
+class RasterGrid:
     """The pixels of a raster on the ground."""
 
     crs: CRS
