@@ -182,22 +182,15 @@ def _tile_bytes(dataset: Any, window: Window, file: RemoteFile) -> int:
 
 def _copy_pixels(dataset: Any, grid: SceneGrid, window: Window, path: Path) -> None:
     """Write a window of a file as a plain GeoTIFF, some rows of whole tiles at a time."""
-    profile = {
-        "driver": "GTiff",
-        "height": window.height,
-        "width": window.width,
-        "count": 1,
-        "dtype": dataset.dtypes[0],
-        "nodata": dataset.nodata,
-        "crs": f"EPSG:{grid.epsg}",
-        "transform": grid.part(window).transform,
-        "BIGTIFF": "IF_SAFER",
-    }
     tile_rows = dataset.block_shapes[0][0]
     step = tile_rows * max(1, _STRIP_PX // tile_rows)
     end = window.row + window.height
     with writing(path):
-        target = rasterio.open(path, "w", **profile)
+        target = rasterio.open(
+            path, "w", driver="GTiff", height=window.height, width=window.width, count=1,
+            dtype=dataset.dtypes[0], nodata=dataset.nodata, crs=f"EPSG:{grid.epsg}",
+            transform=grid.part(window).transform, BIGTIFF="IF_SAFER",
+        )  # fmt: skip
     try:
         target.scales, target.offsets = dataset.scales, dataset.offsets
         for begin in range(window.row // step * step, end, step):
