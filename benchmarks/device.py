@@ -12,7 +12,7 @@ from torch import nn
 from benchmarks.form import Network, product, synchronise
 from benchmarks.timing import Side, repeated, side_by_side
 from pipeline.learn.inference.dense import DenseForm
-from pipeline.learn.inference.levels import read_levels
+from pipeline.learn.inference.levels import Levels
 
 FULL_PX = 10_980
 BATCH = 256
@@ -71,7 +71,7 @@ def copying(device: str, values: int = 1 << 28) -> Side:
 
 def bytes_per_cell(network: Network) -> float:
     """Least traffic of a cell: what each level takes and what it gives, once each, in 16 bits."""
-    levels = read_levels(network.network, network.patch_px, network.cell_px, None)
+    levels = Levels(network.network, network.patch_px, network.cell_px, None)
     density, values = float(network.cell_px**2), 0.0
     for level in levels.convolutions:
         values += density * level.weight.shape[1]

@@ -25,7 +25,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from pipeline.learn.inference.levels import Dense, Level, Normalisation, read_levels
+from pipeline.learn.inference.levels import Dense, Level, Levels, Normalisation
 from pipeline.learn.inference.strips import Lane, Stage, heights, stages
 
 WINDOW_PX = 1152
@@ -74,7 +74,7 @@ class DenseForm:
         self.patch_px, self.cell_px = sides_px
         self.dtype, self.device = dtype, torch.device(device)
         self._folded = dtype in (torch.float32, torch.float64)
-        levels = read_levels(network, *sides_px, normalisation if self._folded else None)
+        levels = Levels(network, *sides_px, normalisation if self._folded else None)
         self.multiply_adds = levels.multiply_adds
         """Needed per cell, what neighbouring patches share counted once."""
         self.cols = max(1, WINDOW_PX // self.cell_px)

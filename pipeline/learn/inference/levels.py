@@ -102,21 +102,6 @@ class Dense:
     activation: Activation | None = None
 
 
-@dataclass(frozen=True)
-class Levels:
-    """A whole network: convolutions, the first dense layer as one of them, and the others."""
-
-    convolutions: tuple[Level, ...]
-    """The last one is the first dense layer, a convolution as large as what flows into it."""
-    dense: tuple[Dense, ...]
-    multiply_adds: int
-    """For one cell, with what neighbouring patches share counted once."""
-    patch_multiply_adds: int
-    """For one patch by itself."""
-    extent_px: int
-    """Pixels along an axis that the output sees; what lies beyond them in a patch is not used."""
-
-
 def unsupported(network: nn.Sequential) -> str | None:
     """Why a network has no dense form; None where it has one."""
     if not any(isinstance(module, nn.Conv2d) for module in network):
@@ -133,58 +118,59 @@ def unsupported(network: nn.Sequential) -> str | None:
     return None
 
 
-def read_levels(
-    network: nn.Sequential, patch_px: int, cell_px: int, normalisation: Normalisation | None
-) -> Levels:
-    """The levels of a network, weights in float64.
+class Levels:
+    """A whole network: convolutions, the first dense layer as one of them, and the others; float64."""
 
-    Args:
-        network: Convolutions with batch norm, activation, pooling and dropout after each, then dense
-            layers, as `lenet.build` makes them, of valid padding.
-        patch_px: Side of its patches.
-        cell_px: Distance of the patches.
-        normalisation: Folded into the first convolution, which then takes DN less `fill`; None for a
-            network whose input is normalised by the caller.
+    convolutions: list[Level]
+    """The last one is the first dense layer, a convolution as large as its input."""
+    dense: list[Dense]
+    multiply_adds: int
+    """For one cell, with what neighbouring patches share counted once."""
+    patch_multiply_adds: int
+    """For one patch by itself."""
 
-    Raises:
-        ValueError: when a module is none of these, or has padding.
-    """
-    if reason := unsupported(network):
-        raise ValueError(f"the network has no dense form: {reason}")
-    return _Reader(patch_px, cell_px, normalisation).read(network)
+    def __init__(
+        self, network: nn.Sequential, patch_px: int, cell_px: int, normalisation: Normalisation | None
+    ) -> None:
+        """Read a network, module by module.
 
+        Args:
+            network: Convolutions with batch norm, activation, pooling and dropout after each, then
+                dense layers, as `lenet.build` makes them, of valid padding.
+            patch_px: Side of its patches.
+            cell_px: Distance of the patches.
+            normalisation: Folded into the first convolution, which then takes DN less `fill`; None for
+                a network whose input is normalised by the caller.
 
-class _Reader:
-    """Walks along the modules and keeps account of sizes and grids."""
-
-    def __init__(self, patch_px: int, cell_px: int, normalisation: Normalisation | None) -> None:
-        self.cell_px, self.normalisation = cell_px, normalisation
-        self.axis = Axis(patch_px)  # the values inside a single patch
-        self.grid = 1  # their distance in the picture, px
-        self.convolutions: list[Level] = []
-        self.dense: list[Dense] = []
-        self.flat = False
-        self.shared = self.alone = 0
-
-    def read(self, network: nn.Sequential) -> Levels:
+        Raises:
+            ValueError: when a module is none of these, or has padding.
+        """
+        if reason := unsupported(network):
+            raise ValueError(f"the network has no dense form: {reason}")
+        self._cell_px, self._normalisation = cell_px, normalisation
+        self._axis = Axis(patch_px)  # the values inside a single patch
+        self._grid = 1  # their distance in the picture, px
+        self._flat = False
+        self.convolutions, self.dense = [], []
+        self.multiply_adds = self.patch_multiply_adds = 0
         for module in network:
-            self._take(module)
-        convolutions, dense = tuple(self.convolutions), tuple(self.dense)
-        return Levels(convolutions, dense, self.shared, self.alone, self.axis.seen_px)
+            if isinstance(module, nn.Conv2d):
+                self._add_convolution(module)
+            elif isinstance(module, nn.Linear):
+                self._add_dense(module)
+            elif not isinstance(module, _IGNORED):
+                # what follows a layer belongs to it
+                layers: list[Any] = self.dense or self.convolutions
+                layers[-1] = self._followed(layers[-1], module)
 
-    def _take(self, module: nn.Module) -> None:
-        if isinstance(module, nn.Conv2d):
-            self._convolution(module)
-        elif isinstance(module, nn.Linear):
-            self._dense(module)
-        elif not isinstance(module, _IGNORED):
-            # what follows a layer belongs to it
-            layers: list[Any] = self.dense or self.convolutions
-            layers[-1] = self._followed(layers[-1], module)
+    @property
+    def extent_px(self) -> int:
+        """Pixels along an axis that the output sees; what lies beyond them in a patch is not used."""
+        return self._axis.seen_px
 
     def _followed(self, layer: Any, module: nn.Module) -> Any:
         pooling = getattr(layer, "pooling", None)
-        if isinstance(module, nn.MaxPool2d | nn.AvgPool2d) and pooling is None and not self.flat:
+        if isinstance(module, nn.MaxPool2d | nn.AvgPool2d) and pooling is None and not self._flat:
             taps = self._taps(_one(module.kernel_size), _one(module.stride or module.kernel_size))
             return replace(layer, pooling=Pooling(isinstance(module, nn.MaxPool2d), taps))
         if layer.activation is None and pooling is None:
@@ -196,30 +182,30 @@ class _Reader:
 
     def _taps(self, count: int, stride: int) -> Taps:
         """The taps of the next layer, whose values are the next to flow."""
-        spacing = self.axis.step_px // self.grid
-        self.axis = self.axis.after(count, stride=stride)
-        before, self.grid = self.grid, math.gcd(self.cell_px, self.axis.step_px)
-        return Taps(count, spacing, self.grid // before)
+        spacing = self._axis.step_px // self._grid
+        self._axis = self._axis.after(count, stride=stride)
+        before, self._grid = self._grid, math.gcd(self._cell_px, self._axis.step_px)
+        return Taps(count, spacing, self._grid // before)
 
-    def _convolution(self, module: nn.Conv2d) -> None:
+    def _add_convolution(self, module: nn.Conv2d) -> None:
         weight, bias = _double(module.weight, module.bias)
-        if self.normalisation is not None and not self.convolutions:
-            weight, bias = _on_dn(weight, bias, self.normalisation)
+        if self._normalisation is not None and not self.convolutions:
+            weight, bias = _on_dn(weight, bias, self._normalisation)
         taps = self._taps(_one(module.kernel_size), _one(module.stride))
-        self.shared += weight.numel() * (self.cell_px // self.grid) ** 2
-        self.alone += weight.numel() * self.axis.count**2
+        self.multiply_adds += weight.numel() * (self._cell_px // self._grid) ** 2
+        self.patch_multiply_adds += weight.numel() * self._axis.count**2
         self.convolutions.append(Level(weight, bias, taps))
 
-    def _dense(self, module: nn.Linear) -> None:
+    def _add_dense(self, module: nn.Linear) -> None:
         weight, bias = _double(module.weight, module.bias)
-        self.shared += weight.numel()
-        self.alone += weight.numel()
-        if self.flat:
+        self.multiply_adds += weight.numel()
+        self.patch_multiply_adds += weight.numel()
+        if self._flat:
             self.dense.append(Dense(weight, bias))
             return
-        self.flat, side = True, self.axis.count
+        self._flat, side = True, self._axis.count
         weight = weight.reshape(len(weight), -1, side, side)
-        taps = Taps(side, self.axis.step_px // self.grid, self.cell_px // self.grid)
+        taps = Taps(side, self._axis.step_px // self._grid, self._cell_px // self._grid)
         self.convolutions.append(Level(weight, bias, taps))
 
 

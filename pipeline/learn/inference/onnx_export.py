@@ -27,7 +27,7 @@ from onnx import helper, numpy_helper
 from pipeline import __version__
 from pipeline.config.record import Conf
 from pipeline.errors import NetworkError
-from pipeline.learn.inference.levels import Level, Levels, Taps, read_levels, unsupported
+from pipeline.learn.inference.levels import Level, Levels, Taps, unsupported
 from pipeline.learn.inference.predictor import Predictor, normalisation_of
 from pipeline.learn.network.classifier import ModelMeta, PatchClassifier
 
@@ -84,7 +84,7 @@ def to_onnx(classifier: PatchClassifier) -> onnx.ModelProto:
             "convolutions and without padding."
         )
     geometry = meta.geometry
-    levels = read_levels(
+    levels = Levels(
         classifier.network, geometry.patch_px, geometry.cell_px, normalisation_of(classifier)
     )
     layers, floats = _layers(levels)

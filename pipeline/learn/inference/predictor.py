@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 
 from pipeline.learn.inference.dense import DenseForm, one_thread
-from pipeline.learn.inference.levels import Normalisation, read_levels, unsupported
+from pipeline.learn.inference.levels import Levels, Normalisation, unsupported
 from pipeline.learn.network.classifier import PatchClassifier
 from pipeline.learn.stats.applicability import window_features
 
@@ -131,7 +131,7 @@ def _why_patchwise(classifier: PatchClassifier) -> str | None:
     if reason := unsupported(classifier.network):
         return reason
     geometry = classifier.meta.geometry
-    levels = read_levels(classifier.network, geometry.patch_px, geometry.cell_px, None)
+    levels = Levels(classifier.network, geometry.patch_px, geometry.cell_px, None)
     if levels.patch_multiply_adds < levels.multiply_adds:
         return (
             f"patches of {geometry.patch_px} px every {geometry.cell_px} px share so little that "

@@ -143,7 +143,7 @@ class PatchClassifier(nn.Module):
         state = self.state_dict()
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
         if self.training_features is not None:
-            arrays = self.training_features.arrays().items()
+            arrays = vars(self.training_features).items()
             weights |= {_FEATURES + name: torch.from_numpy(values) for name, values in arrays}
         with publish(folder / WEIGHTS) as partial:
             # bytes, not save_file, so that a full disk is an OSError that `publish` can name

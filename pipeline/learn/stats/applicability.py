@@ -82,10 +82,6 @@ class TrainingFeatures:
         limit = np.quantile(unscaled.distances(validation), QUANTILE)
         return replace(unscaled, limit=np.asarray(max(float(limit), _LEAST)))
 
-    def arrays(self) -> dict[str, Features]:
-        """Its fields by name, as a file of weights keeps them."""
-        return dict(vars(self))
-
     def distances(self, features: Features) -> Distances:
         """The distance of each row of statistics (N, F) to the nearest class, (N,)."""
         whitened = features @ self.whitening

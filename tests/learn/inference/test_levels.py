@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from pipeline.config.train import PRESETS, ConvolutionConf, DenseConf, NetworkConf, PoolConf
-from pipeline.learn.inference.levels import Taps, read_levels, unsupported
+from pipeline.learn.inference.levels import Levels, Taps, unsupported
 from pipeline.learn.network.layers import plan
 from pipeline.learn.network.lenet import build
 
@@ -19,7 +19,7 @@ LENET_64 = NetworkConf(
 
 
 def levels(conf=LENET_64, patch_px=64, cell_px=8):
-    return read_levels(build(conf, 13, patch_px, 10), patch_px, cell_px, None)
+    return Levels(build(conf, 13, patch_px, 10), patch_px, cell_px, None)
 
 
 def test_work_by_hand():
@@ -59,7 +59,7 @@ def test_padding_has_no_dense_form():
     assert unsupported(build(LENET_64, 2, 64, 3)) is None
     assert "convolution 1 has padding" in (unsupported(network) or "")
     with pytest.raises(ValueError, match="convolution 1 has padding"):
-        read_levels(network, 8, 4, None)
+        Levels(network, 8, 4, None)
 
 
 def test_a_perceptron_has_no_dense_form():
@@ -80,7 +80,7 @@ def test_a_perceptron_has_no_dense_form():
 )
 def test_other_orders_are_refused_rather_than_computed_wrongly(modules, reason):
     with pytest.raises(ValueError, match=reason):
-        read_levels(nn.Sequential(*modules), 8, 4, None)
+        Levels(nn.Sequential(*modules), 8, 4, None)
 
 
 def test_batch_norm_lies_in_the_weights():
@@ -92,6 +92,6 @@ def test_batch_norm_lies_in_the_weights():
     image = torch.randn(1, 2, 5, 5)
     with torch.inference_mode():
         expected = network.batch_norm_1(network.convolution_1(image)).numpy()
-        level = read_levels(network, 5, 5, None).convolutions[0]
+        level = Levels(network, 5, 5, None).convolutions[0]
         actual = torch.conv2d(image.double(), level.weight, level.bias).numpy()
     np.testing.assert_allclose(actual, expected, atol=1e-5)
