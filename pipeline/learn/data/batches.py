@@ -1,4 +1,8 @@
-"""Batches of a store for Lightning: read ahead by threads, or gathered on the device if they fit."""
+"""Batches of a store for Lightning: read ahead by threads, or gathered on the device if they fit.
+
+Not by torch's DataLoader, which reads ahead in processes only: each of them starts anew and hands its
+batches over by a copy, where a thread reads into the batch itself.
+"""
 
 from __future__ import annotations
 

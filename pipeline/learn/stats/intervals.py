@@ -136,13 +136,9 @@ def balanced_accuracy(hits: Hits, draws: int = DRAWS, seed: int = 0) -> Interval
         drawn = random.multinomial(blocks, np.full(blocks, 1 / blocks), size).astype(np.float64)
         values, errors = _estimates(drawn, right, total)
         ratios.append((values - value) / np.maximum(errors, _LEAST))
-    low, high = np.quantile(np.concatenate(ratios), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(
-        value,
-        float(max(value - high * error, hits.least)),
-        float(min(value - low * error, 1.0)),
-        blocks,
-    )
+    smallest, largest = np.quantile(np.concatenate(ratios), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    low, high = max(value - largest * error, hits.least), min(value - smallest * error, 1.0)
+    return Interval(value, float(low), float(high), blocks)
 
 
 def _estimates(drawn: Counts, right: Counts, total: Counts) -> tuple[Counts, Counts]:
@@ -229,10 +225,7 @@ class Certainty:
     @property
     def _network(self) -> tuple[Interval, Interval]:
         """Accuracy and balanced accuracy of the network."""
-        return (
-            next(iter(self.accuracy.values())),
-            next(iter(self.balanced_accuracy.values())),
-        )
+        return next(iter(self.accuracy.values())), next(iter(self.balanced_accuracy.values()))
 
     @property
     def record(self) -> dict[str, Any]:
@@ -250,8 +243,10 @@ class Certainty:
     def metrics(self) -> dict[str, float]:
         """For MLflow: the ends of the network's intervals and of its gain."""
         ends = dict(zip(("accuracy", "balanced_accuracy"), self._network, strict=True))
-        ends |= {} if self.gain is None else {"gain": self.gain}
+        gain = {} if self.gain is None else {"gain": self.gain}
         metrics = {
-            f"{name}_{end}": getattr(i, end) for name, i in ends.items() for end in ("low", "high")
+            f"{name}_{end}": getattr(interval, end)
+            for name, interval in (ends | gain).items()
+            for end in ("low", "high")
         }
-        return metrics | ({} if self.gain is None else {"gain": self.gain.value})
+        return metrics | {name: interval.value for name, interval in gain.items()}

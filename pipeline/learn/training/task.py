@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import OneCycleLR
 from torchgeo.tasks import Classification
-from torchmetrics import MeanMetric, MetricCollection
+from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from pipeline.config.train import AugmentConf, TrainConf
@@ -65,8 +65,8 @@ class PatchClassification(Classification):
     ignore = ("weights", "meta", "conf", "on_epoch")
     model: PatchClassifier
     criterion: nn.CrossEntropyLoss
-    train_metrics: MetricCollection
-    val_metrics: MetricCollection
+    train_score: BalancedAccuracy
+    val_score: BalancedAccuracy
 
     def __init__(
         self,
@@ -99,11 +99,8 @@ class PatchClassification(Classification):
 
     def configure_metrics(self) -> None:
         """Class-averaged scores; the overall ones are evaluate's."""
-        metrics = MetricCollection(
-            {"balanced_accuracy": BalancedAccuracy(self.hparams["num_classes"])}, compute_groups=False
-        )
-        self.train_metrics = metrics.clone(prefix="train_")
-        self.val_metrics = metrics.clone(prefix="val_")
+        classes = self.hparams["num_classes"]
+        self.train_score, self.val_score = BalancedAccuracy(classes), BalancedAccuracy(classes)
         # a loss that is not a number stays one: neither dropped, as by default, nor warned of
         self.train_loss, self.val_loss = MeanMetric(math.nan), MeanMetric(math.nan)
 
@@ -119,7 +116,7 @@ class PatchClassification(Classification):
         """The loss of a batch of augmented patches."""
         del batch_idx, dataloader_idx
         logits = self.model.logits(augment(self.model.filled(batch["image"]), self.conf.augment))
-        self.train_metrics.update(logits.detach(), batch["label"])
+        self.train_score.update(logits.detach(), batch["label"])
         return self._loss(self.train_loss, logits, batch["label"])
 
     @torch.no_grad()
@@ -140,7 +137,7 @@ class PatchClassification(Classification):
         """Add a batch of patches, as they are, to the validation scores."""
         del batch_idx, dataloader_idx
         logits = self.kept(batch["image"])
-        self.val_metrics.update(logits, batch["label"])
+        self.val_score.update(logits, batch["label"])
         self._loss(self.val_loss, logits, batch["label"])
 
     def _loss(self, mean: MeanMetric, logits: Tensor, labels: Tensor) -> Tensor:
@@ -152,24 +149,13 @@ class PatchClassification(Classification):
         return loss
 
     def on_validation_epoch_end(self) -> None:
-        """Log the scores that choose the epoch."""
-        super().on_validation_epoch_end()
-        self.log("val_loss", self.val_loss.compute())
-        self.val_loss.reset()
+        """Nothing to log: the row of the history has the scores of both parts."""
 
     def on_train_epoch_end(self) -> None:
-        """Log the training scores and hand out the row of the history."""
-        super().on_train_epoch_end()
-        self.log("train_loss", self.train_loss.compute())
-        self.train_loss.reset()
-        logged = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
+        """Hand out the row of the history; an epoch is validated before it ends."""
+        metrics = (self.train_loss, self.val_loss, self.train_score, self.val_score)
+        values = [float(metric.compute()) for metric in metrics]
+        for metric in metrics:
+            metric.reset()
         optimizer: Any = self.optimizers()
-        row = Epoch(
-            epoch=self.current_epoch + 1,
-            train_loss=logged["train_loss"],
-            validation_loss=logged["val_loss"],
-            train_balanced_accuracy=logged["train_balanced_accuracy"],
-            validation_balanced_accuracy=logged["val_balanced_accuracy"],
-            lr=optimizer.param_groups[0]["lr"],
-        )
-        self.on_epoch(row)
+        self.on_epoch(Epoch._make([self.current_epoch + 1, *values, optimizer.param_groups[0]["lr"]]))

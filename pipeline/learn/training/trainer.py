@@ -194,8 +194,6 @@ def _quiet_lightning() -> Iterator[None]:
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
-            # the scores are torchmetrics', which gather over processes themselves
-            warnings.filterwarnings("ignore", ".*sync_dist=True.*")
             # Lightning 2.6 with torch 2.15
             warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated.*", FutureWarning)
             yield
