@@ -21,7 +21,7 @@ from pipeline.config.train import PRESETS, ConvolutionConf, NetworkConf
 from pipeline.geo.raster.grid import Window
 from pipeline.geo.scenes.scene import open_catalog
 from pipeline.learn.network.classifier import PatchClassifier
-from pipeline.learn.network.layers import output_px, plan, table
+from pipeline.learn.network.layers import Axis, plan, table
 from pipeline.learn.report.figures import picture, stretch
 
 PAGE = Path(__file__).parents[1] / "course.md"
@@ -97,7 +97,8 @@ def _convolution() -> str:
 
 
 def _sizes() -> str:
-    lines = [f"a 3 x 3 filter on 5 x 5, stride {s}: side {output_px(5, 3, stride=s)}" for s in (1, 2)]
+    sides = {stride: Axis(5).after(3, stride=stride).count for stride in (1, 2)}
+    lines = [f"a 3 x 3 filter on 5 x 5, stride {s}: side {side}" for s, side in sides.items()]
     convolutions = [ConvolutionConf(filters=count, kernel=side) for _, count, side in CASCADE]
     layers = plan(NetworkConf(convolutions=convolutions), 3, 32, 10)
     cascade = [str(layer.output) for layer in layers[: len(CASCADE) + 1]]
