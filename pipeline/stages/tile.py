@@ -7,7 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.config.classes import ClassesConf
 from pipeline.config.compute import load_compute
+from pipeline.config.reading import load
+from pipeline.config.tile import TileConf
 from pipeline.geo.images.collection import holds_images
 from pipeline.geo.patches.image_store import image_content
 from pipeline.geo.patches.scene_store import scene_content
@@ -36,7 +39,8 @@ def run(
         LenscapeError: when conf, scenes or labels cannot be used, or the disk is too small; a store
             that was there before stays as it was.
     """
-    machine, inputs = load_compute(compute), TileInputs.read(conf, classes)
+    machine = load_compute(compute)
+    inputs = TileInputs(conf, load(conf, TileConf), classes, load(classes, ClassesConf))
     if holds_images(scenes):
         content = image_content(inputs, scenes, machine)
     else:

@@ -12,7 +12,6 @@ from typing import Any
 from tqdm import tqdm
 
 from pipeline.config.classes import ClassConf, ClassesConf
-from pipeline.config.reading import load
 from pipeline.config.tile import TileConf
 from pipeline.errors import LabelError
 from pipeline.files import publish, require_space, sha256_of, write_json
@@ -31,15 +30,6 @@ class TileInputs:
     tile: TileConf
     classes_file: Path
     classes: ClassesConf
-
-    @classmethod
-    def read(cls, conf: Path, classes: Path) -> TileInputs:
-        """Both files, checked.
-
-        Raises:
-            ConfigError: when a key or a value is wrong.
-        """
-        return cls(conf, load(conf, TileConf), classes, load(classes, ClassesConf))
 
 
 @dataclass(frozen=True)

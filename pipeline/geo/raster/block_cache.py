@@ -63,7 +63,8 @@ class BlockCache:
         self._marked: set[Need] = set()
         self._own = threading.local()
         self._open: list[OpenFile] = []
-        self._waiting: ThreadPoolExecutor | None = None
+        # threads that wait for servers: more than this machine has cores to decode
+        self._waiting = ThreadPoolExecutor(AT_ONCE)
         self._lock = threading.Lock()
         self._slots: dict[Need, Future[Values]] = {}
         """Chunks that a thread decodes, or has decoded."""
@@ -75,8 +76,7 @@ class BlockCache:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._waiting is not None:
-            self._waiting.shutdown(cancel_futures=True)
+        self._waiting.shutdown(cancel_futures=True)
         for file in self._open:
             file.close()
 
@@ -129,19 +129,12 @@ class BlockCache:
             if begun:
                 continue
             if is_remote(chunk.layer.href):
-                remote.append(self._line().submit(self._fill, chunk, slots[chunk]))
+                remote.append(self._waiting.submit(self._fill, chunk, slots[chunk]))
             else:
                 self._fill(chunk, slots[chunk])
         for arriving in remote:
             arriving.result()
         return {chunk: slot.result() for chunk, slot in slots.items()}
-
-    def _line(self) -> ThreadPoolExecutor:
-        """Threads that wait for servers: more than this machine has cores to decode."""
-        with self._lock:
-            if self._waiting is None:
-                self._waiting = ThreadPoolExecutor(AT_ONCE)
-            return self._waiting
 
     def _fill(self, chunk: Need, slot: Future[Values]) -> None:
         try:
