@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import geopandas as gpd
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -15,7 +16,7 @@ import rasterio
 from pipeline.errors import ConfigError, LabelError, LenscapeError, SceneError, SplitError
 from pipeline.split_folder import SplitFolder
 from pipeline.stages import fetch, split, tile
-from pipeline.store import PatchStore
+from pipeline.store import PARTS, PatchStore
 from tests.support.eurosats import (
     BAND_ORDER,
     SHAPE,
@@ -160,7 +161,7 @@ def test_a_list_parts_them_as_it_says_and_the_audit_tells_what_they_share(
     run.fetch()
     assert "list official: 5 train, 3 validation, 3 test" in capsys.readouterr().out
     store = run.tile()
-    run.conf("split", "lists: official\n")
+    run.conf("split", "lists: official\nblock_m: 100000.0\n")
     audit = run.split()
     printed = capsys.readouterr().out
     assert audit["lists"] == "official"
@@ -173,6 +174,10 @@ def test_a_list_parts_them_as_it_says_and_the_audit_tells_what_they_share(
     assert set(names[opened.rows("unused")]) == {"SeaLake_2"}
     assert opened.split.lists == "official"
     assert opened.split.shared_ground_m2 == audit["shared_ground_m2"]
+    blocks = gpd.read_file(run.folder / "split" / "blocks.gpkg", layer="blocks")
+    several = (blocks[list(PARTS)] > 0).sum(axis=1) > 1
+    assert several.any()
+    assert (blocks["part"] == "mixed").tolist() == several.tolist()
     assert store.meta.images is not None
     assert not store.meta.images.whole
     assert store.meta.images.published_lists == []

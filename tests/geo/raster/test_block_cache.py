@@ -109,6 +109,28 @@ def test_damage_reaches_everybody_who_waits(files: list[str]) -> None:
     assert "b.tif cannot be read" in str(next(filter(None, errors)))
 
 
+def test_the_error_of_a_chunk_reaches_the_thread_that_did_not_decode_it(files: list[str]) -> None:
+    begun, waited_for = threading.Event(), threading.Event()
+    needed = needs(files[:1], Window(3, 4, 5, 6))  # of one chunk
+
+    def failing(values: Any) -> Any:
+        begun.set()
+        assert waited_for.wait(30)
+        raise SceneError(f"{values.shape} is damaged")
+
+    with BlockCache({Layer(files[0]): failing}) as cache, ThreadPoolExecutor(2) as pool:
+        first = pool.submit(cache.read, needed)
+        assert begun.wait(30)
+        begun.clear()
+        second = pool.submit(cache.read, needed)
+        # whether the second thread is there in time or not, it decodes nothing
+        waited_for.set()
+        errors = [reader.exception(timeout=30) for reader in (first, second)]
+    assert not begun.is_set()
+    assert errors[0] is errors[1]
+    assert "is damaged" in str(errors[0])
+
+
 def test_scratch_is_used_again_by_its_own_thread_only() -> None:
     with BlockCache({}) as cache, ThreadPoolExecutor(1) as pool:
         mine = cache.scratch((3, 4), np.uint16)
