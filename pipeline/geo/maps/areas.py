@@ -37,20 +37,7 @@ class Tally:
         """A tally of nothing."""
         return cls(np.zeros(256, dtype=np.int64), np.zeros(256, dtype=np.int64))
 
-    def plus(
-        self,
-        cells: npt.NDArray[np.uint8],
-        rows_px: npt.NDArray[np.integer],
-        cols_px: npt.NDArray[np.integer],
-    ) -> Tally:
-        """This tally and a block of uint8 (h, w) cells.
-
-        `rows_px` (h) and `cols_px` (w) are how many rows and columns of pixels of each row and
-        column of cells lie inside the scene.
-        """
-        return self.plus_ground(cells, np.outer(rows_px, cols_px))
-
-    def plus_ground(self, cells: npt.NDArray[np.uint8], ground_px: npt.NDArray[np.integer]) -> Tally:
+    def plus(self, cells: npt.NDArray[np.uint8], ground_px: npt.NDArray[np.integer]) -> Tally:
         """This tally and a block of uint8 (h, w) cells with the pixels of each that count, (h, w)."""
         flat = cells.ravel()
         # sums of whole numbers below 2**53 are exact in float64

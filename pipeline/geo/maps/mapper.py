@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 from pipeline.files import relative_href, require_space
@@ -25,7 +26,7 @@ from pipeline.geo.maps.pieces import Mapper, column_bytes, inside_px, map_piece,
 from pipeline.geo.maps.postprocessing import smooth, write_polygons
 from pipeline.geo.maps.raster_writer import MapGrid, RasterWriter, temporary_raster
 from pipeline.geo.maps.sidecars import write_sidecars
-from pipeline.geo.maps.true_colour import Photo, photo_bands, write_true_colour
+from pipeline.geo.maps.true_colour import photo_bands, photo_title, stretch, write_true_colour
 from pipeline.geo.scenes.scene import Scene
 from pipeline.geo.scenes.thumbnail import Thumbnail
 from pipeline.parallel import run_pieces
@@ -47,9 +48,14 @@ class Workers:
 
 
 def map_scene(
-    scene: Scene, mapper: Mapper, provenance: Provenance, place: Path, folder: Path, workers: Workers
+    scene: Scene,
+    mapper: Mapper,
+    provenance: Provenance,
+    destination: Path,
+    folder: Path,
+    workers: Workers,
 ) -> MapRecord:
-    """Map a scene into `folder`, which will lie at `place`: maps, styles, areas, preview, Item.
+    """Map a scene into `folder`, which will lie at `destination`: maps, styles, areas, preview, Item.
 
     Returns:
         What the Item says of the map, with the cells and the ground of each value.
@@ -63,7 +69,7 @@ def map_scene(
     bands = _layers(mapper)
     # maps uncompressed, with overviews, then as COGs, and a picture
     size = 5 * sum(bands.values()) * grid.rows * grid.cols // 2 + 8_000_000
-    require_space(place, size, f"The class map of {scene.id}")
+    require_space(destination, size, f"The class map of {scene.id}")
     files = MapFolder(folder, scene.id)
     folder.mkdir()
     with ExitStack() as stack:
@@ -73,8 +79,8 @@ def map_scene(
             )
             for name, count in bands.items()
         }
-        photo = Thumbnail(scene, photo_bands(scene.bands), _PREVIEW_PX)
-        tally = _map_pieces(scene, mapper, workers, list(layers.values()), photo)
+        thumbnail = Thumbnail(scene, photo_bands(scene.bands), _PREVIEW_PX)
+        tally = _map_pieces(scene, mapper, workers, list(layers.values()), thumbnail)
         outside = _outside_share(layers.get("dissimilarity"))
         if side := mapper.postprocessing.smoothing_cells:
             smoothed = stack.enter_context(
@@ -88,8 +94,9 @@ def map_scene(
     if (least := mapper.postprocessing.polygons_m2) is not None:
         write_polygons(files.class_map, files.polygons, legend, least)
     write_sidecars(files.class_map, f"Class map of {scene.id}", record)
-    shown = Photo(photo.pixels(), photo.bands, scene.grid.bounds)
-    write_true_colour(scene, shown, files.true_colour, place)
+    pixels = thumbnail.pixels()
+    write_true_colour(scene, pixels, thumbnail.bands, files.true_colour, destination)
+    shown = preview.Panel(photo_title(thumbnail.bands), stretch(pixels), scene.grid.bounds)
     facts = (
         f"{provenance.datetime[:10]} {provenance.datetime[11:16]} UTC",
         provenance.platform,
@@ -99,7 +106,7 @@ def map_scene(
         provenance.note,
     )
     preview.draw_map(files, record, shown, facts, _PREVIEW_PX)
-    write_item(files, record, provenance, relative_href(scene.path, place))
+    write_item(files, record, provenance, relative_href(scene.path, destination))
     return record
 
 
@@ -139,7 +146,7 @@ def _outside_share(raster: RasterWriter | None) -> float | None:
 
 
 def _map_pieces(
-    scene: Scene, mapper: Mapper, workers: Workers, layers: Sequence[RasterWriter], photo: Thumbnail
+    scene: Scene, mapper: Mapper, workers: Workers, layers: Sequence[RasterWriter], thumbnail: Thumbnail
 ) -> Tally:
     grid, budget = mapper.grid(scene), workers.memory_mb * 1_000_000
     # half of the memory for source blocks, half for pieces in flight
@@ -150,15 +157,15 @@ def _map_pieces(
     tally = Tally.empty()
     total = scene.grid.height * scene.grid.width / 1e6
     bar = tqdm(total=total, desc=scene.id, unit="Mpx", file=sys.stderr, disable=None)
-    here = workers.scheduler is None
-    with bar, scene.cache(mapper.bands, windows if here else (), photo.show) as cache:
-        work = partial(map_piece, scene, mapper, cache=cache if here else None)
+    in_process = workers.scheduler is None
+    with bar, scene.cache(mapper.bands, windows if in_process else (), thumbnail.show) as cache:
+        work = partial(map_piece, scene, mapper, cache=cache if in_process else None)
         # closed before the cache is, also when something fails
         with closing(run_pieces(work, parts, at_once, workers.scheduler)) as results:
             for piece, values in zip(parts, results, strict=True):
                 for layer, cells in zip(layers, values, strict=True):
                     layer.write(piece.rows.start, piece.cols.start, cells)
-                inside = inside_px(grid, piece)
-                tally = tally.plus(values[0], *inside)
-                bar.update(int(inside[0].sum() * inside[1].sum()) / 1e6)
+                inside = np.outer(*inside_px(grid, piece))
+                tally = tally.plus(values[0], inside)
+                bar.update(int(inside.sum()) / 1e6)
     return tally

@@ -21,8 +21,8 @@ from pipeline.geo.scenes.scene import Scene
 from pipeline.store import ClassInfo, Geometry
 
 Classify = Callable[[npt.NDArray[np.uint16], int, int, Sequence[int] | None], npt.NDArray[np.float32]]
-"""Pixels (C, H, W) of a piece with its context, rows, cols, and the places of the bands that may have
-holes (0), None for any -> probabilities (K, rows, cols)."""
+"""Pixels (C, H, W) of a piece with its context, rows, cols, and the indices of the bands that may have
+nodata pixels (0), None for any -> probabilities (K, rows, cols)."""
 
 Compare = Callable[[npt.NDArray[np.uint16], int, int], npt.NDArray[np.float64]]
 """The same pixels, rows, cols -> dissimilarity to the training data (rows, cols), 1 at its limit."""
@@ -102,30 +102,30 @@ def map_piece(
     window = grid.read_window(piece.rows, piece.cols)
     shape = len(mapper.bands), window.height, window.width
     # memory that is used again: fresh one costs as much as filling it
-    room = None if cache is None else cache.scratch(shape, np.uint16)
-    pixels = scene.read(window, mapper.bands, cache, room)
+    buffer = None if cache is None else cache.scratch(shape, np.uint16)
+    pixels = scene.read(window, mapper.bands, cache, buffer)
     size = len(piece.rows), len(piece.cols)
-    holes = None if cache is None else scene.bands_with_nodata(window, mapper.bands, cache)
-    mapped = valid_share(pixels, grid, piece, holes) >= mapper.geometry.min_valid
-    probabilities = mapper.classify(pixels, *size, holes)
+    nodata_bands = None if cache is None else scene.bands_with_nodata(window, mapper.bands, cache)
+    mapped = valid_share(pixels, grid, piece, nodata_bands) >= mapper.geometry.min_valid
+    probabilities = mapper.classify(pixels, *size, nodata_bands)
     classes, confidence = class_map.decide(probabilities, mapped)
     if mapper.postprocessing.min_confidence:
         classes = unclassified_below(
             classes, confidence, len(mapper.classes) + 1, mapper.postprocessing
         )
-    made = [classes, confidence]
+    layers = [classes, confidence]
     if mapper.compare is not None:
-        made.append(class_map.of_limit(mapper.compare(pixels, *size), mapped))
+        layers.append(class_map.of_limit(mapper.compare(pixels, *size), mapped))
     if mapper.probabilities:
-        made.append(class_map.per_cent(probabilities, mapped))
-    return made
+        layers.append(class_map.per_cent(probabilities, mapped))
+    return layers
 
 
 def valid_share(
     pixels: npt.NDArray[np.uint16],
     grid: PatchGrid,
     piece: Piece,
-    holes: Sequence[int] | None = None,
+    nodata_bands: Sequence[int] | None = None,
 ) -> npt.NDArray[np.float64]:
     """The share of each cell's band pixels that are valid, of those inside the scene, (rows, cols).
 
@@ -133,7 +133,7 @@ def valid_share(
         pixels: Harmonised DN (C, H, W) of the piece with its context, 0 is invalid.
         grid: The cells of the scene.
         piece: The cells of the piece.
-        holes: Places of the bands that may have invalid pixels; any by default.
+        nodata_bands: Places of the bands that may have invalid pixels; any by default.
     """
     rows_px, cols_px = inside_px(grid, piece)
     total = len(pixels) * np.outer(rows_px, cols_px)
@@ -145,7 +145,7 @@ def valid_share(
     right = min(window.width, grid.scene.width - window.col)
     margin, side = grid.margin_px, grid.cell_px
     inside = pixels[:, margin + top : margin + bottom, margin + left : margin + right]
-    for band in range(len(inside)) if holes is None else holes:
+    for band in range(len(inside)) if nodata_bands is None else nodata_bands:
         plane = inside[band]
         if plane.min() == 0:
             row, col = np.nonzero(plane == 0)
@@ -166,7 +166,7 @@ def piece_bytes(mapper: Mapper) -> int:
     cell_px, context_px = mapper.geometry.cell_px, 2 * mapper.geometry.margin_px
     rows, cols = mapper.piece_cells
     pixels = 2 * len(mapper.bands) * (rows * cell_px + context_px) * (cols * cell_px + context_px)
-    # probabilities with their maximum; what `valid_share` counts where there are holes
+    # probabilities with their maximum; what `valid_share` counts where there is nodata
     others = rows * cols * (12 * len(mapper.classes) + 32 + 3 * cell_px**2)
     return pixels + others + mapper.work_bytes
 

@@ -50,7 +50,7 @@ class PostProcessing:
         """The classes of the map: those of the model, then `unclassified` where it is wanted.
 
         Raises:
-            MismatchError: when there is no room for it, or the model has a class of that name.
+            MismatchError: when a map has no value left for it, or the model has a class of that name.
         """
         if self.min_confidence == 0:
             return list(classes)
@@ -66,9 +66,10 @@ class PostProcessing:
             )
         taken = {info.color.lower() for info in classes}
         color = next((grey for grey in _GREYS if grey not in taken), _GREYS[0])
-        what = f"The network's most probable class has less than {self.min_confidence} %."
+        description = f"The network's most probable class has less than {self.min_confidence} %."
         title = "Unclassified (low confidence)"
-        return [*classes, ClassInfo(name=UNCLASSIFIED, title=title, color=color, description=what)]
+        unclassified = ClassInfo(name=UNCLASSIFIED, title=title, color=color, description=description)
+        return [*classes, unclassified]
 
     def facts(self) -> dict[str, str]:
         """What the tags of a map and its Item say of it; nothing where nothing was done."""
@@ -113,8 +114,8 @@ def smooth(source: RasterWriter, target: RasterWriter, grid: PatchGrid, count: i
             around = source.read_around(row, col, (height, width), reach)
             cells = majority(around, count, reach)
             target.write(row, col, cells)
-            inside = rows_px[row : row + height], cols_px[col : col + width]
-            tally = tally.plus(cells, *inside)
+            inside_px = np.outer(rows_px[row : row + height], cols_px[col : col + width])
+            tally = tally.plus(cells, inside_px)
     return tally
 
 
@@ -165,8 +166,10 @@ def write_polygons(source: Path, path: Path, classes: Sequence[ClassInfo], min_a
     least = math.ceil(min_area_m2 / abs(transform.a * transform.e))
     if least > 1:
         cells = sieve(cells, least, mask=mapped, connectivity=4)
-    outlines, found = zip(*shapes(cells, mapped, connectivity=4, transform=transform), strict=True)
-    values = np.array(found, dtype=int)
+    outlines, polygon_values = zip(
+        *shapes(cells, mapped, connectivity=4, transform=transform), strict=True
+    )
+    values = np.array(polygon_values, dtype=int)
     geometry = gpd.GeoSeries([shape(outline) for outline in outlines], crs=crs)
     infos = [classes[value - 1] for value in values]
     frame = gpd.GeoDataFrame(

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import matplotlib.style
 import numpy as np
@@ -36,32 +36,14 @@ _AREA_PX = 560 * 560
 """Pixels of one panel, whatever its shape."""
 
 
-class Panel(Protocol):
-    """What is shown beside a class map."""
-
-    @property
-    def title(self) -> str:
-        """What it is."""
-
-    @property
-    def bounds(self) -> Bounds:
-        """Where it lies."""
-
-    @property
-    def image(self) -> npt.NDArray[np.uint8]:
-        """Its colours (h, w, 3)."""
-
-
 @dataclass(frozen=True)
-class MapPicture:
-    """A class map to be shown."""
+class Panel:
+    """A picture of the ground."""
 
-    cells: npt.NDArray[np.uint8]
-    """Class map (h, w), 0 is nodata."""
+    title: str
+    image: npt.NDArray[np.uint8]
+    """Its colours (h, w, 3)."""
     bounds: Bounds
-    classes: Sequence[ClassInfo]
-    shares: npt.NDArray[np.float64]
-    """The share of the ground by value."""
 
 
 @dataclass(frozen=True)
@@ -89,13 +71,39 @@ def draw_map(
         OSError: when the file cannot be written.
     """
     cells, bounds = read_small(files.class_map, longest_px)
-    picture = MapPicture(cells, bounds, record.classes, record.tally.shares())
+    class_map = Panel("Class map", paint(cells, record.classes), bounds)
     subtitle = " · ".join(fact for fact in facts if fact)
-    draw(files.preview, beside, picture, Caption(files.scene, subtitle, record.origin.attribution))
+    caption = Caption(files.scene, subtitle, record.origin.attribution)
+    draw(files.preview, beside, class_map, record.classes, record.tally.shares(), caption)
 
 
-def draw(path: Path, beside: Panel, picture: MapPicture, caption: Caption) -> None:
+def paint(cells: npt.NDArray[np.uint8], classes: Sequence[ClassInfo]) -> npt.NDArray[np.uint8]:
+    """The colours (h, w, 3) of a class map (h, w)."""
+    palette = np.empty((256, 3), dtype=np.uint8)
+    palette[:] = VOID
+    for value, info in enumerate(classes, start=1):
+        palette[value] = rgb(info.color)
+    colored: npt.NDArray[np.uint8] = palette[cells]
+    return colored
+
+
+def draw(
+    path: Path,
+    beside: Panel,
+    class_map: Panel,
+    classes: Sequence[ClassInfo],
+    shares: npt.NDArray[np.float64],
+    caption: Caption,
+) -> None:
     """Draw the preview; the same input gives the same bytes.
+
+    Args:
+        path: The file.
+        beside: What is shown on the left, whose ground both panels show.
+        class_map: What is shown on the right.
+        classes: Its classes, values from 1.
+        shares: The share of the ground by value.
+        caption: The words around the pictures.
 
     Raises:
         OSError: when the file cannot be written.
@@ -115,14 +123,14 @@ def draw(path: Path, beside: Panel, picture: MapPicture, caption: Caption) -> No
         page = _Page(figure, size)
         page.text(_MARGIN, 34, caption.title, size=15, weight="bold")
         page.text(_MARGIN, 60, caption.subtitle, size=9.5, color=_SOFT)
-        axes = page.panel(_MARGIN, 110, (width, height), beside.title)
-        _show(axes, beside.image, beside.bounds, beside.bounds)
-        _scale_bar(axes, beside.bounds, width)
-        x = _MARGIN + width + _GAP
-        axes = page.panel(x, 110, (width, height), "Class map")
-        _show(axes, _paint(picture), picture.bounds, beside.bounds)
+        for number, panel in enumerate((beside, class_map)):
+            x = _MARGIN + number * (width + _GAP)
+            axes = page.panel(x, 110, (width, height), panel.title)
+            _show(axes, panel, beside.bounds)
+            if panel is beside:
+                _scale_bar(axes, beside.bounds, width)
         lines = max(height, 8 * _LINE) // _LINE
-        _legend(page, x + width + _GAP, 110, picture, lines)
+        _legend(page, (x + width + _GAP, 110), classes, shares, lines)
         for number, note in enumerate(notes):
             y = size[1] - 12 - 18 * (len(notes) - 1 - number) - 6
             page.text(_MARGIN, y, note, size=8, color=_SOFT)
@@ -164,19 +172,10 @@ class _Page:
         self.figure.add_artist(square)
 
 
-def _paint(picture: MapPicture) -> npt.NDArray[np.uint8]:
-    palette = np.empty((256, 3), dtype=np.uint8)
-    palette[:] = VOID
-    for value, info in enumerate(picture.classes, start=1):
-        palette[value] = rgb(info.color)
-    colored: npt.NDArray[np.uint8] = palette[picture.cells]
-    return colored
-
-
-def _show(axes: Axes, image: npt.NDArray[np.uint8], bounds: Bounds, view: Bounds) -> None:
-    """An image where it lies on the ground, cut to `view`."""
-    extent = (bounds[0], bounds[2], bounds[1], bounds[3])
-    axes.imshow(image, extent=extent, interpolation="nearest", aspect="auto")
+def _show(axes: Axes, panel: Panel, view: Bounds) -> None:
+    """A picture where it lies on the ground, cut to `view`."""
+    left, bottom, right, top = panel.bounds
+    axes.imshow(panel.image, extent=(left, right, bottom, top), interpolation="nearest", aspect="auto")
     axes.set_xlim(view[0], view[2])
     axes.set_ylim(view[1], view[3])
 
@@ -199,16 +198,23 @@ def _scale_bar(axes: Axes, bounds: Bounds, width_px: int) -> None:
     axes.text(x, y + 10 * per_px, label, size=8, color=_INK, family=FONT)
 
 
-def _legend(page: _Page, x: float, y: float, picture: MapPicture, lines: int) -> None:
-    """A line a class that occurs: colour, title, share; the largest where not all have room."""
+def _legend(
+    page: _Page,
+    corner: tuple[int, int],
+    classes: Sequence[ClassInfo],
+    share_of: npt.NDArray[np.float64],
+    lines: int,
+) -> None:
+    """A line a class that occurs: colour, title, share; the largest where there are too few lines."""
+    x, y = corner
     page.text(x, y - 9, "Classes (share of the scene)", size=9.5, weight="bold")
-    shares = [float(share) for share in picture.shares]
-    values = [v for v in range(1, len(picture.classes) + 1) if shares[v] > 0]
-    room = lines - (shares[0] > 0)
+    shares = share_of.tolist()
+    values = [v for v in range(1, len(classes) + 1) if shares[v] > 0]
+    class_lines = lines - (shares[0] > 0)
     kept = values
-    if len(values) > room:
-        kept = sorted(sorted(values, key=lambda v: -shares[v])[: room - 1])
-    shown = [(*_entry(picture.classes[v - 1]), shares[v]) for v in kept]
+    if len(values) > class_lines:
+        kept = sorted(sorted(values, key=lambda v: -shares[v])[: class_lines - 1])
+    shown = [(*_entry(classes[v - 1]), shares[v]) for v in kept]
     if others := [shares[v] for v in values if v not in kept]:
         shown.append((_PAPER, f"{len(others)} others", sum(others)))
     if shares[0] > 0:

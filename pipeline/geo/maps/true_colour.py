@@ -8,7 +8,6 @@ nobody should wait for a server, or need a key, to look at a map.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ from affine import Affine
 from rasterio.crs import CRS
 
 from pipeline.files import relative_href
-from pipeline.geo.maps.preview import VOID, Bounds
+from pipeline.geo.maps.preview import VOID
 from pipeline.geo.raster.raster_file import writing
 from pipeline.geo.raster.remote import is_remote
 from pipeline.geo.scenes.scene import Scene
@@ -31,33 +30,18 @@ _FULL = 10_000
 """Harmonised DN of reflectance 1."""
 
 
-@dataclass(frozen=True)
-class Photo:
-    """A scene to be shown: three bands, or one in grey."""
-
-    pixels: npt.NDArray[np.uint16]
-    """Harmonised DN (3, h, w) or (1, h, w), in the order red, green, blue; 0 is nodata."""
-    bands: Sequence[str]
-    bounds: Bounds
-
-    @property
-    def title(self) -> str:
-        """What it shows."""
-        true_colour = tuple(self.bands) == ("B04", "B03", "B02")
-        words = "True colour" if true_colour else "False colour" if len(self.bands) == 3 else "Band"
-        return f"{words} ({', '.join(self.bands)})"
-
-    @property
-    def image(self) -> npt.NDArray[np.uint8]:
-        """Its colours (h, w, 3), stretched for the eye."""
-        return stretch(self.pixels)
-
-
 def photo_bands(available: Sequence[str]) -> tuple[str, ...]:
     """The bands to show: B04, B03, B02, or the last three where one is missing, or one in grey."""
     if {"B04", "B03", "B02"} <= set(available):
         return ("B04", "B03", "B02")
     return tuple(reversed(available[-3:])) if len(available) >= 3 else (available[0],)
+
+
+def photo_title(bands: Sequence[str]) -> str:
+    """What a picture of these bands shows."""
+    true_colour = tuple(bands) == ("B04", "B03", "B02")
+    words = "True colour" if true_colour else "False colour" if len(bands) == 3 else "Band"
+    return f"{words} ({', '.join(bands)})"
 
 
 def stretch(pixels: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint8]:
@@ -70,9 +54,8 @@ def stretch(pixels: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint8]:
     limits = stretch_limits(pixels)
     for channel in range(3):
         plane = min(channel, len(pixels) - 1)
-        low, high = limits[plane]
-        scaled = np.clip((pixels[plane][valid].astype(np.float64) - low) / (high - low), 0, 1)
-        image[valid, channel] = np.rint(255 * scaled).astype(np.uint8)
+        shades = 255 * _scaled(pixels[plane], limits[plane])
+        image[valid, channel] = np.rint(shades[valid]).astype(np.uint8)
     return image
 
 
@@ -86,26 +69,29 @@ def stretch_limits(pixels: npt.NDArray[np.uint16]) -> list[tuple[float, float]]:
     return limits
 
 
-def write_true_colour(scene: Scene, photo: Photo, stem: Path, place: Path) -> None:
+def write_true_colour(
+    scene: Scene, pixels: npt.NDArray[np.uint16], bands: Sequence[str], stem: Path, destination: Path
+) -> None:
     """Write `<stem>.vrt` or `<stem>.tif`, and its style beside it: colours from 1, 0 is nodata.
 
     Args:
         scene: The scene.
-        photo: A small picture of it, which says which bands are shown and how they are stretched.
+        pixels: A small picture of it, harmonised DN (C, h, w), which says how it is stretched.
+        bands: Its bands, red, green and blue, or one in grey.
         stem: The file without its ending.
-        place: The folder in which it will lie.
+        destination: The folder in which it will lie.
 
     Raises:
         OutputError: when it cannot be written.
     """
-    files = [scene.files[band] for band in _three(photo.bands)]
-    limits = [stretch_limits(photo.pixels)[k] for k in _three(range(len(photo.bands)))]
+    files = [scene.files[band] for band in _three(bands)]
+    limits = _three(stretch_limits(pixels))
     if all(_is_plain(file) and scene.grids[file.layer] == scene.grid for file in files):
         path = stem.with_name(f"{stem.name}.vrt")
-        path.write_text(_vrt(scene, files, limits, place), encoding="utf-8")
+        path.write_text(_vrt(scene, files, limits, destination), encoding="utf-8")
     else:
         path = stem.with_name(f"{stem.name}.tif")
-        _write_small(path, scene, photo, limits)
+        _write_small(path, scene, _three(list(pixels)), limits)
     path.with_suffix(".qml").write_text(qml.three_bands_qml(), encoding="utf-8")
 
 
@@ -119,11 +105,11 @@ def _is_plain(file: BandLayer) -> bool:
 
 
 def _vrt(
-    scene: Scene, files: Sequence[BandLayer], limits: Sequence[tuple[float, float]], place: Path
+    scene: Scene, files: Sequence[BandLayer], limits: Sequence[tuple[float, float]], destination: Path
 ) -> str:
     bands = [
         {
-            "href": relative_href(Path(file.layer.href), place.absolute()),
+            "href": relative_href(Path(file.layer.href), destination.absolute()),
             "number": file.layer.number or 1,
             "nodata": 0 if file.nodata is None else file.nodata,
             "low": _stored(file, low),
@@ -139,8 +125,12 @@ def _stored(file: BandLayer, harmonised: float) -> float:
     return round((harmonised / _FULL - file.offset) / file.scale, 6)
 
 
-def _write_small(path: Path, scene: Scene, photo: Photo, limits: Sequence[tuple[float, float]]) -> None:
-    planes = _three(list(photo.pixels))
+def _write_small(
+    path: Path,
+    scene: Scene,
+    planes: Sequence[npt.NDArray[np.uint16]],
+    limits: Sequence[tuple[float, float]],
+) -> None:
     height, width = planes[0].shape
     shrunk = Affine.scale(scene.grid.width / width, scene.grid.height / height)
     with (
@@ -151,13 +141,12 @@ def _write_small(path: Path, scene: Scene, photo: Photo, limits: Sequence[tuple[
             nodata=NODATA, photometric="RGB", compress="DEFLATE", interleave="pixel",
         ) as dataset,
     ):  # fmt: skip
-        for number, (plane, (low, high)) in enumerate(zip(planes, limits, strict=True), start=1):
-            dataset.write(_shades(plane, low, high), number)
+        for number, (plane, edges) in enumerate(zip(planes, limits, strict=True), start=1):
+            shades = np.where(plane > 0, 1 + np.rint(254 * _scaled(plane, edges)), NODATA)
+            dataset.write(shades.astype(np.uint8), number)
 
 
-def _shades(plane: npt.NDArray[np.uint16], low: float, high: float) -> npt.NDArray[np.uint8]:
-    scaled = np.clip((plane - low) / (high - low), 0, 1)
-    shades: npt.NDArray[np.uint8] = np.where(plane > 0, 1 + np.rint(254 * scaled), NODATA).astype(
-        np.uint8
-    )
-    return shades
+def _scaled(plane: npt.NDArray[np.uint16], limits: tuple[float, float]) -> npt.NDArray[np.float64]:
+    """From 0 at the darkest DN that is told apart to 1 at the brightest."""
+    low, high = limits
+    return np.clip((plane.astype(np.float64) - low) / (high - low), 0, 1)

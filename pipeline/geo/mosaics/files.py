@@ -75,25 +75,15 @@ class Origins:
         return self.scenes[0].tags_with(self, stated)
 
 
-@dataclass(frozen=True)
-class Shade:
-    """A map in per cent to be shown in the colours of its style."""
-
-    cells: Cells
-    """Per cent (h, w); what is above 100 is nodata."""
-    bounds: preview.Bounds
-    title: str = "Confidence, from dark (0 %) to bright (100 %)"
-
-    @property
-    def image(self) -> npt.NDArray[np.uint8]:
-        """Its colours (h, w, 3)."""
-        stops = np.asarray([rgb(color) for color in PER_CENT_RAMP.values()])
-        palette = np.full((256, 3), preview.VOID, dtype=np.uint8)
-        for channel in range(3):
-            ramp = np.interp(np.arange(101), list(PER_CENT_RAMP), stops[:, channel])
-            palette[:101, channel] = np.rint(ramp)
-        colored: npt.NDArray[np.uint8] = palette[self.cells]
-        return colored
+def shades(per_cent: Cells) -> npt.NDArray[np.uint8]:
+    """The colours (h, w, 3) of a map in per cent (h, w), where above 100 is nodata, as its style's."""
+    stops = np.asarray([rgb(color) for color in PER_CENT_RAMP.values()])
+    palette = np.full((256, 3), preview.VOID, dtype=np.uint8)
+    for channel in range(3):
+        ramp = np.interp(np.arange(101), list(PER_CENT_RAMP), stops[:, channel])
+        palette[:101, channel] = np.rint(ramp)
+    colored: npt.NDArray[np.uint8] = palette[per_cent]
+    return colored
 
 
 def write_mosaic(mosaic: Mosaic, classes: Sequence[ClassInfo], out: Path) -> MapFolder:
@@ -141,19 +131,21 @@ def _join_maps(mosaic: Mosaic, classes: RasterWriter, confidence: RasterWriter) 
     for square in joined(mosaic, _SIDE):
         classes.write(square.row, square.col, square.classes)
         confidence.write(square.row, square.col, square.confidence)
-        tally = tally.plus_ground(square.classes, square.ground_px)
+        tally = tally.plus(square.classes, square.ground_px)
     return tally
 
 
 def _draw(files: MapFolder, record: MapRecord, origins: Origins) -> None:
-    shade = Shade(*read_small(files.confidence, _PREVIEW_PX))
+    per_cent, bounds = read_small(files.confidence, _PREVIEW_PX)
+    title = "Confidence, from dark (0 %) to bright (100 %)"
+    confidence = preview.Panel(title, shades(per_cent), bounds)
     facts = (
         f"{len(origins.scenes)} scenes",
         " to ".join(dict.fromkeys(time[:10] for time in origins.times)),
         f"EPSG:{record.grid.epsg}",
         f"cells of {record.grid.transform.a:g} m",
     )
-    preview.draw_map(files, record, shade, facts, _PREVIEW_PX)
+    preview.draw_map(files, record, confidence, facts, _PREVIEW_PX)
 
 
 def mosaic_item(

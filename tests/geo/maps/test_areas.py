@@ -24,7 +24,8 @@ def tally_of(cells, grid, block):
     for row in range(0, grid.rows, block):
         for col in range(0, grid.cols, block):
             part = cells[row : row + block, col : col + block]
-            tally = tally.plus(part, rows[row : row + block], cols[col : col + block])
+            inside_px = np.outer(rows[row : row + block], cols[col : col + block])
+            tally = tally.plus(part, inside_px)
     return tally
 
 

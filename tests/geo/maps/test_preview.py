@@ -16,24 +16,29 @@ SCENE = (300_000.0, 5_790_000.0, 320_000.0, 5_800_000.0)
 CAPTION = preview.Caption("scene", "2017-02-16 · L1C", "Contains modified Copernicus data. $5_a$")
 
 
-def photo(holes=False):
-    pixels = np.random.default_rng(0).integers(500, 3000, (3, 100, 200)).astype(np.uint16)
-    if holes:
-        pixels[:, :50, :100] = 0
-    return true_colour.Photo(pixels, ("B04", "B03", "B02"), SCENE)
+def photo(bands=("B04", "B03", "B02"), size=(100, 200)):
+    """A scene in colour."""
+    pixels = np.random.default_rng(0).integers(500, 3000, (len(bands), *size)).astype(np.uint16)
+    return preview.Panel(true_colour.photo_title(bands), true_colour.stretch(pixels), SCENE)
 
 
 def class_map(classes=CLASSES):
     """West forest, east water, and one column of cells past the eastern edge of the scene."""
     cells = np.repeat([[1] * 10 + [2] * 10 + [3]], 10, axis=0).astype(np.uint8)
     left, bottom, right, top = SCENE
+    return preview.Panel("Class map", preview.paint(cells, classes), (left, bottom, right + 1000, top))
+
+
+def halves():
+    """Half of the ground is forest, half is water."""
     shares = np.zeros(256)
     shares[1:3] = 0.5
-    return preview.MapPicture(cells, (left, bottom, right + 1000, top), classes, shares)
+    return shares
 
 
-def drawn(path, **parts):
-    preview.draw(path, parts.get("photo", photo()), parts.get("map", class_map()), CAPTION)
+def drawn(path, scene=None, classes=CLASSES, shares=None):
+    scene, shares = scene or photo(), halves() if shares is None else shares
+    preview.draw(path, scene, class_map(classes), classes, shares, CAPTION)
     return np.asarray(Image.open(path).convert("RGB"))
 
 
@@ -61,7 +66,7 @@ def test_scene_and_map_show_the_same_ground(tmp_path):
 def test_the_legend_names_the_classes_that_occur(tmp_path, monkeypatch):
     written = []
     monkeypatch.setattr(preview._Page, "text", lambda _, x, y, text, **__: written.append(text))  # noqa: ARG005
-    preview.draw(tmp_path / "a.png", photo(), class_map(), CAPTION)
+    drawn(tmp_path / "a.png")
     assert written[:2] == ["scene", "2017-02-16 · L1C"]
     assert "True colour (B04, B03, B02)" in written
     start = written.index("Wald")
@@ -72,12 +77,11 @@ def test_the_legend_names_the_classes_that_occur(tmp_path, monkeypatch):
 
 def test_many_classes_end_in_one_line_for_the_others(tmp_path, monkeypatch):
     many = [ClassInfo(name=f"c{i}", title=f"C{i}", color="#123456") for i in range(60)]
-    picture = class_map(many)
-    picture.shares[:] = 0
-    picture.shares[1:61] = np.arange(60, 0, -1) / 1830
+    shares = np.zeros(256)
+    shares[1:61] = np.arange(60, 0, -1) / 1830
     written = []
     monkeypatch.setattr(preview._Page, "text", lambda _, x, y, text, **__: written.append(text))  # noqa: ARG005
-    preview.draw(tmp_path / "a.png", photo(), picture, CAPTION)
+    drawn(tmp_path / "a.png", classes=many, shares=shares)
     shown = [text for text in written if text in {info.title for info in many}]
     assert shown == [f"C{i}" for i in range(len(shown))]
     assert f"{60 - len(shown)} others" in written
@@ -94,12 +98,12 @@ def test_many_classes_end_in_one_line_for_the_others(tmp_path, monkeypatch):
 def test_a_scene_without_true_colour_has_a_picture_too(tmp_path, available, expected):
     bands = true_colour.photo_bands(available)
     assert bands == expected
-    pixels = np.random.default_rng(0).integers(1, 999, (len(bands), 30, 60)).astype(np.uint16)
-    drawn(tmp_path / "a.png", photo=true_colour.Photo(pixels, bands, SCENE))
+    drawn(tmp_path / "a.png", scene=photo(bands, (30, 60)))
 
 
-def test_the_stretch_leaves_holes_out():
-    pixels = photo(holes=True).pixels
+def test_the_stretch_leaves_nodata_out():
+    pixels = np.random.default_rng(0).integers(500, 3000, (3, 100, 200)).astype(np.uint16)
+    pixels[:, :50, :100] = 0
     image = true_colour.stretch(pixels)
     assert (image[:50, :100] == rgb("#e6e8eb")).all()
     values = pixels[0][pixels[0] > 0]
@@ -117,7 +121,7 @@ def test_letters_that_no_font_has_do_not_stop_a_preview(tmp_path):
     assert legible(f"a{unknown}b") == "a?b"
     odd = [CLASSES[0].model_copy(update={"title": unknown}), *CLASSES[1:]]
     assert preview._entry(odd[0]) == ("#00aa00", "forest")
-    drawn(tmp_path / "a.png", map=class_map(odd))
+    drawn(tmp_path / "a.png", classes=odd)
 
 
 def test_letters_of_other_scripts_are_shown_as_they_are():
@@ -131,4 +135,4 @@ def test_each_character_is_of_the_first_font_that_has_it(tmp_path):
     assert len(fonts(mixed)) >= 2
     assert legible(mixed) == mixed
     titled = [CLASSES[0].model_copy(update={"title": mixed}), *CLASSES[1:]]
-    drawn(tmp_path / "a.png", map=class_map(titled))  # matplotlib warns where it has no glyph
+    drawn(tmp_path / "a.png", classes=titled)  # matplotlib warns where it has no glyph

@@ -11,7 +11,7 @@ from PIL import Image
 
 from pipeline.errors import OutputError, SceneError
 from pipeline.geo.mosaics import files
-from pipeline.geo.mosaics.files import Shade, write_mosaic
+from pipeline.geo.mosaics.files import shades, write_mosaic
 from pipeline.geo.mosaics.mosaic import Mosaic, mosaics
 from pipeline.geo.raster.grid import SceneGrid
 from pipeline.geo.style import qml
@@ -93,7 +93,7 @@ def test_the_picture_shows_classes_and_how_sure_they_are(mosaic: Mosaic, tmp_pat
 
 def test_shades_run_from_the_first_to_the_last_colour_of_the_style() -> None:
     cells = np.array([[0, 100, 255]], dtype=np.uint8)
-    shades = Shade(cells, (0, 0, 1, 1)).image
-    assert tuple(shades[0, 0]) == rgb(qml.PER_CENT_RAMP[0])
-    assert tuple(shades[0, 1]) == rgb(qml.PER_CENT_RAMP[100])
-    assert tuple(shades[0, 2]) not in {tuple(shade) for shade in shades[0, :2].tolist()}
+    image = shades(cells)
+    assert tuple(image[0, 0]) == rgb(qml.PER_CENT_RAMP[0])
+    assert tuple(image[0, 1]) == rgb(qml.PER_CENT_RAMP[100])
+    assert tuple(image[0, 2]) not in {tuple(shade) for shade in image[0, :2].tolist()}

@@ -16,7 +16,7 @@ from pipeline.geo.maps import class_map
 from pipeline.geo.maps.catalog import write_catalog
 from pipeline.geo.maps.mapper import Workers, map_scene
 from pipeline.geo.maps.pieces import Mapper
-from pipeline.geo.maps.true_colour import Photo, write_true_colour
+from pipeline.geo.maps.true_colour import write_true_colour
 from pipeline.geo.qgis.project import PROJECT, write_project
 from pipeline.geo.style.geopackage import write_layer
 from pipeline.geo.style.qml import categorized_qml
@@ -180,8 +180,8 @@ def test_the_scene_in_colour_counts_in_the_numbers_of_its_files(tmp_path):
     scene = make_scene(tmp_path)
     files = {band: replace(file, offset=-0.1, scale=0.0002) for band, file in scene.files.items()}
     even = np.array([[[2000, 4000]]], dtype=np.uint16).repeat(100, axis=1)
-    photo = Photo(even, ("B02",), scene.grid.bounds)
-    write_true_colour(replace(scene, files=files), photo, tmp_path / "a_truecolour", tmp_path)
+    scene = replace(scene, files=files)
+    write_true_colour(scene, even, ("B02",), tmp_path / "a_truecolour", tmp_path)
     # reflectance 0.2 and 0.4 are DN 1500 and 2500
     text = (tmp_path / "a_truecolour.vrt").read_text()
     assert text.count("<LUT>1500.0:1,2500.0:255</LUT>") == 3
@@ -205,8 +205,7 @@ def test_a_scene_that_lies_elsewhere_has_a_small_picture(tmp_path, monkeypatch):
     scene = make_scene(tmp_path)
     ramp = np.linspace(1, 4000, 12).astype(np.uint16).reshape(1, 3, 4)
     ramp[:, 0, 0] = 0
-    photo = Photo(ramp, ("B02",), scene.grid.bounds)
-    write_true_colour(scene, photo, tmp_path / "a_truecolour", tmp_path)
+    write_true_colour(scene, ramp, ("B02",), tmp_path / "a_truecolour", tmp_path)
     with rasterio.open(tmp_path / "a_truecolour.tif") as dataset:
         assert (dataset.count, dataset.crs.to_epsg(), dataset.nodata) == (3, scene.grid.epsg, 0)
         assert dataset.bounds == pytest.approx(scene.grid.bounds)
