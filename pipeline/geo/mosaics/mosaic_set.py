@@ -1,4 +1,15 @@
-"""All mosaics of a folder of maps: which are due, that they can be made, and one map over all zones."""
+"""All mosaics of a folder of maps: which are due, that they can be made, and one map over all zones.
+
+The map over all zones is a GDAL virtual raster (VRT) that reprojects other maps while it is read.
+GDAL warps one file at a time, so each map has a VRT of its own in `parts/`, all on one grid of
+pixels, and the VRT for people puts those side by side. Values are taken over by nearest neighbour.
+Paths are relative: the folder of maps may move as a whole. Where maps overlap, the later one lies on
+top.
+
+GDAL would write the statistics that a viewer asks for into the VRT, and into those of its parts: to
+DVC the maps would have changed. It does not where a VRT has a group of arrays, be it empty, and where
+values of the parts pass a table, be it one that changes nothing.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +18,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import pystac
 from pyproj import Transformer
@@ -18,13 +28,14 @@ from pipeline.errors import ConfigError
 from pipeline.files import publish
 from pipeline.geo.maps import class_map
 from pipeline.geo.maps.catalog import MapFolder, asset, grid_properties, publish_item
+from pipeline.geo.maps.cog import MapKind
 from pipeline.geo.maps.item import QML, VRT, class_list
 from pipeline.geo.maps.raster_writer import MapGrid
 from pipeline.geo.mosaics.files import Origins, mosaic_item, write_mosaic
 from pipeline.geo.mosaics.mosaic import GridKey, MappedScene, grid_key, mosaic_id, mosaics
-from pipeline.geo.mosaics.target_grid import Layout, layout, require_crs
-from pipeline.geo.mosaics.vrt import Part, write_vrt
+from pipeline.geo.mosaics.target_grid import layout, require_crs
 from pipeline.geo.raster.grid import PatchGrid
+from pipeline.geo.style.xml import render
 from pipeline.store import ClassInfo
 
 WHOLE = "mosaic"
@@ -88,6 +99,16 @@ class Plan:
         return len(scenes) >= self.conf.min_scenes
 
 
+@dataclass(frozen=True)
+class Part:
+    """A zone or a scene, whose class map and confidence are reprojected."""
+
+    name: str
+    grid: MapGrid
+    """Its own."""
+    origins: Origins
+
+
 def write_mosaics(
     plan: Plan, scenes: Sequence[MappedScene], classes: Sequence[ClassInfo], out: Path
 ) -> list[MapFolder]:
@@ -115,8 +136,8 @@ def write_mosaics(
         if scene.files.scene not in joined
     ]
     parts.sort(key=lambda part: (datetime.fromisoformat(part.origins.times[1]), part.name))
-    placed = layout(plan.whole_crs, [part.grid for part in parts], plan.where)
-    return [*folders, _write_whole(parts, placed, classes, out)]
+    whole, grids = layout(plan.whole_crs, [part.grid for part in parts], plan.where)
+    return [*folders, _write_whole(whole, list(zip(parts, grids, strict=True)), classes, out)]
 
 
 def map_grid(cells: PatchGrid) -> MapGrid:
@@ -125,39 +146,69 @@ def map_grid(cells: PatchGrid) -> MapGrid:
 
 
 def _write_whole(
-    parts: Sequence[Part], placed: Layout, classes: Sequence[ClassInfo], out: Path
+    grid: MapGrid, parts: Sequence[tuple[Part, MapGrid]], classes: Sequence[ClassInfo], out: Path
 ) -> MapFolder:
     """Write the folder of the map over all zones, in which the last maps lie on top."""
-    origins = Origins([origin for part in parts for origin in part.origins.scenes])
+    origins = Origins([origin for part, _ in parts for origin in part.origins.scenes])
     kinds = {"classmap": class_map.class_map_kind(classes), "confidence": class_map.CONFIDENCE}
     with publish(out / WHOLE) as folder:
         folder.mkdir()
         assets: dict[str, pystac.Asset] = {}
         for raster, kind in kinds.items():
             path = folder / f"{WHOLE}_{raster}.vrt"
-            files = write_vrt(path, raster, parts, placed, (kind, origins.tags()))
+            files = write_vrt(path, raster, kind, origins.tags(), grid, parts)
             path.with_suffix(".qml").write_text(kind.style, encoding="utf-8")
             values = (
                 {"classification:classes": class_list(classes)} if kind.names else {"unit": kind.unit}
             )
             fields = {"data_type": "uint8", "nodata": kind.nodata} | values
-            assets |= _assets(raster, path, files, fields)
-        publish_item(_whole_item(placed.grid, parts, origins), assets, folder / f"{WHOLE}.json")
+            title = f"The {raster} of all zones, nearest neighbour of the maps it comes from"
+            assets[raster] = asset(path, VRT, "data", title, fields)
+            assets[f"{raster}_style"] = asset(path.with_suffix(".qml"), QML, "style", "QGIS style")
+            for file in files:
+                assets[file.stem] = asset(file, VRT, "metadata", f"One map, for the {raster}")
+                assets[file.stem].href = f"./{file.relative_to(folder).as_posix()}"
+        item = _whole_item(grid, [part for part, _ in parts], origins)
+        publish_item(item, assets, folder / f"{WHOLE}.json")
     return MapFolder(out / WHOLE, WHOLE)
 
 
-def _assets(
-    raster: str, path: Path, parts: Sequence[Path], fields: dict[str, Any]
-) -> dict[str, pystac.Asset]:
-    title = f"The {raster} of all zones, nearest neighbour of the maps it comes from"
-    assets = {
-        raster: asset(path, VRT, "data", title, fields),
-        f"{raster}_style": asset(path.with_suffix(".qml"), QML, "style", "QGIS style"),
-    }
-    for file in parts:
-        assets[file.stem] = asset(file, VRT, "metadata", f"One map, for the {raster}")
-        assets[file.stem].href = f"./{file.relative_to(path.parent).as_posix()}"
-    return assets
+def write_vrt(
+    path: Path,
+    raster: str,
+    kind: MapKind,
+    tags: Mapping[str, str],
+    grid: MapGrid,
+    parts: Sequence[tuple[Part, MapGrid]],
+) -> list[Path]:
+    """Write a VRT at `path` over some maps, and those of the parts beside it in `parts/`.
+
+    Args:
+        path: Of the whole, in a folder beside those of the maps.
+        raster: Which raster of the maps, `classmap` or `confidence`.
+        kind: What its values mean.
+        tags: Of the whole.
+        grid: Where the whole lies.
+        parts: The maps and where they come to lie; later ones lie on top.
+
+    Returns:
+        The files of the parts.
+    """
+    folder = path.parent / "parts"
+    folder.mkdir(exist_ok=True)
+    sources = []
+    for part, target in parts:
+        file = folder / f"{part.name}_{raster}.vrt"
+        text = render(
+            "warped.vrt.j2", source=f"../../{part.name}/{file.stem}.tif", source_grid=part.grid,
+            grid=target, nodata=kind.nodata,
+        )  # fmt: skip
+        file.write_text(text, encoding="utf-8")
+        col, row = ~grid.transform @ (target.transform.c, target.transform.f)
+        sources.append((file, target, round(col), round(row)))
+    text = render("mosaic.vrt.j2", grid=grid, kind=kind, tags=tags, sources=sources)
+    path.write_text(text, encoding="utf-8")
+    return [file for file, *_ in sources]
 
 
 def _whole_item(grid: MapGrid, parts: Sequence[Part], origins: Origins) -> pystac.Item:

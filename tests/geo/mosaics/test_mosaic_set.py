@@ -4,21 +4,28 @@ import csv
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 from functools import cache
+from xml.etree import ElementTree
 
 import numpy as np
 import pystac
 import pytest
 import rasterio
+from affine import Affine
 from PIL import Image
 from pyproj import Transformer
 from rio_cogeo import cog_validate
 
 from pipeline.config.predict import MosaicConf
 from pipeline.errors import ConfigError
+from pipeline.geo.maps import class_map
 from pipeline.geo.maps.catalog import write_catalog
+from pipeline.geo.maps.raster_writer import MapGrid
 from pipeline.geo.mosaics import files
-from pipeline.geo.mosaics.mosaic_set import Plan, write_mosaics
+from pipeline.geo.mosaics.files import Origins
+from pipeline.geo.mosaics.mosaic_set import Part, Plan, write_mosaics, write_vrt
+from pipeline.geo.mosaics.target_grid import layout
 from pipeline.geo.raster.grid import SceneGrid
 from pipeline.geo.style.colors import rgb
 from tests.support.mapped import CLASSES, constant_cells, mapped
@@ -29,6 +36,7 @@ EAST = SceneGrid(32633, 301_210.0, 5_799_330.0, 150, 190)
 NEXT_ZONE = SceneGrid(32632, 703_000.0, 5_800_050.0, 400, 300)
 """Overlaps WEST: 300 030 m of zone 33 is about 704 900 m of zone 32."""
 MOSAIC = "mosaic_EPSG32633"
+BERLIN = MapGrid(32633, Affine(80, 0, 380_000, 0, -80, 5_820_000), 100, 120)
 
 
 def plan_of(scenes, **conf):
@@ -324,3 +332,36 @@ def test_qgis_paints_all_zones_and_nothing_where_there_is_no_map(seen):
         opaque = picture[picture[..., 3] == 255][:, :3]
         assert {tuple(color) for color in opaque.tolist()} == {rgb(c.color) for c in classes}
         assert (picture[..., 3] == 0).any()
+
+
+def write_map(path, grid, value):
+    with rasterio.open(
+        path, "w", driver="GTiff", dtype="uint8", count=1, height=grid.rows, width=grid.cols,
+        crs=f"EPSG:{grid.epsg}", transform=grid.transform, nodata=0,
+    ) as file:  # fmt: skip
+        file.write(np.full((grid.rows, grid.cols), value, dtype=np.uint8), 1)
+
+
+def test_the_later_map_lies_on_top_and_names_may_hold_anything(tmp_path):
+    """Names of scenes come to stand in XML and in paths."""
+    east = MapGrid(32633, BERLIN.transform @ Affine.translation(40, 0), 100, 120)
+    maps = {"a & b": (BERLIN, 1), "<ö> 'c'": (east, 2)}
+    for name, (grid, value) in maps.items():
+        (tmp_path / name).mkdir()
+        write_map(tmp_path / name / f"{name}_classmap.tif", grid, value)
+    parts = [Part(name, grid, Origins([])) for name, (grid, _) in maps.items()]
+    whole, grids = layout("EPSG:32633", [BERLIN, east], "here")
+    (tmp_path / "whole").mkdir()
+    tags = {"NOTE": 'a < b & "c"'}
+    kind = replace(class_map.class_map_kind(CLASSES), names=["none", "x < y & z"])
+    path = tmp_path / "whole" / "m.vrt"
+    written = write_vrt(path, "classmap", kind, tags, whole, list(zip(parts, grids, strict=True)))
+    assert [file.name for file in written] == [f"{name}_classmap.vrt" for name in maps]
+    with rasterio.open(path) as dataset:
+        cells = dataset.read(1)
+        assert dataset.tags()["NOTE"] == tags["NOTE"]
+    assert (cells[:, :40] == 1).all()
+    assert (cells[:, 40:] == 2).all()
+    assert cells.shape == (100, 160)
+    names = [node.text for node in ElementTree.parse(path).iter("Category")]
+    assert names == ["none", "x < y & z"]
