@@ -47,7 +47,7 @@ def run(sheet: Path, class_map: Path) -> None:
         "labelled": int((reference != CANNOT_TELL).sum()),
     } | agreed
     _write(sheet, frame.classes, counts, estimates, counted)
-    _say(frame.classes, estimates, counted)
+    _print(frame.classes, estimates, counted)
 
 
 def _reference(labelled: Labelled) -> tuple[npt.NDArray[np.str_], dict[str, Any]]:
@@ -56,10 +56,10 @@ def _reference(labelled: Labelled) -> tuple[npt.NDArray[np.str_], dict[str, Any]
     Also how far the two agree, where there are two.
     """
     first, second = labelled.first, labelled.second
-    helped = (first == CANNOT_TELL) & (second != "")
+    second_decides = (first == CANNOT_TELL) & (second != "")
     both = (first != CANNOT_TELL) & (second != CANNOT_TELL) & (second != "")
     counted = {"labelled_twice": int(both.sum()), "disagreements": int((first != second)[both].sum())}
-    return np.where(helped, second, first), counted
+    return np.where(second_decides, second, first), counted
 
 
 def _counts(
@@ -115,7 +115,7 @@ def _write(
     )
 
 
-def _say(classes: Sequence[MapClass], estimates: Adjusted, counted: dict[str, Any]) -> None:
+def _print(classes: Sequence[MapClass], estimates: Adjusted, counted: dict[str, Any]) -> None:
     print(
         f"overall accuracy {_within(estimates.overall)}, 95 % interval, "
         f"from {counted['labelled']} cells"

@@ -21,11 +21,11 @@ def run(model: Path, out: Path) -> None:
     """
     classifier = PatchClassifier.load(model)
     content = to_onnx(classifier).SerializeToString(deterministic=True)
-    found = agreement(content, classifier)
-    if not found.holds:
+    check = agreement(content, classifier)
+    if not check.holds:
         raise NetworkError(
-            f"the ONNX form of {model} does not agree with it ({found.decided} of {found.cells} cells "
-            f"have another class, probabilities differ by {found.largest:.2g}), so nothing is written; "
+            f"the ONNX form of {model} does not agree with it ({check.decided} of {check.cells} cells "
+            f"have another class, probabilities differ by {check.largest:.2g}), so nothing is written; "
             "please report this with the model."
         )
     with publish(out) as partial:
@@ -33,6 +33,6 @@ def run(model: Path, out: Path) -> None:
     file = onnx_file(classifier.meta, f"./{out.name}", sha256_of(out))
     write_json(out.with_suffix(".json"), model_item(classifier.meta, file))
     print(
-        f"{out}: {found.same} of {found.cells} cells have the class that torch gives them, "
-        f"probabilities differ by {found.largest:.1g} at most"
+        f"{out}: {check.same} of {check.cells} cells have the class that torch gives them, "
+        f"probabilities differ by {check.largest:.1g} at most"
     )

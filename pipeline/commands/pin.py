@@ -1,4 +1,4 @@
-"""`lenscape pin`: name a registered model in `predict.yaml`, fixed by the hash of its weights."""
+"""`lenscape pin`: name a model model in `predict.yaml`, fixed by the hash of its weights."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def run(version: str, conf: Path) -> None:
         TrackingError: when the registry has no such version.
     """
     load(conf, PredictConf)
-    found = find_version(version)
+    model = find_version(version)
     yaml = YAML()
     yaml.width = 200
     settings = yaml.load(conf.read_text(encoding="utf-8"))
-    settings["model"] = {"uri": found.uri, "weights_sha256": found.weights_sha256}
+    settings["model"] = {"uri": model.uri, "weights_sha256": model.weights_sha256}
     text = StringIO()
     yaml.dump(settings, text)
     with publish(conf) as partial:
         partial.write_text(text.getvalue(), encoding="utf-8")
-    print(f"{conf}: model {found.uri}, weights {found.weights_sha256[:12]}; `dvc repro` maps with it.")
+    print(f"{conf}: model {model.uri}, weights {model.weights_sha256[:12]}; `dvc repro` maps with it.")

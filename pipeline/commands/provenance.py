@@ -33,19 +33,19 @@ def run(file: Path) -> None:
             f"{file}; point MLFLOW_TRACKING_URI to the store of the clone that made it."
         )
     print(f"{file}: weights {weights}")
-    for found in runs:
-        print(f"\n{_described(found)}")
+    for run_of_model in runs:
+        print(f"\n{_described(run_of_model)}")
 
 
-def _described(found: KnownRun) -> str:
-    commit = found.commit + (", with changes" if found.dirty else "")
+def _described(known: KnownRun) -> str:
+    commit = known.commit + (", with changes" if known.dirty else "")
     rows = {
-        "run": found.run_id,
-        "name": found.name,
-        "started": f"{found.started:%Y-%m-%d %H:%M:%S} UTC",
+        "run": known.run_id,
+        "name": known.name,
+        "started": f"{known.started:%Y-%m-%d %H:%M:%S} UTC",
         "commit": commit or "none: it began outside of git",
-        "registered": ", ".join(found.versions) or "no",
+        "registered": ", ".join(known.versions) or "no",
     }
-    if found.replayed_from:
-        rows["replayed from"] = found.replayed_from
+    if known.replayed_from:
+        rows["replayed from"] = known.replayed_from
     return "\n".join(f"{name:<14}{value}" for name, value in rows.items())

@@ -33,7 +33,7 @@ def run(class_map: Path, sheet: Path, standard_error: float, fewest: int, seed: 
     counts = allocate([one.cells for one in frame.classes], sample_size(standard_error), fewest)
     cells = frame.draw(counts.tolist(), seed)
     choices = [one for one in frame.classes if one.name != UNCLASSIFIED]
-    write_form(sheet, cells, frame.classes, frame.place(), choices)
+    write_form(sheet, cells, frame.classes, *frame.epsg_and_cell_m(), choices)
     print(f"{sheet}: {len(cells['value'])} cells to label in QGIS; the form offers the classes")
     print(f"{key_path(sheet)}: what the map says; whoever labels should not open it")
     for one, count in zip(frame.classes, counts.tolist(), strict=True):

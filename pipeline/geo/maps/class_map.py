@@ -139,17 +139,17 @@ def class_map_kind(classes: Sequence[ClassInfo]) -> MapKind:
 def probabilities_kind(classes: Sequence[ClassInfo]) -> MapKind:
     """Probabilities of these classes: a band each, by its title, its name in a tag."""
     bands = [Band(readable(info.title), {"LENSCAPE_CLASS": info.name}) for info in classes]
-    return _per_cent_kind(bands, qml.per_cent_qml())
+    return _per_cent_kind(bands, qml.ramp_qml(qml.PER_CENT_RAMP))
 
 
 def _per_cent_kind(bands: Sequence[Band], style: str) -> MapKind:
     return MapKind(bands, CONFIDENCE_NODATA, overviews.mean, unit="%", style=style)
 
 
-CONFIDENCE = _per_cent_kind([Band("confidence, per cent")], qml.per_cent_qml())
+CONFIDENCE = _per_cent_kind([Band("confidence, per cent")], qml.ramp_qml(qml.PER_CENT_RAMP))
 DISSIMILARITY = _per_cent_kind(
     [Band("dissimilarity, per cent of the threshold of the area of applicability")],
-    qml.dissimilarity_qml(),
+    qml.ramp_qml(qml.DISSIMILARITY_RAMP),
 )
 DISSIMILARITY_MOST = 254
 """The largest dissimilarity that is told apart, in per cent of the threshold."""

@@ -139,13 +139,13 @@ def _require_counts(path: Path, expected: Sequence[npt.NDArray[np.int64]]) -> No
         expected: How often each value occurs by band, of the map and of its overviews.
     """
     for number, counts in enumerate(expected):
-        found = np.zeros_like(counts)
+        counted = np.zeros_like(counts)
         level = {"overview_level": number - 1} if number else {}
         with rasterio.open(path, **level) as dataset:
-            for band in range(len(found)):
+            for band in range(len(counted)):
                 for _, _, cells in squares(dataset, _READ, band + 1):
-                    found[band] += np.bincount(cells.ravel(), minlength=256)
-        if not np.array_equal(found, counts):
+                    counted[band] += np.bincount(cells.ravel(), minlength=256)
+        if not np.array_equal(counted, counts):
             raise OutputError(
                 f"{path} does not hold what was written to it; free some space and run it again."
             )

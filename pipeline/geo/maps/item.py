@@ -22,7 +22,7 @@ from pipeline.geo.maps.areas import Tally
 from pipeline.geo.maps.catalog import MapFolder, asset, grid_properties, publish_item
 from pipeline.geo.maps.class_map import MapRecord, Origin, Provenance
 from pipeline.geo.maps.postprocessing import UNCLASSIFIED
-from pipeline.geo.maps.sidecars import sidecars_of
+from pipeline.geo.maps.sidecars import SIDECARS, sidecars_of
 from pipeline.geo.scenes.stac import footprint
 from pipeline.store import ClassInfo
 
@@ -36,17 +36,11 @@ _EXTENSIONS = [
 
 _COG = pystac.MediaType.COG
 QML = "application/xml"
-_JUDGED = (
+_POSTPROCESSED = (
     "The figures of `evaluate` are those of the network; this map was changed after it. A sample drawn "
     "from the map itself, read back by `lenscape accuracy`, evaluates the map after post-processing."
 )
 VRT = "application/x-gdal-vrt"
-_SIDECARS = (
-    ("sld", "application/vnd.ogc.sld+xml", "Style for GeoServer"),
-    ("qmd", QML, "Metadata for QGIS"),
-    ("attribute_table", "application/x-dbf", "Attribute table for ArcGIS"),
-    ("attribute_table_encoding", "text/plain", "Encoding of the attribute table"),
-)
 
 
 def write_item(files: MapFolder, record: MapRecord, origin: Provenance, scene_href: str) -> None:
@@ -108,7 +102,7 @@ def map_item(
         ],
         "lenscape:label_credit": model.credit,
         **{f"lenscape:{key}": int(value) for key, value in model.postprocessing.items()},
-        "lenscape:accuracy": _JUDGED if model.postprocessing else "",
+        "lenscape:accuracy": _POSTPROCESSED if model.postprocessing else "",
         **{f"lenscape:{key}_sha256": value for key, value in model.hashes.items()},
         **stated,
     }
@@ -148,8 +142,8 @@ def map_assets(files: MapFolder, record: MapRecord) -> dict[str, pystac.Asset]:
         "areas": asset(files.areas, "text/csv", "metadata", "Ground by class, no area estimates"),
         "preview": asset(files.preview, pystac.MediaType.PNG, "overview", "Preview"),
     }
-    for beside, (key, media, title) in zip(sidecars_of(path), _SIDECARS, strict=True):
-        assets[key] = asset(beside, media, "style" if key == "sld" else "metadata", title)
+    for file, (key, media, role, title) in zip(sidecars_of(path), SIDECARS.values(), strict=True):
+        assets[key] = asset(file, media, role, title)
     classes = [info for info in record.classes if info.name != UNCLASSIFIED]
     bands = {
         files.confidence: [("confidence", class_map.CONFIDENCE.bands[0].description)],
@@ -190,7 +184,7 @@ def class_list(classes: Sequence[ClassInfo], tally: Tally | None = None) -> list
         if tally is not None:
             share = round(100 * float(tally.shares()[value]), 4)
             counted = {"percentage": share, "count": int(tally.cells[value])}
-        made = Classification.create(
+        entry = Classification.create(
             value,
             description=info.description or info.title,
             name=re.sub(r"[^0-9A-Za-z_-]", "_", info.name),  # the extension's own alphabet
@@ -199,5 +193,5 @@ def class_list(classes: Sequence[ClassInfo], tally: Tally | None = None) -> list
             **counted,
         )
         # the extension has no field of its own for the code of another nomenclature
-        result.append(made.to_dict() | ({"lenscape:code": info.code} if info.code else {}))
+        result.append(entry.to_dict() | ({"lenscape:code": info.code} if info.code else {}))
     return result

@@ -24,10 +24,17 @@ from pipeline.geo.style.colors import rgb
 from pipeline.geo.style.xml import readable, render
 from pipeline.store import ClassInfo
 
-SLD, QMD, TABLE, TABLE_CODE = ".sld", ".qmd", ".tif.vat.dbf", ".tif.vat.cpg"
-"""What follows the name of a class map, without its `.tif`."""
-SIDECARS = (SLD, QMD, TABLE, TABLE_CODE)
-
+SIDECARS = {
+    ".sld": ("sld", "application/vnd.ogc.sld+xml", "style", "Style for GeoServer"),
+    ".qmd": ("qmd", "application/xml", "metadata", "Metadata for QGIS"),
+    ".tif.vat.dbf": (
+        "attribute_table", "application/x-dbf", "metadata", "Attribute table for ArcGIS",
+    ),
+    ".tif.vat.cpg": (
+        "attribute_table_encoding", "text/plain", "metadata", "Encoding of the attribute table",
+    ),
+}  # fmt: skip
+"""By what follows the name of a class map without its `.tif`: key, media type, role, title."""
 _DBASE_BYTES = 254
 """Of the longest text that dBASE holds."""
 

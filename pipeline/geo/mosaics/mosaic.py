@@ -96,8 +96,8 @@ def mosaics(scenes: Iterable[MappedScene], least: int) -> list[Mosaic]:
     groups = defaultdict(list)
     for scene in scenes:
         groups[grid_key(scene.cells)].append(scene)
-    found = [_mosaic(key, group) for key, group in groups.items() if len(group) >= least]
-    return sorted(found, key=lambda mosaic: mosaic.id)
+    due = [_mosaic(key, group) for key, group in groups.items() if len(group) >= least]
+    return sorted(due, key=lambda mosaic: mosaic.id)
 
 
 type GridKey = tuple[int, int, int]

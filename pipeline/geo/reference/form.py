@@ -48,7 +48,8 @@ def write_form(
     sample: Path,
     cells: Mapping[str, npt.NDArray[Any]],
     classes: Sequence[MapClass],
-    place: tuple[int, float],
+    epsg: int,
+    cell_m: float,
     choices: Sequence[MapClass],
 ) -> None:
     """Write the labelling form of a reference sample, and its key.
@@ -57,13 +58,14 @@ def write_form(
         sample: A GeoPackage.
         cells: Of `MapFrame.draw`.
         classes: Of the map.
-        place: EPSG code and side of a cell, m.
+        epsg: CRS of the map.
+        cell_m: Side of a cell, m.
         choices: The classes that the form offers.
 
     Raises:
         OutputError: when they cannot be written.
     """
-    count, (epsg, side_m) = len(cells["value"]), place
+    count = len(cells["value"])
     names = {one.value: one.name for one in classes}
     empty = np.full(count, None, dtype=object)
     frame = gpd.GeoDataFrame(
@@ -73,7 +75,7 @@ def write_form(
             SECOND: gpd.pd.Series(empty, dtype="str"),
             NOTE: gpd.pd.Series(empty, dtype="str"),
         },
-        geometry=squares(cells["x"], cells["y"], np.full(count, epsg), side_m),
+        geometry=squares(cells["x"], cells["y"], np.full(count, epsg), cell_m),
     )
     with (
         publish(key_path(sample)) as partial,

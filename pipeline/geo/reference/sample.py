@@ -84,26 +84,26 @@ class MapFrame:
             for one, count in zip(self.classes, counts, strict=True)
             if count
         }
-        found: list[tuple[float, float, int]] = []
+        cells_drawn: list[tuple[float, float, int]] = []
         passed = dict.fromkeys(wanted, 0)
         with raster_file.opened(str(self.path)) as dataset:
             for row, col, cells in squares(dataset, _SIDE, 1):
                 for value, numbers in wanted.items():
                     rows, cols = np.nonzero(cells == value)
-                    here = numbers - passed[value]
-                    here = here[(here >= 0) & (here < len(rows))]
-                    x, y = dataset.transform @ (col + cols[here] + 0.5, row + rows[here] + 0.5)
-                    found += [(float(a), float(b), value) for a, b in zip(x, y, strict=True)]
+                    drawn = numbers - passed[value]
+                    drawn = drawn[(drawn >= 0) & (drawn < len(rows))]
+                    x, y = dataset.transform @ (col + cols[drawn] + 0.5, row + rows[drawn] + 0.5)
+                    cells_drawn += [(float(a), float(b), value) for a, b in zip(x, y, strict=True)]
                     passed[value] += len(rows)
-        if len(found) != sum(len(numbers) for numbers in wanted.values()):
+        if len(cells_drawn) != sum(len(numbers) for numbers in wanted.values()):
             raise SceneError(
                 f"{self.path} has other cells than the Item beside it says; run `predict` again."
             )
-        order = random.permutation(len(found))
-        columns = (np.array(column)[order] for column in zip(*found, strict=True))
+        order = random.permutation(len(cells_drawn))
+        columns = (np.array(column)[order] for column in zip(*cells_drawn, strict=True))
         return dict(zip(("x", "y", "value"), columns, strict=True))
 
-    def place(self) -> tuple[int, float]:
+    def epsg_and_cell_m(self) -> tuple[int, float]:
         """EPSG code, and the side of a cell, m.
 
         Raises:

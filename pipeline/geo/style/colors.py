@@ -37,14 +37,16 @@ def distinct_colors(count: int) -> list[str]:
     The first ones do not depend on `count`.
     """
     grid = np.stack(np.meshgrid(_LEVELS, _LEVELS, _LEVELS, indexing="ij"), axis=-1).reshape(-1, 3)
-    places = oklab(grid)
-    nearest = np.min([np.linalg.norm(places - place, axis=1) for place in oklab(_BACKGROUNDS)], axis=0)
+    labs = oklab(grid)
+    nearest = np.min(
+        [np.linalg.norm(labs - background, axis=1) for background in oklab(_BACKGROUNDS)], axis=0
+    )
     colors = []
     for _ in range(count):
         best = int(nearest.argmax())
         red, green, blue = grid[best]
         colors.append(f"#{red:02x}{green:02x}{blue:02x}")
-        nearest = np.minimum(nearest, np.linalg.norm(places - places[best], axis=1))
+        nearest = np.minimum(nearest, np.linalg.norm(labs - labs[best], axis=1))
     return colors
 
 

@@ -6,7 +6,7 @@ map the legend shows exactly the classes; nodata is transparent and has no entry
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pipeline.geo.style.xml import render
 from pipeline.store import ClassInfo
@@ -24,14 +24,9 @@ def class_map_qml(classes: Sequence[ClassInfo]) -> str:
     return render(_RASTER, classes=classes)
 
 
-def per_cent_qml() -> str:
+def ramp_qml(ramp: Mapping[int, str]) -> str:
     """The style of a map in per cent: a colour ramp of its first band; nodata is transparent."""
-    return render(_RASTER, ramp=PER_CENT_RAMP)
-
-
-def dissimilarity_qml() -> str:
-    """The style of a map of dissimilarity: pale up to its limit, 100 %, and red beyond."""
-    return render(_RASTER, ramp=DISSIMILARITY_RAMP)
+    return render(_RASTER, ramp=ramp)
 
 
 def three_bands_qml() -> str:
