@@ -1,4 +1,4 @@
-"""Colours, QGIS styles (QML), and GeoPackages that carry theirs.
+"""Colours, fonts, GeoPackages with their style, and the templates of XML files that GIS programs read.
 
 Imports nothing else of `geo`.
 """
