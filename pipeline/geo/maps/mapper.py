@@ -6,7 +6,7 @@ Only pieces in flight are in memory, and the source blocks around them, of which
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ from pipeline.geo.maps import class_map, preview
 from pipeline.geo.maps.areas import Tally, areas_csv
 from pipeline.geo.maps.catalog import MapFolder
 from pipeline.geo.maps.class_map import MapRecord, Provenance
+from pipeline.geo.maps.cog import MapKind
 from pipeline.geo.maps.item import write_item
 from pipeline.geo.maps.pieces import Mapper, column_bytes, inside_px, map_piece, piece_bytes, pieces
 from pipeline.geo.maps.postprocessing import smooth, write_polygons
@@ -31,8 +32,6 @@ from pipeline.geo.scenes.scene import Scene
 from pipeline.geo.scenes.thumbnail import Thumbnail
 from pipeline.parallel import run_pieces
 
-_NODATA = {"classes": class_map.NODATA}
-_ELSE = class_map.CONFIDENCE_NODATA
 _PREVIEW_PX = 640
 """Of a picture on its longer side; a panel of the preview has about 560."""
 
@@ -66,18 +65,19 @@ def map_scene(
     """
     grid, legend = mapper.grid(scene), mapper.legend
     cells = MapGrid(scene.grid.epsg, grid.transform, grid.rows, grid.cols)
-    bands = _layers(mapper)
-    # maps uncompressed, with overviews, then as COGs, and a picture
-    size = 5 * sum(bands.values()) * grid.rows * grid.cols // 2 + 8_000_000
-    require_space(destination, size, f"The class map of {scene.id}")
     files = MapFolder(folder, scene.id)
+    outputs = _outputs(mapper, files)
+    bands = sum(len(kind.bands) for _, kind in outputs.values())
+    # maps uncompressed, with overviews, then as COGs, and a picture
+    size = 5 * bands * grid.rows * grid.cols // 2 + 8_000_000
+    require_space(destination, size, f"The class map of {scene.id}")
     folder.mkdir()
     with ExitStack() as stack:
         layers = {
             name: stack.enter_context(
-                temporary_raster(folder / f"{name}.partial", cells, _NODATA.get(name, _ELSE), count)
+                temporary_raster(folder / f"{name}.partial", cells, kind.nodata, len(kind.bands))
             )
-            for name, count in bands.items()
+            for name, (_, kind) in outputs.items()
         }
         thumbnail = Thumbnail(scene, photo_bands(scene.bands), _PREVIEW_PX)
         tally = _map_pieces(scene, mapper, workers, list(layers.values()), thumbnail)
@@ -88,7 +88,10 @@ def map_scene(
             )
             tally = smooth(layers["classes"], smoothed, grid, len(mapper.classes), side)
             layers["classes"] = smoothed
-        _write(layers, files, mapper, provenance)
+        paths, kinds = zip(*outputs.values(), strict=True)
+        write = partial(class_map.write_map, origin=provenance)
+        with ThreadPoolExecutor(2) as threads:
+            list(threads.map(write, layers.values(), paths, kinds))
     files.areas.write_text(areas_csv(tally, legend, scene.grid.pixel_m), encoding="utf-8")
     record = MapRecord(provenance, cells, legend, tally, outside)
     if (least := mapper.postprocessing.polygons_m2) is not None:
@@ -110,31 +113,18 @@ def map_scene(
     return record
 
 
-def _layers(mapper: Mapper) -> dict[str, int]:
-    """What is raster, with its bands, in the order in which `map_piece` gives it."""
-    more = {} if mapper.compare is None else {"dissimilarity": 1}
-    if mapper.probabilities:
-        more["probabilities"] = len(mapper.classes)
-    return {"classes": 1, "confidence": 1} | more
-
-
-def _write(
-    layers: Mapping[str, RasterWriter], files: MapFolder, mapper: Mapper, origin: Provenance
-) -> None:
-    """Publish the rasters of a scene, two at a time."""
+def _outputs(mapper: Mapper, files: MapFolder) -> dict[str, tuple[Path, MapKind]]:
+    """The rasters of a scene, in the order in which `map_piece` gives them."""
     outputs = {
         "classes": (files.class_map, class_map.class_map_kind(mapper.legend)),
         "confidence": (files.confidence, class_map.CONFIDENCE),
-        "dissimilarity": (files.dissimilarity, class_map.DISSIMILARITY),
-        "probabilities": (files.probabilities, class_map.probabilities_kind(mapper.classes)),
     }
-    with ThreadPoolExecutor(2) as threads:
-        jobs = [
-            threads.submit(class_map.write_map, raster, *outputs[name], origin)
-            for name, raster in layers.items()
-        ]
-        for job in jobs:
-            job.result()
+    if mapper.compare is not None:
+        outputs["dissimilarity"] = (files.dissimilarity, class_map.DISSIMILARITY)
+    if mapper.probabilities:
+        probabilities = class_map.probabilities_kind(mapper.classes)
+        outputs["probabilities"] = (files.probabilities, probabilities)
+    return outputs
 
 
 def _outside_share(raster: RasterWriter | None) -> float | None:

@@ -90,7 +90,7 @@ def map_piece(
 ) -> list[Cells]:
     """Class map, confidence and what else is asked for of a piece, uint8 ([K,] rows, cols) each.
 
-    In the order of `layers`.
+    In this order.
 
     Args:
         scene: The scene.
