@@ -18,6 +18,7 @@ from pipeline.files import (
     sha256_of,
     sha256_of_value,
     unwatched,
+    write_csv,
     write_json,
 )
 
@@ -131,6 +132,11 @@ def test_json_is_canonical(tmp_path: Path) -> None:
     assert sha256_of_value({"a": 1, "b": 2}) == sha256_of_value({"b": 2, "a": 1})
     with pytest.raises(ValueError, match="JSON"):
         canonical_json(float("nan"))
+
+
+def test_a_table_is_quoted_where_it_must_be(tmp_path: Path) -> None:
+    write_csv(tmp_path / "a.csv", ("name", "count"), [("Wald, Forst", 2), ("Wiese", 3)])
+    assert (tmp_path / "a.csv").read_bytes() == b'name,count\n"Wald, Forst",2\nWiese,3\n'
 
 
 def test_the_hash_is_that_of_the_bytes(tmp_path: Path) -> None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.metrics import confusion_matrix
 
 from pipeline.errors import LabelError
-from pipeline.files import publish, write_json
+from pipeline.files import write_csv, write_json
 from pipeline.geo.reference.form import CANNOT_TELL, Labelled, read_form
 from pipeline.geo.reference.sample import MapClass, MapFrame
 from pipeline.learn.stats.area_estimation import Adjusted, Estimate, adjusted
@@ -35,7 +35,10 @@ def run(sheet: Path, class_map: Path) -> None:
     frame = MapFrame.open(class_map)
     labelled = read_form(sheet, frame.classes)
     reference, agreed = _reference(labelled)
-    counts = _counts(labelled.mapped, reference, frame.classes)
+    known = reference != CANNOT_TELL
+    names = [one.name for one in frame.classes]
+    # (K, K), the class of the map in rows
+    counts = confusion_matrix(labelled.mapped[known], reference[known], labels=names)
     try:
         estimates = adjusted(counts, [one.mapped_ha for one in frame.classes])
     except ValueError as error:
@@ -43,8 +46,8 @@ def run(sheet: Path, class_map: Path) -> None:
             f"{sheet} cannot evaluate {class_map}: {error}; draw more of it (lenscape sample --fewest)."
         ) from error
     counted = {
-        "cannot_tell": int((reference == CANNOT_TELL).sum()),
-        "labelled": int((reference != CANNOT_TELL).sum()),
+        "cannot_tell": int((~known).sum()),
+        "labelled": int(known.sum()),
     } | agreed
     _write(sheet, frame.classes, counts, estimates, counted)
     _print(frame.classes, estimates, counted)
@@ -62,18 +65,6 @@ def _reference(labelled: Labelled) -> tuple[npt.NDArray[np.str_], dict[str, Any]
     return np.where(second_decides, second, first), counted
 
 
-def _counts(
-    mapped: npt.NDArray[np.str_], reference: npt.NDArray[np.str_], classes: Sequence[MapClass]
-) -> npt.NDArray[np.int64]:
-    """(K, K), the class of the map in rows; what nobody can tell is left out."""
-    row_of = {one.name: at for at, one in enumerate(classes)}
-    counts = np.zeros((len(classes), len(classes)), dtype=np.int64)
-    for predicted, true in zip(mapped.tolist(), reference.tolist(), strict=True):
-        if true != CANNOT_TELL:
-            counts[row_of[predicted], row_of[true]] += 1
-    return counts
-
-
 def _write(
     sheet: Path,
     classes: Sequence[MapClass],
@@ -81,27 +72,23 @@ def _write(
     estimates: Adjusted,
     counted: dict[str, Any],
 ) -> None:
-    with (
-        publish(sheet.with_name(f"{sheet.stem}_accuracy.csv")) as partial,
-        partial.open("w", encoding="utf-8", newline="") as stream,
-    ):
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(_HEADER)
-        for at, one in enumerate(classes):
-            area, half = estimates.areas.value[at], estimates.areas.half[at]
-            hectares = (one.mapped_ha, area, max(area - half, 0.0), area + half)
-            shares = (
-                estimates.users.value[at], estimates.users.half[at],
-                estimates.producers.value[at], estimates.producers.half[at],
-            )  # fmt: skip
-            writer.writerow(
-                [
-                    one.name,
-                    int(counts[at].sum()),
-                    *(f"{value:.2f}" for value in hectares),
-                    *("" if np.isnan(value) else f"{value:.4f}" for value in shares),
-                ]
-            )
+    rows = []
+    for at, one in enumerate(classes):
+        area, half = estimates.areas.value[at], estimates.areas.half[at]
+        hectares = (one.mapped_ha, area, max(area - half, 0.0), area + half)
+        shares = (
+            estimates.users.value[at], estimates.users.half[at],
+            estimates.producers.value[at], estimates.producers.half[at],
+        )  # fmt: skip
+        rows.append(
+            [
+                one.name,
+                int(counts[at].sum()),
+                *(f"{value:.2f}" for value in hectares),
+                *("" if np.isnan(value) else f"{value:.4f}" for value in shares),
+            ]
+        )
+    write_csv(sheet.with_name(f"{sheet.stem}_accuracy.csv"), _HEADER, rows)
     overall = estimates.overall
     write_json(
         sheet.with_name(f"{sheet.stem}_accuracy.json"),

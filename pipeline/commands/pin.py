@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from io import StringIO
 from pathlib import Path
 
 from ruamel.yaml import YAML
@@ -26,8 +25,6 @@ def run(version: str, conf: Path) -> None:
     yaml.width = 200
     settings = yaml.load(conf.read_text(encoding="utf-8"))
     settings["model"] = {"uri": model.uri, "weights_sha256": model.weights_sha256}
-    text = StringIO()
-    yaml.dump(settings, text)
-    with publish(conf) as partial:
-        partial.write_text(text.getvalue(), encoding="utf-8")
+    with publish(conf) as partial, partial.open("w", encoding="utf-8") as stream:
+        yaml.dump(settings, stream)
     print(f"{conf}: model {model.uri}, weights {model.weights_sha256[:12]}; `dvc repro` maps with it.")

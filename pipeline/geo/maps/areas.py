@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.files import csv_text
 from pipeline.store import ClassInfo
 
 HEADER = (
@@ -60,10 +59,7 @@ def areas_csv(
 
     `code` is what another nomenclature calls the class, empty where the conf states none.
     """
-    text = io.StringIO()
-    text.write("\n".join(HEADER).format(inside) + "\n")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    rows: list[list[object]] = []
     values = [*range(1, len(classes) + 1), 0]
     named = [*((info.name, info.code) for info in classes), ("nodata", None)]
     shares = tally.shares()
@@ -71,12 +67,10 @@ def areas_csv(
         hectares = _hectares(int(tally.ground_px[value]), pixel_m)
         row = [value, name, code, tally.cells[value], hectares, f"{100 * shares[value]:.2f}"]
         row += ["", "", "", NO_SAMPLE if value else "nodata is no class"]
-        writer.writerow(row)
+        rows.append(row)
     total = int(tally.ground_px.sum())
-    writer.writerow(
-        ["", "total", "", tally.cells.sum(), _hectares(total, pixel_m), "100.00", *[""] * 4]
-    )
-    return text.getvalue()
+    rows.append(["", "total", "", tally.cells.sum(), _hectares(total, pixel_m), "100.00", *[""] * 4])
+    return "\n".join(HEADER).format(inside) + "\n" + csv_text(COLUMNS, rows)
 
 
 def _hectares(pixels: int, pixel_m: float) -> str:

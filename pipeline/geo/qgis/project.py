@@ -20,7 +20,7 @@ from markupsafe import Markup
 from pyproj import CRS, Transformer
 
 from pipeline.errors import SceneError
-from pipeline.files import publish, relative_href
+from pipeline.files import relative_href, write_text
 from pipeline.geo.maps.catalog import catalogued
 from pipeline.geo.style.xml import render
 
@@ -142,8 +142,7 @@ def write_project(path: Path, maps: Path, errors: Path | None = None) -> int:
         layers=[*on_top, *mapped],
         folder=path.parent,
     )
-    with publish(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+    write_text(path, text)
     return len(groups)
 
 

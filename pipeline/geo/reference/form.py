@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyogrio
 
 from pipeline.errors import LabelError
-from pipeline.files import publish
+from pipeline.files import write_csv
 from pipeline.geo.reference.sample import MapClass
 from pipeline.geo.style.geopackage import squares, write_layer
 from pipeline.geo.style.xml import render
@@ -77,15 +77,8 @@ def write_form(
         },
         geometry=squares(cells["x"], cells["y"], np.full(count, epsg), cell_m),
     )
-    with (
-        publish(key_path(sample)) as partial,
-        partial.open("w", encoding="utf-8", newline="") as stream,
-    ):
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(("id", "map_class"))
-        writer.writerows(
-            (at, names[value]) for at, value in enumerate(cells["value"].tolist(), start=1)
-        )
+    key = ((at, names[value]) for at, value in enumerate(cells["value"].tolist(), start=1))
+    write_csv(key_path(sample), ("id", "map_class"), key)
     write_layer(sample, LAYER, frame, _form_qml(choices))
     sample.chmod(0o644)  # unlike other layers it is there to be edited
 

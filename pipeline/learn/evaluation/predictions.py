@@ -13,6 +13,7 @@ import numpy.typing as npt
 from pipeline.config.compute import ComputeConf
 from pipeline.config.evaluate import EvaluateConf
 from pipeline.errors import MismatchError, SplitError
+from pipeline.files import csv_text
 from pipeline.learn.data.training_data import TrainingData
 from pipeline.learn.evaluation.baselines import baseline_predictions
 from pipeline.learn.inference.predictor import batched_probabilities
@@ -99,8 +100,8 @@ class Evaluation:
         """Block, true class and predicted class of each test patch, as CSV."""
         names = [info.name for info in self.meta.classes]
         rows = zip(blocks.tolist(), self.truth.tolist(), self.predicted[NETWORK].tolist(), strict=True)
-        lines = [f"{block},{names[true]},{names[label]}" for block, true, label in rows]
-        return "\n".join(["block,truth,predicted", *lines]) + "\n"
+        named = ((block, names[true], names[label]) for block, true, label in rows)
+        return csv_text(("block", "truth", "predicted"), named)
 
 
 def evaluate_test_part(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.errors import StoreError
-from pipeline.files import publish
+from pipeline.files import write_csv
 
 
 class Epoch(NamedTuple):
@@ -30,10 +30,9 @@ class Epoch(NamedTuple):
 
 def write_history(path: Path, rows: Sequence[Epoch]) -> None:
     """Write the history as CSV with a header."""
-    with publish(path) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(Epoch._fields)
-        writer.writerows([row.epoch, *(f"{value:.6g}" for value in row[1:])] for row in rows)
+    write_csv(
+        path, Epoch._fields, ([row.epoch, *(f"{value:.6g}" for value in row[1:])] for row in rows)
+    )
 
 
 def read_history(path: Path) -> list[Epoch]:
