@@ -10,10 +10,11 @@ most, and so does the support vector machine, in `_COMPONENTS` features.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol, get_args
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.base import ClassifierMixin
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.kernel_approximation import Nystroem
@@ -41,13 +42,6 @@ STATISTICS = ("mean", "std", "min", "max")
 _NEWTON_UNKNOWNS = 4000
 _TREES = 200
 _COMPONENTS = 400
-
-
-class Baseline(Protocol):
-    """A fitted baseline."""
-
-    def predict(self, features: Features) -> Labels:
-        """The class of each row of band statistics (N, 4 C)."""
 
 
 def baseline_predictions(
@@ -83,20 +77,14 @@ def baseline_predictions(
             fitted = BASELINES[name](training, labels, class_weights)
             predicted[name] = np.asarray(fitted.predict(features), dtype=np.int64)
         else:
-            predicted[name] = _perceptron(data, class_weights, rows, compute)
+            classifier = fit(data, PERCEPTRON, compute, class_weights=list(class_weights)).classifier
+            predicted[name] = batched_probabilities(classifier, data.pixels(rows)).argmax(axis=1)
     return predicted
 
 
 def training_patches(name: str, available: int) -> int:
     """Of so many training patches, those that a baseline, or a tree of the forest, learns from."""
     return min(available, MOST_ROWS) if name in ("svm", "random_forest") else available
-
-
-def _perceptron(
-    data: TrainingData, class_weights: Sequence[float], rows: Rows, compute: ComputeConf
-) -> Labels:
-    classifier = fit(data, PERCEPTRON, compute, class_weights=list(class_weights)).classifier
-    return batched_probabilities(classifier, data.pixels(rows)).argmax(axis=1)
 
 
 def band_statistics(chunks: Iterable[npt.NDArray[np.uint16]], bands: Sequence[int]) -> Features:
@@ -127,14 +115,15 @@ def _statistics(patches: npt.NDArray[np.uint16]) -> Features:
     return np.concatenate([mean, std, low, values.max(axis=2)], axis=1)
 
 
-def majority(features: Features, labels: Labels, weights: Sequence[float]) -> Baseline:
+def majority(features: Features, labels: Labels, weights: Sequence[float]) -> ClassifierMixin:
     """The most frequent training class; the weights do not matter to it."""
     del weights
-    fitted: Baseline = DummyClassifier(strategy="most_frequent").fit(features, labels)
-    return fitted
+    return DummyClassifier(strategy="most_frequent").fit(features, labels)
 
 
-def logistic_regression(features: Features, labels: Labels, weights: Sequence[float]) -> Baseline:
+def logistic_regression(
+    features: Features, labels: Labels, weights: Sequence[float]
+) -> ClassifierMixin:
     """Multinomial logistic regression on standardised band statistics, L2 with C = 1.
 
     Newton's method, because it converges in some steps where gradients take hundreds; for very many
@@ -150,11 +139,10 @@ def logistic_regression(features: Features, labels: Labels, weights: Sequence[fl
             class_weight=_by_label(labels, weights),
         ),
     )
-    fitted: Baseline = model.fit(features, labels)
-    return fitted
+    return model.fit(features, labels)
 
 
-def random_forest(features: Features, labels: Labels, weights: Sequence[float]) -> Baseline:
+def random_forest(features: Features, labels: Labels, weights: Sequence[float]) -> ClassifierMixin:
     """200 trees (Breiman 2001), each on a bootstrap draw of at most `MOST_ROWS` patches.
 
     Leaves hold three patches or more: in those of one, class weights would decide nothing.
@@ -166,11 +154,12 @@ def random_forest(features: Features, labels: Labels, weights: Sequence[float]) 
         class_weight=_by_label(labels, weights),
         random_state=0,
     )
-    fitted: Baseline = model.fit(features, labels)
-    return fitted
+    return model.fit(features, labels)
 
 
-def support_vector_machine(features: Features, labels: Labels, weights: Sequence[float]) -> Baseline:
+def support_vector_machine(
+    features: Features, labels: Labels, weights: Sequence[float]
+) -> ClassifierMixin:
     """One machine a class against the others, C = 1, with a radial kernel of gamma = 1 / features.
 
     The kernel is approximated (Nystroem; Williams and Seeger 2001), because the exact one takes time
@@ -182,8 +171,7 @@ def support_vector_machine(features: Features, labels: Labels, weights: Sequence
         Nystroem(n_components=min(_COMPONENTS, len(rows)), random_state=0),
         LinearSVC(C=1.0, dual=False, max_iter=5000, class_weight=_by_label(labels, weights)),
     )
-    fitted: Baseline = model.fit(features[rows], labels[rows])
-    return fitted
+    return model.fit(features[rows], labels[rows])
 
 
 def _by_label(labels: Labels, weights: Sequence[float]) -> dict[int, float]:
@@ -200,7 +188,7 @@ def _stratified_draw(labels: Labels) -> npt.NDArray[np.intp]:
     return np.sort(np.concatenate([rows[: max(1, int(share * len(rows)))] for rows in of_class]))
 
 
-BASELINES: dict[str, Callable[[Features, Labels, Sequence[float]], Baseline]] = {
+BASELINES: dict[str, Callable[[Features, Labels, Sequence[float]], ClassifierMixin]] = {
     "majority": majority,
     "logistic_regression": logistic_regression,
     "random_forest": random_forest,

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pipeline.learn.network.classifier import PatchClassifier
 from pipeline.learn.network.layers import Layer, plan
-from pipeline.learn.report.figures import outline
+from pipeline.learn.report.figures import mosaic, outline, picture_grid
 
 _SHOWN = 16
 """Channels of a layer that are shown, as a square of squares."""
@@ -68,10 +68,7 @@ def activation_maps(classifier: PatchClassifier, shown: Sequence[Shown]) -> Figu
     each = [activations(classifier, one.pixels) for one in shown]
     layers = list(each[0]) if each else []
     rows, cols = max(1, len(shown)), 1 + len(layers)
-    figure = Figure(figsize=(2.1 * max(cols, 3), 2.4 * rows + 0.5), layout="constrained")
-    grid = figure.subplots(rows, cols, squeeze=False)
-    for axes in grid.ravel():
-        axes.set_axis_off()
+    figure, grid = picture_grid(rows, cols, 2.1 * max(cols, 3), 2.4 * rows + 0.5)
     for row, (one, maps) in enumerate(zip(shown, each, strict=True)):
         grid[row, 0].imshow(one.picture, interpolation="nearest")
         grid[row, 0].set_title(one.title, fontsize=8)
@@ -79,7 +76,7 @@ def activation_maps(classifier: PatchClassifier, shown: Sequence[Shown]) -> Figu
             values = [m[name][:_SHOWN] for m in each]
             low, high = min(v.min() for v in values), max(v.max() for v in values)
             axes = grid[row, col]
-            axes.imshow(_mosaic(maps[name][:_SHOWN]), cmap="viridis", vmin=low, vmax=high)
+            axes.imshow(_in_square(maps[name][:_SHOWN]), cmap="viridis", vmin=low, vmax=high)
             channels, height, width = maps[name].shape
             axes.set_title(f"{name.replace('_', ' ')}\n{height} x {width} x {channels}", fontsize=8)
     if not layers:
@@ -89,15 +86,12 @@ def activation_maps(classifier: PatchClassifier, shown: Sequence[Shown]) -> Figu
     return figure
 
 
-def _mosaic(maps: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Channels (C, H, W) side by side in a square, with an empty line between them."""
-    count, height, width = maps.shape
-    side = int(np.ceil(np.sqrt(count)))
-    mosaic = np.full((side * (height + 1) - 1, side * (width + 1) - 1), np.nan, dtype=np.float32)
-    for number, one in enumerate(maps):
-        top, left = number // side * (height + 1), number % side * (width + 1)
-        mosaic[top : top + height, left : left + width] = one
-    return mosaic
+def _in_square(maps: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Channels (C, H, W) side by side in a square, the rest of which is empty."""
+    side = int(np.ceil(np.sqrt(len(maps))))
+    full = np.full((side**2, *maps.shape[1:]), np.nan, dtype=np.float32)
+    full[: len(maps)] = maps
+    return mosaic(full.reshape(side, side, *maps.shape[1:]))
 
 
 def receptive_fields(classifier: PatchClassifier, shown: Shown) -> Figure:
@@ -105,12 +99,9 @@ def receptive_fields(classifier: PatchClassifier, shown: Shown) -> Figure:
     meta = classifier.meta
     side, pixel_m = meta.geometry.patch_px, meta.geometry.pixel_m
     layers = _growing(plan(meta.network, len(meta.bands), side, len(meta.classes))[1:])
-    figure = Figure(figsize=(max(6.0, 2.1 * len(layers)), 3.1), layout="constrained")
+    figure, grid = picture_grid(1, len(layers), max(6.0, 2.1 * len(layers)), 3.1)
     figure.suptitle("Receptive fields of the layers", fontsize=10)
-    grid = figure.subplots(1, len(layers), squeeze=False).ravel()
-    for axes in grid:
-        axes.set_axis_off()
-    for axes, layer in zip(grid, layers, strict=True):
+    for axes, layer in zip(grid.ravel(), layers, strict=True):
         axes.imshow(shown.picture, interpolation="nearest")
         width_px = min(layer.field_px, side)
         outline(axes, (side - width_px) // 2 - 0.5, width_px)

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
+from pipeline.learn.evaluation.band_importance import BandImportance
 from pipeline.learn.network.history import Epoch
 from pipeline.learn.stats.accuracy import Scores
 from pipeline.learn.stats.calibration import Reliability
@@ -61,8 +62,7 @@ def confusion(scores: Scores, titles: Sequence[str]) -> Figure:
     """Counts with the share of each true class as the shade; the truth in rows."""
     count = len(titles)
     side = max(5.5, 2.2 + 0.55 * count)
-    figure = Figure(figsize=(side + 1.2, side), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = _chart(side + 1.2, side)
     shares = scores.confusion / np.maximum(scores.support[:, None], 1)
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for (row, col), number in np.ndenumerate(scores.confusion):
@@ -83,8 +83,7 @@ def confusion(scores: Scores, titles: Sequence[str]) -> Figure:
 def per_class(scores: Scores, titles: Sequence[str]) -> Figure:
     """Precision, recall and F1 of each class."""
     rows = scores.per_class
-    figure = Figure(figsize=(8, 1.7 + 0.5 * len(titles)), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = _chart(8, 1.7 + 0.5 * len(titles))
     series = {
         "precision": ([row.precision for row in rows], _BLUE),
         "recall": ([row.recall for row in rows], _ORANGE),
@@ -99,8 +98,7 @@ def per_class(scores: Scores, titles: Sequence[str]) -> Figure:
 
 def comparison(models: Mapping[str, Scores]) -> Figure:
     """Network and baselines side by side."""
-    figure = Figure(figsize=(7, 1.7 + 0.7 * len(models)), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = _chart(7, 1.7 + 0.7 * len(models))
     series = {
         "accuracy": ([scores.accuracy for scores in models.values()], _BLUE),
         "balanced accuracy": ([scores.balanced_accuracy for scores in models.values()], _ORANGE),
@@ -115,8 +113,7 @@ def comparison(models: Mapping[str, Scores]) -> Figure:
 
 def reliability(parts: Mapping[str, Reliability]) -> Figure:
     """The reliability diagram before and after calibration; each dot is a bin of equal counts."""
-    figure = Figure(figsize=(5.6, 5.8), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = _chart(5.6, 5.8)
     axes.plot([0, 1], [0, 1], color="0.6", linestyle=":", label="perfect calibration")
     for (when, one), color in zip(parts.items(), (_ORANGE, _BLUE), strict=False):
         label = f"{when} calibration, ECE {one.error:.3f}"
@@ -134,15 +131,21 @@ def reliability(parts: Mapping[str, Reliability]) -> Figure:
     return figure
 
 
-def band_importance(bands: Sequence[str], losses: Sequence[float], spreads: Sequence[float]) -> Figure:
+def band_importance(bands: Sequence[BandImportance]) -> Figure:
     """Loss of balanced accuracy when a band comes from other patches, with its standard deviation."""
-    figure = Figure(figsize=(7, 1.4 + 0.3 * len(bands)), layout="constrained")
-    axes = figure.subplots()
-    _bars(axes, bands, {"loss": (losses, _BLUE)})
+    losses, spreads = [one.loss for one in bands], [one.spread for one in bands]
+    figure, axes = _chart(7, 1.4 + 0.3 * len(bands))
+    _bars(axes, [one.band for one in bands], {"loss": (losses, _BLUE)})
     axes.errorbar(losses, range(len(bands)), xerr=spreads, fmt="none", ecolor="0.4")
     axes.axvline(0, color="0.3", linewidth=0.8)
     axes.set(xlabel="loss of balanced accuracy", title="Permutation importance of the bands")
     return figure
+
+
+def _chart(width: float, height: float) -> tuple[Figure, Axes]:
+    """A figure of one chart, in inches."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots()
 
 
 def _bars(axes: Axes, names: Sequence[str], series: Mapping[str, tuple[Sequence[float], str]]) -> None:
@@ -160,17 +163,14 @@ def _bars(axes: Axes, names: Sequence[str], series: Mapping[str, tuple[Sequence[
 def gallery(mistakes: Sequence[Mistake], bands: Sequence[str], patch_m: float, cell_m: float) -> Figure:
     """The most confident mistakes as pictures of their patches, with the cell outlined."""
     rows = max(1, -(-len(mistakes) // _COLUMNS))
-    figure = Figure(figsize=(1.8 * _COLUMNS, 2.6 * rows + 0.6), layout="constrained")
+    figure, grid = picture_grid(rows, _COLUMNS, 1.8 * _COLUMNS, 2.6 * rows + 0.6)
     colors = ", ".join(bands)
     figure.suptitle(
         f"The most confident mistakes: patches of {patch_m:g} m, the cell of {cell_m:g} m outlined\n"
         f"red, green and blue are {colors}",
         fontsize=10,
     )
-    grid = figure.subplots(rows, _COLUMNS, squeeze=False).ravel()
-    for axes in grid:
-        axes.set_axis_off()
-    for axes, mistake in zip(grid, mistakes, strict=False):
+    for axes, mistake in zip(grid.ravel(), mistakes, strict=False):
         axes.imshow(mistake.picture, interpolation="nearest")
         side = len(mistake.picture)
         cell = side * cell_m / patch_m
@@ -182,8 +182,27 @@ def gallery(mistakes: Sequence[Mistake], bands: Sequence[str], patch_m: float, c
         )
         axes.set_title("\n".join(fill(line, 24) for line in lines), fontsize=8)
     if not mistakes:
-        grid[0].text(0, 0.5, "No test patch is misclassified.", va="center")
+        grid[0, 0].text(0, 0.5, "No test patch is misclassified.", va="center")
     return figure
+
+
+def picture_grid(
+    rows: int, cols: int, width: float, height: float
+) -> tuple[Figure, npt.NDArray[np.object_]]:
+    """A figure of pictures without axes, in inches, and its Axes (rows, cols)."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    grid = figure.subplots(rows, cols, squeeze=False)
+    for axes in grid.ravel():
+        axes.set_axis_off()
+    return figure, grid
+
+
+def mosaic(squares: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Squares (rows, cols, h, w) in one picture, with an empty line between them."""
+    rows, cols, height, width = squares.shape
+    apart = np.pad(squares, ((0, 0), (0, 0), (0, 1), (0, 1)), constant_values=np.nan)
+    joined = apart.transpose(0, 2, 1, 3).reshape(rows * (height + 1), cols * (width + 1))
+    return joined[:-1, :-1]
 
 
 def outline(axes: Axes, corner: float, width_px: float) -> None:
@@ -198,25 +217,18 @@ def first_filters(weights: npt.NDArray[np.float32], bands: Sequence[str]) -> Fig
     """The kernels (filters, C, k, k) of the first layer: a row a band, a column a filter."""
     shown = weights[:_MAX_FILTERS]
     count, channels, side = shown.shape[:3]
-    figure = Figure(figsize=(2.8 + 0.4 * count, 1.6 + 0.4 * channels), layout="constrained")
-    axes = figure.subplots()
-    # squares of k x k weights with an empty line between them
-    size = side + 1
-    mosaic = np.full((channels * size - 1, count * size - 1), np.nan)
-    for column, band in np.ndindex(count, channels):
-        top, left = band * size, column * size
-        mosaic[top : top + side, left : left + side] = shown[column, band]
+    figure, axes = _chart(2.8 + 0.4 * count, 1.6 + 0.4 * channels)
     limit = float(np.abs(shown).max()) or 1.0
-    image = axes.imshow(mosaic, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
-    middle = (side - 1) / 2
+    kernels = mosaic(shown.swapaxes(0, 1))
+    image = axes.imshow(kernels, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
+    size, middle = side + 1, (side - 1) / 2
     axes.set_xticks(np.arange(count) * size + middle, [str(n + 1) for n in range(count)], fontsize=8)
     axes.set_yticks(np.arange(channels) * size + middle, bands, fontsize=8)
     axes.tick_params(length=0)
     more = f" (the first {count} of {len(weights)})" if len(weights) > count else ""
     axes.set(xlabel=f"filter{more}", ylabel="band")
     axes.set_title(f"Weights of the first layer: filters of {side} x {side} px", fontsize=10)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
+    axes.spines[:].set_visible(False)
     figure.colorbar(image, ax=axes, label="weight")
     return figure
 

@@ -18,7 +18,6 @@ from jinja2.runtime import Macro
 from pipeline.learn.report.summary import RunSummary
 from pipeline.learn.stats.applicability import SEASON_DAYS
 
-REPORT = "report.html"
 MODEL_CARD = "model_card.md"
 _OPTIONS: dict[str, Any] = {
     "loader": PackageLoader("pipeline.learn.report"),
