@@ -7,21 +7,12 @@ from __future__ import annotations
 
 from pipeline.errors import MismatchError
 from pipeline.learn.tracking.model import CHAMPION
-from pipeline.learn.tracking.promotion import Candidate, decide
-from pipeline.learn.tracking.registry import (
-    ModelVersion,
-    find_version,
-    predictions_of,
-    promote,
-    run_data,
-)
-
-GAIN = "test/gain"
-"""Metric of a run: balanced accuracy above that of the best baseline."""
+from pipeline.learn.tracking.promotion import decide
+from pipeline.learn.tracking.registry import find_version, promote
 
 
 def run(version: str, because: str | None = None) -> None:
-    """Compare a version with the champion and move the alias, or say why not.
+    """Compare a version with the champion and move the alias, or explain why not.
 
     Args:
         version: An alias (`challenger`), a number or `models:/lenscape/3`.
@@ -35,20 +26,15 @@ def run(version: str, because: str | None = None) -> None:
     if challenger.uri == champion.uri:
         print(f"{champion.uri} is the champion already")
         return
-    reason = f"by hand: {because}" if because else _reason(challenger, champion)
+    if because:
+        reason = f"by hand: {because}"
+    else:
+        decision = decide(challenger, champion)
+        reason = decision.reason
+        if not decision.promoted:
+            raise MismatchError(
+                f"{challenger.uri} {reason}; {champion.uri} stays the champion. Evaluate on more "
+                'test ground, or state a reason: lenscape promote --because "...".'
+            )
     promote(challenger, reason)
     print(f"{challenger.uri} is the champion now, before it was {champion.uri}; {reason}")
-
-
-def _reason(challenger: ModelVersion, champion: ModelVersion) -> str:
-    ours, theirs = (
-        Candidate(version.uri, version.split, predictions_of(version))
-        for version in (challenger, champion)
-    )
-    decision = decide(ours, theirs, run_data(challenger).metrics.get(GAIN, 0.0))
-    if not decision.promoted:
-        raise MismatchError(
-            f"{challenger.uri} {decision.reason}; {champion.uri} stays the champion. Evaluate on more "
-            'test ground, or state a reason: lenscape promote --because "...".'
-        )
-    return decision.reason

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipeline.errors import SceneError, TrackingError
 from pipeline.geo.raster.raster_file import opened
-from pipeline.learn.tracking.registry import KnownRun, runs_of_weights
+from pipeline.learn.tracking.registry import runs_of_weights
 from pipeline.learn.tracking.tracking_uri import store_uri
 
 _WEIGHTS = "LENSCAPE_WEIGHTS_SHA256"
@@ -33,19 +33,5 @@ def run(file: Path) -> None:
             f"{file}; point MLFLOW_TRACKING_URI to the store of the clone that made it."
         )
     print(f"{file}: weights {weights}")
-    for run_of_model in runs:
-        print(f"\n{_described(run_of_model)}")
-
-
-def _described(known: KnownRun) -> str:
-    commit = known.commit + (", with changes" if known.dirty else "")
-    rows = {
-        "run": known.run_id,
-        "name": known.name,
-        "started": f"{known.started:%Y-%m-%d %H:%M:%S} UTC",
-        "commit": commit or "none: it began outside of git",
-        "registered": ", ".join(known.versions) or "no",
-    }
-    if known.replayed_from:
-        rows["replayed from"] = known.replayed_from
-    return "\n".join(f"{name:<14}{value}" for name, value in rows.items())
+    for values in runs:
+        print("\n" + "\n".join(f"{name:<14}{value}" for name, value in values.items()))

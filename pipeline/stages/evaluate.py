@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import geopandas as gpd
@@ -14,7 +12,7 @@ from pipeline.config.compute import load_compute
 from pipeline.config.evaluate import EvaluateConf
 from pipeline.config.reading import load
 from pipeline.errors import LenscapeError
-from pipeline.files import publish, write_json
+from pipeline.files import write_csv, write_json, write_text
 from pipeline.geo.raster.grid import block_names
 from pipeline.geo.style.geopackage import squares, write_layer
 from pipeline.geo.style.qml import categorized_qml
@@ -31,11 +29,10 @@ from pipeline.learn.report.rendering import (
 from pipeline.learn.report.summary import RunSummary
 from pipeline.learn.stats.accuracy import table
 from pipeline.learn.tracking.pages import REPORT, log_page
-from pipeline.learn.tracking.promotion import Candidate, changes, decide
+from pipeline.learn.tracking.promotion import changes, decide
 from pipeline.learn.tracking.registry import (
     PREDICTIONS,
     champion_version,
-    predictions_of,
     run_data,
     version_of_run,
 )
@@ -59,8 +56,8 @@ def run(
     figures = evaluation_figures(evaluation, summary.bands, settings.gallery)
     pictures = {caption: png(figure) for caption, figure in figures.values()}
     write_tables(evaluation, summary, blocks, out)
-    _write_text(out / REPORT, html_report(summary, pictures))
-    _write_text(out / MODEL_CARD, model_card(summary))
+    write_text(out / REPORT, html_report(summary, pictures))
+    write_text(out / MODEL_CARD, model_card(summary))
     print(table(summary.scores))
     print(summary.certainty.sentence)
     texts = sentences(summary)
@@ -82,7 +79,7 @@ def write_tables(
 ) -> None:
     """Write the figures as files for programs, and the error map for QGIS."""
     write_json(out / "metrics.json", summary.record)
-    _write_csv(
+    write_csv(
         out / "per_class.csv",
         ("class", "precision", "recall", "f1", "support"),
         (
@@ -90,7 +87,7 @@ def write_tables(
             for info, s in summary.classes
         ),
     )
-    _write_csv(
+    write_csv(
         out / "reliability.csv",
         ("probabilities", "confidence", "accuracy", "patches"),
         (
@@ -101,25 +98,13 @@ def write_tables(
     )
     names = [info.name for info in summary.meta.classes]
     pairs = zip(evaluation.truth, evaluation.predicted[NETWORK], strict=True)
-    _write_csv(out / "confusion.csv", ("actual", "predicted"), ((names[t], names[p]) for t, p in pairs))
-    _write_csv(
+    write_csv(out / "confusion.csv", ("actual", "predicted"), ((names[t], names[p]) for t, p in pairs))
+    write_csv(
         out / "bands.csv",
         ("band", "balanced_accuracy_lost", "spread"),
         ((one.band, f"{one.loss:.4f}", f"{one.spread:.4f}") for one in summary.bands),
     )
     _write_errors(out / "errors.gpkg", evaluation, blocks)
-
-
-def _write_text(path: Path, text: str) -> None:
-    with publish(path) as partial:
-        partial.write_text(text, encoding="utf-8")
-
-
-def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    with publish(path) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
 
 
 def _write_errors(path: Path, evaluation: Evaluation, blocks: npt.NDArray[np.str_]) -> None:
@@ -165,24 +150,19 @@ def _track(tracker: Tracker, summary: RunSummary, figures: Figures, pictures: di
     scores = summary.network.numbers
     shown = {name: f"{scores[name]:.4f}" for name in ("balanced_accuracy", "accuracy")}
     tracker.describe_version(card, shown)
-    champion = _compare_with_champion(tracker, summary)
+    champion = _compare_with_champion(tracker)
     log_page(tracker, html_report(summary, pictures, tags, champion))
 
 
-def _compare_with_champion(tracker: Tracker, summary: RunSummary) -> Champion:
+def _compare_with_champion(tracker: Tracker) -> Champion:
     """How a model compares with the champion, for the copy of the report in its run."""
     own, champion = version_of_run(tracker.run_id), champion_version()
     if own is None or champion is None:
         return Champion("No model is the champion yet.")
     if own.uri == champion.uri:
         return Champion(f"This model, {own.uri}, is the champion.")
-    gain = 0.0 if summary.certainty.gain is None else summary.certainty.gain.value
     try:
-        ours, theirs = (
-            Candidate(version.uri, version.split, predictions_of(version))
-            for version in (own, champion)
-        )
-        decision = decide(ours, theirs, gain)
+        decision = decide(own, champion)
     except LenscapeError as error:
         sentence = str(error)
     else:

@@ -22,3 +22,9 @@
 `models/` holds all that is needed to log the run again. Where the store does not know the run (another
 clone, `dvc pull`), `resume` opens it anew from there, tagged `replayed_from`, and finds that one later.
 """
+
+import os
+
+# MLflow reads them when it is imported, which any module here does
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")

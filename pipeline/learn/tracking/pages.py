@@ -1,4 +1,8 @@
-"""The report among a run's artifacts: one HTML page, into which the maps of the run are filled."""
+"""The report among a run's artifacts: one HTML page, into which the maps of the run are filled.
+
+The figures of maps are added to the text of the finished page, and not by the template of the report:
+`predict` adds maps long after `evaluate` made the page, and has nothing that the template takes.
+"""
 
 from __future__ import annotations
 

@@ -15,17 +15,10 @@ import numpy as np
 
 from pipeline.errors import MismatchError
 from pipeline.learn.stats.intervals import Hits, Interval, balanced_accuracy
+from pipeline.learn.tracking.registry import ModelVersion, predictions_of, run_data
 
-
-@dataclass(frozen=True)
-class Candidate:
-    """A registered model, as the rule compares it."""
-
-    uri: str
-    split: str
-    """Hash of store and split."""
-    predictions: str
-    """Of the test patches, as CSV: block, truth, predicted."""
+GAIN = "test/gain"
+"""Metric of a run: balanced accuracy above that of the best baseline."""
 
 
 @dataclass(frozen=True)
@@ -37,18 +30,15 @@ class Decision:
     """The difference where it does; otherwise what is in the way, continuing the model's name."""
 
 
-def decide(challenger: Candidate, champion: Candidate, gain: float) -> Decision:
+def decide(challenger: ModelVersion, champion: ModelVersion) -> Decision:
     """Apply the rule to a challenger.
-
-    Args:
-        challenger: The model that may be promoted.
-        champion: The model in use.
-        gain: Balanced accuracy of the challenger less that of its best baseline.
 
     Raises:
         MismatchError: when the two were not evaluated on the same test patches.
+        TrackingError: when one of them was not evaluated.
     """
-    difference = compare(challenger, champion)
+    difference = _difference(challenger, champion)
+    gain = run_data(challenger).metrics.get(GAIN, 0.0)
     figures = (
         f"balanced accuracy {difference.value:+.3f} (95 % CI {difference.low:+.3f} to "
         f"{difference.high:+.3f}, {difference.blocks} blocks)"
@@ -65,16 +55,12 @@ def decide(challenger: Candidate, champion: Candidate, gain: float) -> Decision:
     return Decision(True, figures)
 
 
-def compare(challenger: Candidate, champion: Candidate) -> Interval:
-    """Balanced accuracy of the challenger less that of the champion.
-
-    Raises:
-        MismatchError: when the two were not evaluated on the same test patches.
-    """
+def _difference(challenger: ModelVersion, champion: ModelVersion) -> Interval:
+    """Balanced accuracy of the challenger less that of the champion."""
     # (N, 3) of texts: block, truth, predicted
     ours, theirs = (
-        np.loadtxt(io.StringIO(one.predictions), str, delimiter=",", skiprows=1, comments=None, ndmin=2)
-        for one in (challenger, champion)
+        np.loadtxt(io.StringIO(text), str, delimiter=",", skiprows=1, comments=None, ndmin=2)
+        for text in (predictions_of(challenger), predictions_of(champion))
     )
     if challenger.split != champion.split or not np.array_equal(ours[:, :2], theirs[:, :2]):
         raise MismatchError(

@@ -34,24 +34,6 @@ class ModelVersion:
     """Hash of the split that it was trained on and evaluated on, with its store."""
 
 
-@dataclass(frozen=True)
-class KnownRun:
-    """A run, as a person looks for it."""
-
-    run_id: str
-    name: str
-    started: datetime
-    """UTC."""
-    commit: str
-    """Hash of the git commit; empty where the run began outside of git."""
-    dirty: bool
-    """Whether files differed from that commit."""
-    versions: tuple[str, ...]
-    """`models:/lenscape/3` for each version of the registry that comes from it."""
-    replayed_from: str
-    """Id of the run that it was logged again from, in another store; empty for an original."""
-
-
 def version_of_run(run_id: str) -> ModelVersion | None:
     """The version that was registered from a run, the newest of several; None without one."""
     client = tracking_uri.connect()
@@ -170,8 +152,8 @@ def registered_model_folder(pinned: RegisteredModelConf) -> Path:
         ) from error
 
 
-def runs_of_weights(sha256: str) -> list[KnownRun]:
-    """The runs whose model has these weights, the newest first.
+def runs_of_weights(sha256: str) -> list[dict[str, str]]:
+    """The runs whose model has these weights, the newest first, each as names and values for a person.
 
     Raises:
         TrackingError: when the store cannot be used.
@@ -181,18 +163,20 @@ def runs_of_weights(sha256: str) -> list[KnownRun]:
         experiments = [one.experiment_id for one in client.search_experiments()]
         query = f"tags.{WEIGHTS_TAG} = '{sha256}'"
         runs = client.search_runs(experiments, query, order_by=["attributes.start_time DESC"])
-        return [_known(client, run) for run in runs]
+        return [_description(client, run) for run in runs]
 
 
-def _known(client: mlflow.MlflowClient, run: Run) -> KnownRun:
+def _description(client: mlflow.MlflowClient, run: Run) -> dict[str, str]:
     tags = run.data.tags
     versions = client.search_model_versions(f"run_id = '{run.info.run_id}'")
-    return KnownRun(
-        run_id=run.info.run_id,
-        name=run.info.run_name,
-        started=datetime.fromtimestamp(run.info.start_time / 1000, UTC),
-        commit=tags.get("git.commit", ""),
-        dirty=tags.get("git.dirty") == "true",
-        versions=tuple(f"models:/{one.name}/{one.version}" for one in versions),
-        replayed_from=tags.get("replayed_from", ""),
-    )
+    started = datetime.fromtimestamp(run.info.start_time / 1000, UTC)
+    commit = tags.get("git.commit") or "none: it began outside of git"
+    rows = {
+        "run": run.info.run_id,
+        "name": run.info.run_name,
+        "started": f"{started:%Y-%m-%d %H:%M:%S} UTC",
+        "commit": commit + (", with changes" if tags.get("git.dirty") == "true" else ""),
+        "registered": ", ".join(f"models:/{one.name}/{one.version}" for one in versions) or "no",
+    }
+    original = tags.get("replayed_from")
+    return rows | ({"replayed from": original} if original else {})

@@ -15,7 +15,7 @@ from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunData, RunTag
 from mlflow.exceptions import MlflowException
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
 from pipeline.config.record import Conf
 from pipeline.errors import StoreError
@@ -98,7 +98,7 @@ class Tracker:
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Log numbers by name."""
-        now = _milliseconds()
+        now = int(time() * 1000)
         logged = [Metric(name, float(value), now, step) for name, value in values.items()]
         self.client.log_batch(self.run_id, metrics=logged)
 
@@ -195,23 +195,15 @@ def resume(models: Path) -> Iterator[Tracker]:
 
 @contextmanager
 def child_run(parent: Tracker, name: str, params: Mapping[str, str]) -> Iterator[Tracker]:
-    """A run below another one, such as one fold of a table; its model is not registered.
+    """A run below an open one, such as one fold of a table; its model is not registered.
 
     Raises:
         TrackingError: when the store fails.
     """
-    client = parent.client
-    with tracking_uri.mlflow_errors():
-        experiment = client.get_run(parent.run_id).info.experiment_id
-        tags = {MLFLOW_PARENT_RUN_ID: parent.run_id}
-        tracker = Tracker(client, client.create_run(experiment, run_name=name, tags=tags).info.run_id)
-        status = "FAILED"
-        try:
-            tracker.params(params)
-            yield tracker
-            status = "FINISHED"
-        finally:
-            client.set_terminated(tracker.run_id, status)
+    with tracking_uri.mlflow_errors(), mlflow.start_run(run_name=name, nested=True) as run:
+        tracker = Tracker(parent.client, run.info.run_id)
+        tracker.params(params)
+        yield tracker
 
 
 @contextmanager
@@ -249,9 +241,8 @@ def _replay(tracker: Tracker, record: RunRecord, models: Path) -> None:
     for row in read_history(models / "history.csv"):
         tracker.epoch(row)
     _log_folder(tracker, models)
-    tracker.tags(
-        {_REPLAYED: record.run_id}
-    )  # last, so that an interrupted replay is not taken for a whole one
+    # last, so that an interrupted replay is not taken for a whole one
+    tracker.tags({_REPLAYED: record.run_id})
 
 
 def _log_folder(tracker: Tracker, models: Path) -> None:
@@ -276,7 +267,3 @@ def _known_run(client: mlflow.MlflowClient, run_id: str) -> str | None:
     query = f"tags.{_REPLAYED} = '{run_id}'"
     replayed = client.search_runs([ours[0].experiment_id], query, max_results=1)
     return str(replayed[0].info.run_id) if replayed else None
-
-
-def _milliseconds() -> int:
-    return int(time() * 1000)

@@ -124,14 +124,14 @@ def test_a_version_whose_files_are_gone_is_refused(own_store):
 def test_runs_are_found_by_their_weights(store, tmp_path):
     sha256 = hash_of(store / "first")
     (run,) = runs_of_weights(sha256)
-    assert run.name == RECORD.name
-    assert (run.commit, run.dirty) == ("c" * 40, True)
-    assert run.versions == ("models:/lenscape/1",)
-    assert run.replayed_from == ""
-    assert run.started.utcoffset().total_seconds() == 0
+    assert run["name"] == RECORD.name
+    assert run["commit"] == f"{'c' * 40}, with changes"
+    assert run["registered"] == "models:/lenscape/1"
+    assert "replayed from" not in run
+    assert run["started"].endswith(" UTC")
     assert runs_of_weights("0" * 64) == []
     with mlflow_store(tmp_path / "clone"):
         with resume(store / "first"):
             pass
         (replayed,) = runs_of_weights(sha256)
-        assert replayed.replayed_from == run.run_id
+        assert replayed["replayed from"] == run["run"]

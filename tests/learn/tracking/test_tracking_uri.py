@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -149,3 +150,12 @@ def test_the_state_of_the_data_is_what_dvc_knows_of_the_inputs(checkout, monkeyp
     }
     monkeypatch.delenv("DVC_STAGE")  # by hand, on whatever folders
     assert not [key for key in tracking_uri.checkout_state() if key.startswith("dvc.")]
+
+
+def test_mlflow_sends_nothing_whatever_is_imported_first(monkeypatch):
+    monkeypatch.delenv("MLFLOW_DISABLE_TELEMETRY", raising=False)
+    code = (
+        "import pipeline.learn.tracking.run; from mlflow.telemetry.client import get_telemetry_client; "
+        "assert get_telemetry_client() is None"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
