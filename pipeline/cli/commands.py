@@ -31,7 +31,7 @@ def describe(conf: Path, network: str | None, store: Path | None, **numbers: int
 
     if store is None and Path("data/patches/meta.json").exists():
         store = Path("data/patches")
-    run(conf, network, store, numbers)
+    run(conf, network, store, **numbers)
 
 
 @click.command()

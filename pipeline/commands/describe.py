@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline.bands import BANDS, select
@@ -20,7 +19,9 @@ def run(
     conf: Path,
     network: str | None = None,
     store: Path | None = None,
-    numbers: Mapping[str, int | None] | None = None,
+    bands: int | None = None,
+    patch: int | None = None,
+    classes: int | None = None,
 ) -> None:
     """Print the layers of a network.
 
@@ -28,7 +29,9 @@ def run(
         conf: The conf of `train`, for the network and the choice of bands.
         network: A preset to take instead of the conf's network.
         store: A store, for its bands, patches and classes.
-        numbers: `bands`, `patch` (px) and `classes` where stated: they go before conf and store.
+        bands: Number of input bands, before conf and store, as the next two.
+        patch: Side of a patch, px.
+        classes: Number of classes.
 
     Raises:
         LenscapeError: when an input is missing, or the layers do not fit.
@@ -38,12 +41,11 @@ def run(
         raise ConfigError(f"--network {network!r} is unknown; choose from {', '.join(PRESETS)}.")
     preset, layout = resolve(network or settings.network)
     meta = None if store is None else PatchStore.open(store).meta
-    stated = {name: number for name, number in (numbers or {}).items() if number is not None}
-    bands = stated.get("bands") or len(
+    bands = bands or len(
         select(settings.bands, meta.bands if meta else list(BANDS), f"{conf}: key 'bands'")
     )
-    patch = stated.get("patch") or (meta.geometry.patch_px if meta else USUAL_PATCH_PX)
-    classes = stated.get("classes") or (len(meta.classes) if meta else USUAL_CLASSES)
+    patch = patch or (meta.geometry.patch_px if meta else USUAL_PATCH_PX)
+    classes = classes or (len(meta.classes) if meta else USUAL_CLASSES)
     layers = plan(layout, bands, patch, classes)
     print(
         f"network {preset} on patches of {bands} x {patch} x {patch} (bands, px), {classes} classes\n"

@@ -229,13 +229,10 @@ def _existing(path: Path) -> Any:
 def _write(path: Path, value: Any, head: str = "") -> None:
     yaml = YAML()
     yaml.width = 100
-    yaml.representer.add_representer(type(None), _null)
+    # `null`, where ruamel would leave an empty place
+    yaml.representer.add_representer(
+        type(None), lambda self, _: self.represent_scalar("tag:yaml.org,2002:null", "null")
+    )
     with publish(path) as partial, partial.open("w", encoding="utf-8") as stream:
         stream.write(head)
         yaml.dump(value, stream)
-
-
-def _null(representer: Any, value: None) -> Any:
-    """`null`, where ruamel would leave an empty place."""
-    del value
-    return representer.represent_scalar("tag:yaml.org,2002:null", "null")

@@ -13,7 +13,7 @@ from tests.support.stores import make_store
 
 
 def test_a_preset_by_numbers(tmp_path, capsys):
-    run(tmp_path / "none.yaml", "lenet5", None, {"bands": 1, "patch": 32, "classes": 10})
+    run(tmp_path / "none.yaml", "lenet5", None, bands=1, patch=32, classes=10)
     out = capsys.readouterr().out
     assert "network lenet5 on patches of 1 x 32 x 32 (bands, px), 10 classes" in out
     assert "61,706" in out
@@ -28,7 +28,7 @@ def test_the_network_of_a_conf_on_a_store(tmp_path, capsys):
     assert "network own on patches of 3 x 12 x 12 (bands, px), 4 classes" in out
     assert "5 of 7 x 7, relu" in out
     assert "6 x 6 x 5" in out
-    run(conf, None, tmp_path / "store", {"bands": 1, "patch": None})
+    run(conf, None, tmp_path / "store", bands=1)
     assert "own on patches of 1 x 12 x 12" in capsys.readouterr().out
 
 
@@ -46,7 +46,7 @@ def test_what_cannot_be_described_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"train\.yaml does not exist"):
         run(tmp_path / "train.yaml")
     with pytest.raises(NetworkError, match=r"convolution 2 .* at least 16 \(it is 8\)"):
-        run(tmp_path / "train.yaml", "lenet5", None, {"patch": 8})
+        run(tmp_path / "train.yaml", "lenet5", None, patch=8)
 
 
 def test_the_command_line(tmp_path, monkeypatch):
