@@ -1,1 +1,1 @@
-"""Cross-validation, where networks of `learn` meet the partings of `geo`: `fitting`, then `record`."""
+"""Cross-validation, where networks of `learn` meet the splits of `geo`: `fitting`, then `record`."""

@@ -1,6 +1,6 @@
 """Cross-validation: networks and baselines fitted on folds of a store, each labelled cell tested once.
 
-Parted by blocks of ground, and, to show how much that flatters, patch by patch at random. Folds are
+Split by blocks of ground, and, to show how optimistic that is, patch by patch at random. Folds are
 trained side by side, one thread each.
 """
 
@@ -35,7 +35,7 @@ from pipeline.learn.stats.calibration import uncalibrated
 from pipeline.learn.training.fit import fit
 from pipeline.store import PatchStore
 
-YARDSTICKS = "baselines"
+BASELINES = "baselines"
 """The job that fits all baselines of a fold."""
 
 
@@ -44,10 +44,10 @@ class Job:
     """What is fitted on one fold: a network, or all baselines."""
 
     model: str
-    """The network's name in the table, or `YARDSTICKS`."""
+    """The network's name in the table, or `BASELINES`."""
     conf: TrainConf
     """Bands, class weights and, for a network, how it learns."""
-    parting: str
+    kind: str
     """`BLOCKS` or `RANDOM`."""
     split: SplitConf
     """With the fold that tests."""
@@ -58,7 +58,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Tested:
-    """What models said of the test part of a fold."""
+    """The predictions of models for the test part of a fold."""
 
     job: Job
     seed: int
@@ -66,18 +66,18 @@ class Tested:
     rows: npt.NDArray[np.intp]
     """Test patches, as rows of the store."""
     columns: dict[str, npt.NDArray[Any]]
-    """By the names of `foldtable.Columns`, a value for each of them."""
+    """By the names of `fold_table.Columns`, a value for each of them."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How often the patches are parted."""
+    """How often the patches are split."""
 
     folds: int
     seeds: tuple[int, ...]
     """Seeds of the split: for each, every cell is tested once."""
     random_seeds: tuple[int, ...] = ()
-    """Seeds for which the patches are parted at random, too."""
+    """Seeds for which the patches are split at random, too."""
 
 
 @dataclass(frozen=True)
@@ -100,19 +100,19 @@ class Study:
         """
         models = dict(self.networks)
         if self.baselines:
-            models[YARDSTICKS] = next(iter(models.values()))
+            models[BASELINES] = next(iter(models.values()))
         plan = self.plan
         return [
             Job(
                 model=name,
                 conf=conf,
-                parting=parting,
+                kind=kind,
                 split=_fold(split, plan.folds, seed, fold),
                 store=store.folder,
                 bands=select(conf.bands, store.meta.bands, f"{name}: key 'bands'"),
                 compute=machine,
             )
-            for parting, seeds in ((BLOCKS, plan.seeds), (RANDOM, plan.random_seeds))
+            for kind, seeds in ((BLOCKS, plan.seeds), (RANDOM, plan.random_seeds))
             for seed in seeds
             for name, conf in models.items()
             for fold in range(plan.folds)
@@ -120,7 +120,7 @@ class Study:
 
 
 def tested(jobs: Sequence[Job], machine: ComputeConf) -> list[Tested]:
-    """What all models say, with a bar of progress.
+    """The predictions of all models, with a progress bar.
 
     Raises:
         LenscapeError: when a fold cannot be trained.
@@ -129,7 +129,7 @@ def tested(jobs: Sequence[Job], machine: ComputeConf) -> list[Tested]:
 
 
 def _fold(conf: SplitConf, folds: int, seed: int, fold: int) -> SplitConf:
-    """The conf of split with another seed and fold; parts published with images give way."""
+    """The conf of split with another seed and fold; published parts are left out."""
     own = {"lists": None, "folds": folds, "seed": seed, "fold": fold}
     return SplitConf.model_validate(conf.model_dump() | own)
 
@@ -155,17 +155,17 @@ def _test(job: Job) -> Tested:
     data = TrainingData(
         store, train, validation, store.statistics(train), job.bands, block_m=job.split.block_m
     )
-    asked = _yardsticks if job.model == YARDSTICKS else _network
-    return Tested(job, seed, test, asked(job, data, test))
+    predictions = _baselines if job.model == BASELINES else _network
+    return Tested(job, seed, test, predictions(job, data, test))
 
 
 def _parts(job: Job, store: PatchStore) -> tuple[npt.NDArray[np.str_], int]:
     """The part of each patch, and the seed that gave it."""
-    if job.parting == RANDOM:
+    if job.kind == RANDOM:
         return random_parts(store.patches, job.split), job.split.seed
     geometry, names = store.meta.geometry, [info.name for info in store.meta.classes]
-    parting = split_patches(store.patches, job.split, geometry.patch_px * geometry.pixel_m, names)
-    return parting.part, parting.seed
+    parts = split_patches(store.patches, job.split, geometry.patch_px * geometry.pixel_m, names)
+    return parts.part, parts.seed
 
 
 def _network(job: Job, data: TrainingData, test: npt.NDArray[np.intp]) -> dict[str, Any]:
@@ -184,23 +184,23 @@ def _network(job: Job, data: TrainingData, test: npt.NDArray[np.intp]) -> dict[s
     return columns
 
 
-def _yardsticks(job: Job, data: TrainingData, test: npt.NDArray[np.intp]) -> dict[str, Any]:
+def _baselines(job: Job, data: TrainingData, test: npt.NDArray[np.intp]) -> dict[str, Any]:
     weights = data.class_weights(job.conf.class_weight_exponent)
     return dict(baseline_predictions(NAMES, data, weights, test, job.compute))
 
 
 def joined(store: PatchStore, tested: Sequence[Tested], block_m: float) -> dict[str, Any]:
-    """One row a cell, way of parting and seed, with what every model said, in the order of the folds.
+    """One row a cell, kind of split and seed, with all predictions, in the order of the folds.
 
     The dissimilarity is that to the data of the first network.
     """
     pieces = []
     for first in (t for t in tested if t.job.model == tested[0].job.model):
         fold = first.job
-        same = [t for t in tested if (t.job.parting, t.job.split) == (fold.parting, fold.split)]
+        same = [t for t in tested if (t.job.kind, t.job.split) == (fold.kind, fold.split)]
         count = len(first.rows)
         piece: dict[str, Any] = {
-            "parting": np.full(count, fold.parting),
+            "parting": np.full(count, fold.kind),
             "seed": np.full(count, fold.split.seed),
             "split_seed": np.full(count, first.seed),
             "fold": np.full(count, fold.split.fold),
@@ -219,8 +219,8 @@ def joined(store: PatchStore, tested: Sequence[Tested], block_m: float) -> dict[
 
 
 def _require_once(store: PatchStore, cells: dict[str, Any]) -> None:
-    """Each cell of the grid is tested exactly once a way of parting and seed."""
+    """Each cell of the grid is tested exactly once a kind of split and seed."""
     on_grid = int(store.patches["on_grid"].sum())
-    for parting, seed in set(zip(cells["parting"].tolist(), cells["seed"].tolist(), strict=True)):
-        if ((cells["parting"] == parting) & (cells["seed"] == seed)).sum() != on_grid:
+    for kind, seed in set(zip(cells["parting"].tolist(), cells["seed"].tolist(), strict=True)):
+        if ((cells["parting"] == kind) & (cells["seed"] == seed)).sum() != on_grid:
             raise AssertionError("each cell of the grid must be tested exactly once a seed")

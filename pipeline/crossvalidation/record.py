@@ -41,21 +41,21 @@ def cross_validate(
         LenscapeError: when a conf or the store cannot be used, or a fold cannot be trained.
     """
     opened, machine, base = PatchStore.open(store), load_compute(compute), load(split, SplitConf)
-    found = tested(study.jobs(opened, base, machine), machine)
-    cells = joined(opened, found, base.block_m)
+    tests = tested(study.jobs(opened, base, machine), machine)
+    cells = joined(opened, tests, base.block_m)
     first, *others = study.networks
-    networks, rivals = ([*study.networks], [*NAMES]) if study.baselines else ([first], others)
-    figures = fold_table.figures(cells, networks, rivals, len(opened.meta.classes)) | {
+    networks, compared = ([*study.networks], [*NAMES]) if study.baselines else ([first], others)
+    figures = fold_table.figures(cells, networks, compared, len(opened.meta.classes)) | {
         "folds": study.plan.folds,
         "store_sha256": opened.sha256,
     }
     files = out / f"{study.name}.json", out / f"{study.name}.parquet"
     names = [info.name for info in opened.meta.classes]
     write_json(files[0], figures)
-    _write_cells(files[1], cells, names, [*networks, *rivals])
+    _write_cells(files[1], cells, names, [*networks, *compared])
     text = fold_table.summary(figures, study.plan.folds)
     print("\n" + text)
-    _track(figures, text, found, opened, study, files)
+    _track(figures, text, tests, opened, study, files)
     return figures
 
 
@@ -72,7 +72,7 @@ def _write_cells(
 def _track(
     figures: dict[str, Any],
     text: str,
-    found: Sequence[Tested],
+    tests: Sequence[Tested],
     store: PatchStore,
     study: Study,
     files: tuple[Path, Path],
@@ -87,19 +87,19 @@ def _track(
     )
     labels, count = store.patches["label"], len(store.meta.classes)
     with open_run(record) as parent:
-        for parting, table in figures["partings"].items():
-            under = "test" if parting == BLOCKS else "random"
+        for kind, table in figures["partings"].items():
+            under = "test" if kind == BLOCKS else "random"
             for name, mean in table["models"].items():
                 numbers = {key: value for key, value in mean.items() if key != "by_seed"}
                 parent.metrics({f"{under}/{name}/{key}": value for key, value in numbers.items()})
         parent.text(text, f"{study.name}.txt")
         for path in files:
             parent.artifact(path)
-        for one in found:
-            split, parting = one.job.split, one.job.parting
+        for one in tests:
+            split, kind = one.job.split, one.job.kind
             for model in (name for name in models if name in one.columns):
                 params = {"model": model, "seed": str(split.seed), "fold": str(split.fold)}
-                name = f"{model}, {parting}, seed {split.seed}, fold {split.fold}"
-                with child_run(parent, name, params | {"parting": parting}) as child:
+                name = f"{model}, {kind}, seed {split.seed}, fold {split.fold}"
+                with child_run(parent, name, params | {"parting": kind}) as child:
                     scores = Scores.of(labels[one.rows], one.columns[model], count)
                     child.metrics({f"test/{key}": value for key, value in scores.numbers.items()})

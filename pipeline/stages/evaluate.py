@@ -59,7 +59,7 @@ def run(
     write_text(out / REPORT, html_report(summary, pictures))
     write_text(out / MODEL_CARD, model_card(summary))
     print(table(summary.scores))
-    print(summary.certainty.sentence)
+    print(summary.intervals.sentence)
     texts = sentences(summary)
     print("\n".join(filter(None, (texts[name] for name in ("calibration", "scope", "published")))))
     with resume(model) as tracker:

@@ -11,7 +11,7 @@ from pipeline.config.evaluate import CardConf
 from pipeline.learn.evaluation.band_importance import BandImportance
 from pipeline.learn.report.summary import RunSummary
 from pipeline.learn.stats.accuracy import Scores
-from pipeline.learn.stats.intervals import Certainty, Interval
+from pipeline.learn.stats.intervals import Interval, ScoreIntervals
 from tests.support.learners import model_meta
 from tests.support.stores import make_split, make_store
 
@@ -24,11 +24,11 @@ SCORES = {
 CALIBRATION = {"ece_before": 0.2, "ece_after": 0.01, "temperature": 2.0}
 
 
-def certainty(value: float, low: float, high: float, blocks: int = 40) -> Certainty:
+def intervals(value: float, low: float, high: float, blocks: int = 40) -> ScoreIntervals:
     """Intervals of a network that differs from its best baseline, svm, by so much."""
     score = Interval(0.7, 0.6, 0.8, blocks)
     both = {"network": score, "svm": score}
-    return Certainty(both, both, "svm", Interval(value, low, high, blocks))
+    return ScoreIntervals(both, both, "svm", Interval(value, low, high, blocks))
 
 
 def make_summary(folder: Path, **changes: Any) -> RunSummary:
@@ -41,7 +41,7 @@ def make_summary(folder: Path, **changes: Any) -> RunSummary:
         "split": split.split,
         "patches": {"train": 60, "validation": 20, "test": 20, "unused": 0},
         "scores": SCORES,
-        "certainty": certainty(0.05, 0.01, 0.09),
+        "intervals": intervals(0.05, 0.01, 0.09),
         "calibration": CALIBRATION,
         "bands": [BandImportance("B01", 0.25, 0.01)],
         "card": CardConf(),

@@ -21,7 +21,7 @@ from pipeline.learn.network.classifier import ModelMeta, PatchClassifier
 from pipeline.learn.stats.accuracy import Scores
 from pipeline.learn.stats.applicability import patch_features
 from pipeline.learn.stats.calibration import Reliability, uncalibrated
-from pipeline.learn.stats.intervals import Certainty, Hits
+from pipeline.learn.stats.intervals import Hits, ScoreIntervals
 from pipeline.split_folder import SplitFolder
 from pipeline.store import PatchStore
 
@@ -88,13 +88,13 @@ class Evaluation:
             return figures
         return figures | {"outside_area_of_applicability": float(np.mean(self.dissimilarity > 1))}
 
-    def certainty(self, blocks: npt.NDArray[np.str_]) -> Certainty:
+    def intervals(self, blocks: npt.NDArray[np.str_]) -> ScoreIntervals:
         """Confidence intervals of the scores, from the block of each test patch."""
         count = len(self.titles)
         hits = {
             name: Hits.of(self.truth, labels, blocks, count) for name, labels in self.predicted.items()
         }
-        return Certainty.of({NETWORK: hits.pop(NETWORK)}, hits)
+        return ScoreIntervals.of({NETWORK: hits.pop(NETWORK)}, hits)
 
     def table(self, blocks: npt.NDArray[np.str_]) -> str:
         """Block, true class and predicted class of each test patch, as CSV."""

@@ -42,7 +42,7 @@ class Champion:
 
 
 def sentences(run: RunSummary, tags: Mapping[str, str] | None = None) -> dict[str, str]:
-    """What each macro of `sentences.j2` says, as plain text with a line a paragraph.
+    """The text of each macro of `sentences.j2`, with a line a paragraph.
 
     Args:
         run: The figures.
@@ -70,7 +70,7 @@ def html_report(
     """
     return _HTML.get_template("report.html.j2").render(
         run=run,
-        say=sentences(run, tags),
+        text=sentences(run, tags),
         pictures={caption: b64encode(png).decode() for caption, png in pictures.items()},
         champion=champion,
     )
@@ -78,12 +78,12 @@ def html_report(
 
 def model_card(run: RunSummary) -> str:
     """The model card in Markdown, after Mitchell et al. 2019, Model Cards for Model Reporting."""
-    return _TEXT.get_template("model_card.md.j2").render(run=run, say=sentences(run))
+    return _TEXT.get_template("model_card.md.j2").render(run=run, text=sentences(run))
 
 
 def run_description(run: RunSummary, tags: Mapping[str, str]) -> str:
     """The description of the MLflow run in Markdown."""
-    return _TEXT.get_template("run_description.md.j2").render(run=run, say=sentences(run, tags))
+    return _TEXT.get_template("run_description.md.j2").render(run=run, text=sentences(run, tags))
 
 
 def _unwrapped(text: str) -> str:

@@ -20,7 +20,7 @@ from pipeline.learn.evaluation.baselines import training_patches
 from pipeline.learn.evaluation.predictions import NETWORK, Evaluation
 from pipeline.learn.network.classifier import ModelMeta
 from pipeline.learn.stats.accuracy import ClassScores, Scores
-from pipeline.learn.stats.intervals import Certainty
+from pipeline.learn.stats.intervals import ScoreIntervals
 from pipeline.split_folder import Split
 from pipeline.store import ClassInfo, StoreMeta
 
@@ -62,7 +62,7 @@ class RunSummary:
     """Number of patches by part of the split."""
     scores: dict[str, Scores]
     """Of the network and the baselines, by name."""
-    certainty: Certainty
+    intervals: ScoreIntervals
     """Their confidence intervals."""
     calibration: dict[str, float]
     """`ece_before`, `ece_after`, `temperature` and, where the threshold of the area of applicability
@@ -87,7 +87,7 @@ class RunSummary:
             split.split,
             {part: len(split.rows(part)) for part in ("train", "validation", "test", "unused")},
             evaluation.scores,
-            evaluation.certainty(blocks),
+            evaluation.intervals(blocks),
             evaluation.calibration,
             band_importance(evaluation),
             card,
@@ -162,13 +162,13 @@ class RunSummary:
             "classes": {info.name: vars(scores) for info, scores in self.classes},
             "mixed_positions_left_out": self.store.counts["left_out"]["impure"],
             "calibration": self.calibration,
-            "intervals": self.certainty.record,
+            "intervals": self.intervals.record,
         }
 
     @property
     def metrics(self) -> dict[str, float]:
         """For the MLflow run: `test/..`, `baseline/<name>/..`, `band/..`."""
-        test = self.network.numbers | self.calibration | self.certainty.metrics
+        test = self.network.numbers | self.calibration | self.intervals.metrics
         metrics = {f"test/{name}": value for name, value in test.items()}
         for info, scores in self.classes:
             metrics |= {f"test/recall/{info.name}": scores.recall, f"test/f1/{info.name}": scores.f1}

@@ -162,7 +162,7 @@ def _estimates(drawn: Counts, right: Counts, total: Counts) -> tuple[Counts, Cou
 
 
 @dataclass(frozen=True)
-class Certainty:
+class ScoreIntervals:
     """The figures of a network and its baselines, by name, with their intervals."""
 
     accuracy: dict[str, Interval]
@@ -173,7 +173,7 @@ class Certainty:
     """Balanced accuracy of the network less that of the best baseline, on the same patches."""
 
     @classmethod
-    def of(cls, hits: Mapping[str, Hits], baselines: Mapping[str, Hits]) -> Certainty:
+    def of(cls, hits: Mapping[str, Hits], baselines: Mapping[str, Hits]) -> ScoreIntervals:
         """Of networks, the first of which is compared, and of baselines, all on the same patches."""
         models = {**hits, **baselines}
         balanced = {name: balanced_accuracy(counts) for name, counts in models.items()}

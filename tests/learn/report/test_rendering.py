@@ -17,9 +17,9 @@ from pipeline.learn.report.rendering import (
     sentences,
 )
 from pipeline.learn.stats.accuracy import Scores
-from pipeline.learn.stats.intervals import Certainty, Interval
+from pipeline.learn.stats.intervals import Interval, ScoreIntervals
 from tests.learn.report.test_summary import WHOLE, with_images
-from tests.support.summaries import CALIBRATION, SCORES, certainty, make_summary
+from tests.support.summaries import CALIBRATION, SCORES, intervals, make_summary
 
 
 @pytest.fixture
@@ -44,22 +44,22 @@ def limitations(summary) -> list[str]:
     ("gain", "mark", "sentence"),
     [
         (
-            certainty(0.05, 0.01, 0.09),
+            intervals(0.05, 0.01, 0.09),
             "good",
             "significantly better than svm: balanced accuracy +0.050 (95 % CI +0.010 to +0.090)",
         ),
-        (certainty(0.05, -0.01, 0.11), "fair", "is not significantly better than svm"),
-        (certainty(0.05, 0.01, 0.09, blocks=8), "fair", "is significantly better than svm"),
-        (certainty(-0.01, -0.05, 0.03), "bad", "is not better than svm: balanced accuracy -0.010"),
+        (intervals(0.05, -0.01, 0.11), "fair", "is not significantly better than svm"),
+        (intervals(0.05, 0.01, 0.09, blocks=8), "fair", "is significantly better than svm"),
+        (intervals(-0.01, -0.05, 0.03), "bad", "is not better than svm: balanced accuracy -0.010"),
         (
-            replace(certainty(0, 0, 0), gain=None, best_baseline=None),
+            replace(intervals(0, 0, 0), gain=None, best_baseline=None),
             "bad",
             "compared with no baseline",
         ),
     ],
 )
 def test_the_report_begins_with_the_comparison_with_the_baselines(summary, gain, mark, sentence):
-    html = html_report(replace(summary, certainty=gain), {})
+    html = html_report(replace(summary, intervals=gain), {})
     first = findings(html)[0]
     assert first[0] == mark
     assert sentence in first[1]
@@ -72,7 +72,7 @@ def test_the_report_tells_of_calibration_blocks_and_shared_ground(summary):
         summary,
         calibration=CALIBRATION | {"ece_after": 0.1},
         split=summary.split.model_copy(update={"shared_ground_m2": 5e6}),
-        certainty=certainty(0.05, 0.01, 0.09, blocks=8),
+        intervals=intervals(0.05, 0.01, 0.09, blocks=8),
     )
     found = findings(html_report(poor, {}))
     assert [mark for mark, _ in found] == ["fair", "fair", "bad", "fair"]
@@ -83,11 +83,11 @@ def test_the_report_tells_of_calibration_blocks_and_shared_ground(summary):
 def test_a_wide_interval_is_noted(summary):
     wide = Interval(0.7, 0.3, 0.9, 40)
     both = {"network": wide, "svm": wide}
-    figures = Certainty(both, both, "svm", Interval(0.05, 0.01, 0.09, 40))
-    html = html_report(replace(summary, certainty=figures), {})
+    figures = ScoreIntervals(both, both, "svm", Interval(0.05, 0.01, 0.09, 40))
+    html = html_report(replace(summary, intervals=figures), {})
     assert "interval of balanced accuracy is 0.60 wide" in findings(html)[-1][1]
     assert "interval of balanced accuracy is 0.60 wide" in figures.sentence
-    assert "wide" not in certainty(0.05, 0.01, 0.09).sentence
+    assert "wide" not in intervals(0.05, 0.01, 0.09).sentence
 
 
 def test_limitations_name_region_season_level_and_classes_of_low_recall(summary):
@@ -138,7 +138,7 @@ def test_several_days_are_counted(summary):
 def test_the_description_tells_data_split_result_and_worst_confusion(summary):
     text = run_description(summary, {})
     assert "**modern** on the bands B01, B02, B03, patches of 16 px, cells of 8 px." in text
-    assert summary.certainty.sentence in text
+    assert summary.intervals.sentence in text
     assert "significantly better than svm: balanced accuracy +0.050" in text
     assert "2 patches of C 0 (50% of them) are predicted as C 1." in text
     assert "s1 (2017-02-16, L1C, baseline unknown); 60 training, 20 validation and 20 test" in text

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.learn.stats.accuracy import Scores
-from pipeline.learn.stats.intervals import Certainty, Hits, Interval, accuracy, balanced_accuracy
+from pipeline.learn.stats.intervals import Hits, Interval, ScoreIntervals, accuracy, balanced_accuracy
 
 CLASSES = 3
 
@@ -114,7 +114,9 @@ def of_share(right: float, blocks: np.ndarray = BLOCKS) -> Hits:
 
 
 def test_the_network_is_compared_with_the_best_baseline():
-    actual = Certainty.of({"net": of_share(0.9)}, {"poor": of_share(0.5), "good_one": of_share(0.8)})
+    actual = ScoreIntervals.of(
+        {"net": of_share(0.9)}, {"poor": of_share(0.5), "good_one": of_share(0.8)}
+    )
     assert actual.best_baseline == "good_one"
     assert actual.gain == balanced_accuracy(of_share(0.9).less(of_share(0.8)))
     assert "; significantly better than good one: balanced accuracy +0.1" in actual.sentence
@@ -124,14 +126,14 @@ def test_the_network_is_compared_with_the_best_baseline():
 
 
 def test_a_difference_that_may_be_chance_is_not_significant():
-    actual = Certainty.of({"net": of_share(0.9)}, {"other": of_share(0.9)})
+    actual = ScoreIntervals.of({"net": of_share(0.9)}, {"other": of_share(0.9)})
     assert "; not better than other: balanced accuracy +0.000" in actual.sentence
     chance = replace(actual, gain=Interval(0.01, -0.02, 0.04, 50))
     assert "; not significantly better than other: balanced accuracy +0.010 (95 % CI" in chance.sentence
 
 
 def test_few_blocks_are_noted_and_no_baseline_is_no_error():
-    actual = Certainty.of({"net": of_share(0.9, BLOCKS // 10)}, {})
+    actual = ScoreIntervals.of({"net": of_share(0.9, BLOCKS // 10)}, {})
     assert (actual.best_baseline, actual.gain) == (None, None)
     assert "5 blocks of test ground, fewer than 20: too few for a reliable interval" in actual.sentence
     assert "gain" not in actual.record
