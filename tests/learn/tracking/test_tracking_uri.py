@@ -152,6 +152,7 @@ def test_the_state_of_the_data_is_what_dvc_knows_of_the_inputs(checkout, monkeyp
     assert not [key for key in tracking_uri.checkout_state() if key.startswith("dvc.")]
 
 
+@pytest.mark.slow
 def test_mlflow_sends_nothing_whatever_is_imported_first(monkeypatch):
     monkeypatch.delenv("MLFLOW_DISABLE_TELEMETRY", raising=False)
     code = (
