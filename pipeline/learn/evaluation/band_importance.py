@@ -46,7 +46,6 @@ def permutation_importance(
     classifier: PatchClassifier,
     patches: npt.NDArray[np.uint16],
     truth: npt.NDArray[np.integer],
-    repeats: int = _REPEATS,
 ) -> list[BandImportance]:
     """Of every input band, in the order of the network.
 
@@ -57,7 +56,6 @@ def permutation_importance(
         classifier: The model.
         patches: Harmonised DN, uint16 (N, C, P, P).
         truth: 0-based class of each patch, (N,).
-        repeats: Permutations of each band.
     """
     random, classes = np.random.default_rng(0), len(classifier.meta.classes)
 
@@ -68,7 +66,7 @@ def permutation_importance(
     unchanged, result = score(patches), []
     for index, band in enumerate(classifier.meta.bands):
         losses = []
-        for _ in range(repeats):
+        for _ in range(_REPEATS):
             permuted = patches.copy()
             permuted[:, index] = patches[random.permutation(len(patches)), index]
             losses.append(unchanged - score(permuted))

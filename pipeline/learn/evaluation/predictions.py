@@ -118,7 +118,13 @@ def evaluate_test_part(
     rows = parts.rows("test")
     if not len(rows):
         raise SplitError(f"the test part of {split} is empty; give `test` more blocks and split again.")
-    _require_split(classifier.meta, parts)
+    # training patches of another split may be test patches here
+    if classifier.meta.hashes.split != parts.sha256:
+        raise MismatchError(
+            f"the model was trained on the split {classifier.meta.hashes.split[:12]}, but {split} is "
+            f"{parts.sha256[:12]}, so that its test patches may have trained the model; run `train` on "
+            "this split or name the one that the model was trained on."
+        )
     chunks = (chunk[:, bands] for chunk in patches.chunks(rows))
     probabilities = batched_probabilities(classifier, chunks)
     data = TrainingData.of_split(patches, parts, tuple(classifier.meta.bands))
@@ -137,13 +143,3 @@ def _dissimilarity(
     cell_px = classifier.meta.geometry.cell_px
     chunks = (chunk[:, bands] for chunk in store.chunks(rows))
     return classifier.training_features.relative(patch_features(chunks, cell_px, classifier.fill_dn))
-
-
-def _require_split(meta: ModelMeta, split: SplitFolder) -> None:
-    """Refuse a model of another split, whose training patches may be test patches here."""
-    if meta.hashes.split != split.sha256:
-        raise MismatchError(
-            f"the model was trained on the split {meta.hashes.split[:12]}, but {split.folder} is "
-            f"{split.sha256[:12]}, so that its test patches may have trained the model; run `train` on "
-            "this split or name the one that the model was trained on."
-        )

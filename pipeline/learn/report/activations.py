@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from matplotlib.figure import Figure
-from torch import Tensor, nn
+from torch import nn
 
 from pipeline.learn.network.classifier import PatchClassifier
 from pipeline.learn.network.layers import Layer, plan
@@ -42,21 +42,14 @@ def activations(
         classifier: The model.
         pixels: Harmonised DN, uint16 (C, P, P).
     """
-    names = {module: name for name, module in classifier.network.named_children()}
     maps: dict[str, npt.NDArray[np.float32]] = {}
-
-    def keep(module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        if output.ndim == 4:
-            maps[names[module]] = output[0].cpu().numpy().copy()
-
-    layers = [module for module in names if isinstance(module, _LAYERS)]
-    handles = [module.register_forward_hook(keep) for module in layers]
-    try:
-        with torch.inference_mode():
-            classifier.eval()(torch.from_numpy(pixels[None].copy()).to(classifier.mean.device))
-    finally:
-        for handle in handles:
-            handle.remove()
+    with torch.inference_mode():
+        filled = classifier.filled(torch.from_numpy(pixels[None].copy()).to(classifier.mean.device))
+        values = (filled - classifier.mean) / classifier.std
+        for name, module in classifier.eval().network.named_children():
+            values = module(values)
+            if isinstance(module, _LAYERS) and values.ndim == 4:
+                maps[name] = values[0].cpu().numpy().copy()
     return maps
 
 
