@@ -35,13 +35,16 @@ def evaluation_figures(
         gallery: How many of the most confident mistakes are shown.
     """
     network, titles = evaluation.scores[NETWORK], evaluation.titles
+    importance = figures.band_importance(
+        [one.band for one in bands], [one.loss for one in bands], [one.spread for one in bands]
+    )
     named: Figures = {
         "confusion": ("Confusion matrix", figures.confusion(network, titles)),
         "per_class": ("Accuracy by class", figures.per_class(network, titles)),
         "baselines": ("The network and its baselines", figures.comparison(evaluation.scores)),
         "reliability": ("Reliability diagram", figures.reliability(evaluation.reliability)),
         "mistakes": ("The most confident mistakes", _gallery(evaluation, gallery)),
-        "bands": ("Importance of the bands", figures.band_importance(bands)),
+        "bands": ("Importance of the bands", importance),
     }
     if patches := _confident_patches(evaluation):
         classifier = evaluation.classifier

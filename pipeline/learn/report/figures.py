@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from pipeline.learn.evaluation.band_importance import BandImportance
 from pipeline.learn.network.history import Epoch
 from pipeline.learn.stats.accuracy import Scores
 from pipeline.learn.stats.calibration import Reliability
@@ -131,11 +130,10 @@ def reliability(parts: Mapping[str, Reliability]) -> Figure:
     return figure
 
 
-def band_importance(bands: Sequence[BandImportance]) -> Figure:
+def band_importance(bands: Sequence[str], losses: Sequence[float], spreads: Sequence[float]) -> Figure:
     """Loss of balanced accuracy when a band comes from other patches, with its standard deviation."""
-    losses, spreads = [one.loss for one in bands], [one.spread for one in bands]
     figure, axes = _chart(7, 1.4 + 0.3 * len(bands))
-    _bars(axes, [one.band for one in bands], {"loss": (losses, _BLUE)})
+    _bars(axes, bands, {"loss": (losses, _BLUE)})
     axes.errorbar(losses, range(len(bands)), xerr=spreads, fmt="none", ecolor="0.4")
     axes.axvline(0, color="0.3", linewidth=0.8)
     axes.set(xlabel="loss of balanced accuracy", title="Permutation importance of the bands")
