@@ -21,6 +21,9 @@ X0, Y0, HEIGHT, WIDTH = 300_030.0, 5_800_050.0, 203, 171
 type NodataRect = tuple[int, int, int, int]
 """Row, column, height and width of what is nodata in both bands."""
 
+NODATA: list[NodataRect] = [(100, 60, 7, 8), (30, 30, 40, 40)]
+"""Ground that `make_scene` can leave without data."""
+
 
 def make_bands(
     folder: Path, nodata: Iterable[NodataRect] = (), size: tuple[int, int] = (HEIGHT, WIDTH)

@@ -17,20 +17,8 @@ from pipeline.geo.patches.store_writer import store_bytes
 from pipeline.geo.scenes.scene import Scene
 from pipeline.store import PATCH_COLUMNS
 from tests.support.labelled import all_of, positions_of
-from tests.support.placed import make_scene
 
 BANDS = ("B02", "B03")
-NODATA = [(100, 60, 7, 8), (30, 30, 40, 40)]
-
-
-@pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
-    return make_scene(tmp_path_factory.mktemp("whole"))
-
-
-@pytest.fixture(scope="module")
-def with_nodata(tmp_path_factory: pytest.TempPathFactory) -> Scene:
-    return make_scene(tmp_path_factory.mktemp("with_nodata"), NODATA)
 
 
 def write(folder: Path, scene: Scene, bands: tuple[str, ...] = BANDS) -> Positions:

@@ -11,20 +11,9 @@ from pipeline.geo.patches import scene_patches as module
 from pipeline.geo.patches.scene_patches import read_patches
 from pipeline.geo.scenes.scene import Scene
 from tests.support.labelled import all_of, positions_of
-from tests.support.placed import HEIGHT, WIDTH, make_scene
+from tests.support.placed import HEIGHT, NODATA, WIDTH, make_scene
 
 BANDS = ("B02", "B03")
-NODATA = [(100, 60, 7, 8), (30, 30, 40, 40)]
-
-
-@pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
-    return make_scene(tmp_path_factory.mktemp("whole"))
-
-
-@pytest.fixture(scope="module")
-def with_nodata(tmp_path_factory: pytest.TempPathFactory) -> Scene:
-    return make_scene(tmp_path_factory.mktemp("with_nodata"), NODATA)
 
 
 def test_patches_are_where_they_say_and_their_context_is_mirrored(scene: Scene) -> None:
