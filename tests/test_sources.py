@@ -12,7 +12,7 @@ import pytest
 import rasterio
 
 from pipeline.errors import SceneError
-from pipeline.geo.raster.grid import SceneGrid
+from pipeline.geo.raster.grid import PixelGrid
 from pipeline.stages import fetch, tile
 from pipeline.store import PatchStore
 from tests.support.labelled import make_labels, px_box
@@ -30,12 +30,12 @@ CLOUD = np.s_[40:60, 50:80]
 """Rows and columns of 10 m that are cloud."""
 
 
-def ground(native: SceneGrid) -> np.ndarray:
+def ground(native: PixelGrid) -> np.ndarray:
     """Reflectance x 10,000 of the same ground at any resolution, never dark."""
     return (300 + np.arange(native.height * native.width) % 4_000).reshape(native.height, -1)
 
 
-def cloudy(native: SceneGrid) -> np.ndarray:
+def cloudy(native: PixelGrid) -> np.ndarray:
     codes = clear(native)
     factor = round(native.pixel_m / 10)
     rows, cols = (slice(axis.start // factor, axis.stop // factor) for axis in CLOUD)
@@ -46,7 +46,7 @@ def cloudy(native: SceneGrid) -> np.ndarray:
 def stored(offset: int) -> Any:
     """The values of bands that are stored with an offset, and the scene classification."""
 
-    def values(band: str, native: SceneGrid) -> np.ndarray:
+    def values(band: str, native: PixelGrid) -> np.ndarray:
         return cloudy(native) if band == "SCL" else (ground(native) - offset).astype(np.uint16)
 
     return values

@@ -24,7 +24,7 @@ from pipeline.errors import LabelError, RadiometryError, SceneError
 from pipeline.files import publish
 from pipeline.geo.labels.sources import read_features
 from pipeline.geo.labels.vector_files import read_frame
-from pipeline.geo.raster.grid import SceneGrid
+from pipeline.geo.raster.grid import PixelGrid
 from pipeline.geo.scenes.catalog import scene_item
 from pipeline.geo.scenes.item import epsg_of, grid_of
 from pipeline.geo.sources.folder import band_files, scene_files
@@ -110,7 +110,7 @@ def _scene_keys(scene: Path, details: Details) -> dict[str, Any]:
     return keys
 
 
-def _checked_grid(conf: SceneConf) -> SceneGrid:
+def _checked_grid(conf: SceneConf) -> PixelGrid:
     """The grid of the scene, which must pass the checks of `fetch`; prints what it is."""
     item = scene_item(scene_files(conf))
     grid = grid_of(item.properties, epsg_of(item))
@@ -122,7 +122,7 @@ def _checked_grid(conf: SceneConf) -> SceneGrid:
     return grid
 
 
-def _classes(source: dict[str, Any], scene: str, grid: SceneGrid, credit: str) -> dict[str, Any]:
+def _classes(source: dict[str, Any], scene: str, grid: PixelGrid, credit: str) -> dict[str, Any]:
     """`classes.yaml`: a class for each value that overlaps the scene, the others ignored."""
     conf = parse(source, VectorLabelConf, "lenscape start")
     frame = read_frame(conf)

@@ -10,7 +10,7 @@ import rasterio
 
 from tests.support.pages import HOWTO, follow
 from tests.support.projects import DEMO, HEIGHT, WIDTH, Project
-from tests.support.worlds import SceneGrid, write_raster
+from tests.support.worlds import PixelGrid, write_raster
 
 pytestmark = pytest.mark.slow
 
@@ -26,7 +26,7 @@ def _mask(project: Project, path: Path) -> Path:
         epsg, transform = dataset.crs.to_epsg(), dataset.transform
     codes = np.zeros((HEIGHT // 2, WIDTH // 2), dtype=np.uint8)
     codes[: CLOUDY_ROWS // 2, ::2], codes[: CLOUDY_ROWS // 2, 1::2] = 1, 2
-    return write_raster(path, codes, SceneGrid(epsg, transform.c, transform.f, *codes.shape, 20))
+    return write_raster(path, codes, PixelGrid(epsg, transform.c, transform.f, *codes.shape, 20))
 
 
 def test_from_a_mask_to_a_map_with_holes(finished_project: Project, tmp_path: Path) -> None:

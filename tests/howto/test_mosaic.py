@@ -14,7 +14,7 @@ import pytest
 import rasterio
 from pyproj import Transformer
 
-from pipeline.geo.raster.grid import SceneGrid
+from pipeline.geo.raster.grid import PixelGrid
 from pipeline.learn.network.classifier import ModelMeta
 from pipeline.store import PatchStore
 from tests.support.pages import HOWTO, follow
@@ -23,9 +23,9 @@ from tests.support.worlds import World, separable_world
 
 pytestmark = pytest.mark.slow
 
-EAST = SceneGrid(32633, 300_000.0, 5_800_020.0, 132, 120)
-NORTH = SceneGrid(32633, 300_480.0, 5_800_620.0, 132, 120)
-WEST = SceneGrid(32632, 699_960.0, 5_800_020.0, 132, 120)
+EAST = PixelGrid(32633, 300_000.0, 5_800_020.0, 132, 120)
+NORTH = PixelGrid(32633, 300_480.0, 5_800_620.0, 132, 120)
+WEST = PixelGrid(32632, 699_960.0, 5_800_020.0, 132, 120)
 GRIDS = {"east": EAST, "north": NORTH, "west": WEST}
 
 

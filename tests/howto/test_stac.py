@@ -22,7 +22,7 @@ from tests.support.pages import HOWTO, follow
 from tests.support.projects import DEMO, Project
 from tests.support.servers import FileServer, serving
 from tests.support.worlds import GRID as ANY
-from tests.support.worlds import SceneGrid
+from tests.support.worlds import PixelGrid
 
 PAGE = HOWTO / "stac.md"
 ADDRESS = "https://earth-search.aws.element84.com/v1"
@@ -36,7 +36,7 @@ def _item(project: Project, files: FileServer) -> dict[str, Any]:
         (path,) = (project.path / "data" / "demo" / "scenes" / "east").glob(f"*{band}.jp2")
         with rasterio.open(path) as dataset:
             left, top, pixel_m = dataset.transform.c, dataset.transform.f, dataset.res[0]
-            grid = SceneGrid(ANY.epsg, left, top, dataset.height, dataset.width, pixel_m)
+            grid = PixelGrid(ANY.epsg, left, top, dataset.height, dataset.width, pixel_m)
             write_cog(files.folder / f"{band}.tif", dataset.read(1), grid)
             bounds = transform_bounds(dataset.crs, "OGC:CRS84", *dataset.bounds)
         asset["href"] = files.url(f"{band}.tif")

@@ -11,7 +11,7 @@ import geopandas as gpd
 import numpy as np
 import shapely
 
-from pipeline.geo.raster.grid import SceneGrid
+from pipeline.geo.raster.grid import PixelGrid
 from tests.malformed.case import Case
 from tests.support.labelled import px_box
 from tests.support.worlds import GRID, positions, write_bands_folder, write_raster
@@ -146,7 +146,7 @@ def _points_outside(folder: Path) -> dict[str, Any]:
 
 
 def _codes(
-    folder: Path, pixels: np.ndarray, grid: SceneGrid | None = GRID, **more: Any
+    folder: Path, pixels: np.ndarray, grid: PixelGrid | None = GRID, **more: Any
 ) -> dict[str, Any]:
     """A good scene and a raster of codes."""
     confs = _confs(folder, {"raster": str(folder / "cover.tif")})
@@ -167,7 +167,7 @@ def _codes_without_crs(folder: Path) -> dict[str, Any]:
 
 
 def _codes_elsewhere(folder: Path) -> dict[str, Any]:
-    there = SceneGrid(GRID.epsg, GRID.x0 + 90_000, GRID.y0, GRID.height, GRID.width)
+    there = PixelGrid(GRID.epsg, GRID.x0 + 90_000, GRID.y0, GRID.height, GRID.width)
     return _codes(folder, _cover(), there)
 
 

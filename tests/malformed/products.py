@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.geo.raster.grid import SceneGrid
+from pipeline.geo.raster.grid import PixelGrid
 from tests.malformed.case import Case
 from tests.support.products import L1C, L2A, clear, make_product, zipped
 from tests.support.worlds import GRID, positions, write_raster
@@ -138,12 +138,12 @@ def _no_band(folder: Path) -> dict[str, Any]:
 
 def _other_ground(folder: Path) -> dict[str, Any]:
     root = make_product(folder)
-    moved = SceneGrid(GRID.epsg, GRID.x0 + 9_000, GRID.y0, GRID.height, GRID.width)
+    moved = PixelGrid(GRID.epsg, GRID.x0 + 9_000, GRID.y0, GRID.height, GRID.width)
     write_raster(next(root.rglob("*_B03.jp2")), positions(moved), moved)
     return _conf(root)
 
 
-def _dark(band: str, native: SceneGrid) -> np.ndarray:
+def _dark(band: str, native: PixelGrid) -> np.ndarray:
     shape = native.height, native.width
     return clear(native) if band == "SCL" else np.full(shape, 600, dtype=np.uint16)
 

@@ -13,7 +13,7 @@ from affine import Affine
 from PIL import Image
 from rasterio.crs import CRS
 
-from pipeline.geo.raster.grid import SceneGrid
+from pipeline.geo.raster.grid import PixelGrid
 from tests.malformed.case import Case
 from tests.support.worlds import GRID, native_grid, position_bands, positions, write_raster
 
@@ -186,20 +186,20 @@ def _many_layers(folder: Path) -> dict[str, Any]:
 
 def _other_ground(folder: Path) -> dict[str, Any]:
     position_bands(folder / "bands")
-    moved = SceneGrid(GRID.epsg, GRID.x0 + 5_000, GRID.y0, 12, 12)
+    moved = PixelGrid(GRID.epsg, GRID.x0 + 5_000, GRID.y0, 12, 12)
     write_raster(folder / "bands" / "x_B03.tif", positions(moved), moved)
     return _conf("path", folder / "bands")
 
 
 def _other_zone(folder: Path) -> dict[str, Any]:
     position_bands(folder / "bands")
-    other = SceneGrid(32632, GRID.x0, GRID.y0, GRID.height, GRID.width)
+    other = PixelGrid(32632, GRID.x0, GRID.y0, GRID.height, GRID.width)
     write_raster(folder / "bands" / "x_B03.tif", positions(other), other)
     return _conf("path", folder / "bands")
 
 
 def _no_sentinel_pixels(folder: Path) -> dict[str, Any]:
-    grid = SceneGrid(GRID.epsg, GRID.x0, GRID.y0, 40, 40, 30)
+    grid = PixelGrid(GRID.epsg, GRID.x0, GRID.y0, 40, 40, 30)
     write_raster(folder / "bands" / "B02.tif", positions(grid), grid)
     return _conf("path", folder / "bands")
 
@@ -210,7 +210,7 @@ def _offset_twice(folder: Path) -> dict[str, Any]:
     return conf
 
 
-def _masked(folder: Path, grid: SceneGrid) -> dict[str, Any]:
+def _masked(folder: Path, grid: PixelGrid) -> dict[str, Any]:
     conf = _band(folder)
     mask = write_raster(folder / "mask.tif", np.ones((grid.height, grid.width), np.uint8), grid)
     conf["fetch.yaml"]["train"][0]["mask"] = {"path": str(mask)}
@@ -222,7 +222,7 @@ def _mask_elsewhere(folder: Path) -> dict[str, Any]:
 
 
 def _mask_of_another_zone(folder: Path) -> dict[str, Any]:
-    return _masked(folder, SceneGrid(32632, GRID.x0, GRID.y0, GRID.height, GRID.width))
+    return _masked(folder, PixelGrid(32632, GRID.x0, GRID.y0, GRID.height, GRID.width))
 
 
 def _mask_without_crs(folder: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import rasterio
 from pipeline import cli
 from pipeline.bands import BANDS
 from pipeline.errors import ConfigError, LenscapeError, OutputError, RadiometryError, SceneError
-from pipeline.geo.raster.grid import SceneGrid, Window
+from pipeline.geo.raster.grid import PixelGrid, Window
 from pipeline.geo.scenes.scene import open_catalog
 from pipeline.stages.fetch import run
 from tests.support.worlds import GRID, position_bands, write_raster
@@ -209,7 +209,7 @@ def _picture(root: Path) -> None:
 
 
 def _elsewhere(root: Path) -> None:
-    grid = SceneGrid(32633, 400_000, 5_800_020, 66, 60, 20)
+    grid = PixelGrid(32633, 400_000, 5_800_020, 66, 60, 20)
     write_raster(root / "own" / "two" / "x_B11.tif", np.ones((66, 60), dtype=np.uint16), grid)
 
 
@@ -310,7 +310,7 @@ def test_the_demo_scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     run(Path("fetch.yaml"), TRAIN, MAP)
     (opened,) = open_catalog(TRAIN)
     assert opened.bands == tuple(BANDS)
-    assert opened.grid == SceneGrid(32633, 330_000, 5_822_040, 768, 1_536)
+    assert opened.grid == PixelGrid(32633, 330_000, 5_822_040, 768, 1_536)
     assert opened.item.properties["grid:code"] == "MGRS-33UUU"
     # its 20 m pixels are squares of 2 x 2 on the 10 m grid
     window = Window(100, 200, 40, 60)

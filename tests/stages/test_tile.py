@@ -21,7 +21,7 @@ from pipeline.cli import cli
 from pipeline.errors import ConfigError, LabelError, LenscapeError, OutputError, SceneError
 from pipeline.files import sha256_of
 from pipeline.geo.patches.patch_writer import PatchWriter
-from pipeline.geo.raster.grid import SceneGrid
+from pipeline.geo.raster.grid import PixelGrid
 from pipeline.geo.scenes.catalog import scene_item, write_catalog
 from pipeline.geo.sources.folder import scene_files
 from pipeline.stages import tile
@@ -375,7 +375,7 @@ def test_a_disk_that_fills_up_leaves_the_store_that_was_there(
 
 @pytest.mark.parametrize("suffix", [".jp2", ".tif"])
 def test_a_truncated_scene_leaves_nothing_behind(tmp_path: Path, suffix: str) -> None:
-    grid = SceneGrid(32633, 300_000.0, 5_800_020.0, 240, 240)
+    grid = PixelGrid(32633, 300_000.0, 5_800_020.0, 240, 240)
     bands = position_bands(tmp_path / "bands", grid, suffix)
     place = Place(tmp_path / "place").scenes(s1=bands).label(("wood", px_box(grid, 0, 0, 240, 240)))
     path = bands / f"x_B02{suffix}"

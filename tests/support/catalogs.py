@@ -19,7 +19,7 @@ import numpy as np
 from rasterio.warp import transform, transform_bounds
 from shapely.geometry import shape
 
-from pipeline.geo.raster.grid import SceneGrid
+from pipeline.geo.raster.grid import PixelGrid
 from pipeline.geo.sources.stac_names import band_assets, classification
 from tests.support.projects import ROOT
 from tests.support.worlds import Pixels, native_grid, positions, write_raster
@@ -37,7 +37,7 @@ def published(name: str) -> dict[str, Any]:
     return item
 
 
-def corner(item: dict[str, Any], side: int = SIDE) -> SceneGrid:
+def corner(item: dict[str, Any], side: int = SIDE) -> PixelGrid:
     """A 10 m grid inside of the footprint of an Item, on the 60 m grid of its tile."""
     asset = next(iter(band_assets(item, ["B02"]).values()))
     fields = item["properties"]
@@ -47,10 +47,10 @@ def corner(item: dict[str, Any], side: int = SIDE) -> SceneGrid:
     (x,), (y,) = transform("OGC:CRS84", f"EPSG:{epsg}", [inside.x], [inside.y])
     half = side * 5
     east, south = (round((distance - half) / 60) * 60 for distance in (x - x0, y0 - y))
-    return SceneGrid(epsg, x0 + east, y0 - south, side, side)
+    return PixelGrid(epsg, x0 + east, y0 - south, side, side)
 
 
-def ground(grid: SceneGrid, band: str, added: int) -> Pixels:
+def ground(grid: PixelGrid, band: str, added: int) -> Pixels:
     """DN of a band that know where they are, brighter than `DARK`, and what a product adds to them."""
     native = native_grid(grid, band)
     return (positions(native) + DARK + added).astype(np.uint16)
@@ -75,20 +75,20 @@ def with_pixels(
     return item
 
 
-def scl(grid: SceneGrid) -> Pixels:
+def scl(grid: PixelGrid) -> Pixels:
     """Vegetation, with a cloud of high probability over a tenth of the rows in the middle."""
     values = np.full((grid.height, grid.width), 4, dtype=np.uint8)
     values[grid.height // 2 : grid.height * 6 // 10] = 9
     return values
 
 
-def write_cog(path: Path, pixels: Pixels, grid: SceneGrid, block: int = 128) -> Path:
+def write_cog(path: Path, pixels: Pixels, grid: PixelGrid, block: int = 128) -> Path:
     """A COG as public catalogs hold them."""
     options = {"driver": "COG", "BLOCKSIZE": block, "COMPRESS": "DEFLATE", "PREDICTOR": "YES"}
     return write_raster(path, pixels, grid, nodata=0, **options)
 
 
-def degrees(grid: SceneGrid, inset_px: int = 0) -> list[float]:
+def degrees(grid: PixelGrid, inset_px: int = 0) -> list[float]:
     """The area in a grid, some pixels inside of its edges: west, south, east, north."""
     left, bottom, right, top = grid.bounds
     inset = inset_px * grid.pixel_m

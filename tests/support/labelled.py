@@ -16,7 +16,7 @@ from pipeline.config.tile import TileConf
 from pipeline.geo.labels.polygons import PolygonLabels
 from pipeline.geo.patches.positions import Positions, labelled_positions
 from pipeline.geo.patches.scene_patches import StripPatches
-from pipeline.geo.raster.grid import SceneGrid
+from pipeline.geo.raster.grid import PixelGrid
 from pipeline.geo.scenes.scene import Scene
 from pipeline.store import SceneInfo
 
@@ -41,13 +41,13 @@ def make_classes(*names: str, **more: Any) -> ClassesConf:
     return ClassesConf.model_validate({"classes": listed, "credit": "made up"} | more)
 
 
-def px_box(grid: SceneGrid, row: float, col: float, height: float, width: float) -> shapely.Polygon:
+def px_box(grid: PixelGrid, row: float, col: float, height: float, width: float) -> shapely.Polygon:
     """A rectangle given in pixels of a grid, in its CRS."""
     x, y = (grid.x0 + 10 * col, grid.y0 - 10 * row)
     return shapely.box(x, y - 10 * height, x + 10 * width, y)
 
 
-def bare_scene(grid: SceneGrid, name: str = "s1") -> Scene:
+def bare_scene(grid: PixelGrid, name: str = "s1") -> Scene:
     """A scene without pixels."""
     info = SceneInfo(
         id=name,

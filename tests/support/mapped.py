@@ -13,7 +13,7 @@ from pipeline.geo.maps.catalog import MapFolder
 from pipeline.geo.maps.raster_writer import temporary_raster
 from pipeline.geo.mosaics.mosaic import MappedScene
 from pipeline.geo.mosaics.mosaic_set import map_grid
-from pipeline.geo.raster.grid import PatchGrid, SceneGrid
+from pipeline.geo.raster.grid import PatchGrid, PixelGrid
 from pipeline.store import ClassInfo
 
 CLASSES = [
@@ -26,12 +26,12 @@ TIME = "2021-05-06T10:21:01Z"
 type Cells = npt.NDArray[np.uint8]
 
 
-def cells_of(grid: SceneGrid, cell_px: int = 8) -> PatchGrid:
+def cells_of(grid: PixelGrid, cell_px: int = 8) -> PatchGrid:
     return PatchGrid(grid, 2 * cell_px, cell_px)
 
 
 def mapped(
-    out: Path, name: str, grid: SceneGrid, values: tuple[Cells, Cells] | None = None, **origin: Any
+    out: Path, name: str, grid: PixelGrid, values: tuple[Cells, Cells] | None = None, **origin: Any
 ) -> MappedScene:
     """A scene with its class map and confidence in `out/<name>/`, at random where none are given."""
     cells = cells_of(grid)
@@ -65,7 +65,7 @@ def random_cells(cells: PatchGrid, seed: int) -> tuple[Cells, Cells]:
     return classes, confidence
 
 
-def constant_cells(grid: SceneGrid, value: int, per_cent: int) -> tuple[Cells, Cells]:
+def constant_cells(grid: PixelGrid, value: int, per_cent: int) -> tuple[Cells, Cells]:
     """One class and one confidence everywhere."""
     shape = cells_of(grid).rows, cells_of(grid).cols
     return np.full(shape, value, dtype=np.uint8), np.full(shape, per_cent, dtype=np.uint8)

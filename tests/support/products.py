@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.bands import BANDS
-from pipeline.geo.raster.grid import SceneGrid
+from pipeline.geo.raster.grid import PixelGrid
 from tests.support.worlds import GRID, native_grid, positions, write_raster
 
 METADATA = Path(__file__).parent.parent / "data" / "safe"
@@ -21,14 +21,14 @@ L2A = "S2A_MSIL2A_20230625T234621_N0509_R073_T01WCS_20230626T022157"
 """Baseline 05.09, offset -1000."""
 _IMAGE = re.compile(r"<IMAGE_FILE>([^<]*_(B\d\d|B8A|SCL)(?:_(\d\d)m)?)</IMAGE_FILE>")
 
-type Values = Callable[[str, SceneGrid], np.ndarray]
+type Values = Callable[[str, PixelGrid], np.ndarray]
 
 
 def make_product(
     folder: Path,
     name: str = L1C,
     values: Values | None = None,
-    grid: SceneGrid = GRID,
+    grid: PixelGrid = GRID,
     change: Mapping[str, str] | None = None,
 ) -> Path:
     """A folder `<name>.SAFE` with all images that its metadata name, on a small grid.
@@ -57,7 +57,7 @@ def make_product(
     return root
 
 
-def clear(native: SceneGrid) -> np.ndarray:
+def clear(native: PixelGrid) -> np.ndarray:
     """A scene classification of vegetation everywhere."""
     return np.full((native.height, native.width), 4, dtype=np.uint8)
 

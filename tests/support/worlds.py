@@ -18,37 +18,37 @@ from rasterio.errors import NotGeoreferencedWarning
 
 from pipeline.bands import BANDS
 from pipeline.config.sources import SceneConf
-from pipeline.geo.raster.grid import SceneGrid
+from pipeline.geo.raster.grid import PixelGrid
 from pipeline.geo.scenes.catalog import scene_item, write_catalog
 from pipeline.geo.scenes.scene import Scene, open_catalog
 from pipeline.geo.sources.folder import scene_files
 
 type Pixels = npt.NDArray[Any]
 
-GRID = SceneGrid(epsg=32633, x0=300_000.0, y0=5_800_020.0, height=132, width=120)
+GRID = PixelGrid(epsg=32633, x0=300_000.0, y0=5_800_020.0, height=132, width=120)
 """The 10 m grid of most scenes here; its ground is whole pixels of 10, 20 and 60 m."""
 EDGE = {"B02": (0, 0), "B05": (-10, 0), "B09": (-50, 20)}
 """Metres by which the top left corner of a band lies east and south of the scene's, for bands whose
 grids do not begin where the 10 m grid does."""
 
 
-def native_grid(grid: SceneGrid, band: str, east_m: float = 0, south_m: float = 0) -> SceneGrid:
+def native_grid(grid: PixelGrid, band: str, east_m: float = 0, south_m: float = 0) -> PixelGrid:
     """The grid of a band of its own resolution that covers the ground of a 10 m grid."""
     pixel_m = float(BANDS[band].native_m)
     height, width = (
         int(np.ceil((side * grid.pixel_m - moved) / pixel_m))
         for side, moved in ((grid.height, south_m), (grid.width, east_m))
     )
-    return SceneGrid(grid.epsg, grid.x0 + east_m, grid.y0 - south_m, height, width, pixel_m)
+    return PixelGrid(grid.epsg, grid.x0 + east_m, grid.y0 - south_m, height, width, pixel_m)
 
 
-def positions(grid: SceneGrid) -> Pixels:
+def positions(grid: PixelGrid) -> Pixels:
     """Pixels that know where they are: 1 + row * width + column, uint16 (H, W)."""
     assert grid.height * grid.width < 65_535
     return 1 + np.arange(grid.height * grid.width, dtype=np.uint16).reshape(grid.height, grid.width)
 
 
-def write_raster(path: Path, pixels: Pixels, grid: SceneGrid | None, **options: Any) -> Path:
+def write_raster(path: Path, pixels: Pixels, grid: PixelGrid | None, **options: Any) -> Path:
     """A raster of one layer on a grid, or nowhere; `options` are rasterio's and go first."""
     path.parent.mkdir(parents=True, exist_ok=True)
     place = {} if grid is None else {"crs": CRS.from_epsg(grid.epsg), "transform": grid.transform}
@@ -63,7 +63,7 @@ def write_raster(path: Path, pixels: Pixels, grid: SceneGrid | None, **options: 
 
 
 def write_bands_folder(
-    folder: Path, grid: SceneGrid, values: Mapping[str, Pixels], suffix: str = ".tif"
+    folder: Path, grid: PixelGrid, values: Mapping[str, Pixels], suffix: str = ".tif"
 ) -> Path:
     """A folder of one file per band from pixels at the native resolution of each band."""
     for band, pixels in values.items():
@@ -71,7 +71,7 @@ def write_bands_folder(
     return folder
 
 
-def position_bands(folder: Path, grid: SceneGrid = GRID, suffix: str = ".tif") -> Path:
+def position_bands(folder: Path, grid: PixelGrid = GRID, suffix: str = ".tif") -> Path:
     """A band of each resolution whose pixels know where they are, on grids that begin elsewhere."""
     for band, edge in EDGE.items():
         native = native_grid(grid, band, *edge)
@@ -105,7 +105,7 @@ class World:
 
 
 def separable_world(
-    folder: Path, grid: SceneGrid = GRID, classes: int = 3, square_px: int = 12, seed: int = 0
+    folder: Path, grid: PixelGrid = GRID, classes: int = 3, square_px: int = 12, seed: int = 0
 ) -> World:
     """A random patchwork of squares, in bands of 10, 20 and 60 m, with little noise.
 

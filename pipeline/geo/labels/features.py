@@ -21,7 +21,7 @@ from pipeline.config.classes import ClassesConf
 from pipeline.config.labels import VectorLabelConf
 from pipeline.errors import LabelError
 from pipeline.geo.labels.vector_files import read_frame
-from pipeline.geo.raster.grid import SceneGrid
+from pipeline.geo.raster.grid import PixelGrid
 
 Shapes = npt.NDArray[np.object_]
 
@@ -48,7 +48,7 @@ class Features:
     (no geometry, or one without area) and `other` (of another kind); `repaired` are polygons that
     were invalid and were mended."""
 
-    def intersecting(self, grid: SceneGrid) -> tuple[Shapes, npt.NDArray[np.intp]]:
+    def intersecting(self, grid: PixelGrid) -> tuple[Shapes, npt.NDArray[np.intp]]:
         """The features that intersect a scene, in its CRS, and their indices among all of them.
 
         Raises:
@@ -65,7 +65,7 @@ class Features:
         intersecting = shapely.intersects(shapes, shapely.box(*grid.bounds))
         return shapes[intersecting], near[intersecting]
 
-    def _near(self, grid: SceneGrid) -> npt.NDArray[np.intp]:
+    def _near(self, grid: PixelGrid) -> npt.NDArray[np.intp]:
         """Indices of the features whose bounds intersect those of the scene.
 
         Only these are reprojected: far from a UTM zone its coordinates are not defined.

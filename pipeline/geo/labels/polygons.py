@@ -19,7 +19,7 @@ from rasterio.features import rasterize
 
 from pipeline.geo.labels.cell_classes import Labels, unlabelled
 from pipeline.geo.labels.features import AREAL, Features, FileFeatures, Shapes
-from pipeline.geo.raster.grid import PatchGrid, SceneGrid, Window
+from pipeline.geo.raster.grid import PatchGrid, PixelGrid, Window
 
 _RASTERIZING = Lock()
 """rasterio silences a warning of its own while it paints, which threads cannot do side by side."""
@@ -82,7 +82,7 @@ def polygons_of(features: FileFeatures, overlap: str) -> Polygons:
 class PolygonLabels(Labels):
     """The polygons that label one scene, in its CRS, the largest first: what is painted later wins."""
 
-    grid: SceneGrid
+    grid: PixelGrid
     shapes: Shapes
     """Polygons, by decreasing area."""
     classes: npt.NDArray[np.int16]
@@ -110,7 +110,7 @@ class PolygonLabels(Labels):
         classes[hit], numbers[hit] = self.classes[chosen], self.numbers[chosen]
         return classes, numbers
 
-    def _overlapping(self, near: npt.NDArray[np.intp], grid: SceneGrid) -> npt.NDArray[np.bool_]:
+    def _overlapping(self, near: npt.NDArray[np.intp], grid: PixelGrid) -> npt.NDArray[np.bool_]:
         """Whether each pixel lies under polygons of several classes."""
         claims = np.zeros((grid.height, grid.width), dtype=np.uint8)
         for label in np.unique(self.classes[near]):
@@ -120,7 +120,7 @@ class PolygonLabels(Labels):
         return claims > 1
 
 
-def _painted(shapes: Shapes, values: npt.NDArray[np.int64], grid: SceneGrid) -> npt.NDArray[Any]:
+def _painted(shapes: Shapes, values: npt.NDArray[np.int64], grid: PixelGrid) -> npt.NDArray[Any]:
     """The values of polygons, from 1, at the pixels whose centres they hold, (H, W); the last wins."""
     shape = (grid.height, grid.width)
     if not len(shapes):

@@ -30,7 +30,7 @@ from pipeline.errors import LabelError
 from pipeline.geo.labels.cell_classes import UNLABELLED, Labels, unlabelled
 from pipeline.geo.labels.features import meanings, unknown_values
 from pipeline.geo.raster import raster_file
-from pipeline.geo.raster.grid import PatchGrid, SceneGrid, Window
+from pipeline.geo.raster.grid import PatchGrid, PixelGrid, Window
 from pipeline.geo.raster.reprojection import RasterGrid
 
 _CODES = {"uint8", "int8", "uint16", "int16", "uint32", "int32"}
@@ -166,7 +166,7 @@ class RasterLabels(Labels):
     """The labels of one scene from a raster."""
 
     source: LabelRaster
-    grid: SceneGrid
+    grid: PixelGrid
     resampling: Resampling
     piece_px: int
     """Side of what is labelled at a time, pixels of 10 m."""

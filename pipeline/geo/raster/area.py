@@ -11,7 +11,7 @@ from pyproj import Transformer
 from rasterio.warp import transform_bounds
 
 from pipeline.errors import SceneError
-from pipeline.geo.raster.grid import SceneGrid, Window
+from pipeline.geo.raster.grid import PixelGrid, Window
 
 type Area = tuple[float, float, float, float]
 """West, south, east, north in degrees."""
@@ -22,7 +22,7 @@ _NOTHING = 1e-6
 """Part of a pixel that is a rounding error."""
 
 
-def window_of(grid: SceneGrid, area: Area, name: str) -> Window:
+def window_of(grid: PixelGrid, area: Area, name: str) -> Window:
     """The pixels of a grid in an area, with those around it up to whole 60 m.
 
     Raises:
@@ -34,7 +34,7 @@ def window_of(grid: SceneGrid, area: Area, name: str) -> Window:
     return window
 
 
-def covering(grid: SceneGrid, bounds: Area) -> Window | None:
+def covering(grid: PixelGrid, bounds: Area) -> Window | None:
     """The pixels of a grid that have ground between some bounds in its CRS, m; None where none has."""
     left, bottom, right, top = bounds
     col, row = (

@@ -39,7 +39,7 @@ class Window:
 
 
 @dataclass(frozen=True)
-class SceneGrid:
+class PixelGrid:
     """The north-up pixel grid of a scene."""
 
     epsg: int
@@ -74,10 +74,10 @@ class SceneGrid:
         """The whole scene."""
         return Window(0, 0, self.height, self.width)
 
-    def part(self, window: Window) -> SceneGrid:
+    def part(self, window: Window) -> PixelGrid:
         """The grid of a window of the scene, which may reach outside of it."""
         x0, y0 = self.x0 + window.col * self.pixel_m, self.y0 - window.row * self.pixel_m
-        return SceneGrid(self.epsg, x0, y0, window.height, window.width, self.pixel_m)
+        return PixelGrid(self.epsg, x0, y0, window.height, window.width, self.pixel_m)
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class PatchGrid:
     A cell is the centre of its patch. The outer cells may reach past the edge of the scene.
     """
 
-    scene: SceneGrid
+    scene: PixelGrid
     patch_px: int
     cell_px: int
 

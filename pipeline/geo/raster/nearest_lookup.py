@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.geo.raster.grid import Indices, SceneGrid, Window
+from pipeline.geo.raster.grid import Indices, PixelGrid, Window
 
 
-def nearest_rows(source: SceneGrid, other: SceneGrid, rows: npt.NDArray[np.floating]) -> Indices:
+def nearest_rows(source: PixelGrid, other: PixelGrid, rows: npt.NDArray[np.floating]) -> Indices:
     """The rows of `source` that hold some, given in pixels of another grid; -1 or less above it."""
     # northings grow upwards, rows downwards: both are measured from the top
     return _index(source.y0 - (other.y0 - rows * other.pixel_m), source.pixel_m)
 
 
-def nearest_cols(source: SceneGrid, other: SceneGrid, cols: npt.NDArray[np.floating]) -> Indices:
+def nearest_cols(source: PixelGrid, other: PixelGrid, cols: npt.NDArray[np.floating]) -> Indices:
     """The columns of `source` that hold some, given in pixels of another grid; -1 or less before it."""
     return _index(other.x0 + cols * other.pixel_m - source.x0, source.pixel_m)
 
@@ -43,7 +43,7 @@ class NearestPixels:
         return cls(Window(rows.first, cols.first, rows.length, cols.length), rows, cols)
 
     @classmethod
-    def between(cls, source: SceneGrid, target: SceneGrid) -> NearestPixels | None:
+    def between(cls, source: PixelGrid, target: PixelGrid) -> NearestPixels | None:
         """The pixels of `source` that hold the centres of those of `target`; None where none does."""
         rows = nearest_rows(source, target, np.arange(target.height) + 0.5)
         cols = nearest_cols(source, target, np.arange(target.width) + 0.5)

@@ -18,7 +18,7 @@ from rasterio.windows import Window as RasterWindow
 
 from pipeline.errors import OutputError, SceneError
 from pipeline.geo.raster import archive
-from pipeline.geo.raster.grid import SceneGrid, Window
+from pipeline.geo.raster.grid import PixelGrid, Window
 from pipeline.geo.raster.remote import gdal_options, is_remote
 from pipeline.geo.raster.signing import signed
 
@@ -42,7 +42,7 @@ class RasterFile:
     """What a raster file says of itself and of one of its layers."""
 
     layer: Layer
-    grid: SceneGrid
+    grid: PixelGrid
     dtype: str
     nodata: float | None
     """The value that the file itself declares to be none."""
@@ -205,7 +205,7 @@ def _require_type(dtype: str, href: str, *, floats: bool) -> None:
     )
 
 
-def grid_of(dataset: Any, href: str) -> SceneGrid:
+def grid_of(dataset: Any, href: str) -> PixelGrid:
     """The grid of an open dataset, whatever it holds.
 
     Raises:
@@ -235,7 +235,7 @@ def grid_of(dataset: Any, href: str) -> SceneGrid:
         raise SceneError(
             f"{href} has pixels of {pixel_m:g} x {-transform.e:g} m; warp it to square ones (gdalwarp)."
         )
-    return SceneGrid(epsg, transform.c, transform.f, dataset.height, dataset.width, pixel_m)
+    return PixelGrid(epsg, transform.c, transform.f, dataset.height, dataset.width, pixel_m)
 
 
 def read(dataset: Any, window: Window, layer: int | None = None) -> npt.NDArray[Any]:

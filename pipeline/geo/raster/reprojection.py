@@ -10,7 +10,7 @@ import numpy.typing as npt
 from affine import Affine
 from pyproj import CRS, Transformer
 
-from pipeline.geo.raster.grid import SceneGrid, Window
+from pipeline.geo.raster.grid import PixelGrid, Window
 
 _EDGE_POINTS = 21
 """Points along each edge of a grid that are looked up in the other CRS: the edge bends."""
@@ -34,7 +34,7 @@ class RasterGrid:
     width: int
     """Columns."""
 
-    def around(self, grid: SceneGrid) -> Window | None:
+    def around(self, grid: PixelGrid) -> Window | None:
         """The pixels around a grid; None where there are none.
 
         Raises:
@@ -51,7 +51,7 @@ class RasterGrid:
             return None
         return Window(top, left, bottom - top, right - left)
 
-    def pixel_m(self, grid: SceneGrid) -> tuple[float, float]:
+    def pixel_m(self, grid: PixelGrid) -> tuple[float, float]:
         """Width and height of a pixel at the middle of a grid, m.
 
         Raises:
@@ -65,14 +65,14 @@ class RasterGrid:
         x, y = Transformer.from_crs(self.crs, grid.epsg, always_xy=True).transform(*corners)
         return math.hypot(x[1] - x[0], y[1] - y[0]), math.hypot(x[2] - x[0], y[2] - y[0])
 
-    def _looked_up(self, grid: SceneGrid, x: _Values, y: _Values) -> tuple[_Values, _Values]:
+    def _looked_up(self, grid: PixelGrid, x: _Values, y: _Values) -> tuple[_Values, _Values]:
         """Coordinates of a grid's CRS in that of the raster."""
         projected = Transformer.from_crs(grid.epsg, self.crs, always_xy=True).transform(x, y)
         x, y = (np.where(np.isfinite(axis), axis, _FAR) for axis in projected)
         return x, y
 
 
-def _outline(grid: SceneGrid) -> tuple[_Values, _Values]:
+def _outline(grid: PixelGrid) -> tuple[_Values, _Values]:
     """Points along the edges of a grid."""
     left, bottom, right, top = grid.bounds
     x, y = np.linspace(left, right, _EDGE_POINTS), np.linspace(bottom, top, _EDGE_POINTS)

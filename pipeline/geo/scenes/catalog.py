@@ -20,7 +20,7 @@ from pipeline.bands import BANDS
 from pipeline.files import linked, relative_href
 from pipeline.geo.raster.archive import checksum_of, size_of
 from pipeline.geo.raster.area import window_of
-from pipeline.geo.raster.grid import SceneGrid
+from pipeline.geo.raster.grid import PixelGrid
 from pipeline.geo.raster.raster_file import RasterFile, inspect
 from pipeline.geo.raster.remote import is_remote, look_up
 from pipeline.geo.scenes.checks import (
@@ -88,7 +88,7 @@ def scene_item(files: SceneFiles) -> pystac.Item:
     return item
 
 
-def add_mask(item: pystac.Item, mask: MaskLayer, grid: SceneGrid) -> None:
+def add_mask(item: pystac.Item, mask: MaskLayer, grid: PixelGrid) -> None:
     """Add the asset of a mask to the Item of a scene.
 
     Raises:
@@ -135,7 +135,7 @@ def write_catalog(
     write_catalog_file(folder, purpose, f"lenscape: scenes to {purpose}", links)
 
 
-def _bare_item(scene: SceneFiles, grid: SceneGrid) -> pystac.Item:
+def _bare_item(scene: SceneFiles, grid: PixelGrid) -> pystac.Item:
     outline = footprint(grid.epsg, grid.bounds)
     properties = {"proj:code": f"EPSG:{grid.epsg}"} | _grid_fields(grid)
     optional = {
@@ -158,7 +158,7 @@ def _bare_item(scene: SceneFiles, grid: SceneGrid) -> pystac.Item:
     )
 
 
-def _grid_fields(grid: SceneGrid) -> dict[str, Any]:
+def _grid_fields(grid: PixelGrid) -> dict[str, Any]:
     return {
         "gsd": grid.pixel_m,
         "proj:shape": [grid.height, grid.width],

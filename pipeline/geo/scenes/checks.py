@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.bands import valid_of
 from pipeline.errors import RadiometryError, SceneError
 from pipeline.geo.raster.area import covering
-from pipeline.geo.raster.grid import SceneGrid, Window
+from pipeline.geo.raster.grid import PixelGrid, Window
 from pipeline.geo.raster.raster_file import FLOATS, RasterFile, opened, read, read_decimated
 from pipeline.geo.scenes.scene_files import BandLayer
 
@@ -47,7 +47,7 @@ def require_band(file: RasterFile) -> None:
         )
 
 
-def require_cover(mask: RasterFile, grid: SceneGrid) -> None:
+def require_cover(mask: RasterFile, grid: PixelGrid) -> None:
     """Refuse a mask that leaves out a part of its scene, where clouds would pass as clear.
 
     Raises:
@@ -62,7 +62,7 @@ def require_cover(mask: RasterFile, grid: SceneGrid) -> None:
         )
 
 
-def require_same_ground(file: RasterFile, grid: SceneGrid) -> None:
+def require_same_ground(file: RasterFile, grid: PixelGrid) -> None:
     """Refuse a band that lies elsewhere than the others; the edges of 60 m pixels may stand out.
 
     Raises:
@@ -81,7 +81,7 @@ def require_same_ground(file: RasterFile, grid: SceneGrid) -> None:
         )
 
 
-def require_pixels(file: RasterFile, band: BandLayer, scene: SceneGrid) -> None:
+def require_pixels(file: RasterFile, band: BandLayer, scene: PixelGrid) -> None:
     """Refuse a band without any valid pixel, and one whose pixels contradict its scale and offset.
 
     Only the ground of the scene is looked at (DESIGN.md, rule 1).

@@ -13,7 +13,7 @@ import pystac
 from pipeline.bands import BANDS
 from pipeline.errors import SceneError
 from pipeline.geo.raster.archive import is_file, size_of
-from pipeline.geo.raster.grid import SceneGrid
+from pipeline.geo.raster.grid import PixelGrid
 from pipeline.geo.raster.raster_file import FLOATS, Layer
 from pipeline.geo.raster.remote import is_remote, look_up
 from pipeline.geo.scenes.scene_files import USER_MASK, BandLayer, MaskLayer
@@ -69,11 +69,11 @@ def mask_layer(asset: pystac.Asset, layer: Layer) -> MaskLayer:
     return MaskLayer(layer, dict.fromkeys(asset.extra_fields[INVALID_VALUES], USER_MASK))
 
 
-def ten_metre_grid(grids: Iterable[SceneGrid]) -> SceneGrid:
+def ten_metre_grid(grids: Iterable[PixelGrid]) -> PixelGrid:
     """The 10 m grid of a scene: the ground of the finest of its bands' grids."""
     finest = min(grids, key=lambda grid: grid.pixel_m)
     factor = round(finest.pixel_m / PIXEL_M)
-    return SceneGrid(
+    return PixelGrid(
         finest.epsg, finest.x0, finest.y0, finest.height * factor, finest.width * factor, PIXEL_M
     )
 
@@ -99,14 +99,14 @@ def _present(asset: pystac.Asset, item: Path) -> str:
     return href
 
 
-def grid_of(fields: dict[str, Any], epsg: int) -> SceneGrid:
+def grid_of(fields: dict[str, Any], epsg: int) -> PixelGrid:
     """The grid that fields of the extension `projection` describe, of an Item or an asset.
 
     The one of an Item is the 10 m grid of its scene, which may be a part of its files' ground.
     """
     pixel_m, _, x0, _, _, y0 = fields["proj:transform"][:6]
     height, width = fields["proj:shape"]
-    return SceneGrid(epsg, x0, y0, height, width, pixel_m)
+    return PixelGrid(epsg, x0, y0, height, width, pixel_m)
 
 
 def _identity(asset: pystac.Asset) -> str:

@@ -15,7 +15,7 @@ from rasterio.features import rasterize
 
 from pipeline.config.sources import MASK_CLASSES, MaskClass
 from pipeline.errors import SceneError
-from pipeline.geo.raster.grid import SceneGrid
+from pipeline.geo.raster.grid import PixelGrid
 from pipeline.geo.raster.nearest_lookup import NearestPixels
 from pipeline.geo.raster.raster_file import OpenFile, RasterFile, inspect
 from pipeline.geo.scenes.checks import require_cover
@@ -43,7 +43,7 @@ class RasterSource:
             if limits.min <= value <= limits.max:
                 self._table[value % _PATTERNS] = code
 
-    def codes(self, strip: SceneGrid) -> Codes:
+    def codes(self, strip: PixelGrid) -> Codes:
         """The value of each pixel (H, W) of a strip; clear outside of the file."""
         nearest = NearestPixels.between(self.grid, strip)
         if nearest is None:
@@ -60,13 +60,13 @@ class RasterSource:
 class PolygonSource:
     """Polygons; a pixel is in one when its centre is."""
 
-    def __init__(self, mask: PolygonMask, scene: SceneGrid) -> None:
+    def __init__(self, mask: PolygonMask, scene: PixelGrid) -> None:
         """Take the polygons, which are as fine as the grid of the scene."""
         self.grid, self._shapes = scene, mask.shapes
         self.values = frozenset((VALUES[mask.meaning],))
         self._bounds = shapely.bounds(mask.shapes).reshape(-1, 4).T
 
-    def codes(self, strip: SceneGrid) -> Codes:
+    def codes(self, strip: PixelGrid) -> Codes:
         """The value of each pixel (H, W) of a strip."""
         (value,) = self.values
         left, bottom, right, top = strip.bounds
@@ -85,7 +85,7 @@ type Source = RasterSource | PolygonSource
 
 def open_sources(
     masks: Sequence[MaskLayer | PolygonMask],
-    scene: SceneGrid,
+    scene: PixelGrid,
     classes: Sequence[MaskClass],
     stack: ExitStack,
 ) -> list[Source]:

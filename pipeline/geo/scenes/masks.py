@@ -23,7 +23,7 @@ from scipy.ndimage import distance_transform_edt
 
 from pipeline.config.sources import GROWN, Masking
 from pipeline.geo.raster.area import covering
-from pipeline.geo.raster.grid import SceneGrid, Window
+from pipeline.geo.raster.grid import PixelGrid, Window
 from pipeline.geo.raster.raster_file import Layer, inspect, writing
 from pipeline.geo.scenes.catalog import add_mask
 from pipeline.geo.scenes.item import MASK, epsg_of, grid_of
@@ -86,7 +86,7 @@ def mask_scene(item: pystac.Item, files: SceneFiles, masking: Masking, path: Pat
 
 
 def make_mask(
-    masks: Sequence[MaskLayer | PolygonMask], scene: SceneGrid, masking: Masking, path: Path
+    masks: Sequence[MaskLayer | PolygonMask], scene: PixelGrid, masking: Masking, path: Path
 ) -> tuple[MaskLayer, dict[str, float]] | None:
     """Write the mask of a scene: uint8, on the finest grid of its sources, strip by strip.
 
@@ -121,7 +121,7 @@ def make_mask(
     return MaskLayer(Layer(str(path)), {value: NAMES[value] for value in values}), shares
 
 
-def _masked_share(mask: MaskLayer, scene: SceneGrid) -> float:
+def _masked_share(mask: MaskLayer, scene: PixelGrid) -> float:
     """The share of a scene that a mask of the user leaves out."""
     with closing(RasterSource(inspect(*mask.layer), dict.fromkeys(mask.classes, 1))) as source:
         masked = sum(int(codes.sum()) for codes in _strips([source], scene, grow_m=0))
@@ -136,7 +136,7 @@ def widened(marked: npt.NDArray[np.bool_], radius_px: float) -> npt.NDArray[np.b
     return near
 
 
-def _strips(sources: Sequence[Source], grid: SceneGrid, grow_m: float) -> Iterator[Codes]:
+def _strips(sources: Sequence[Source], grid: PixelGrid, grow_m: float) -> Iterator[Codes]:
     """The values of a mask from top to bottom: of several sources, the smallest that is not 0.
 
     Each strip is read with as much around it as its margin takes.
@@ -156,7 +156,7 @@ def _strips(sources: Sequence[Source], grid: SceneGrid, grow_m: float) -> Iterat
         yield codes[row - first : end - first]
 
 
-def _write(path: Path, grid: SceneGrid, strips: Iterator[Codes]) -> npt.NDArray[np.int64]:
+def _write(path: Path, grid: PixelGrid, strips: Iterator[Codes]) -> npt.NDArray[np.int64]:
     """Write a mask; how often each value occurs."""
     path.parent.mkdir(parents=True, exist_ok=True)
     counts, row = np.zeros(256, dtype=np.int64), 0

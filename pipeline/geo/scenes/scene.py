@@ -14,7 +14,7 @@ import pystac
 
 from pipeline.bands import BANDS
 from pipeline.geo.raster.block_cache import BlockCache, Decode, Need, Shown
-from pipeline.geo.raster.grid import Indices, SceneGrid, Window, mirror_index
+from pipeline.geo.raster.grid import Indices, PixelGrid, Window, mirror_index
 from pipeline.geo.raster.nearest_lookup import Axis, NearestPixels, nearest_cols, nearest_rows
 from pipeline.geo.raster.raster_file import Layer
 from pipeline.geo.scenes.item import (
@@ -38,11 +38,11 @@ class Scene:
     id: str
     path: Path
     """Its Item."""
-    grid: SceneGrid
+    grid: PixelGrid
     files: dict[str, BandLayer]
     """By band name, in the order of `BANDS`."""
     mask: MaskLayer | None
-    grids: dict[Layer, SceneGrid]
+    grids: dict[Layer, PixelGrid]
     """Of each of these layers, at its native resolution."""
     info: SceneInfo
 
@@ -173,14 +173,14 @@ def _has_nodata(values: npt.NDArray[Any]) -> bool:
 
 # Windows beside and below each other share their rows and columns.
 @lru_cache(maxsize=1024)
-def _rows_in(source: SceneGrid, scene: SceneGrid, first: int, count: int) -> Axis | None:
+def _rows_in(source: PixelGrid, scene: PixelGrid, first: int, count: int) -> Axis | None:
     """Some rows of a scene, which may lie outside of it, along the rows of a file."""
     rows = mirror_index(np.arange(first, first + count), scene.height) + 0.5
     return Axis.of(nearest_rows(source, scene, rows), source.height)
 
 
 @lru_cache(maxsize=1024)
-def _cols_in(source: SceneGrid, scene: SceneGrid, first: int, count: int) -> Axis | None:
+def _cols_in(source: PixelGrid, scene: PixelGrid, first: int, count: int) -> Axis | None:
     """Some columns of a scene, which may lie outside of it, along the columns of a file."""
     cols = mirror_index(np.arange(first, first + count), scene.width) + 0.5
     return Axis.of(nearest_cols(source, scene, cols), source.width)

@@ -23,7 +23,7 @@ from pipeline.errors import SceneError
 from pipeline.files import publish, remove, require_space
 from pipeline.geo.raster.archive import require_whole
 from pipeline.geo.raster.area import Area, window_of
-from pipeline.geo.raster.grid import SceneGrid, Window
+from pipeline.geo.raster.grid import PixelGrid, Window
 from pipeline.geo.raster.raster_file import grid_of, opened, read, require_driver, writing
 from pipeline.geo.raster.remote import RemoteFile, changed, download, look_up
 
@@ -180,7 +180,7 @@ def _tile_bytes(dataset: Any, window: Window, file: RemoteFile) -> int:
     return total
 
 
-def _copy_pixels(dataset: Any, grid: SceneGrid, window: Window, path: Path) -> None:
+def _copy_pixels(dataset: Any, grid: PixelGrid, window: Window, path: Path) -> None:
     """Write a window of a file as a plain GeoTIFF, some rows of whole tiles at a time."""
     tile_rows = dataset.block_shapes[0][0]
     step = tile_rows * max(1, _STRIP_PX // tile_rows)

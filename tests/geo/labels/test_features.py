@@ -12,7 +12,7 @@ from shapely import Point, Polygon, box
 from pipeline.config.labels import VectorLabelConf
 from pipeline.errors import LabelError
 from pipeline.geo.labels.sources import read_features, read_sources
-from pipeline.geo.raster.grid import SceneGrid
+from pipeline.geo.raster.grid import PixelGrid
 from tests.support.labelled import EPSG, make_classes, make_labels
 
 CLASSES = make_classes("wood", "lake")
@@ -83,8 +83,8 @@ def test_heights_of_points_do_not_count(tmp_path: Path) -> None:
     assert not read_features(conf, CLASSES).shapes[0].has_z
 
 
-def grid(epsg: int = EPSG, x0: float = 300_000.0, y0: float = 5_800_000.0) -> SceneGrid:
-    return SceneGrid(epsg, x0, y0, 100, 100)
+def grid(epsg: int = EPSG, x0: float = 300_000.0, y0: float = 5_800_000.0) -> PixelGrid:
+    return PixelGrid(epsg, x0, y0, 100, 100)
 
 
 @pytest.mark.parametrize("crs", [4326, 3035, 25832, EPSG])

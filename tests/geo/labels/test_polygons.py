@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from pipeline.geo.labels.cell_classes import UNLABELLED
 from pipeline.geo.labels.polygons import PolygonLabels, _painted
 from pipeline.geo.labels.sources import read_features
-from pipeline.geo.raster.grid import PatchGrid, SceneGrid, Window
+from pipeline.geo.raster.grid import PatchGrid, PixelGrid, Window
 from tests.support.labelled import EPSG, make_classes, make_labels, px_box
 
-GRID = SceneGrid(EPSG, 300_030.0, 5_800_050.0, 40, 30)
+GRID = PixelGrid(EPSG, 300_030.0, 5_800_050.0, 40, 30)
 CELLS = PatchGrid(GRID, 16, 8)
 CLASSES = make_classes("wood", "lake", "farm")
 

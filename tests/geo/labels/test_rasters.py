@@ -17,7 +17,7 @@ from pipeline.config.labels import RasterLabelConf
 from pipeline.errors import LabelError
 from pipeline.geo.labels import rasters
 from pipeline.geo.labels.rasters import RasterLabels, open_raster
-from pipeline.geo.raster.grid import PatchGrid, SceneGrid, Window
+from pipeline.geo.raster.grid import PatchGrid, PixelGrid, Window
 from tests.support.labelled import make_classes
 from tests.support.worlds import GRID, write_raster
 
@@ -182,7 +182,7 @@ def test_one_of_several_layers(tmp_path: Path) -> None:
 
 
 def test_a_scene_in_the_south(tmp_path: Path) -> None:
-    south = SceneGrid(32733, 300_000.0, 9_200_020.0, 60, 60)
+    south = PixelGrid(32733, 300_000.0, 9_200_020.0, 60, 60)
     codes = np.full((60, 60), 30, dtype=np.uint8)
     path = write_raster(tmp_path / "c.tif", codes, south)
     labels = open_raster(RasterLabelConf(raster=str(path)), classes(), "c").on(PatchGrid(south, 16, 8))

@@ -3,7 +3,7 @@ import csv
 import numpy as np
 
 from pipeline.geo.maps.areas import Tally, areas_csv
-from pipeline.geo.raster.grid import PatchGrid, SceneGrid
+from pipeline.geo.raster.grid import PatchGrid, PixelGrid
 from pipeline.store import ClassInfo
 
 CLASSES = [
@@ -11,7 +11,7 @@ CLASSES = [
     ClassInfo(name="total", title="A class that is called total", color="#ff0000"),
     ClassInfo(name="absent", title="Absent", color="#0000ff"),
 ]
-GRID = PatchGrid(SceneGrid(32633, 300_030.0, 5_800_010.0, 61, 83), 16, 8)
+GRID = PatchGrid(PixelGrid(32633, 300_030.0, 5_800_010.0, 61, 83), 16, 8)
 
 
 def cells_of(grid):

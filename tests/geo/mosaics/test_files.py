@@ -13,13 +13,13 @@ from pipeline.errors import OutputError, SceneError
 from pipeline.geo.mosaics import files
 from pipeline.geo.mosaics.files import shades, write_mosaic
 from pipeline.geo.mosaics.mosaic import Mosaic, mosaics
-from pipeline.geo.raster.grid import SceneGrid
+from pipeline.geo.raster.grid import PixelGrid
 from pipeline.geo.style import qml
 from pipeline.geo.style.colors import rgb
 from tests.support.mapped import CLASSES, constant_cells, mapped
 
-ONE = SceneGrid(32633, 300_000.0, 5_800_000.0, 160, 160)
-NEXT = SceneGrid(32633, 301_600.0, 5_800_000.0, 160, 160)
+ONE = PixelGrid(32633, 300_000.0, 5_800_000.0, 160, 160)
+NEXT = PixelGrid(32633, 301_600.0, 5_800_000.0, 160, 160)
 
 
 @pytest.fixture

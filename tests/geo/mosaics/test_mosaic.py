@@ -8,16 +8,16 @@ import rasterio
 
 from pipeline.errors import SceneError
 from pipeline.geo.mosaics.mosaic import joined, mosaics
-from pipeline.geo.raster.grid import SceneGrid
+from pipeline.geo.raster.grid import PixelGrid
 from tests.support.mapped import cells_of, constant_cells, mapped
 
 # edges that are no multiples of the cells of 80 m, so that the outer cells reach past the scenes
-WEST = SceneGrid(32633, 300_030.0, 5_800_050.0, 203, 171)
-EAST = SceneGrid(32633, 301_210.0, 5_799_330.0, 150, 190)  # over the lower right of WEST
-INSIDE = SceneGrid(32633, 300_990.0, 5_799_470.0, 31, 45)
-FAR = SceneGrid(32633, 305_000.0, 5_801_000.0, 20, 30)
-SHIFTED = SceneGrid(32633, 300_035.0, 5_800_052.5, 40, 40)
-OTHER_ZONE = SceneGrid(32632, 699_990.0, 5_800_050.0, 64, 64)
+WEST = PixelGrid(32633, 300_030.0, 5_800_050.0, 203, 171)
+EAST = PixelGrid(32633, 301_210.0, 5_799_330.0, 150, 190)  # over the lower right of WEST
+INSIDE = PixelGrid(32633, 300_990.0, 5_799_470.0, 31, 45)
+FAR = PixelGrid(32633, 305_000.0, 5_801_000.0, 20, 30)
+SHIFTED = PixelGrid(32633, 300_035.0, 5_800_052.5, 40, 40)
+OTHER_ZONE = PixelGrid(32632, 699_990.0, 5_800_050.0, 64, 64)
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ def test_zones_and_phases_make_mosaics_of_their_own(tmp_path):
 def test_scenes_of_one_phase_fall_on_each_other_wherever_they_begin(tmp_path, phase):
     """Half a pixel is where the cell that an edge belongs to could be taken for its neighbour."""
     grids = [
-        SceneGrid(32633, 300_000 + 10 * step + phase, 5_800_000 - 10 * step + phase, 20, 20)
+        PixelGrid(32633, 300_000 + 10 * step + phase, 5_800_000 - 10 * step + phase, 20, 20)
         for step in range(9)
     ]
     scenes = [mapped(tmp_path, f"s{number}", grid) for number, grid in enumerate(grids)]

@@ -26,14 +26,14 @@ from pipeline.geo.mosaics import files
 from pipeline.geo.mosaics.files import Origins
 from pipeline.geo.mosaics.mosaic_set import Part, Plan, write_mosaics, write_vrt
 from pipeline.geo.mosaics.target_grid import layout
-from pipeline.geo.raster.grid import SceneGrid
+from pipeline.geo.raster.grid import PixelGrid
 from pipeline.geo.style.colors import rgb
 from tests.support.mapped import CLASSES, constant_cells, mapped
 from tests.support.viewers import open_in_qgis
 
-WEST = SceneGrid(32633, 300_030.0, 5_800_050.0, 203, 171)
-EAST = SceneGrid(32633, 301_210.0, 5_799_330.0, 150, 190)
-NEXT_ZONE = SceneGrid(32632, 703_000.0, 5_800_050.0, 400, 300)
+WEST = PixelGrid(32633, 300_030.0, 5_800_050.0, 203, 171)
+EAST = PixelGrid(32633, 301_210.0, 5_799_330.0, 150, 190)
+NEXT_ZONE = PixelGrid(32632, 703_000.0, 5_800_050.0, 400, 300)
 """Overlaps WEST: 300 030 m of zone 33 is about 704 900 m of zone 32."""
 MOSAIC = "mosaic_EPSG32633"
 BERLIN = MapGrid(32633, Affine(80, 0, 380_000, 0, -80, 5_820_000), 100, 120)
@@ -258,8 +258,8 @@ def test_what_is_due_follows_the_conf(tmp_path):
     assert due(scenes, min_scenes=4) == []
 
 
-SHIFTED = SceneGrid(32633, 300_035.0, 5_800_050.0, 40, 40)
-ACROSS_180 = SceneGrid(32601, 160_000.0, 200_000.0, 1200, 1200)
+SHIFTED = PixelGrid(32633, 300_035.0, 5_800_050.0, 40, 40)
+ACROSS_180 = PixelGrid(32601, 160_000.0, 200_000.0, 1200, 1200)
 
 
 @pytest.mark.parametrize(

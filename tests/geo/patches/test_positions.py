@@ -10,18 +10,18 @@ from pipeline.config.tile import TileConf
 from pipeline.geo.labels.polygons import PolygonLabels
 from pipeline.geo.patches import positions as module
 from pipeline.geo.patches.positions import Positions, draw, labelled_positions, runs
-from pipeline.geo.raster.grid import SceneGrid
+from pipeline.geo.raster.grid import PixelGrid
 from tests.support.labelled import EPSG, bare_scene, px_box
 
 # neither edge is a multiple of 80 m, the usual cell, and the far edges cut cells too
-GRID = SceneGrid(EPSG, 300_030.0, 5_800_050.0, 75, 61)
+GRID = PixelGrid(EPSG, 300_030.0, 5_800_050.0, 75, 61)
 
 
 def conf(**keys: object) -> TileConf:
     return TileConf(labels=[VectorLabelConf(path="", attribute="")], **({"stride_px": 4} | keys))
 
 
-def labels_of(grid: SceneGrid, *rects: tuple[int, float, float, float, float]) -> PolygonLabels:
+def labels_of(grid: PixelGrid, *rects: tuple[int, float, float, float, float]) -> PolygonLabels:
     """Rectangles (class, row, col, height, width) in pixels, the largest first."""
     return PolygonLabels(
         grid,
@@ -32,12 +32,12 @@ def labels_of(grid: SceneGrid, *rects: tuple[int, float, float, float, float]) -
 
 
 def found(
-    grid: SceneGrid, *rects: tuple[int, float, float, float, float], name: str = "s1", **keys: object
+    grid: PixelGrid, *rects: tuple[int, float, float, float, float], name: str = "s1", **keys: object
 ) -> Positions:
     return labelled_positions(bare_scene(grid, name), labels_of(grid, *rects), conf(**keys), 3)
 
 
-def everywhere(grid: SceneGrid = GRID, name: str = "s1", **keys: object) -> Positions:
+def everywhere(grid: PixelGrid = GRID, name: str = "s1", **keys: object) -> Positions:
     """All positions: wood in the north, lake in the south."""
     half = grid.height // 2
     north, south = (0, 0, 0, half, grid.width), (1, half, 0, grid.height - half, grid.width)
@@ -58,7 +58,7 @@ def ground(positions: Positions) -> set[tuple[float, float]]:
 def test_positions_and_reasons_add_up_to_all_cells_that_meet_the_scene(
     size: tuple[int, int], origin: tuple[int, int], cell: tuple[int, int], phase: float
 ) -> None:
-    grid = SceneGrid(EPSG, 10.0 * origin[0] + phase, 10.0 * origin[1] + phase, *size)
+    grid = PixelGrid(EPSG, 10.0 * origin[0] + phase, 10.0 * origin[1] + phase, *size)
     cell_px, stride_px = cell
     left, bottom, right, top = grid.bounds
 
@@ -77,7 +77,7 @@ def test_positions_and_reasons_add_up_to_all_cells_that_meet_the_scene(
 
 def test_reasons_one_by_one() -> None:
     """A row of four cells, half of the third one labelled, the fourth cut by the edge."""
-    grid = SceneGrid(EPSG, 0.0, 80.0, 8, 28)
+    grid = PixelGrid(EPSG, 0.0, 80.0, 8, 28)
     positions = found(grid, (1, 0, 0, 8, 8), (2, 0, 20, 8, 4), stride_px=8)
     assert positions.left_out == {"edge": 1, "unlabelled": 1, "impure": 1}
     assert (positions.row.tolist(), positions.col.tolist()) == ([0], [0])
@@ -86,7 +86,7 @@ def test_reasons_one_by_one() -> None:
 
 @pytest.mark.parametrize(("share", "count"), [(4, 1), (5, 0)])
 def test_a_share_of_exactly_min_purity_is_enough(share: int, count: int) -> None:
-    grid = SceneGrid(EPSG, 0.0, 50.0, 5, 5)
+    grid = PixelGrid(EPSG, 0.0, 50.0, 5, 5)
     keys = {"patch_px": 5, "cell_px": 5, "stride_px": 5, "min_purity": share / 5}
     assert len(found(grid, (0, 0, 0, 4, 5), **keys)) == count
 
@@ -123,7 +123,7 @@ def test_order_is_row_major_however_many_rows_at_a_time(monkeypatch: pytest.Monk
 
 def test_a_scene_smaller_than_a_cell_has_no_position() -> None:
     for size in ((5, 40), (40, 5), (3, 3)):
-        positions = everywhere(SceneGrid(EPSG, 30.0, 50.0, *size))
+        positions = everywhere(PixelGrid(EPSG, 30.0, 50.0, *size))
         assert len(positions) == 0
         assert positions.left_out["edge"] > 0
         assert draw([positions], conf(max_per_class=1))[0].left_out["drawn_out"] == 0
@@ -144,7 +144,7 @@ def test_a_draw_takes_as_many_as_it_may_and_counts_the_others() -> None:
 
 
 def test_a_draw_is_spread_over_the_scene() -> None:
-    positions = everywhere(SceneGrid(EPSG, 300_000.0, 5_800_000.0, 400, 400))
+    positions = everywhere(PixelGrid(EPSG, 300_000.0, 5_800_000.0, 400, 400))
     (drawn,) = draw([positions], conf(max_per_scene=1000))
     # a quarter of the scene holds a quarter of them: 250, with a standard deviation of 14
     quarters = np.bincount((drawn.row >= 200) * 2 + (drawn.col >= 200))
@@ -180,7 +180,7 @@ def test_an_odd_number_for_two_dates_does_not_depend_on_their_order() -> None:
 
 def test_another_scene_exchanges_nothing() -> None:
     here = everywhere(name="here")
-    there = everywhere(SceneGrid(EPSG, 400_000.0, 5_800_000.0, 60, 60), name="there")
+    there = everywhere(PixelGrid(EPSG, 400_000.0, 5_800_000.0, 60, 60), name="there")
     (alone,) = draw([here], conf(max_per_scene=20, max_per_class=12))
     beside, _ = draw([here, there], conf(max_per_scene=20, max_per_class=12))
     assert ground(beside) < ground(alone)
@@ -190,7 +190,7 @@ def test_another_scene_exchanges_nothing() -> None:
 
 
 def test_the_same_coordinates_in_another_zone_are_other_ground() -> None:
-    here, there = everywhere(), everywhere(SceneGrid(32632, 300_030.0, 5_800_050.0, 75, 61))
+    here, there = everywhere(), everywhere(PixelGrid(32632, 300_030.0, 5_800_050.0, 75, 61))
     drawn = [ground(draw([p], conf(max_per_scene=9))[0]) for p in (here, there)]
     assert drawn[0] != drawn[1]
 

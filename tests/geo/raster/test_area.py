@@ -7,7 +7,7 @@ import pytest
 from pyproj import Transformer
 
 from pipeline.geo.raster.area import region, window_of
-from pipeline.geo.raster.grid import SceneGrid
+from pipeline.geo.raster.grid import PixelGrid
 from tests.support.catalogs import degrees
 
 
@@ -49,12 +49,12 @@ def test_a_crs_whose_axes_begin_in_the_north_is_no_other_place():
 
 @pytest.mark.parametrize("inset", [0, 7, 100])
 def test_windows_of_all_resolutions_cover_the_same_ground(inset: int) -> None:
-    grid = SceneGrid(32633, 399_960.0, 5_800_020.0, 1098, 1098)
+    grid = PixelGrid(32633, 399_960.0, 5_800_020.0, 1098, 1098)
     area = degrees(grid, inset)
     bounds = set()
     for pixel_m in (10.0, 20.0, 60.0):
         side = int(10_980 / pixel_m)
-        native = SceneGrid(32633, grid.x0, grid.y0, side, side, pixel_m)
+        native = PixelGrid(32633, grid.x0, grid.y0, side, side, pixel_m)
         window = window_of(native, tuple(area), "")
         x0, y0 = native.transform @ (window.col, window.row)
         bounds.add((x0, y0, window.height * pixel_m, window.width * pixel_m))

@@ -15,11 +15,11 @@ import pytest
 from pipeline.errors import SceneError
 from pipeline.geo.raster import block_cache
 from pipeline.geo.raster.block_cache import BlockCache, Need
-from pipeline.geo.raster.grid import SceneGrid, Window
+from pipeline.geo.raster.grid import PixelGrid, Window
 from pipeline.geo.raster.raster_file import Layer, OpenFile
 from tests.support.worlds import write_raster
 
-GRID = SceneGrid(32633, 300_000.0, 5_800_000.0, height=150, width=130)
+GRID = PixelGrid(32633, 300_000.0, 5_800_000.0, height=150, width=130)
 PIXELS = (np.arange(150)[:, None] * 200 + np.arange(130)).astype(np.uint16)
 PLAN = [Window(row, col, 60, 50) for row in range(0, 91, 30) for col in range(0, 81, 40)]
 

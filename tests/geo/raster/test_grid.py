@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from pipeline.geo.raster.grid import (
     PatchGrid,
-    SceneGrid,
+    PixelGrid,
     Window,
     block_of,
     mirror_index,
@@ -20,11 +20,11 @@ phases = st.sampled_from([0.0, 0.0, 2.5, 5.0, 7.3])
 
 
 @st.composite
-def scenes(draw: st.DrawFn) -> SceneGrid:
+def scenes(draw: st.DrawFn) -> PixelGrid:
     """Scenes at any place of a UTM zone, south of the equator too, in any phase of their pixels."""
     col, row = draw(st.integers(10_000, 90_000)), draw(st.integers(-10, 999_999))
     x0, y0 = 10.0 * col + draw(phases), 10.0 * row + draw(phases)
-    return SceneGrid(32633, x0, y0, draw(st.integers(1, 150)), draw(st.integers(1, 150)))
+    return PixelGrid(32633, x0, y0, draw(st.integers(1, 150)), draw(st.integers(1, 150)))
 
 
 @st.composite
@@ -42,7 +42,7 @@ def patch_window(grid: PatchGrid, row: int, col: int) -> Window:
 
 
 def test_bounds_and_transform_of_a_scene() -> None:
-    scene = SceneGrid(32633, 300_000, 5_800_000, height=3, width=5)
+    scene = PixelGrid(32633, 300_000, 5_800_000, height=3, width=5)
     assert scene.transform @ (0, 0) == (300_000, 5_800_000)
     assert scene.transform @ (5, 3) == (300_050, 5_799_970)
     assert scene.bounds == (300_000, 5_799_970, 300_050, 5_800_000)
@@ -56,7 +56,7 @@ def test_rows_and_cols_of_a_window_that_reaches_outside() -> None:
 
 def test_cells_by_hand() -> None:
     # the corner lies 30 m east of a multiple of 80 m and 50 m south of one
-    grid = PatchGrid(SceneGrid(32633, 80_030, 800_000 - 50, height=12, width=20), 16, 8)
+    grid = PatchGrid(PixelGrid(32633, 80_030, 800_000 - 50, height=12, width=20), 16, 8)
     assert (grid.row0, grid.col0, grid.rows, grid.cols) == (-5, -3, 3, 3)
     assert grid.margin_px == 4
     assert grid.cell_m == 80
@@ -104,7 +104,7 @@ def test_cells_of_neighbouring_scenes_fall_on_each_other(
     grid: PatchGrid, down: int, right: int
 ) -> None:
     scene = grid.scene
-    moved = SceneGrid(scene.epsg, scene.x0 + 10 * right, scene.y0 - 10 * down, 97, 61)
+    moved = PixelGrid(scene.epsg, scene.x0 + 10 * right, scene.y0 - 10 * down, 97, 61)
     neighbour = PatchGrid(moved, grid.patch_px, grid.cell_px)
     x, y = grid.transform @ (0, 0)
     other_x, other_y = neighbour.transform @ (0, 0)

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from pipeline.geo.raster.grid import SceneGrid, Window
+from pipeline.geo.raster.grid import PixelGrid, Window
 from pipeline.geo.raster.nearest_lookup import Axis, NearestPixels, nearest_cols, nearest_rows
 
-GRID = SceneGrid(32633, 300_000.0, 5_800_000.0, height=120, width=90)
+GRID = PixelGrid(32633, 300_000.0, 5_800_000.0, height=120, width=90)
 PIXELS = (1 + np.arange(GRID.height)[:, None] * 100 + np.arange(GRID.width)).astype(np.uint16)
 
 
@@ -34,8 +34,8 @@ def test_values_come_from_where_they_are_asked_for(rows: list[int], cols: list[i
 
 
 def test_the_pixel_that_holds_a_coordinate() -> None:
-    meters = SceneGrid(32633, 0.0, 500.0, 1000, 1000, 1.0)
-    source = SceneGrid(32633, 100.0, 400.0, 10, 10, 20.0)
+    meters = PixelGrid(32633, 0.0, 500.0, 1000, 1000, 1.0)
+    source = PixelGrid(32633, 100.0, 400.0, 10, 10, 20.0)
     offsets = np.array([99.9, 100.0, 119.9, 120.0, 120.0 - 1e-9, 80.0, 79.9])
     assert nearest_cols(source, meters, offsets).tolist() == [-1, 0, 0, 1, 1, -1, -2]
     assert nearest_rows(source, meters, offsets).tolist() == [-1, 0, 0, 1, 1, -1, -2]

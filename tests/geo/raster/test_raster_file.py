@@ -10,11 +10,11 @@ from affine import Affine
 from rasterio.crs import CRS
 
 from pipeline.errors import SceneError
-from pipeline.geo.raster.grid import SceneGrid, Window
+from pipeline.geo.raster.grid import PixelGrid, Window
 from pipeline.geo.raster.raster_file import OpenFile, inspect, opened, read_decimated
 from tests.support.worlds import native_grid, positions, write_raster
 
-GRID = SceneGrid(32633, 300_000, 5_800_000, height=120, width=90)
+GRID = PixelGrid(32633, 300_000, 5_800_000, height=120, width=90)
 PIXELS = positions(GRID)
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from pipeline.errors import SceneError
 from pipeline.geo.raster import remote
-from pipeline.geo.raster.grid import SceneGrid, Window
+from pipeline.geo.raster.grid import PixelGrid, Window
 from pipeline.geo.raster.raster_file import OpenFile, opened
 from pipeline.geo.raster.remote import download, look_up
 from pipeline.geo.scenes.scene import Scene
@@ -25,7 +25,7 @@ from tests.support.worlds import EDGE, fetched, position_bands
 
 BANDS = tuple(EDGE)
 FILES = {band: f"x_{band}.tif" for band in EDGE}
-BIG = SceneGrid(32633, 300_000.0, 5_800_020.0, 3072, 3072)
+BIG = PixelGrid(32633, 300_000.0, 5_800_020.0, 3072, 3072)
 CONTENT = bytes(range(256)) * 1000
 
 

@@ -14,7 +14,7 @@ from pystac.validation.local_validator import get_local_schema_cache
 
 from pipeline.errors import RadiometryError, SceneError
 from pipeline.files import sha256_of
-from pipeline.geo.raster.grid import SceneGrid
+from pipeline.geo.raster.grid import PixelGrid
 from pipeline.geo.scenes.catalog import scene_item, write_catalog
 from pipeline.geo.sources.folder import scene_files
 from tests.support.worlds import (
@@ -116,7 +116,7 @@ def test_the_mgrs_tile_is_read_from_the_id(bands: Path, name: str, code: str | N
 
 def test_the_footprint_is_in_degrees(tmp_path: Path) -> None:
     # the central meridian of zone 33 is 15 degrees east; the equator is northing 0
-    grid = SceneGrid(32633, 500_000.0, 0.0, height=6, width=6)
+    grid = PixelGrid(32633, 500_000.0, 0.0, height=6, width=6)
     bands = write_bands_folder(tmp_path / "bands", grid, {"B02": positions(grid)})
     item = item_of(bands)
     (ring,) = item["geometry"]["coordinates"]
@@ -200,12 +200,12 @@ def test_every_file_is_checked(bands: Path, tmp_path: Path) -> None:
         item_of(bands, offset=None)
     with pytest.raises(RadiometryError, match=r"x_B02\.tif: with scale 0\.0001 and offset -0\.1"):
         item_of(bands, offset=-0.1)
-    small = SceneGrid(32633, 300_000, 5_800_020, 20, 20, 60)
+    small = PixelGrid(32633, 300_000, 5_800_020, 20, 20, 60)
     mask = write_raster(tmp_path / "m.tif", np.zeros((20, 20), dtype=np.uint8), small)
     with pytest.raises(SceneError, match=r"m\.tif does not cover its scene"):
         item_of(bands, mask={"path": str(mask)})
     for pixel_m, problem in ((30, "has pixels of 30 m"), (60, "covers other ground")):
-        grid = SceneGrid(32633, 310_000, 5_800_020, 40, 40, pixel_m)
+        grid = PixelGrid(32633, 310_000, 5_800_020, 40, 40, pixel_m)
         write_raster(bands / "x_B11.tif", positions(grid), grid)
         with pytest.raises(SceneError, match=rf"x_B11\.tif {problem}"):
             item_of(bands)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import RadiometryError, SceneError
-from pipeline.geo.raster.grid import SceneGrid
+from pipeline.geo.raster.grid import PixelGrid
 from pipeline.geo.raster.raster_file import Layer, RasterFile, inspect
 from pipeline.geo.scenes.checks import (
     require_band,
@@ -18,15 +18,15 @@ from pipeline.geo.scenes.checks import (
 from pipeline.geo.scenes.scene_files import BandLayer
 from tests.support.worlds import GRID, write_raster
 
-HUNDRED = SceneGrid(32633, 300_000, 5_800_000, 100, 100)
+HUNDRED = PixelGrid(32633, 300_000, 5_800_000, 100, 100)
 
 
-def band(grid: SceneGrid, nodata: float | None = None) -> RasterFile:
+def band(grid: PixelGrid, nodata: float | None = None) -> RasterFile:
     """What `inspect` would say of a file that is not there."""
     return RasterFile(Layer("x_B11.tif"), grid, "uint16", nodata)
 
 
-def look(path: Path, offset: float = 0.0, scene: SceneGrid = HUNDRED) -> None:
+def look(path: Path, offset: float = 0.0, scene: PixelGrid = HUNDRED) -> None:
     """The checks of the pixels of a file of DN."""
     file = inspect(str(path))
     require_pixels(file, BandLayer(file.layer, 0.0001, offset), scene)
@@ -88,7 +88,7 @@ def test_invalid_pixels_have_no_part_in_it(tmp_path: Path) -> None:
     ],
 )
 def test_a_band_without_a_valid_pixel(tmp_path: Path, pixels: list[list[int]], problem: str) -> None:
-    grid = SceneGrid(32633, 300_000, 5_800_000, 2, 2)
+    grid = PixelGrid(32633, 300_000, 5_800_000, 2, 2)
     path = write_raster(tmp_path / "x_B03.tif", np.array(pixels, dtype=np.uint16), grid)
     with pytest.raises(SceneError, match=rf"x_B03\.tif has no valid pixel: {problem}.*; give"):
         look(path, scene=grid)
@@ -97,7 +97,7 @@ def test_a_band_without_a_valid_pixel(tmp_path: Path, pixels: list[list[int]], p
 def test_one_valid_pixel_is_found_wherever_it_is(tmp_path: Path) -> None:
     """A decimated look does not see it."""
     pixels = np.zeros((2_100, 2_100), dtype=np.uint16)
-    large = SceneGrid(32633, 300_000, 5_800_000, 2_100, 2_100)
+    large = PixelGrid(32633, 300_000, 5_800_000, 2_100, 2_100)
     for row, col in ((0, 0), (1_233, 1_231), (2_099, 2_099)):
         pixels[:] = 0
         pixels[row, col] = 3_000
@@ -109,11 +109,11 @@ def test_only_the_ground_of_the_scene_counts(tmp_path: Path) -> None:
     pixels[:, 50:] = 1_000
     pixels[50:, 50:] = 3_000
     path = write_raster(tmp_path / "a.tif", pixels, HUNDRED)
-    look(path, -0.1, SceneGrid(32633, 300_500, 5_799_500, 50, 50))
+    look(path, -0.1, PixelGrid(32633, 300_500, 5_799_500, 50, 50))
     with pytest.raises(SceneError, match="no valid pixel"):
-        look(path, -0.1, SceneGrid(32633, 300_000, 5_800_000, 100, 50))
+        look(path, -0.1, PixelGrid(32633, 300_000, 5_800_000, 100, 50))
     with pytest.raises(RadiometryError, match="100% of its valid pixels"):
-        look(path, -0.1, SceneGrid(32633, 300_500, 5_800_000, 50, 50))
+        look(path, -0.1, PixelGrid(32633, 300_500, 5_800_000, 50, 50))
 
 
 def test_reflectance_in_floats_is_held_to_the_same_rules(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_large_bands_are_looked_at_all_over(tmp_path: Path) -> None:
     """A decimated look sees what is spread over the band, in the share that it has."""
     pixels = np.full((3_000, 2_000), 3_000, dtype=np.uint16)
     pixels[-300:] = 900
-    large = SceneGrid(32633, 300_000, 5_800_000, 3_000, 2_000)
+    large = PixelGrid(32633, 300_000, 5_800_000, 3_000, 2_000)
     path = write_raster(tmp_path / "a.tif", pixels, large, compress="deflate")
     with pytest.raises(RadiometryError, match="10% of its valid pixels"):
         look(path, -0.1, large)
@@ -144,28 +144,28 @@ def test_large_bands_are_looked_at_all_over(tmp_path: Path) -> None:
     ("grid", "problem"),
     [
         (
-            SceneGrid(32632, 300_000, 5_800_020, 66, 60, 20),
+            PixelGrid(32632, 300_000, 5_800_020, 66, 60, 20),
             "has EPSG:32632, the finest band has EPSG:32633",
         ),
-        (SceneGrid(32633, 300_100, 5_800_020, 66, 60, 20), r"covers other ground .* 100 m apart"),
-        (SceneGrid(32633, 300_000, 5_799_920, 66, 60, 20), r"covers other ground .* 100 m apart"),
-        (SceneGrid(32633, 300_000, 5_800_020, 66, 70, 20), r"covers other ground .* 200 m apart"),
-        (SceneGrid(32633, 300_000, 5_800_020, 62, 60, 20), r"covers other ground .* 80 m apart"),
+        (PixelGrid(32633, 300_100, 5_800_020, 66, 60, 20), r"covers other ground .* 100 m apart"),
+        (PixelGrid(32633, 300_000, 5_799_920, 66, 60, 20), r"covers other ground .* 100 m apart"),
+        (PixelGrid(32633, 300_000, 5_800_020, 66, 70, 20), r"covers other ground .* 200 m apart"),
+        (PixelGrid(32633, 300_000, 5_800_020, 62, 60, 20), r"covers other ground .* 80 m apart"),
     ],
 )
-def test_bands_of_different_ground(grid: SceneGrid, problem: str) -> None:
+def test_bands_of_different_ground(grid: PixelGrid, problem: str) -> None:
     with pytest.raises(SceneError, match=rf"x_B11\.tif {problem}"):
         require_same_ground(band(grid), GRID)
 
 
 def test_the_edges_of_large_pixels_may_stand_out() -> None:
-    require_same_ground(band(SceneGrid(32633, 299_950, 5_800_060, 23, 21, 60)), GRID)
+    require_same_ground(band(PixelGrid(32633, 299_950, 5_800_060, 23, 21, 60)), GRID)
 
 
 @pytest.mark.parametrize("pixel_m", [5.0, 15.0, 30.0, 10.5])
 def test_pixels_of_another_size(pixel_m: float) -> None:
     with pytest.raises(SceneError, match=rf"x_B11\.tif has pixels of {pixel_m:g} m"):
-        require_band(band(SceneGrid(32633, 300_000, 5_800_020, 44, 40, pixel_m)))
+        require_band(band(PixelGrid(32633, 300_000, 5_800_020, 44, 40, pixel_m)))
 
 
 @pytest.mark.parametrize("nodata", [None, 0.0, 65_535.0])
@@ -181,17 +181,17 @@ def test_another_value_for_nodata() -> None:
 @pytest.mark.parametrize(
     ("grid", "covers"),
     [
-        (SceneGrid(32633, 300_000, 5_800_020, 22, 20, 60), True),
-        (SceneGrid(32633, 290_000, 5_810_000, 500, 500, 60), True),
-        (SceneGrid(32633, 300_060, 5_799_960, 130, 112), True),
-        (SceneGrid(32632, 300_000, 5_800_020, 22, 20, 60), False),
-        (SceneGrid(32633, 300_070, 5_800_020, 22, 20, 60), False),
-        (SceneGrid(32633, 300_000, 5_799_950, 22, 20, 60), False),
-        (SceneGrid(32633, 300_000, 5_800_020, 20, 20, 60), False),
-        (SceneGrid(32633, 300_000, 5_800_020, 22, 18, 60), False),
+        (PixelGrid(32633, 300_000, 5_800_020, 22, 20, 60), True),
+        (PixelGrid(32633, 290_000, 5_810_000, 500, 500, 60), True),
+        (PixelGrid(32633, 300_060, 5_799_960, 130, 112), True),
+        (PixelGrid(32632, 300_000, 5_800_020, 22, 20, 60), False),
+        (PixelGrid(32633, 300_070, 5_800_020, 22, 20, 60), False),
+        (PixelGrid(32633, 300_000, 5_799_950, 22, 20, 60), False),
+        (PixelGrid(32633, 300_000, 5_800_020, 20, 20, 60), False),
+        (PixelGrid(32633, 300_000, 5_800_020, 22, 18, 60), False),
     ],
 )
-def test_a_mask_covers_its_scene(grid: SceneGrid, *, covers: bool) -> None:
+def test_a_mask_covers_its_scene(grid: PixelGrid, *, covers: bool) -> None:
     mask = RasterFile(Layer("m.tif"), grid, "uint8", None)
     if covers:
         require_cover(mask, GRID)

@@ -14,7 +14,7 @@ from hypothesis.extra.numpy import arrays
 
 from pipeline.config.sources import MASK_CLASSES, MaskClass, Masking
 from pipeline.errors import SceneError
-from pipeline.geo.raster.grid import SceneGrid
+from pipeline.geo.raster.grid import PixelGrid
 from pipeline.geo.raster.raster_file import Layer
 from pipeline.geo.scenes import masks
 from pipeline.geo.scenes.mask_sources import VALUES
@@ -26,19 +26,19 @@ from tests.support.worlds import GRID, native_grid, write_raster
 COARSE = native_grid(GRID, "B05")
 
 
-def classification(folder: Path, codes: np.ndarray, grid: SceneGrid = COARSE) -> MaskLayer:
+def classification(folder: Path, codes: np.ndarray, grid: PixelGrid = COARSE) -> MaskLayer:
     path = write_raster(folder / "scl.tif", codes.astype(np.uint8), grid)
     return MaskLayer(Layer(str(path)), SCENE_CLASSIFICATION)
 
 
 def made(
     folder: Path, sources: Sequence[MaskLayer | PolygonMask], *classes: MaskClass, grow_m: float = 0
-) -> tuple[MaskLayer, dict[str, float], np.ndarray, SceneGrid]:
+) -> tuple[MaskLayer, dict[str, float], np.ndarray, PixelGrid]:
     masking = Masking(classes, grow_m) if classes else Masking(grow_m=grow_m)
     mask = make_mask(sources, GRID, masking, folder / "out" / "mask.tif")
     assert mask is not None
     with rasterio.open(folder / "out" / "mask.tif") as file:
-        grid = SceneGrid(
+        grid = PixelGrid(
             file.crs.to_epsg(), file.transform.c, file.transform.f, file.height, file.width, file.res[0]
         )
         return *mask, file.read(1), grid
@@ -127,7 +127,7 @@ def test_where_several_meet_the_first_class_counts(tmp_path: Path) -> None:
 
 def test_a_part_of_a_larger_mask(tmp_path: Path) -> None:
     """The scene is a window of a tile; clouds outside do not reach in."""
-    large = SceneGrid(GRID.epsg, GRID.x0 - 400, GRID.y0 + 400, 200, 200, 20)
+    large = PixelGrid(GRID.epsg, GRID.x0 - 400, GRID.y0 + 400, 200, 200, 20)
     codes = np.full((200, 200), 4)
     codes[20:, 19], codes[25, 30] = 9, 9
     *_, values, grid = made(tmp_path, [classification(tmp_path, codes, large)], grow_m=40)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import SceneError
-from pipeline.geo.raster.grid import SceneGrid, Window
+from pipeline.geo.raster.grid import PixelGrid, Window
 from pipeline.geo.scenes.scene import Scene, open_catalog
 from tests.support.worlds import (
     EDGE,
@@ -28,11 +28,11 @@ from tests.support.worlds import (
 )
 
 BANDS = tuple(EDGE)
-IN_PHASE = SceneGrid(32755, 600_003.0, 4_000_027.5, height=72, width=66)
+IN_PHASE = PixelGrid(32755, 600_003.0, 4_000_027.5, height=72, width=66)
 
 
 @cache
-def expected(band: str, grid: SceneGrid = GRID) -> np.ndarray:
+def expected(band: str, grid: PixelGrid = GRID) -> np.ndarray:
     """A band on the 10 m grid, pixel by pixel: where is its centre, and which native pixel is there?"""
     native = native_grid(grid, band, *EDGE[band])
     values = positions(native)
@@ -59,7 +59,7 @@ def test_a_scene_is_on_the_grid_of_its_finest_band(scene: Scene) -> None:
 @pytest.mark.parametrize("grid", [GRID, IN_PHASE], ids=["whole", "in-phase"])
 @pytest.mark.parametrize("suffix", [".tif", ".jp2"])
 def test_all_bands_come_to_the_grid_by_their_own_geotransform(
-    tmp_path: Path, grid: SceneGrid, suffix: str
+    tmp_path: Path, grid: PixelGrid, suffix: str
 ) -> None:
     opened = fetched(tmp_path / "c", position_bands(tmp_path / "bands", grid, suffix))
     assert opened.grid == grid
@@ -112,7 +112,7 @@ def test_a_scene_without_a_band_of_10_m_covers_the_ground_of_its_finest(tmp_path
 
 def test_dn_are_harmonised_band_by_band(tmp_path: Path) -> None:
     dn = np.array([[0, 1, 1_000], [1_001, 20_000, 65_535]], dtype=np.uint16)
-    grid = SceneGrid(32633, 300_000, 5_800_000, 2, 3)
+    grid = PixelGrid(32633, 300_000, 5_800_000, 2, 3)
     bands = write_bands_folder(tmp_path / "bands", grid, {"B02": dn, "B03": dn})
     opened = fetched(tmp_path / "c", bands)
     content = json.loads(opened.path.read_text())
@@ -128,7 +128,7 @@ def test_a_mask_of_any_resolution_empties_all_bands(
     tmp_path: Path, pixel_m: float, west_m: float
 ) -> None:
     size = round(1_500 / pixel_m)
-    mask_grid = SceneGrid(GRID.epsg, GRID.x0 - west_m, GRID.y0 + 60, size, size, pixel_m)
+    mask_grid = PixelGrid(GRID.epsg, GRID.x0 - west_m, GRID.y0 + 60, size, size, pixel_m)
     values = np.random.default_rng(0).integers(0, 12, (size, size), dtype=np.uint8)
     mask = write_raster(tmp_path / "mask.tif", values, mask_grid)
     bands = position_bands(tmp_path / "bands")
@@ -145,7 +145,7 @@ def test_a_mask_of_any_resolution_empties_all_bands(
 
 def test_where_a_mask_ends_just_before_its_scene_pixels_stay(tmp_path: Path) -> None:
     values = np.ones((GRID.height - 2, GRID.width), dtype=np.uint8)
-    mask_grid = SceneGrid(GRID.epsg, GRID.x0, GRID.y0, *values.shape)
+    mask_grid = PixelGrid(GRID.epsg, GRID.x0, GRID.y0, *values.shape)
     mask = write_raster(tmp_path / "mask.tif", values, mask_grid)
     bands = position_bands(tmp_path / "bands")
     pixels = fetched(tmp_path / "c", bands, mask={"path": str(mask)}).read(GRID.window, ("B02",))[0]

@@ -13,14 +13,14 @@ from rio_cogeo.cogeo import cog_validate
 from pipeline.errors import OutputError, SceneError
 from pipeline.geo.raster import remote
 from pipeline.geo.raster.area import window_of
-from pipeline.geo.raster.grid import SceneGrid, Window
+from pipeline.geo.raster.grid import PixelGrid, Window
 from pipeline.geo.raster.raster_file import inspect
 from pipeline.geo.sources.download import Downloads
 from tests.support.catalogs import degrees, write_cog
 from tests.support.servers import Fault, FileServer, Request, faults_of, serving
 from tests.support.worlds import write_raster
 
-GRID = SceneGrid(32633, 300_000.0, 5_800_020.0, 3072, 3072)
+GRID = PixelGrid(32633, 300_000.0, 5_800_020.0, 3072, 3072)
 PATH = "tile/B02.tif"
 
 
@@ -49,9 +49,9 @@ def server(folder: Path) -> Iterator[FileServer]:
         yield server
 
 
-AREA = tuple(degrees(SceneGrid(32633, GRID.x0 + 4_000, GRID.y0 - 5_000, 2100, 2000)))
+AREA = tuple(degrees(PixelGrid(32633, GRID.x0 + 4_000, GRID.y0 - 5_000, 2100, 2000)))
 """An area whose pixels are over 8 MB."""
-_west, _south, _east, _north = degrees(SceneGrid(32633, GRID.x0 + 1_000, GRID.y0 - 1_000, 300, 300))
+_west, _south, _east, _north = degrees(PixelGrid(32633, GRID.x0 + 1_000, GRID.y0 - 1_000, 300, 300))
 ELSEWHERE = (_west, _south, _east, _north)
 """A small one."""
 
@@ -110,7 +110,7 @@ def test_a_finished_file_is_not_fetched_again(server: FileServer, tmp_path: Path
 
 def test_a_small_area_costs_its_tiles(server: FileServer, tmp_path: Path, folder: Path) -> None:
     """Must show: of 22 MB the tiles of the area, and of the header no more than 64 kB."""
-    area = degrees(SceneGrid(32633, GRID.x0 + 10_600, GRID.y0 - 10_600, 60, 60))
+    area = degrees(PixelGrid(32633, GRID.x0 + 10_600, GRID.y0 - 10_600, 60, 60))
     fetched(server, tmp_path, area)
     west, south, east, north = area
     tiles = _tile_bytes(folder / PATH, window_of(GRID, (west, south, east, north), ""))
@@ -119,7 +119,7 @@ def test_a_small_area_costs_its_tiles(server: FileServer, tmp_path: Path, folder
 
 
 def test_scale_offset_and_nodata_stay(tmp_path: Path) -> None:
-    grid = SceneGrid(32633, 300_000.0, 5_800_020.0, 240, 240)
+    grid = PixelGrid(32633, 300_000.0, 5_800_020.0, 240, 240)
     path = write_raster(tmp_path / "files" / PATH, np.full((240, 240), 7, np.int16), grid, nodata=-9)
     with rasterio.open(path, "r+") as dataset:
         dataset.scales, dataset.offsets = (0.0001,), (-0.1,)
@@ -227,11 +227,11 @@ def test_a_server_that_sends_no_parts(
 
 
 def test_a_file_that_is_no_tiff_is_fetched_whole(tmp_path: Path) -> None:
-    grid = SceneGrid(32633, 300_000.0, 5_800_020.0, 240, 240)
+    grid = PixelGrid(32633, 300_000.0, 5_800_020.0, 240, 240)
     values = np.arange(1, 240 * 240 + 1, dtype=np.uint16).reshape(240, 240)
     write_raster(tmp_path / "files" / PATH.replace("tif", "jp2"), values, grid)
     with serving(tmp_path / "files") as server:
-        area = degrees(SceneGrid(32633, grid.x0 + 600, grid.y0 - 600, 60, 60))
+        area = degrees(PixelGrid(32633, grid.x0 + 600, grid.y0 - 600, 60, 60))
         downloads = Downloads(tmp_path / "to")
         path = downloads.band(server.url(PATH.replace("tif", "jp2")), tuple(area), "s/B02")
         (size,) = {one.stat().st_size for one in (tmp_path / "files").rglob("*.jp2")}

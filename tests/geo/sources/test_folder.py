@@ -9,7 +9,7 @@ import pytest
 import rasterio
 
 from pipeline.errors import RadiometryError, SceneError
-from pipeline.geo.raster.grid import SceneGrid
+from pipeline.geo.raster.grid import PixelGrid
 from pipeline.geo.scenes.scene_files import MaskLayer
 from pipeline.geo.sources.folder import band_files, scene_files
 from tests.support.worlds import scene_conf, write_raster
@@ -68,7 +68,7 @@ def test_a_path_that_is_no_folder(tmp_path: Path) -> None:
 def band(folder: Path, name: str = "B02", **said: Any) -> Path:
     """A folder with one more band, of whose layer the file says something."""
     pixels = np.full((12, 12), 3_000, dtype=np.uint16)
-    path = write_raster(folder / f"{name}.tif", pixels, SceneGrid(32633, 300_000, 5_800_020, 12, 12))
+    path = write_raster(folder / f"{name}.tif", pixels, PixelGrid(32633, 300_000, 5_800_020, 12, 12))
     with rasterio.open(path, "r+") as dataset:
         dataset.scales, dataset.offsets = (said.get("scale", 1.0),), (said.get("offset", 0.0),)
     return folder
@@ -124,7 +124,7 @@ def test_conf_and_file_must_not_differ(tmp_path: Path, said: dict[str, Any], pro
 
 
 def test_a_scene_classification_is_its_mask(tmp_path: Path) -> None:
-    write_raster(tmp_path / "x_SCL_20m.tif", np.full((6, 6), 9, np.uint8), SceneGrid(
+    write_raster(tmp_path / "x_SCL_20m.tif", np.full((6, 6), 9, np.uint8), PixelGrid(
         32633, 300_000, 5_800_020, 6, 6, 20))  # fmt: skip
     scene = scene_files(scene_conf(band(tmp_path)))
     (mask,) = scene.masks

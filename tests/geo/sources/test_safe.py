@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.config.sources import SafeConf
 from pipeline.errors import LenscapeError, RadiometryError, SceneError
-from pipeline.geo.raster.grid import SceneGrid
+from pipeline.geo.raster.grid import PixelGrid
 from pipeline.geo.scenes.catalog import scene_item, write_catalog
 from pipeline.geo.scenes.scene import Scene, open_catalog
 from pipeline.geo.sources.safe import scene_files
@@ -30,7 +30,7 @@ def fetched(folder: Path, path: Path, **keys: object) -> Scene:
 def steep(offset: int) -> Values:
     """The same ground at any offset: brighter by it, and never dark."""
 
-    def values(band: str, native: SceneGrid) -> np.ndarray:
+    def values(band: str, native: PixelGrid) -> np.ndarray:
         if band == "SCL":
             return clear(native)
         ground = 200 + np.arange(native.height * native.width).reshape(native.height, -1) % 5000

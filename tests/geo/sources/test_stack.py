@@ -12,7 +12,7 @@ from rasterio.crs import CRS
 
 from pipeline.config.sources import StackConf
 from pipeline.errors import ConfigError, LenscapeError, RadiometryError, SceneError
-from pipeline.geo.raster.grid import SceneGrid
+from pipeline.geo.raster.grid import PixelGrid
 from pipeline.geo.scenes.catalog import scene_item, write_catalog
 from pipeline.geo.scenes.scene import Scene, open_catalog
 from pipeline.geo.scenes.scene_files import MaskLayer
@@ -22,7 +22,7 @@ from tests.support.worlds import GRID, positions
 NAMES = ("B04", "Band 2 - Blue", "SCL", "green")
 
 
-def stack(path: Path, names: tuple[str, ...] = NAMES, grid: SceneGrid = GRID, **said: Any) -> Path:
+def stack(path: Path, names: tuple[str, ...] = NAMES, grid: PixelGrid = GRID, **said: Any) -> Path:
     """A layer a name; the pixels of layer n know where they are, plus 10 n."""
     with rasterio.open(
         path, "w", driver="GTiff", count=len(names), dtype="uint16", height=grid.height,
@@ -73,7 +73,7 @@ def test_a_list_in_the_conf_names_layers_that_say_nothing(tmp_path: Path) -> Non
 
 
 def test_a_stack_of_20_m(tmp_path: Path) -> None:
-    coarse = SceneGrid(GRID.epsg, GRID.x0, GRID.y0, 66, 60, 20)
+    coarse = PixelGrid(GRID.epsg, GRID.x0, GRID.y0, 66, 60, 20)
     found = scene(tmp_path / "c", conf(stack(tmp_path / "s.tif", ("B05", "B06"), coarse)))
     assert found.grid.pixel_m in (10.0, 20.0)
     pixels = found.read(found.grid.window, ("B05",))[0]
