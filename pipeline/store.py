@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
+from pydantic import ValidationError
 
 from pipeline.config.record import Conf
 from pipeline.errors import StoreError
@@ -173,7 +174,7 @@ class PatchStore:
     def pixels(self) -> npt.NDArray[np.uint16]:
         """uint16 (N, C, P, P), memory-mapped and read-only."""
         path = self.folder / "pixels.npy"
-        with _reading(path, "tile"):
+        with reading(path, "tile"):
             return np.load(path, mmap_mode="r")  # type: ignore[no-any-return]
 
     @cached_property
@@ -220,30 +221,35 @@ class PatchStore:
         return Statistics(mean=mean.tolist(), std=np.where(std > 0, std, 1.0).tolist())
 
 
-def read_record[C: Conf](path: Path, model: type[C], stage: str) -> C:
-    """A JSON file that `stage` writes; a StoreError where it is missing, broken or of another kind."""
-    with _reading(path, stage):
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(raw, dict) and raw.get("format") != FORMAT:
+def read_record[C: Conf](path: Path, model: type[C], stage: str, version: int | None = FORMAT) -> C:
+    """A JSON file that `stage` writes; a StoreError where it is missing, broken or another format."""
+    with reading(path, stage):
+        text = path.read_text(encoding="utf-8")
+        raw = json.loads(text)
+        if version is not None and isinstance(raw, dict) and raw.get("format") != version:
             raise StoreError(
-                f"{path} has format {raw.get('format')!r}, this lenscape reads {FORMAT}; "
+                f"{path} has format {raw.get('format')!r}, this lenscape reads {version}; "
                 f"run `{stage}` again."
             )
-        return model.model_validate(raw)
+        return model.model_validate_json(text)
 
 
 def read_columns(path: Path, names: list[str], stage: str) -> dict[str, npt.NDArray[Any]]:
     """Columns of a Parquet file that `stage` writes; a StoreError where it is missing or broken."""
-    with _reading(path, stage):
+    with reading(path, stage):
         table = pq.read_table(path, columns=names)
         return {name: table.column(name).to_numpy() for name in names}
 
 
 @contextmanager
-def _reading(path: Path, stage: str) -> Iterator[None]:
+def reading(path: Path, stage: str) -> Iterator[None]:
+    """A StoreError for a file that `stage` writes, where it is missing or broken."""
     try:
         yield
     except FileNotFoundError:
         raise StoreError(f"{path} does not exist; run `{stage}` first.") from None
-    except (OSError, ValueError, KeyError) as error:
+    except ValidationError as error:
+        key = ".".join(map(str, error.errors()[0]["loc"]))
+        raise StoreError(f"{path} is broken at key '{key}'; run `{stage}` again.") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{path} is broken ({type(error).__name__}); run `{stage}` again.") from error

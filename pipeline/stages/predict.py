@@ -27,7 +27,7 @@ from pipeline.learn.network.classifier import ModelMeta, PatchClassifier, requir
 from pipeline.learn.stats.applicability import domain_shift
 from pipeline.learn.tracking.pages import MAPS, refresh_page
 from pipeline.learn.tracking.registry import registered_model_folder
-from pipeline.learn.tracking.run import read_record, resume
+from pipeline.learn.tracking.run import resume, run_record
 from pipeline.parallel import worker_count
 
 _COMPARED = 128
@@ -45,7 +45,7 @@ def run(conf: Path, model: Path, scenes: Path, out: Path, compute: Path | None =
     """
     settings, machine = load(conf, PredictConf), load_compute(compute)
     folder = model if settings.model == "trained" else registered_model_folder(settings.model)
-    read_record(folder)  # no run to add to is better known before hours of work than after
+    run_record(folder)  # no run to add to is better known before hours of work than after
     classifier = PatchClassifier.load(folder)
     meta = classifier.meta
     _require_pinned(settings, meta)

@@ -10,7 +10,7 @@ from pipeline.cli import cli
 from pipeline.commands.provenance import run
 from pipeline.errors import SceneError, TrackingError
 from pipeline.files import sha256_of
-from pipeline.learn.tracking.run import read_record, resume
+from pipeline.learn.tracking.run import resume, run_record
 from tests.support.tracked import RECORD, make_models, mlflow_store, track
 
 
@@ -43,7 +43,7 @@ def test_a_map_leads_to_its_run(models, class_map, capsys):
     run(class_map)
     out = capsys.readouterr().out
     found = dict(line.split(maxsplit=1) for line in out.splitlines()[2:])
-    assert found["run"] == read_record(models).run_id
+    assert found["run"] == run_record(models).run_id
     assert found["name"] == RECORD.name
     assert found["started"].endswith("UTC")
     assert found["commit"] == f"{'c' * 40}, with changes"
@@ -56,7 +56,7 @@ def test_in_another_store_it_leads_to_the_replayed_run(models, class_map, tmp_pa
         with resume(models):
             pass
         run(class_map)
-    original = read_record(models).run_id
+    original = run_record(models).run_id
     assert f"replayed from {original}" in capsys.readouterr().out
 
 

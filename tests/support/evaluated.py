@@ -9,7 +9,7 @@ from pathlib import Path
 
 import mlflow
 
-from pipeline.learn.tracking.run import read_record
+from pipeline.learn.tracking.run import run_record
 from pipeline.learn.tracking.tracking_uri import store_uri
 from pipeline.split_folder import SplitFolder
 from pipeline.stages import evaluate, train
@@ -46,7 +46,7 @@ class Project:
     def run(self) -> mlflow.entities.Run:
         """The one run of the model."""
         client = mlflow.MlflowClient(store_uri())
-        return client.get_run(read_record(self.models).run_id)
+        return client.get_run(run_record(self.models).run_id)
 
 
 def challenged(project: Project) -> mlflow.entities.Run:
@@ -57,7 +57,7 @@ def challenged(project: Project) -> mlflow.entities.Run:
     train.run(folder / "other.yaml", *data, folder / "other", machine)
     evaluate.run(folder / "evaluate.yaml", folder / "other", *data, folder / "other_reports")
     client = mlflow.MlflowClient(store_uri())
-    return client.get_run(read_record(folder / "other").run_id)
+    return client.get_run(run_record(folder / "other").run_id)
 
 
 @contextmanager

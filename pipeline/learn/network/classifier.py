@@ -6,15 +6,13 @@ On disk it is a folder with `weights.safetensors` (network and normalisation; no
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 import safetensors.torch
 import torch
-from pydantic import ValidationError
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
@@ -25,7 +23,7 @@ from pipeline.errors import MismatchError, StoreError
 from pipeline.files import publish, sha256_of, write_json
 from pipeline.learn.network.lenet import build
 from pipeline.learn.stats.applicability import TrainingFeatures
-from pipeline.store import ClassInfo, Geometry, SceneInfo, Statistics, StoreMeta
+from pipeline.store import ClassInfo, Geometry, SceneInfo, Statistics, StoreMeta, read_record
 
 MODEL_FORMAT = 1
 WEIGHTS = "weights.safetensors"
@@ -207,23 +205,7 @@ def read_meta(folder: Path) -> ModelMeta:
     Raises:
         StoreError: when `model.json` is missing, broken or of another format.
     """
-    path = folder / META
-    try:
-        raw: Any = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise StoreError(f"{path} does not exist; run `train` first.") from None
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{path} is broken ({type(error).__name__}); run `train` again.") from error
-    if not isinstance(raw, dict) or raw.get("format") != MODEL_FORMAT:
-        stated = raw.get("format") if isinstance(raw, dict) else None
-        raise StoreError(
-            f"{path} has format {stated!r}, this lenscape reads {MODEL_FORMAT}; run `train` again."
-        )
-    try:
-        return ModelMeta.model_validate(raw)
-    except ValidationError as error:
-        key = ".".join(str(part) for part in error.errors()[0]["loc"])
-        raise StoreError(f"{path} is broken at key '{key}'; run `train` again.") from error
+    return read_record(folder / META, ModelMeta, "train", MODEL_FORMAT)
 
 
 def require_bands(bands: list[str], available: list[str], where: str) -> list[int]:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.errors import StoreError
 from pipeline.files import write_csv
+from pipeline.store import reading
 
 
 class Epoch(NamedTuple):
@@ -41,13 +41,8 @@ def read_history(path: Path) -> list[Epoch]:
     Raises:
         StoreError: when the file is missing or broken.
     """
-    try:
-        with path.open(encoding="utf-8", newline="") as stream:
-            rows = list(csv.DictReader(stream))
+    with reading(path, "train"), path.open(encoding="utf-8", newline="") as stream:
         return [
-            Epoch(int(row["epoch"]), *(float(row[name]) for name in Epoch._fields[1:])) for row in rows
+            Epoch(int(row["epoch"]), *(float(row[name]) for name in Epoch._fields[1:]))
+            for row in csv.DictReader(stream)
         ]
-    except FileNotFoundError:
-        raise StoreError(f"{path} does not exist; run `train` first.") from None
-    except (KeyError, TypeError, ValueError) as error:
-        raise StoreError(f"{path} is broken ({type(error).__name__}); run `train` again.") from error

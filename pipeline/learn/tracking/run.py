@@ -18,13 +18,13 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
 from pipeline.config.record import Conf
-from pipeline.errors import StoreError
 from pipeline.files import write_json
 from pipeline.learn.network.classifier import PatchClassifier
 from pipeline.learn.network.history import Epoch, read_history
 from pipeline.learn.tracking import tracking_uri
 from pipeline.learn.tracking.model import WEIGHTS_TAG, log_exported, register
 from pipeline.learn.tracking.registry import CHECKPOINT
+from pipeline.store import read_record
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -65,19 +65,13 @@ class RunRecord(Conf):
     parts: tuple[Part, ...] = ()
 
 
-def read_record(models: Path) -> RunRecord:
+def run_record(models: Path) -> RunRecord:
     """The record of the run of the model in a folder.
 
     Raises:
         StoreError: when it is missing or broken.
     """
-    path = models / RUN
-    try:
-        return RunRecord.model_validate_json(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise StoreError(f"{path} does not exist; run `train` first.") from None
-    except ValueError as error:
-        raise StoreError(f"{path} is broken ({type(error).__name__}); run `train` again.") from error
+    return read_record(models / RUN, RunRecord, "train", version=None)
 
 
 def write_record(models: Path, record: RunRecord) -> None:
@@ -184,7 +178,7 @@ def resume(models: Path) -> Iterator[Tracker]:
         StoreError: when `run.json` is missing or broken.
         TrackingError: when the store cannot be used.
     """
-    record = read_record(models)
+    record = run_record(models)
     client = tracking_uri.connect()
     known = _known_run(client, record.run_id)
     with _running(client, known, record.name) as tracker:

@@ -12,7 +12,7 @@ from mlflow.entities import Run
 
 from pipeline.errors import StoreError, TrackingError
 from pipeline.files import sha256_of
-from pipeline.learn.tracking.run import RUN, child_run, open_run, read_record, resume, write_record
+from pipeline.learn.tracking.run import RUN, child_run, open_run, resume, run_record, write_record
 from tests.support.tracked import HISTORY, RECORD, make_models, mlflow_store, track
 
 
@@ -83,7 +83,7 @@ def assert_holds_the_model(run: Run, models: Path) -> None:
 def test_training_opens_a_run_and_keeps_the_model_in_it(models):
     (run,) = runs()
     assert_holds_the_model(run, models)
-    assert read_record(models) == RECORD.model_copy(update={"run_id": run.info.run_id})
+    assert run_record(models) == RECORD.model_copy(update={"run_id": run.info.run_id})
 
 
 def test_later_stages_add_to_the_run(models):
@@ -96,7 +96,7 @@ def test_later_stages_add_to_the_run(models):
             run.describe_version("card " * 2000, {"balanced_accuracy": str(accuracy)})
             assert run.data.tags["git.commit"] == "c" * 40
     (found,) = runs()
-    assert found.info.run_id == read_record(models).run_id
+    assert found.info.run_id == run_record(models).run_id
     assert found.info.status == "FINISHED"
     assert found.data.metrics["test/accuracy"] == 0.75
     assert found.data.tags["mlflow.note.content"] == "accuracy 0.75"
@@ -109,7 +109,7 @@ def test_later_stages_add_to_the_run(models):
 
 
 def test_another_store_replays_the_run_once(models, tmp_path):
-    known = read_record(models).run_id
+    known = run_record(models).run_id
     with mlflow_store(tmp_path / "clone"):
         for number in (1, 2):
             with resume(models) as run:
@@ -123,7 +123,7 @@ def test_another_store_replays_the_run_once(models, tmp_path):
         pixels = np.full((2, 3, 16, 16), 700, np.uint16)
         assert loaded.predict(pixels).shape == (2, 4)
     assert len(runs()) == 1  # the first store has no other
-    assert read_record(models).run_id == known
+    assert run_record(models).run_id == known
 
 
 def test_a_deleted_run_is_replayed(models):
@@ -227,16 +227,16 @@ def test_a_model_that_is_not_whole_is_not_registered(tmp_path, store):
 def test_a_record_comes_back_as_it_was(tmp_path):
     known = RECORD.model_copy(update={"run_id": "f" * 32})
     write_record(tmp_path, known)
-    assert read_record(tmp_path) == known
+    assert run_record(tmp_path) == known
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"name": "a"}', '{"run": 1}'])
 def test_a_broken_record_is_refused(tmp_path, text):
     (tmp_path / RUN).write_text(text)
     with pytest.raises(StoreError, match=r"run\.json is broken .* run `train` again"):
-        read_record(tmp_path)
+        run_record(tmp_path)
 
 
 def test_a_missing_record_is_refused(tmp_path):
     with pytest.raises(StoreError, match=r"run\.json does not exist; run `train` first"):
-        read_record(tmp_path)
+        run_record(tmp_path)
