@@ -73,12 +73,12 @@ def start(**options: Any) -> None:
 @COMPUTE
 def folds(train: Path, lenet5: Path, folds: int, **others: Any) -> None:
     """Cross-validate the network, LeNet-5 and the baselines on spatial folds, and on random ones."""
-    from pipeline.commands.folds import run
+    from pipeline.commands import folds as studies
     from pipeline.crossvalidation.fitting import Plan
+    from pipeline.crossvalidation.record import cross_validate
 
-    seeds = others.pop("seeds"), others.pop("random_seeds")
-    plan = Plan(folds, *seeds)
-    run([("lenet", train), ("lenet5", lenet5)], plan, **others)
+    plan = Plan(folds, others.pop("seeds"), others.pop("random_seeds"))
+    cross_validate(studies.folds({"lenet": train, "lenet5": lenet5}, plan), **others)
 
 
 @click.command()
@@ -98,11 +98,11 @@ def folds(train: Path, lenet5: Path, folds: int, **others: Any) -> None:
 @COMPUTE
 def ablation(bands: tuple[str, ...], train: Path, folds: int, **others: Any) -> None:
     """Cross-validate the network on fewer bands, to see what the others contribute."""
-    from pipeline.commands.ablation import choices, run
+    from pipeline.commands import folds as studies
     from pipeline.crossvalidation.fitting import Plan
+    from pipeline.crossvalidation.record import cross_validate
 
-    plan = Plan(folds, others.pop("seeds"))
-    run(choices(bands, train), plan, **others)
+    cross_validate(studies.ablation(bands, train, Plan(folds, others.pop("seeds"))), **others)
 
 
 @click.command()

@@ -1,4 +1,4 @@
-"""`lenscape folds`: cross-validation of networks and baselines, each labelled cell tested once.
+"""The studies of `lenscape folds` and `lenscape ablation`: each labelled cell is tested once a seed.
 
 Per seed the predictions of all folds are pooled into one confusion matrix; the table has the means
 over the seeds.
@@ -6,35 +6,51 @@ over the seeds.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline.config.reading import load
 from pipeline.config.train import TrainConf
 from pipeline.crossvalidation.fitting import Plan, Study
-from pipeline.crossvalidation.record import cross_validate
+from pipeline.errors import ConfigError
 
 
-def run(
-    networks: Sequence[tuple[str, Path]],
-    plan: Plan,
-    split: Path,
-    store: Path,
-    out: Path,
-    compute: Path | None = None,
-) -> None:
-    """Write `folds.json` and `folds.parquet` to the folder `out` and an MLflow run with its children.
-
-    Args:
-        networks: Names and confs of train; the baselines follow bands and class weights of the first.
-        plan: Folds and seeds.
-        split: The conf of split; its seed and folds are replaced.
-        store: The PatchStore.
-        out: The folder of the two files.
-        compute: `compute.yaml`.
+def folds(networks: Mapping[str, Path], plan: Plan) -> Study:
+    """Networks, by name and conf of train, and all baselines, which take the bands of the first.
 
     Raises:
-        LenscapeError: when a conf or the store cannot be used, or a fold cannot be trained.
+        ConfigError: when a conf cannot be used.
     """
-    confs = {name: load(path, TrainConf) for name, path in networks}
-    cross_validate(Study("folds", confs, True, plan), split, store, out, compute)
+    return Study("folds", {name: load(path, TrainConf) for name, path in networks.items()}, True, plan)
+
+
+def ablation(bands: Sequence[str], train: Path, plan: Plan) -> Study:
+    """The network of a conf of train on several choices of bands; nothing is calibrated.
+
+    Args:
+        bands: In place of those of the conf, names of choices or lists as `B04,B08`; all others are
+            compared with the first.
+        train: The conf.
+        plan: Folds and seeds.
+
+    Raises:
+        ConfigError: when fewer than two different choices are given, or the conf cannot be used.
+    """
+    chosen = [text if text in ("all", "rgb", "10m") else _listed(text) for text in bands]
+    if len(chosen) < 2 or any(one in chosen[:place] for place, one in enumerate(chosen)):
+        raise ConfigError(
+            f"--bands names {', '.join(bands) or 'nothing'}: name two or more different choices, "
+            "as --bands all --bands rgb."
+        )
+    conf = load(train, TrainConf).model_dump()
+    networks = {
+        one if isinstance(one, str) else " ".join(one): TrainConf.model_validate(
+            conf | {"bands": one, "calibration_folds": 0}
+        )
+        for one in chosen
+    }
+    return Study("ablation", networks, False, plan)
+
+
+def _listed(text: str) -> list[str]:
+    return [band.strip() for band in text.split(",")]

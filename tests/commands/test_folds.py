@@ -7,8 +7,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.commands.folds import run
+from pipeline.commands.folds import ablation, folds
 from pipeline.crossvalidation.fitting import Plan
+from pipeline.crossvalidation.record import cross_validate
+from pipeline.errors import ConfigError
 from pipeline.learn.evaluation.baselines import NAMES
 from pipeline.learn.stats.accuracy import Scores
 from pipeline.learn.stats.calibration import Reliability
@@ -29,6 +31,13 @@ batch_size: 32
 lr: 0.01
 network: {convolutions: [{filters: 4, kernel: 3, pool: {size: 2}}], dense: [{units: 8}]}
 """
+ABLATED = """
+epochs: 8
+batch_size: 32
+lr: 0.02
+calibration_folds: 3
+network: {convolutions: [{filters: 4, kernel: 3, pool: {size: 2}}], dense: [{units: 8}]}
+"""
 PLAN = Plan(folds=2, seeds=(0, 1), random_seeds=(0,))
 MODELS = ["lenet", "other", *NAMES]
 
@@ -42,11 +51,10 @@ def done(tmp_path_factory):
     (folder / "other.yaml").write_text(NETWORK.replace("filters: 4", "filters: 2"))
     (folder / "split.yaml").write_text("block_m: 480\nvalidation: 0.25\n")
     (folder / "compute.yaml").write_text("accelerator: cpu\nworkers: 2\n")
-    networks = [("lenet", folder / "train.yaml"), ("other", folder / "other.yaml")]
+    networks = {"lenet": folder / "train.yaml", "other": folder / "other.yaml"}
     with mlflow_store(folder):
-        run(
-            networks,
-            PLAN,
+        cross_validate(
+            folds(networks, PLAN),
             folder / "split.yaml",
             folder / "patches",
             folder / "reports",
@@ -155,3 +163,50 @@ def test_networks_are_calibrated_and_compared_with_the_training_data(done):
     assert "ece_after" not in figures["models"]["svm"]
     spatial = table[table["parting"] == "blocks"]
     assert (spatial["dissimilarity"] > 1).mean() == pytest.approx(figures["unlike_training"], abs=1e-4)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    made = tmp_path_factory.mktemp("ablation")
+    make_store(made / "patches", make_table(rows=24, cols=24))
+    (made / "train.yaml").write_text(ABLATED)
+    (made / "split.yaml").write_text("block_m: 480\nvalidation: 0.25\n")
+    (made / "compute.yaml").write_text("accelerator: cpu\nworkers: 2\n")
+    return made
+
+
+def ablate(folder, *bands):
+    study = ablation(bands, folder / "train.yaml", Plan(folds=2, seeds=(0,)))
+    names = ("split.yaml", "patches", "reports", "compute.yaml")
+    cross_validate(study, *(folder / name for name in names))
+
+
+def test_choices_of_bands_are_compared_with_the_first(folder, capsys):
+    with mlflow_store(folder):
+        ablate(folder, "all", "B08,B02")
+        runs = mlflow.MlflowClient(store_uri()).search_runs(["1"])
+    found = json.loads((folder / "reports" / "ablation.json").read_text())["partings"]["blocks"]
+    assert set(found["models"]) == {"all", "B08 B02"}
+    assert found["intervals"]["gain"]["over"] == "B08 B02"
+    assert "B08 B02: balanced accuracy" in found["sentence"]
+    cells = pq.read_table(folder / "reports" / "ablation.parquet").to_pandas()
+    assert len(cells) == 24 * 24
+    right = (cells["all"] == cells["truth"]).mean()
+    assert found["models"]["all"]["accuracy"] == pytest.approx(right, abs=1e-4)
+    assert "mean of 1 seed, 2 spatial folds each" in capsys.readouterr().out
+    parent = next(run for run in runs if run.info.run_name.startswith("ablation, 2 folds: all"))
+    assert parent.data.params["train.all.bands"] == "all"
+    assert parent.data.params["train.B08 B02.bands"] == "B08, B02"
+    assert parent.data.params["train.all.calibration_folds"] == "0"
+    assert len(runs) == 1 + 2 * 2
+
+
+@pytest.mark.parametrize("bands", [("all",), ("rgb", "rgb")])
+def test_what_is_no_comparison_is_refused(folder, bands):
+    with pytest.raises(ConfigError, match="two or more different choices"):
+        ablate(folder, *bands)
+
+
+def test_bands_that_the_store_has_not_are_named(folder):
+    with pytest.raises(ConfigError, match="B99"):
+        ablate(folder, "all", "B99")
