@@ -113,7 +113,7 @@ def write_labels(path: Path, grid: PatchGrid, cells: int, classes: int) -> None:
         for count in (rows, cols)
     )
     row, col = (axis.ravel() for axis in np.meshgrid(tops, lefts, indexing="ij"))
-    x0, y0 = grid.transform @ (0, 0)
+    x0, y0 = grid.map_grid.transform @ (0, 0)
     side = SQUARE_CELLS * grid.cell_m
     left, top = x0 + col * grid.cell_m, y0 - row * grid.cell_m
     names = [f"c{number % classes}" for number in range(len(row))]

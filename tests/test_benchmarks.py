@@ -184,7 +184,7 @@ def test_a_class_of_its_own_breaks_the_agreement(
 
 
 def test_a_tie_may_fall_either_way(grid: PatchGrid, tmp_path: Path) -> None:
-    left, top = grid.transform @ (8, 5)
+    left, top = grid.map_grid.transform @ (8, 5)
     context_m = grid.margin_px * 10
     near = np.array([[3.0, 3.00001, 0.0], [5.0, 0.0, 0.0]], dtype=np.float32)
     two = np.array([0.0, grid.cell_m])
@@ -199,7 +199,7 @@ def test_a_tie_may_fall_either_way(grid: PatchGrid, tmp_path: Path) -> None:
 
 
 def test_one_class_proves_nothing(grid: PatchGrid, tmp_path: Path) -> None:
-    left, top = grid.transform @ (8, 5)
+    left, top = grid.map_grid.transform @ (8, 5)
     context_m = grid.margin_px * 10
     one = np.array([[3.0, 0.0]], dtype=np.float32)
     answers = Answers([np.array([left - context_m])], [np.array([top + context_m])], [one])

@@ -15,7 +15,7 @@ from pipeline.errors import ConfigError, MismatchError
 from pipeline.files import publish, remove
 from pipeline.geo.maps.catalog import MapFolder, catalogued, write_catalog
 from pipeline.geo.maps.class_map import MapRecord, Provenance
-from pipeline.geo.maps.mapper import Workers, map_scene
+from pipeline.geo.maps.mapper import map_scene
 from pipeline.geo.maps.pieces import Mapper
 from pipeline.geo.maps.postprocessing import PostProcessing
 from pipeline.geo.mosaics.mosaic import MappedScene
@@ -28,7 +28,6 @@ from pipeline.learn.stats.applicability import domain_shift
 from pipeline.learn.tracking.pages import MAPS, refresh_page
 from pipeline.learn.tracking.registry import registered_model_folder
 from pipeline.learn.tracking.run import resume, run_record
-from pipeline.parallel import worker_count
 
 _COMPARED = 128
 """Side of the square of cells in which classes of low precision are compared with those of float32."""
@@ -60,14 +59,13 @@ def run(conf: Path, model: Path, scenes: Path, out: Path, compute: Path | None =
     mapper = _mapper(predictor, settings)
     _ = mapper.legend  # what it refuses is better known before hours of work
     plan = _plan(conf, settings, to_map, mapper)
-    workers = Workers(worker_count(machine), machine.memory_mb, machine.scheduler)
     maps = [
         MappedScene(MapFolder(out / s.id, s.id), mapper.grid(s), _provenance(s, mapper, meta))
         for s in to_map
     ]
     outside: dict[str, float] = {}
     for scene, mapped in zip(to_map, maps, strict=True):
-        share = _map(scene, mapper, mapped, workers)
+        share = _map(scene, mapper, mapped, machine)
         if share is not None:
             outside[f"outside_area_of_applicability/{scene.id}"] = share
         _print_agreement(scene, mapper, predictor)
@@ -97,12 +95,12 @@ def _plan(conf: Path, settings: PredictConf, scenes: list[Scene], mapper: Mapper
     return plan
 
 
-def _map(scene: Scene, mapper: Mapper, mapped: MappedScene, workers: Workers) -> float | None:
+def _map(scene: Scene, mapper: Mapper, mapped: MappedScene, machine: ComputeConf) -> float | None:
     """Write the folder of a map; the share of its cells outside the area of applicability."""
     if note := mapped.origin.note:
         print(f"warning: {scene.id}: {note}", file=sys.stderr)
     with publish(mapped.files.folder) as folder:
-        record = map_scene(scene, mapper, mapped.origin, mapped.files.folder, folder, workers)
+        record = map_scene(scene, mapper, mapped.origin, mapped.files.folder, folder, machine)
     print(_summary(record, mapped.files))
     return record.outside_share
 
@@ -188,11 +186,7 @@ def _require_fits(scene: Scene, meta: ModelMeta) -> None:
 def _provenance(scene: Scene, mapper: Mapper, meta: ModelMeta) -> Provenance:
     hashes = {"weights": meta.weights_sha256, **meta.hashes.model_dump()}
     return Provenance(
-        scene=scene.id,
-        datetime=scene.info.datetime,
-        level=scene.info.level,
-        baseline=scene.info.baseline,
-        platform=scene.info.platform,
+        scenes=[scene.info],
         bands=tuple(meta.bands),
         hashes={key: value for key, value in hashes.items() if value},
         credit=meta.credit,

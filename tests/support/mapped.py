@@ -12,9 +12,8 @@ from pipeline.geo.maps import class_map
 from pipeline.geo.maps.catalog import MapFolder
 from pipeline.geo.maps.raster_writer import temporary_raster
 from pipeline.geo.mosaics.mosaic import MappedScene
-from pipeline.geo.mosaics.mosaic_set import map_grid
 from pipeline.geo.raster.grid import PatchGrid, PixelGrid
-from pipeline.store import ClassInfo
+from pipeline.store import ClassInfo, SceneInfo
 
 CLASSES = [
     ClassInfo(name="forest", title="Wald & Forst", color="#1b7837"),
@@ -30,23 +29,29 @@ def cells_of(grid: PixelGrid, cell_px: int = 8) -> PatchGrid:
     return PatchGrid(grid, 2 * cell_px, cell_px)
 
 
+def info(name: str, **stated: Any) -> SceneInfo:
+    """A scene as its model and its map remember it; `stated` are other fields of the record."""
+    fields = {"datetime": TIME, "level": "L1C", "platform": None, "baseline": None}
+    return SceneInfo.model_validate({"id": name, "epsg": 32633, "checksum": ""} | fields | stated)
+
+
 def mapped(
     out: Path, name: str, grid: PixelGrid, values: tuple[Cells, Cells] | None = None, **origin: Any
 ) -> MappedScene:
     """A scene with its class map and confidence in `out/<name>/`, at random where none are given."""
     cells = cells_of(grid)
     classes, confidence = values or random_cells(cells, seed=len(name))
-    stated = {
-        "datetime": TIME, "level": "L1C", "baseline": "02.04", "platform": "sentinel-2a",
-        "bands": ["B02"], "hashes": {"weights": "ab" * 32}, "credit": "© a mapper",
-    }  # fmt: skip
-    provenance = class_map.Provenance(scene=name, **(stated | origin))
+    note = origin.pop("note", "")
+    stated = {"baseline": "02.04", "platform": "sentinel-2a"} | origin
+    provenance = class_map.Provenance(
+        [info(name, **stated)], ["B02"], {"weights": "ab" * 32}, "© a mapper", note
+    )
     files = MapFolder(out / name, name)
     files.folder.mkdir(parents=True)
-    place = map_grid(cells)
+    grid = cells.map_grid
     with (
-        temporary_raster(files.folder / "a", place, class_map.NODATA) as first,
-        temporary_raster(files.folder / "b", place, class_map.CONFIDENCE_NODATA) as second,
+        temporary_raster(files.folder / "a", grid, class_map.NODATA) as first,
+        temporary_raster(files.folder / "b", grid, class_map.CONFIDENCE_NODATA) as second,
     ):
         first.write(0, 0, classes)
         second.write(0, 0, confidence)

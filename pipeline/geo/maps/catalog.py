@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,67 +12,35 @@ import pystac
 
 from pipeline.errors import OutputError
 from pipeline.files import sha256_of
-from pipeline.geo.maps.raster_writer import MapGrid
+from pipeline.geo.raster.grid import PixelGrid
 from pipeline.geo.scenes.stac import (
     CATALOG,
     file_fields,
+    grid_fields,
     link_to_catalog,
     write_catalog_file,
     write_stac,
 )
 
 
-@dataclass(frozen=True)
 class MapFolder:
     """The files of one mapped scene: `<scene>/<scene>_classmap.tif` and what belongs to it."""
 
-    folder: Path
-    scene: str
-
-    @property
-    def class_map(self) -> Path:
-        """The class map, a COG."""
-        return self.folder / f"{self.scene}_classmap.tif"
-
-    @property
-    def confidence(self) -> Path:
-        """The confidence, a COG."""
-        return self.folder / f"{self.scene}_confidence.tif"
-
-    @property
-    def dissimilarity(self) -> Path:
-        """The dissimilarity to the training data, a COG; unless the conf of `predict` leaves it out."""
-        return self.folder / f"{self.scene}_dissimilarity.tif"
-
-    @property
-    def probabilities(self) -> Path:
-        """The probabilities of all classes, a COG; only where the conf of `predict` asks for them."""
-        return self.folder / f"{self.scene}_probabilities.tif"
-
-    @property
-    def polygons(self) -> Path:
+    def __init__(self, folder: Path, scene: str) -> None:
+        self.folder, self.scene = folder, scene
+        self.class_map = folder / f"{scene}_classmap.tif"
+        self.confidence = folder / f"{scene}_confidence.tif"
+        self.dissimilarity = folder / f"{scene}_dissimilarity.tif"
+        """To the training data; unless the conf of `predict` leaves it out."""
+        self.probabilities = folder / f"{scene}_probabilities.tif"
+        """Of all classes; only where the conf of `predict` asks for them."""
+        self.polygons = folder / f"{scene}_polygons.gpkg"
         """The class map as polygons; only where the conf of `predict` asks for them."""
-        return self.folder / f"{self.scene}_polygons.gpkg"
-
-    @property
-    def true_colour(self) -> Path:
+        self.true_colour = folder / f"{scene}_truecolour"
         """The scene in true colour, without the ending: `.vrt` or `.tif`."""
-        return self.folder / f"{self.scene}_truecolour"
-
-    @property
-    def areas(self) -> Path:
-        """The table of areas."""
-        return self.folder / "areas.csv"
-
-    @property
-    def preview(self) -> Path:
-        """The picture."""
-        return self.folder / "preview.png"
-
-    @property
-    def item(self) -> Path:
-        """The STAC Item."""
-        return self.folder / f"{self.scene}.json"
+        self.areas = folder / "areas.csv"
+        self.preview = folder / "preview.png"
+        self.item = folder / f"{scene}.json"
 
 
 def write_catalog(folder: Path, maps: Sequence[str]) -> None:
@@ -125,12 +92,7 @@ def asset(
     )
 
 
-def grid_properties(grid: MapGrid) -> dict[str, Any]:
+def grid_properties(grid: PixelGrid) -> dict[str, Any]:
     """Where the cells of a map lie, in words of the extension `projection`."""
-    return {
-        "gsd": grid.transform.a,
-        "proj:code": f"EPSG:{grid.epsg}",
-        "proj:shape": [grid.rows, grid.cols],
-        "proj:transform": list(grid.transform)[:6],
-        "proj:bbox": list(grid.bounds),
-    }
+    placed = {"proj:code": f"EPSG:{grid.epsg}", "proj:bbox": list(grid.bounds)}
+    return grid_fields(grid) | placed

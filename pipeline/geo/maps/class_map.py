@@ -14,10 +14,10 @@ never writes to them.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -28,11 +28,12 @@ from pipeline import __version__
 from pipeline.geo.maps import overviews
 from pipeline.geo.maps.areas import Tally
 from pipeline.geo.maps.cog import Band, MapKind, write_cog
-from pipeline.geo.maps.raster_writer import Cells, MapGrid, RasterWriter
+from pipeline.geo.maps.raster_writer import Cells, RasterWriter
+from pipeline.geo.raster.grid import PixelGrid
 from pipeline.geo.style import qml
 from pipeline.geo.style.colors import rgb
 from pipeline.geo.style.xml import readable, render
-from pipeline.store import ClassInfo
+from pipeline.store import ClassInfo, SceneInfo
 
 NODATA = 0
 CONFIDENCE_NODATA = 255
@@ -41,84 +42,78 @@ NAME_ENDS = (".aux", ".aux.aux.xml")
 """What follows the name of a class map in those of the two files with its category names."""
 
 
-class Origin(Protocol):
-    """What a map comes from: a scene or, of a mosaic, several."""
-
-    @property
-    def attribution(self) -> str:
-        """Whom to name."""
-
-    @property
-    def note(self) -> str:
-        """A warning that belongs to the map."""
-
-    def tags(self) -> dict[str, str]:
-        """The tags of the TIFF, without empty ones."""
-
-
 @dataclass(frozen=True)
 class Provenance:
     """What a map says of its origin: only what follows from its inputs, no time and no path."""
 
-    scene: str
-    datetime: str
-    """Acquisition, RFC 3339, UTC."""
-    level: str | None
-    baseline: str | None
-    platform: str | None
+    scenes: Sequence[SceneInfo]
+    """The scene that was mapped; of a mosaic several, whose maps one model made."""
     bands: Sequence[str]
     """Input bands of the model, in their order."""
-    hashes: dict[str, str]
+    hashes: Mapping[str, str]
     """SHA-256 by what they are of: weights, store, split, conf."""
     credit: str
     """Credit of the labels."""
     note: str = ""
     """A warning that belongs to the map, such as a level that the model was not trained on."""
-
     postprocessing: Mapping[str, str] = field(default_factory=dict)
     """What was made of the map beside the network's classes (`postprocessing`), by what it is."""
 
+    @classmethod
+    def of_mosaic(cls, origins: Sequence[Provenance]) -> Provenance:
+        """That of the maps of several scenes; a warning follows the name of its scene."""
+        noted = sorted((origin.scenes[0].id, origin.note) for origin in origins if origin.note)
+        scenes = [scene for origin in origins for scene in origin.scenes]
+        note = "; ".join(f"{scene}: {note}" for scene, note in noted)
+        return replace(origins[0], scenes=scenes, note=note)
+
+    @property
+    def ids(self) -> list[str]:
+        """The names of the scenes, in alphabetical order."""
+        return sorted(scene.id for scene in self.scenes)
+
+    @property
+    def times(self) -> tuple[str, str]:
+        """The first and the last acquisition, RFC 3339, UTC."""
+        times = sorted(datetime.fromisoformat(scene.datetime) for scene in self.scenes)
+        first, last = (time.astimezone(UTC).isoformat() for time in (times[0], times[-1]))
+        return first.replace("+00:00", "Z"), last.replace("+00:00", "Z")
+
     @property
     def attribution(self) -> str:
-        """The sentence that Copernicus asks for, then the credit of the labels."""
-        return self.attribution_of(self.datetime[:4])
-
-    def attribution_of(self, years: str) -> str:
-        """The same for data of some years."""
+        """The sentence that Copernicus asks for with all years, then the credit of the labels."""
+        years = ", ".join(sorted({scene.datetime[:4] for scene in self.scenes}))
         sentence = f"Contains modified Copernicus Sentinel data {years}"
         return ". ".join(part.rstrip(".") for part in (sentence, self.credit.strip()) if part) + "."
 
     def tags(self) -> dict[str, str]:
         """The tags of the TIFF, without empty ones."""
-        stated = {
-            "SCENE": self.scene,
-            "DATETIME": self.datetime,
-            "PLATFORM": self.platform,
-            "LEVEL": self.level,
-            "BASELINE": self.baseline,
-        }
-        return self.tags_with(self, stated)
-
-    def tags_with(self, origin: Origin, stated: Mapping[str, str | None]) -> dict[str, str]:
-        """The tags of a map of this model and `origin`: what is `stated` by key, and the rest."""
         tags = {
             "VERSION": __version__,
             "BANDS": " ".join(self.bands),
-            "NOTE": origin.note,
-            **stated,
+            "NOTE": self.note,
+            "SCENE" if len(self.scenes) == 1 else "SCENES": " ".join(self.ids),
+            "DATETIME": "/".join(dict.fromkeys(self.times)),
+            "PLATFORM": _distinct(scene.platform for scene in self.scenes),
+            "LEVEL": _distinct(scene.level for scene in self.scenes),
+            "BASELINE": _distinct(scene.baseline for scene in self.scenes),
             **{key.upper(): value for key, value in self.postprocessing.items()},
             **{f"{key.upper()}_SHA256": value for key, value in self.hashes.items()},
         }
         named = {f"LENSCAPE_{key}": value for key, value in tags.items() if value}
-        return {"ATTRIBUTION": origin.attribution} | dict(sorted(named.items()))
+        return {"ATTRIBUTION": self.attribution} | dict(sorted(named.items()))
+
+
+def _distinct(values: Iterable[str | None]) -> str:
+    return " ".join(sorted({value for value in values if value}))
 
 
 @dataclass(frozen=True)
 class MapRecord:
     """What the Item and the side files of a map say beside its rasters."""
 
-    origin: Origin
-    grid: MapGrid
+    origin: Provenance
+    grid: PixelGrid
     classes: Sequence[ClassInfo]
     """Value from 1."""
     tally: Tally
@@ -199,7 +194,7 @@ def of_limit(dissimilarity: npt.NDArray[np.float64], mapped: npt.NDArray[np.bool
     return np.where(mapped, whole, CONFIDENCE_NODATA).astype(np.uint8)
 
 
-def write_map(raster: RasterWriter, path: Path, kind: MapKind, origin: Origin) -> None:
+def write_map(raster: RasterWriter, path: Path, kind: MapKind, origin: Provenance) -> None:
     """Publish a raster at `path` with its style (`.qml`) and its category names, if any, beside it.
 
     Raises:
@@ -211,14 +206,14 @@ def write_map(raster: RasterWriter, path: Path, kind: MapKind, origin: Origin) -
     path.with_suffix(".qml").write_text(kind.style, encoding="utf-8")
 
 
-def _write_category_names(path: Path, grid: MapGrid, kind: MapKind) -> None:
+def _write_category_names(path: Path, grid: PixelGrid, kind: MapKind) -> None:
     """Name the values 0, 1, ... of the raster at `path` in two files beside it."""
     empty, names = (path.with_name(f"{path.name}{end}") for end in NAME_ENDS)
     description = kind.bands[0].description
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)  # the TIFF says where it lies
         with rasterio.open(
-            empty, "w", driver="HFA", dtype="uint8", count=1, height=grid.rows, width=grid.cols,
+            empty, "w", driver="HFA", dtype="uint8", count=1, height=grid.height, width=grid.width,
             AUX="YES", DEPENDENT_FILE=path.name,
         ) as dataset:  # fmt: skip
             dataset.update_tags(1, LAYER_TYPE="thematic")

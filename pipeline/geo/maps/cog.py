@@ -17,10 +17,12 @@ import numpy.typing as npt
 import rasterio
 import rasterio.shutil
 from affine import Affine
+from rasterio.transform import array_bounds
 
 from pipeline.errors import OutputError
 from pipeline.geo.maps import overviews
-from pipeline.geo.maps.raster_writer import BLOCK, Cells, MapGrid, RasterWriter, squares
+from pipeline.geo.maps.raster_writer import BLOCK, Cells, RasterWriter, squares
+from pipeline.geo.raster.grid import PixelGrid
 from pipeline.geo.raster.raster_file import writing
 from pipeline.geo.style.xml import render
 
@@ -64,7 +66,7 @@ def write_cog(raster: RasterWriter, path: Path, kind: MapKind, tags: Mapping[str
         OutputError: when it cannot be written.
     """
     folder = raster.path.parent
-    levels = overviews.factors(raster.grid.rows, raster.grid.cols, BLOCK)
+    levels = overviews.factors(raster.grid.height, raster.grid.width, BLOCK)
     smaller = {factor: folder / f"{raster.path.stem}.{factor}.tif" for factor in levels}
     vrt = folder / f"{raster.path.stem}.vrt"
     with writing(path):
@@ -99,15 +101,12 @@ def read_small(path: Path, max_px: int) -> tuple[Cells, tuple[float, float, floa
     The bounds are those of whole squares of cells, which may reach past the map's.
     """
     with rasterio.open(path) as dataset:
-        rows, cols, transform = dataset.height, dataset.width, dataset.transform
-        cells = dataset.read(1) if max(rows, cols) <= max_px else None
-    if cells is not None:
-        return cells, MapGrid(0, transform, rows, cols).bounds
-    levels = overviews.factors(rows, cols, max_px)
-    with rasterio.open(path, overview_level=len(levels) - 1) as dataset:
+        levels, transform = overviews.factors(dataset.height, dataset.width, max_px), dataset.transform
+    level = {"overview_level": len(levels) - 1} if levels else {}
+    with rasterio.open(path, **level) as dataset:
         cells = dataset.read(1)
-    scaled = transform @ Affine.scale(levels[-1])
-    return cells, MapGrid(0, scaled, *cells.shape).bounds
+    scaled = transform @ Affine.scale(levels[-1] if levels else 1)
+    return cells, array_bounds(*cells.shape, scaled)
 
 
 def statistics(counts: npt.NDArray[np.int64], nodata: int) -> dict[str, str]:
@@ -156,8 +155,8 @@ def _write_overview(
 ) -> npt.NDArray[np.int64]:
     """Write one level to a file of its own; how often each value occurs in it, by band."""
     grid = raster.grid
-    scaled = grid.transform @ Affine.scale(factor)
-    smaller = MapGrid(grid.epsg, scaled, -(-grid.rows // factor), -(-grid.cols // factor))
+    height, width = -(-grid.height // factor), -(-grid.width // factor)
+    smaller = PixelGrid(grid.epsg, grid.x0, grid.y0, height, width, factor * grid.pixel_m)
     side = max(_READ, factor)  # a multiple of the factor: no square is cut
     level = RasterWriter(path, smaller, kind.nodata, len(kind.bands))
     try:

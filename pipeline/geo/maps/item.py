@@ -20,10 +20,10 @@ from pipeline import __version__
 from pipeline.geo.maps import class_map
 from pipeline.geo.maps.areas import Tally
 from pipeline.geo.maps.catalog import MapFolder, asset, grid_properties, publish_item
-from pipeline.geo.maps.class_map import MapRecord, Origin, Provenance
+from pipeline.geo.maps.class_map import MapRecord, Provenance
 from pipeline.geo.maps.postprocessing import UNCLASSIFIED
 from pipeline.geo.maps.sidecars import SIDECARS, sidecars_of
-from pipeline.geo.scenes.stac import footprint
+from pipeline.geo.scenes.stac import footprint, grid_fields
 from pipeline.store import ClassInfo
 
 _EXTENSIONS = [
@@ -43,31 +43,25 @@ _POSTPROCESSED = (
 VRT = "application/x-gdal-vrt"
 
 
-def write_item(files: MapFolder, record: MapRecord, origin: Provenance, scene_href: str) -> None:
-    """Write the Item of the map of a scene.
-
-    Args:
-        files: The folder of the map.
-        record: What it holds.
-        origin: Its scene.
-        scene_href: The Item of the scene, as seen from the folder.
+def write_item(files: MapFolder, record: MapRecord, scene_href: str) -> None:
+    """Write the Item of the map of a scene; `scene_href` is the scene's, as seen from the folder.
 
     Raises:
         OutputError: when a file is missing from the folder.
     """
+    (scene,) = record.origin.scenes
     stated = {
-        "title": f"Class map of {origin.scene}",
-        "platform": origin.platform,
-        "s2:processing_baseline": origin.baseline,
-        "lenscape:scene_level": origin.level,
+        "title": f"Class map of {files.scene}",
+        "platform": scene.platform,
+        "s2:processing_baseline": scene.baseline,
+        "lenscape:scene_level": scene.level,
         **grid_properties(record.grid),
     }
     if (share := record.outside_share) is not None:
         stated["lenscape:outside_area_of_applicability_percent"] = round(100 * share, 4)
-    moment = datetime.fromisoformat(origin.datetime)
-    item = map_item(
-        files.scene, footprint(record.grid.epsg, record.grid.bounds), origin, origin, stated, moment
-    )
+    moment = datetime.fromisoformat(scene.datetime)
+    outline = footprint(record.grid.epsg, record.grid.bounds)
+    item = map_item(files.scene, outline, record.origin, stated, moment)
     item.add_link(pystac.Link("derived_from", scene_href, pystac.MediaType.GEOJSON, "The scene mapped"))
     publish_item(item, map_assets(files, record), files.item)
 
@@ -75,8 +69,7 @@ def write_item(files: MapFolder, record: MapRecord, origin: Provenance, scene_hr
 def map_item(
     name: str,
     outline: BaseGeometry,
-    origin: Origin,
-    model: Provenance,
+    origin: Provenance,
     stated: Mapping[str, Any],
     moment: datetime | None = None,
 ) -> pystac.Item:
@@ -86,7 +79,6 @@ def map_item(
         name: Of the map.
         outline: In longitude and latitude.
         origin: What it comes from.
-        model: The same of one of its scenes, which says which model made it.
         stated: Further properties; without a moment, the first and the last one.
         moment: Of the acquisition.
     """
@@ -95,15 +87,15 @@ def map_item(
         "lenscape:note": origin.note,
         "processing:level": "L4",
         "processing:software": {"lenscape": __version__},
-        "processing:lineage": f"Patches of the bands {', '.join(model.bands)} classified by the "
-        f"network with the weights sha256:{model.hashes.get('weights', '')}.",
+        "processing:lineage": f"Patches of the bands {', '.join(origin.bands)} classified by the "
+        f"network with the weights sha256:{origin.hashes.get('weights', '')}.",
         "providers": [
             {"name": "European Union/ESA/Copernicus", "roles": ["producer", "licensor"]},
         ],
-        "lenscape:label_credit": model.credit,
-        **{f"lenscape:{key}": int(value) for key, value in model.postprocessing.items()},
-        "lenscape:accuracy": _POSTPROCESSED if model.postprocessing else "",
-        **{f"lenscape:{key}_sha256": value for key, value in model.hashes.items()},
+        "lenscape:label_credit": origin.credit,
+        **{f"lenscape:{key}": int(value) for key, value in origin.postprocessing.items()},
+        "lenscape:accuracy": _POSTPROCESSED if origin.postprocessing else "",
+        **{f"lenscape:{key}_sha256": value for key, value in origin.hashes.items()},
         **stated,
     }
     properties = {key: value for key, value in properties.items() if value not in (None, "")}
@@ -117,14 +109,8 @@ def map_assets(files: MapFolder, record: MapRecord) -> dict[str, pystac.Asset]:
     Raises:
         OutputError: when one is missing.
     """
-    grid = record.grid
-    fields = {
-        "gsd": grid.transform.a,
-        "proj:shape": [grid.rows, grid.cols],
-        "proj:transform": list(grid.transform)[:6],
-        "data_type": "uint8",
-        "raster:spatial_resolution": grid.transform.a,
-    }
+    fields = grid_fields(record.grid)
+    fields |= {"data_type": "uint8", "raster:spatial_resolution": record.grid.pixel_m}
     class_fields = {
         "bands": [{"name": "class", "description": "land cover class"}],
         "nodata": class_map.NODATA,

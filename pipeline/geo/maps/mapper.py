@@ -9,13 +9,13 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
+from pipeline.config.compute import ComputeConf
 from pipeline.files import relative_href, require_space
 from pipeline.geo.maps import class_map, preview
 from pipeline.geo.maps.areas import Tally, areas_csv
@@ -25,25 +25,15 @@ from pipeline.geo.maps.cog import MapKind
 from pipeline.geo.maps.item import write_item
 from pipeline.geo.maps.pieces import Mapper, column_bytes, inside_px, map_piece, piece_bytes, pieces
 from pipeline.geo.maps.postprocessing import smooth, write_polygons
-from pipeline.geo.maps.raster_writer import MapGrid, RasterWriter, temporary_raster
+from pipeline.geo.maps.raster_writer import RasterWriter, temporary_raster
 from pipeline.geo.maps.sidecars import write_sidecars
 from pipeline.geo.maps.true_colour import photo_bands, photo_title, stretch, write_true_colour
 from pipeline.geo.scenes.scene import Scene
 from pipeline.geo.scenes.thumbnail import Thumbnail
-from pipeline.parallel import run_pieces
+from pipeline.parallel import run_pieces, worker_count
 
 _PREVIEW_PX = 640
 """Of a picture on its longer side; a panel of the preview has about 560."""
-
-
-@dataclass(frozen=True)
-class Workers:
-    """Who does the work: threads of this process, or a Dask scheduler."""
-
-    count: int = 1
-    memory_mb: int = 1024
-    """For pixels in flight; it bounds the workers."""
-    scheduler: str | None = None
 
 
 def map_scene(
@@ -52,7 +42,7 @@ def map_scene(
     provenance: Provenance,
     destination: Path,
     folder: Path,
-    workers: Workers,
+    compute: ComputeConf,
 ) -> MapRecord:
     """Map a scene into `folder`, which will lie at `destination`: maps, styles, areas, preview, Item.
 
@@ -64,7 +54,7 @@ def map_scene(
         OutputError: when the disk is full or cannot be written.
     """
     grid, legend = mapper.grid(scene), mapper.legend
-    cells = MapGrid(scene.grid.epsg, grid.transform, grid.rows, grid.cols)
+    cells = grid.map_grid
     files = MapFolder(folder, scene.id)
     outputs = _outputs(mapper, files)
     bands = sum(len(kind.bands) for _, kind in outputs.values())
@@ -80,7 +70,7 @@ def map_scene(
             for name, (_, kind) in outputs.items()
         }
         thumbnail = Thumbnail(scene, photo_bands(scene.bands), _PREVIEW_PX)
-        tally = _map_pieces(scene, mapper, workers, list(layers.values()), thumbnail)
+        tally = _map_pieces(scene, mapper, compute, list(layers.values()), thumbnail)
         outside = _outside_share(layers.get("dissimilarity"))
         if side := mapper.postprocessing.smoothing_cells:
             smoothed = stack.enter_context(
@@ -101,15 +91,15 @@ def map_scene(
     write_true_colour(scene, pixels, thumbnail.bands, files.true_colour, destination)
     shown = preview.Panel(photo_title(thumbnail.bands), stretch(pixels), scene.grid.bounds)
     facts = (
-        f"{provenance.datetime[:10]} {provenance.datetime[11:16]} UTC",
-        provenance.platform,
-        provenance.level,
+        f"{scene.info.datetime[:10]} {scene.info.datetime[11:16]} UTC",
+        scene.info.platform,
+        scene.info.level,
         f"EPSG:{cells.epsg}",
         f"cells of {grid.cell_m:g} m",
         provenance.note,
     )
     preview.draw_map(files, record, shown, facts, _PREVIEW_PX)
-    write_item(files, record, provenance, relative_href(scene.path, destination))
+    write_item(files, record, relative_href(scene.path, destination))
     return record
 
 
@@ -136,22 +126,26 @@ def _outside_share(raster: RasterWriter | None) -> float | None:
 
 
 def _map_pieces(
-    scene: Scene, mapper: Mapper, workers: Workers, layers: Sequence[RasterWriter], thumbnail: Thumbnail
+    scene: Scene,
+    mapper: Mapper,
+    compute: ComputeConf,
+    layers: Sequence[RasterWriter],
+    thumbnail: Thumbnail,
 ) -> Tally:
-    grid, budget = mapper.grid(scene), workers.memory_mb * 1_000_000
+    grid, budget = mapper.grid(scene), compute.memory_mb * 1_000_000
     # half of the memory for source blocks, half for pieces in flight
-    at_once = max(1, min(workers.count, budget // 2 // piece_bytes(mapper)))
+    at_once = max(1, min(worker_count(compute), budget // 2 // piece_bytes(mapper)))
     across = max(1, budget // 2 // column_bytes(scene, mapper))
     parts = pieces(grid, mapper.piece_cells, across)
     windows = (grid.read_window(piece.rows, piece.cols) for piece in parts)
     tally = Tally.empty()
     total = scene.grid.height * scene.grid.width / 1e6
     bar = tqdm(total=total, desc=scene.id, unit="Mpx", file=sys.stderr, disable=None)
-    in_process = workers.scheduler is None
+    in_process = compute.scheduler is None
     with bar, scene.cache(mapper.bands, windows if in_process else (), thumbnail.show) as cache:
         work = partial(map_piece, scene, mapper, cache=cache if in_process else None)
         # closed before the cache is, also when something fails
-        with closing(run_pieces(work, parts, at_once, workers.scheduler)) as results:
+        with closing(run_pieces(work, parts, at_once, compute.scheduler)) as results:
             for piece, values in zip(parts, results, strict=True):
                 for layer, cells in zip(layers, values, strict=True):
                     layer.write(piece.rows.start, piece.cols.start, cells)

@@ -46,15 +46,6 @@ class Panel:
     bounds: Bounds
 
 
-@dataclass(frozen=True)
-class Caption:
-    """The words around the pictures."""
-
-    title: str
-    subtitle: str
-    attribution: str
-
-
 def draw_map(
     files: MapFolder, record: MapRecord, beside: Panel, facts: Sequence[str | None], longest_px: int
 ) -> None:
@@ -73,8 +64,7 @@ def draw_map(
     cells, bounds = read_small(files.class_map, longest_px)
     class_map = Panel("Class map", paint(cells, record.classes), bounds)
     subtitle = " · ".join(fact for fact in facts if fact)
-    caption = Caption(files.scene, subtitle, record.origin.attribution)
-    draw(files.preview, beside, class_map, record.classes, record.tally.shares(), caption)
+    draw(files.preview, (beside, class_map), record, files.scene, subtitle)
 
 
 def paint(cells: npt.NDArray[np.uint8], classes: Sequence[ClassInfo]) -> npt.NDArray[np.uint8]:
@@ -87,32 +77,25 @@ def paint(cells: npt.NDArray[np.uint8], classes: Sequence[ClassInfo]) -> npt.NDA
     return colored
 
 
-def draw(
-    path: Path,
-    beside: Panel,
-    class_map: Panel,
-    classes: Sequence[ClassInfo],
-    shares: npt.NDArray[np.float64],
-    caption: Caption,
-) -> None:
-    """Draw the preview; the same input gives the same bytes.
+def draw(path: Path, panels: tuple[Panel, Panel], record: MapRecord, title: str, subtitle: str) -> None:
+    """Draw a preview; the same input gives the same bytes.
 
     Args:
         path: The file.
-        beside: What is shown on the left, whose ground both panels show.
-        class_map: What is shown on the right.
-        classes: Its classes, values from 1.
-        shares: The share of the ground by value.
-        caption: The words around the pictures.
+        panels: What is shown beside the class map, whose ground both show, and the class map.
+        record: What the class map holds, for the legend and the attribution.
+        title: The first line.
+        subtitle: The second line.
 
     Raises:
         OSError: when the file cannot be written.
     """
-    left, bottom, right, top = beside.bounds
+    view = panels[0].bounds
+    left, bottom, right, top = view
     aspect = (right - left) / (top - bottom)
     width = round(min(max((_AREA_PX * aspect) ** 0.5, 240), 1120))
     height = round(width / aspect) if aspect > 0.1 else 10 * width
-    notes = textwrap.wrap(legible(caption.attribution), max(40, (2 * width + _LEGEND) // 7))
+    notes = textwrap.wrap(legible(record.origin.attribution), max(40, (2 * width + _LEGEND) // 7))
     size = (
         2 * _MARGIN + 2 * width + 2 * _GAP + _LEGEND,
         110 + max(height, 8 * _LINE) + 30 + 18 * len(notes) + 12,
@@ -121,16 +104,16 @@ def draw(
         figure = Figure(figsize=(size[0] / _DPI, size[1] / _DPI), dpi=_DPI, facecolor=_PAPER)
         FigureCanvasAgg(figure)
         page = _Page(figure, size)
-        page.text(_MARGIN, 34, caption.title, size=15, weight="bold")
-        page.text(_MARGIN, 60, caption.subtitle, size=9.5, color=_SOFT)
-        for number, panel in enumerate((beside, class_map)):
+        page.text(_MARGIN, 34, title, size=15, weight="bold")
+        page.text(_MARGIN, 60, subtitle, size=9.5, color=_SOFT)
+        for number, panel in enumerate(panels):
             x = _MARGIN + number * (width + _GAP)
             axes = page.panel(x, 110, (width, height), panel.title)
-            _show(axes, panel, beside.bounds)
-            if panel is beside:
-                _scale_bar(axes, beside.bounds, width)
+            _show(axes, panel, view)
+            if number == 0:
+                _scale_bar(axes, view, width)
         lines = max(height, 8 * _LINE) // _LINE
-        _legend(page, (x + width + _GAP, 110), classes, shares, lines)
+        _legend(page, (x + width + _GAP, 110), record, lines)
         for number, note in enumerate(notes):
             y = size[1] - 12 - 18 * (len(notes) - 1 - number) - 6
             page.text(_MARGIN, y, note, size=8, color=_SOFT)
@@ -198,17 +181,11 @@ def _scale_bar(axes: Axes, bounds: Bounds, width_px: int) -> None:
     axes.text(x, y + 10 * per_px, label, size=8, color=_INK, family=FONT)
 
 
-def _legend(
-    page: _Page,
-    corner: tuple[int, int],
-    classes: Sequence[ClassInfo],
-    share_of: npt.NDArray[np.float64],
-    lines: int,
-) -> None:
+def _legend(page: _Page, corner: tuple[int, int], record: MapRecord, lines: int) -> None:
     """A line a class that occurs: colour, title, share; the largest where there are too few lines."""
     x, y = corner
     page.text(x, y - 9, "Classes (share of the scene)", size=9.5, weight="bold")
-    shares = share_of.tolist()
+    classes, shares = record.classes, record.tally.shares().tolist()
     values = [v for v in range(1, len(classes) + 1) if shares[v] > 0]
     class_lines = lines - (shares[0] > 0)
     kept = values

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import rasterio
-from affine import Affine
 from rasterio.crs import CRS
 from rasterio.windows import Window as RasterWindow
 
+from pipeline.geo.raster.grid import PixelGrid
 from pipeline.geo.raster.raster_file import writing
 
 BLOCK = 256
@@ -23,28 +22,10 @@ BLOCK = 256
 Cells = npt.NDArray[np.uint8]
 
 
-@dataclass(frozen=True)
-class MapGrid:
-    """Where the cells of a map lie: one pixel of the raster is one cell."""
-
-    epsg: int
-    transform: Affine
-    """From (col, row) of a cell's corner to (x, y) in the CRS, m."""
-    rows: int
-    cols: int
-
-    @property
-    def bounds(self) -> tuple[float, float, float, float]:
-        """Left, bottom, right, top in the CRS, m."""
-        left, top = self.transform @ (0, 0)
-        right, bottom = self.transform @ (self.cols, self.rows)
-        return left, bottom, right, top
-
-
 class RasterWriter:
     """A map while it is written: uint8 cells in an uncompressed file, read and written by squares."""
 
-    def __init__(self, path: Path, grid: MapGrid, nodata: int, bands: int = 1) -> None:
+    def __init__(self, path: Path, grid: PixelGrid, nodata: int, bands: int = 1) -> None:
         self.path = path
         self.grid = grid
         self.counts = np.zeros((bands, 256), dtype=np.int64)
@@ -74,8 +55,8 @@ class RasterWriter:
         """The cells (h + 2 reach, w + 2 reach) of a square and around it; 0 outside of the map."""
         height, width = (side + 2 * reach for side in size)
         top, left = row - reach, col - reach
-        rows = slice(max(top, 0), min(top + height, self.grid.rows))
-        cols = slice(max(left, 0), min(left + width, self.grid.cols))
+        rows = slice(max(top, 0), min(top + height, self.grid.height))
+        cols = slice(max(left, 0), min(left + width, self.grid.width))
         cells = np.zeros((height, width), dtype=np.uint8)
         cells[rows.start - top : rows.stop - top, cols.start - left : cols.stop - left] = (
             self._dataset.read(1, window=RasterWindow.from_slices(rows, cols))
@@ -93,7 +74,9 @@ class RasterWriter:
 
 
 @contextmanager
-def temporary_raster(path: Path, grid: MapGrid, nodata: int, bands: int = 1) -> Iterator[RasterWriter]:
+def temporary_raster(
+    path: Path, grid: PixelGrid, nodata: int, bands: int = 1
+) -> Iterator[RasterWriter]:
     """Write a map to a file at `path`, which is closed and removed at the end.
 
     Raises:
@@ -116,9 +99,9 @@ def squares(dataset: Any, side: int, band: int) -> Iterator[tuple[int, int, Cell
             yield row, col, dataset.read(band, window=RasterWindow(col, row, width, height))
 
 
-def _create(path: Path, grid: MapGrid, nodata: int, bands: int) -> Any:
+def _create(path: Path, grid: PixelGrid, nodata: int, bands: int) -> Any:
     return rasterio.open(
-        path, "w+", driver="GTiff", dtype="uint8", count=bands, height=grid.rows, width=grid.cols,
+        path, "w+", driver="GTiff", dtype="uint8", count=bands, height=grid.height, width=grid.width,
         crs=CRS.from_epsg(grid.epsg), transform=grid.transform, nodata=nodata, tiled=True,
         blockxsize=BLOCK, blockysize=BLOCK, interleave="band", bigtiff="IF_SAFER",
     )  # fmt: skip

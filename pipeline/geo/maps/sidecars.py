@@ -71,7 +71,7 @@ def qmd(title: str, content: MapRecord) -> str:
     tags = content.origin.tags()
     names = ", ".join(readable(info.title) for info in content.classes)
     abstract = (
-        f"Land cover in cells of {content.grid.transform.a:g} m, made by lenscape "
+        f"Land cover in cells of {content.grid.pixel_m:g} m, made by lenscape "
         f"{tags['LENSCAPE_VERSION']}. Classes: {names}. {tags.get('LENSCAPE_NOTE', '')}"
     )
     first, _, last = tags["LENSCAPE_DATETIME"].partition("/")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -33,48 +31,6 @@ _SIDE = 1024
 _PREVIEW_PX = 1024
 
 
-@dataclass(frozen=True)
-class Origins:
-    """What a mosaic comes from: the scenes whose maps are in it, of one model."""
-
-    scenes: Sequence[Provenance]
-
-    @property
-    def ids(self) -> list[str]:
-        """The names of the scenes, in alphabetical order."""
-        return sorted(origin.scene for origin in self.scenes)
-
-    @property
-    def times(self) -> tuple[str, str]:
-        """The first and the last acquisition, RFC 3339, UTC."""
-        times = sorted(datetime.fromisoformat(origin.datetime) for origin in self.scenes)
-        first, last = (time.astimezone(UTC).isoformat() for time in (times[0], times[-1]))
-        return first.replace("+00:00", "Z"), last.replace("+00:00", "Z")
-
-    @property
-    def attribution(self) -> str:
-        """The sentence that Copernicus asks for with all years, then the credit of the labels."""
-        years = ", ".join(sorted({origin.datetime[:4] for origin in self.scenes}))
-        return self.scenes[0].attribution_of(years)
-
-    @property
-    def note(self) -> str:
-        """The warnings that belong to the maps, each after the name of its scene."""
-        noted = sorted((origin.scene, origin.note) for origin in self.scenes if origin.note)
-        return "; ".join(f"{scene}: {note}" for scene, note in noted)
-
-    def tags(self) -> dict[str, str]:
-        """The tags of the TIFF, without empty ones."""
-        stated = {
-            "SCENES": " ".join(self.ids),
-            "DATETIME": "/".join(dict.fromkeys(self.times)),
-            "PLATFORM": _distinct(origin.platform for origin in self.scenes),
-            "LEVEL": _distinct(origin.level for origin in self.scenes),
-            "BASELINE": _distinct(origin.baseline for origin in self.scenes),
-        }
-        return self.scenes[0].tags_with(self, stated)
-
-
 def shades(per_cent: Cells) -> npt.NDArray[np.uint8]:
     """The colours (h, w, 3) of a map in per cent (h, w), where above 100 is nodata, as its style's."""
     stops = np.asarray([rgb(color) for color in PER_CENT_RAMP.values()])
@@ -95,11 +51,11 @@ def write_mosaic(mosaic: Mosaic, classes: Sequence[ClassInfo], out: Path) -> Map
     """
     folder_of = out / mosaic.id
     # both maps uncompressed, with overviews, then as COGs, and a picture
-    require_space(folder_of, 5 * mosaic.grid.rows * mosaic.grid.cols + 8_000_000, "The mosaic")
+    require_space(folder_of, 5 * mosaic.grid.height * mosaic.grid.width + 8_000_000, "The mosaic")
     with publish(folder_of) as folder:
         folder.mkdir()
         files = MapFolder(folder, mosaic.id)
-        origins = Origins([member.scene.origin for member in mosaic.members])
+        origin = Provenance.of_mosaic([member.scene.origin for member in mosaic.members])
         with (
             temporary_raster(folder / "classes.partial", mosaic.grid, class_map.NODATA) as raster,
             temporary_raster(
@@ -108,20 +64,15 @@ def write_mosaic(mosaic: Mosaic, classes: Sequence[ClassInfo], out: Path) -> Map
         ):
             tally = _join_maps(mosaic, raster, sure)
             kind = class_map.class_map_kind(classes)
-            class_map.write_map(raster, files.class_map, kind, origins)
-            class_map.write_map(sure, files.confidence, class_map.CONFIDENCE, origins)
+            class_map.write_map(raster, files.class_map, kind, origin)
+            class_map.write_map(sure, files.confidence, class_map.CONFIDENCE, origin)
         pixel_m = mosaic.members[0].scene.cells.scene.pixel_m
         files.areas.write_text(areas_csv(tally, classes, pixel_m, "the scenes"), encoding="utf-8")
-        record = MapRecord(origins, mosaic.grid, classes, tally)
+        record = MapRecord(origin, mosaic.grid, classes, tally)
         write_sidecars(files.class_map, f"Mosaic {mosaic.id}", record)
-        _draw(files, record, origins)
-        item = mosaic_item(
-            mosaic.id,
-            footprint(mosaic.grid.epsg, mosaic.grid.bounds),
-            grid_properties(mosaic.grid),
-            origins,
-            origins.ids,
-        )
+        _draw(files, record)
+        outline, placed = footprint(mosaic.grid.epsg, mosaic.grid.bounds), grid_properties(mosaic.grid)
+        item = mosaic_item(mosaic.id, outline, placed, origin, origin.ids)
         publish_item(item, map_assets(files, record), files.item)
     return MapFolder(folder_of, mosaic.id)
 
@@ -135,15 +86,15 @@ def _join_maps(mosaic: Mosaic, classes: RasterWriter, confidence: RasterWriter) 
     return tally
 
 
-def _draw(files: MapFolder, record: MapRecord, origins: Origins) -> None:
+def _draw(files: MapFolder, record: MapRecord) -> None:
     per_cent, bounds = read_small(files.confidence, _PREVIEW_PX)
     title = "Confidence, from dark (0 %) to bright (100 %)"
     confidence = preview.Panel(title, shades(per_cent), bounds)
     facts = (
-        f"{len(origins.scenes)} scenes",
-        " to ".join(dict.fromkeys(time[:10] for time in origins.times)),
+        f"{len(record.origin.scenes)} scenes",
+        " to ".join(dict.fromkeys(time[:10] for time in record.origin.times)),
         f"EPSG:{record.grid.epsg}",
-        f"cells of {record.grid.transform.a:g} m",
+        f"cells of {record.grid.pixel_m:g} m",
     )
     preview.draw_map(files, record, confidence, facts, _PREVIEW_PX)
 
@@ -152,7 +103,7 @@ def mosaic_item(
     name: str,
     outline: BaseGeometry,
     properties: dict[str, Any],
-    origins: Origins,
+    origin: Provenance,
     maps: Iterable[str],
 ) -> pystac.Item:
     """The Item of a mosaic, without its assets.
@@ -161,22 +112,18 @@ def mosaic_item(
         name: Of the mosaic.
         outline: In longitude and latitude.
         properties: Where its pixels lie.
-        origins: What it comes from.
+        origin: What it comes from.
         maps: The names of the maps, of the same folder of maps, that it is made of.
     """
-    first, last = origins.times
+    first, last = origin.times
     stated = {
-        "title": f"Mosaic of the class maps of {len(origins.scenes)} scenes",
+        "title": f"Mosaic of the class maps of {len(origin.scenes)} scenes",
         "start_datetime": first,
         "end_datetime": last,
         **properties,
     }
-    item = map_item(name, outline, origins, origins.scenes[0], stated)
+    item = map_item(name, outline, origin, stated)
     for other in maps:
         href = f"../{other}/{other}.json"
         item.add_link(pystac.Link("derived_from", href, pystac.MediaType.GEOJSON, f"The map {other}"))
     return item
-
-
-def _distinct(values: Iterable[str | None]) -> str:
-    return " ".join(sorted({value for value in values if value}))

@@ -15,14 +15,13 @@ from itertools import product
 
 import numpy as np
 import numpy.typing as npt
-from affine import Affine
 from rasterio.windows import Window as RasterWindow
 
 from pipeline.geo.maps import class_map
 from pipeline.geo.maps.catalog import MapFolder
 from pipeline.geo.maps.class_map import Provenance
-from pipeline.geo.maps.raster_writer import Cells, MapGrid
-from pipeline.geo.raster.grid import PatchGrid
+from pipeline.geo.maps.raster_writer import Cells
+from pipeline.geo.raster.grid import PatchGrid, PixelGrid
 from pipeline.geo.raster.raster_file import opened
 
 type Ground = npt.NDArray[np.int64]
@@ -35,6 +34,11 @@ class MappedScene:
     files: MapFolder
     cells: PatchGrid
     origin: Provenance
+
+    @property
+    def time(self) -> datetime:
+        """Of the acquisition."""
+        return datetime.fromisoformat(self.origin.scenes[0].datetime)
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ class Mosaic:
     """Maps on one grid, to be joined."""
 
     id: str
-    grid: MapGrid
+    grid: PixelGrid
     members: tuple[Member, ...]
     """In the order in which they win where they are equally sure: the newest first, then by id."""
 
@@ -107,8 +111,8 @@ type GridKey = tuple[int, int, int]
 def grid_key(cells: PatchGrid) -> GridKey:
     """What the cells of scenes have in common that can be joined without resampling."""
     side = round(1000 * cells.cell_m)
-    transform = cells.transform
-    return cells.scene.epsg, round(1000 * transform.c) % side, round(1000 * transform.f) % side
+    grid = cells.map_grid
+    return grid.epsg, round(1000 * grid.x0) % side, round(1000 * grid.y0) % side
 
 
 def mosaic_id(key: GridKey) -> str:
@@ -121,22 +125,16 @@ def mosaic_id(key: GridKey) -> str:
 def _mosaic(key: GridKey, scenes: Sequence[MappedScene]) -> Mosaic:
     # sorted() keeps the order of equals, here by id
     by_id = sorted(scenes, key=lambda scene: scene.files.scene)
-    ordered = sorted(by_id, key=lambda s: datetime.fromisoformat(s.origin.datetime), reverse=True)
-    cell_m = ordered[0].cells.cell_m
-    left = min(scene.cells.transform.c for scene in ordered)
-    top = max(scene.cells.transform.f for scene in ordered)
+    ordered = sorted(by_id, key=lambda scene: scene.time, reverse=True)
+    grids, cell_m = [scene.cells.map_grid for scene in ordered], ordered[0].cells.cell_m
+    left, top = min(grid.x0 for grid in grids), max(grid.y0 for grid in grids)
     members = tuple(
-        Member(
-            scene,
-            round((top - scene.cells.transform.f) / cell_m),
-            round((scene.cells.transform.c - left) / cell_m),
-        )
-        for scene in ordered
+        Member(scene, round((top - grid.y0) / cell_m), round((grid.x0 - left) / cell_m))
+        for scene, grid in zip(ordered, grids, strict=True)
     )
-    transform = Affine(cell_m, 0.0, left, 0.0, -cell_m, top)
     rows = max(member.row + member.scene.cells.rows for member in members)
     cols = max(member.col + member.scene.cells.cols for member in members)
-    return Mosaic(mosaic_id(key), MapGrid(key[0], transform, rows, cols), members)
+    return Mosaic(mosaic_id(key), PixelGrid(key[0], left, top, rows, cols, cell_m), members)
 
 
 def joined(mosaic: Mosaic, side: int) -> Iterator[Square]:
@@ -149,9 +147,9 @@ def joined(mosaic: Mosaic, side: int) -> Iterator[Square]:
         SceneError: when a map cannot be read.
     """
     grid = mosaic.grid
-    for row, col in product(range(0, grid.rows, side), range(0, grid.cols, side)):
-        rows = range(row, min(row + side, grid.rows))
-        cols = range(col, min(col + side, grid.cols))
+    for row, col in product(range(0, grid.height, side), range(0, grid.width, side)):
+        rows = range(row, min(row + side, grid.height))
+        cols = range(col, min(col + side, grid.width))
         classes = np.full((len(rows), len(cols)), class_map.NODATA, dtype=np.uint8)
         surest = np.full(classes.shape, -1, dtype=np.int16)  # below a map's 0 %
         for member in mosaic.members:

@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 import pystac
@@ -28,13 +27,21 @@ from pipeline.errors import ConfigError
 from pipeline.files import publish
 from pipeline.geo.maps import class_map
 from pipeline.geo.maps.catalog import MapFolder, asset, grid_properties, publish_item
+from pipeline.geo.maps.class_map import Provenance
 from pipeline.geo.maps.cog import MapKind
 from pipeline.geo.maps.item import QML, VRT, class_list
-from pipeline.geo.maps.raster_writer import MapGrid
-from pipeline.geo.mosaics.files import Origins, mosaic_item, write_mosaic
-from pipeline.geo.mosaics.mosaic import GridKey, MappedScene, grid_key, mosaic_id, mosaics
+from pipeline.geo.mosaics.files import mosaic_item, write_mosaic
+from pipeline.geo.mosaics.mosaic import (
+    GridKey,
+    MappedScene,
+    Member,
+    Mosaic,
+    grid_key,
+    mosaic_id,
+    mosaics,
+)
 from pipeline.geo.mosaics.target_grid import layout, require_crs
-from pipeline.geo.raster.grid import PatchGrid
+from pipeline.geo.raster.grid import PatchGrid, PixelGrid
 from pipeline.geo.style.xml import render
 from pipeline.store import ClassInfo
 
@@ -64,7 +71,7 @@ class Plan:
             due.append(WHOLE)
             where = f"{self.where}: key 'mosaic.crs'"
             require_crs(self.whole_crs, where)
-            layout(self.whole_crs, [map_grid(cells) for cells in self.cells.values()], where)
+            layout(self.whole_crs, [cells.map_grid for cells in self.cells.values()], where)
         if taken := sorted(set(due) & set(self.cells)):
             raise ConfigError(
                 f"scene {taken[0]} has the name of a mosaic; give it another id in the conf of "
@@ -99,16 +106,6 @@ class Plan:
         return len(scenes) >= self.conf.min_scenes
 
 
-@dataclass(frozen=True)
-class Part:
-    """A zone or a scene, whose class map and confidence are reprojected."""
-
-    name: str
-    grid: MapGrid
-    """Its own."""
-    origins: Origins
-
-
 def write_mosaics(
     plan: Plan, scenes: Sequence[MappedScene], classes: Sequence[ClassInfo], out: Path
 ) -> list[MapFolder]:
@@ -126,37 +123,32 @@ def write_mosaics(
     if plan.whole_crs is None:
         return folders
     joined = {member.scene.files.scene for mosaic in due for member in mosaic.members}
-    parts = [
-        Part(mosaic.id, mosaic.grid, Origins([member.scene.origin for member in mosaic.members]))
-        for mosaic in due
-    ]
-    parts += [
-        Part(scene.files.scene, map_grid(scene.cells), Origins([scene.origin]))
+    alone = [
+        Mosaic(scene.files.scene, scene.cells.map_grid, (Member(scene, 0, 0),))
         for scene in scenes
         if scene.files.scene not in joined
     ]
-    parts.sort(key=lambda part: (datetime.fromisoformat(part.origins.times[1]), part.name))
+    parts = sorted([*due, *alone], key=lambda part: (part.members[0].scene.time, part.id))
     whole, grids = layout(plan.whole_crs, [part.grid for part in parts], plan.where)
-    return [*folders, _write_whole(whole, list(zip(parts, grids, strict=True)), classes, out)]
-
-
-def map_grid(cells: PatchGrid) -> MapGrid:
-    """Where the map of a scene lies."""
-    return MapGrid(cells.scene.epsg, cells.transform, cells.rows, cells.cols)
+    origin = Provenance.of_mosaic([scene.origin for scene in scenes])
+    return [*folders, _write_whole(whole, list(zip(parts, grids, strict=True)), origin, classes, out)]
 
 
 def _write_whole(
-    grid: MapGrid, parts: Sequence[tuple[Part, MapGrid]], classes: Sequence[ClassInfo], out: Path
+    grid: PixelGrid,
+    parts: Sequence[tuple[Mosaic, PixelGrid]],
+    origin: Provenance,
+    classes: Sequence[ClassInfo],
+    out: Path,
 ) -> MapFolder:
     """Write the folder of the map over all zones, in which the last maps lie on top."""
-    origins = Origins([origin for part, _ in parts for origin in part.origins.scenes])
     kinds = {"classmap": class_map.class_map_kind(classes), "confidence": class_map.CONFIDENCE}
     with publish(out / WHOLE) as folder:
         folder.mkdir()
         assets: dict[str, pystac.Asset] = {}
         for raster, kind in kinds.items():
             path = folder / f"{WHOLE}_{raster}.vrt"
-            files = write_vrt(path, raster, kind, origins.tags(), grid, parts)
+            files = write_vrt(path, raster, kind, origin.tags(), grid, parts)
             path.with_suffix(".qml").write_text(kind.style, encoding="utf-8")
             values = (
                 {"classification:classes": class_list(classes)} if kind.names else {"unit": kind.unit}
@@ -168,7 +160,7 @@ def _write_whole(
             for file in files:
                 assets[file.stem] = asset(file, VRT, "metadata", f"One map, for the {raster}")
                 assets[file.stem].href = f"./{file.relative_to(folder).as_posix()}"
-        item = _whole_item(grid, [part for part, _ in parts], origins)
+        item = _whole_item(grid, [part for part, _ in parts], origin)
         publish_item(item, assets, folder / f"{WHOLE}.json")
     return MapFolder(out / WHOLE, WHOLE)
 
@@ -178,8 +170,8 @@ def write_vrt(
     raster: str,
     kind: MapKind,
     tags: Mapping[str, str],
-    grid: MapGrid,
-    parts: Sequence[tuple[Part, MapGrid]],
+    grid: PixelGrid,
+    parts: Sequence[tuple[Mosaic, PixelGrid]],
 ) -> list[Path]:
     """Write a VRT at `path` over some maps, and those of the parts beside it in `parts/`.
 
@@ -198,24 +190,24 @@ def write_vrt(
     folder.mkdir(exist_ok=True)
     sources = []
     for part, target in parts:
-        file = folder / f"{part.name}_{raster}.vrt"
+        file = folder / f"{part.id}_{raster}.vrt"
         text = render(
-            "warped.vrt.j2", source=f"../../{part.name}/{file.stem}.tif", source_grid=part.grid,
+            "warped.vrt.j2", source=f"../../{part.id}/{file.stem}.tif", source_grid=part.grid,
             grid=target, nodata=kind.nodata,
         )  # fmt: skip
         file.write_text(text, encoding="utf-8")
-        col, row = ~grid.transform @ (target.transform.c, target.transform.f)
+        col, row = ~grid.transform @ (target.x0, target.y0)
         sources.append((file, target, round(col), round(row)))
     text = render("mosaic.vrt.j2", grid=grid, kind=kind, tags=tags, sources=sources)
     path.write_text(text, encoding="utf-8")
     return [file for file, *_ in sources]
 
 
-def _whole_item(grid: MapGrid, parts: Sequence[Part], origins: Origins) -> pystac.Item:
+def _whole_item(grid: PixelGrid, parts: Sequence[Mosaic], origin: Provenance) -> pystac.Item:
     to_degrees = Transformer.from_crs(grid.epsg, "OGC:CRS84", always_xy=True)
     bounds = to_degrees.transform_bounds(*grid.bounds, densify_pts=21)
     # 1e-7 degrees is a centimetre, as in the outlines of maps
     outline = box(*(round(edge, 7) for edge in bounds))
     # a pixel of the grid may be in degrees
-    placed = grid_properties(grid) | {"gsd": min(part.grid.transform.a for part in parts)}
-    return mosaic_item(WHOLE, outline, placed, origins, [part.name for part in parts])
+    placed = grid_properties(grid) | {"gsd": min(part.grid.pixel_m for part in parts)}
+    return mosaic_item(WHOLE, outline, placed, origin, [part.id for part in parts])

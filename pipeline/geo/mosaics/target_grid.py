@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from affine import Affine
 from pyproj import CRS, Transformer
 from pyproj.exceptions import CRSError
 
 from pipeline.errors import ConfigError
-from pipeline.geo.maps.raster_writer import MapGrid
+from pipeline.geo.raster.grid import PixelGrid
 
 _LARGEST = 100
 """By so many times may a map grow in number of pixels before its CRS is said not to hold it."""
@@ -33,7 +32,7 @@ def require_crs(crs: str, where: str) -> None:
         )
 
 
-def layout(crs: str, grids: Sequence[MapGrid], where: str) -> tuple[MapGrid, list[MapGrid]]:
+def layout(crs: str, grids: Sequence[PixelGrid], where: str) -> tuple[PixelGrid, list[PixelGrid]]:
     """Where maps come to lie in a CRS: the whole, and each map on the same grid of pixels.
 
     A pixel there is about a cell: as the smallest of the maps' cells comes out in the middle of its
@@ -44,14 +43,14 @@ def layout(crs: str, grids: Sequence[MapGrid], where: str) -> tuple[MapGrid, lis
             another one, or a map crosses its edge.
     """
     side = float(f"{min(_cell_side(crs, grid) for grid in grids):.2g}")
-    parts: list[MapGrid] = []
+    parts: list[PixelGrid] = []
     for grid in grids:
         to_crs = Transformer.from_crs(grid.epsg, crs, always_xy=True)
         bounds = to_crs.transform_bounds(*grid.bounds, densify_pts=21)
         fits = all(map(math.isfinite, bounds)) and bounds[0] <= bounds[2]
         if fits:
             parts.append(grid_around(crs, side, bounds))
-            fits = parts[-1].rows * parts[-1].cols <= _LARGEST * grid.rows * grid.cols + 10_000
+            fits = parts[-1].height * parts[-1].width <= _LARGEST * grid.height * grid.width + 10_000
         if not fits:
             raise ConfigError(
                 f"{where}: {crs} cannot hold the maps of EPSG:{grid.epsg}, which lie outside of its "
@@ -61,21 +60,21 @@ def layout(crs: str, grids: Sequence[MapGrid], where: str) -> tuple[MapGrid, lis
     return grid_around(crs, side, (min(left), min(bottom), max(right), max(top))), parts
 
 
-def grid_around(crs: str, side: float, bounds: tuple[float, float, float, float]) -> MapGrid:
+def grid_around(crs: str, side: float, bounds: tuple[float, float, float, float]) -> PixelGrid:
     """The pixels, anchored at multiples of their side in a CRS, that cover left, bottom, right, top."""
     # float noise must not add a row
     west, south, east, north = (round(edge / side, 6) for edge in bounds)
     left, top = math.floor(west), math.ceil(north)
-    transform = Affine(side, 0.0, left * side, 0.0, -side, top * side)
-    rows, cols = top - math.floor(south), math.ceil(east) - left
-    return MapGrid(int(crs.removeprefix("EPSG:")), transform, rows, cols)
+    height, width = top - math.floor(south), math.ceil(east) - left
+    epsg = int(crs.removeprefix("EPSG:"))
+    return PixelGrid(epsg, left * side, top * side, height, width, side)
 
 
-def _cell_side(crs: str, grid: MapGrid) -> float:
+def _cell_side(crs: str, grid: PixelGrid) -> float:
     """The side of a square of the CRS as large as the cell in the middle of a map."""
     to_crs = Transformer.from_crs(grid.epsg, crs, always_xy=True)
     cell = [(0, 0), (1, 0), (1, 1), (0, 1)]
-    corners = [grid.transform @ (grid.cols / 2 + col, grid.rows / 2 + row) for col, row in cell]
+    corners = [grid.transform @ (grid.width / 2 + col, grid.height / 2 + row) for col, row in cell]
     (x0, y0), (x1, y1), (x2, y2), (x3, y3) = (to_crs.transform(*corner) for corner in corners)
     # a quadrangle is half the product of its diagonals
     area = abs((x2 - x0) * (y3 - y1) - (x3 - x1) * (y2 - y0)) / 2

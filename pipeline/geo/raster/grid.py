@@ -40,14 +40,14 @@ class Window:
 
 @dataclass(frozen=True)
 class PixelGrid:
-    """The north-up pixel grid of a scene."""
+    """A north-up grid of square pixels: of a scene, or of a map, whose pixels are cells."""
 
     epsg: int
-    """CRS, in metres."""
+    """CRS, in metres; that of a map over several zones may be in degrees."""
     x0: float
-    """Easting of the left edge, m."""
+    """Easting of the left edge."""
     y0: float
-    """Northing of the top edge, m."""
+    """Northing of the top edge."""
     height: int
     """Rows."""
     width: int
@@ -122,11 +122,10 @@ class PatchGrid:
         return self.cell_px * self.scene.pixel_m
 
     @property
-    def transform(self) -> Affine:
-        """Affine of the class map, in which one pixel is one cell."""
-        return (
-            self.scene.transform @ Affine.translation(self.col0, self.row0) @ Affine.scale(self.cell_px)
-        )
+    def map_grid(self) -> PixelGrid:
+        """The grid of the class map, in which one pixel is one cell."""
+        x0, y0 = self.scene.transform @ (self.col0, self.row0)
+        return PixelGrid(self.scene.epsg, x0, y0, self.rows, self.cols, self.cell_m)
 
     def read_window(self, rows: range, cols: range, margin_px: int | None = None) -> Window:
         """The pixels of a block of cells with the context around it (all of it by default)."""

@@ -41,6 +41,7 @@ from pipeline.geo.scenes.scene_files import BandLayer, MaskLayer, SceneFiles
 from pipeline.geo.scenes.stac import (
     file_fields,
     footprint,
+    grid_fields,
     link_to_catalog,
     write_catalog_file,
     write_stac,
@@ -137,7 +138,7 @@ def write_catalog(
 
 def _bare_item(scene: SceneFiles, grid: PixelGrid) -> pystac.Item:
     outline = footprint(grid.epsg, grid.bounds)
-    properties = {"proj:code": f"EPSG:{grid.epsg}"} | _grid_fields(grid)
+    properties = {"proj:code": f"EPSG:{grid.epsg}"} | grid_fields(grid)
     optional = {
         "platform": scene.platform,
         "instruments": ["msi"],
@@ -158,14 +159,6 @@ def _bare_item(scene: SceneFiles, grid: PixelGrid) -> pystac.Item:
     )
 
 
-def _grid_fields(grid: PixelGrid) -> dict[str, Any]:
-    return {
-        "gsd": grid.pixel_m,
-        "proj:shape": [grid.height, grid.width],
-        "proj:transform": list(grid.transform)[:6],
-    }
-
-
 def _band_fields(name: str, file: RasterFile, source: BandLayer) -> dict[str, Any]:
     band = BANDS[name]
     nodata = NAN if source.nodata is None else source.nodata
@@ -183,7 +176,7 @@ def _band_fields(name: str, file: RasterFile, source: BandLayer) -> dict[str, An
 
 def _asset(file: RasterFile, fields: dict[str, Any], role: str = "data") -> pystac.Asset:
     path = Path(file.href)
-    fields |= _grid_fields(file.grid)
+    fields |= grid_fields(file.grid)
     if file.layer.number is not None:
         fields[LAYER] = file.layer.number
     media = _MEDIA.get(path.suffix.lower(), pystac.MediaType.GEOTIFF)

@@ -20,6 +20,7 @@ from shapely.geometry import Polygon
 from pipeline.errors import SceneError
 from pipeline.files import write_json
 from pipeline.geo.raster.area import Area
+from pipeline.geo.raster.grid import PixelGrid
 
 CATALOG = "catalog.json"
 _BROKEN = (ValueError, KeyError, TypeError, AttributeError, OSError)
@@ -75,6 +76,15 @@ def file_fields(sha256: str, size: int) -> dict[str, Any]:
     """Checksum and size of a file, as the extension `file` writes them."""
     # multihash: 12 is SHA-256, 20 its length in bytes, both hexadecimal
     return {"file:checksum": f"1220{sha256}", "file:size": size}
+
+
+def grid_fields(grid: PixelGrid) -> dict[str, Any]:
+    """Where the pixels of a file lie within their CRS, as the extension `projection` writes it."""
+    return {
+        "gsd": grid.pixel_m,
+        "proj:shape": [grid.height, grid.width],
+        "proj:transform": list(grid.transform)[:6],
+    }
 
 
 def footprint(epsg: int, bounds: Area) -> Polygon:

@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-from affine import Affine
 from PIL import Image
 
 from pipeline.geo.maps import class_map, raster_writer
+from pipeline.geo.raster.grid import PixelGrid
 from pipeline.geo.style import qml
 from pipeline.geo.style.colors import rgb
 from pipeline.store import ClassInfo
+from tests.support.mapped import info
 from tests.support.viewers import open_in_qgis
 
 CLASSES = [
@@ -23,13 +24,9 @@ CLASSES = [
     ClassInfo(name="meadow", title="Луг / مرج", color="#ffee08"),
     ClassInfo(name="absent", title="100 % of $nothing", color="#ff00ff"),
 ]
-GRID = raster_writer.MapGrid(32633, Affine(80, 0, 300000, 0, -80, 5800000), 310, 420)
+GRID = PixelGrid(32633, 300000, 5800000, 310, 420, 80)
 PROVENANCE = class_map.Provenance(
-    scene="S",
-    datetime="2017-02-16T10:21:01Z",
-    level="L1C",
-    baseline="02.04",
-    platform=None,
+    [info("S", datetime="2017-02-16T10:21:01Z", baseline="02.04")],
     bands=["B02", "B8A"],
     hashes={"weights": "ab" * 32, "store": "cd" * 32},
     credit="© OpenStreetMap contributors, ODbL 1.0",
@@ -38,7 +35,7 @@ PROVENANCE = class_map.Provenance(
 
 def cells():
     values = np.kron(np.arange(12).reshape(3, 4) % 4, np.ones((104, 105), dtype=int))
-    return values[: GRID.rows].astype(np.uint8)  # 0 (nodata) to 3; the last class never occurs
+    return values[: GRID.height].astype(np.uint8)  # 0 (nodata) to 3; the last class never occurs
 
 
 def shares():

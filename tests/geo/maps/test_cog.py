@@ -5,13 +5,13 @@ import tracemalloc
 import numpy as np
 import pytest
 import rasterio
-from affine import Affine
 from rio_cogeo import cog_validate
 
 from pipeline.errors import OutputError
 from pipeline.geo.maps import cog, overviews, raster_writer
+from pipeline.geo.raster.grid import PixelGrid
 
-GRID = raster_writer.MapGrid(32633, Affine(80, 0, 300000, 0, -80, 5800000), 611, 533)
+GRID = PixelGrid(32633, 300000, 5800000, 611, 533, 80)
 KIND = cog.MapKind([cog.Band("values")], 0, overviews.mode, {1: (10, 20, 30), 3: (200, 100, 0)})
 SHARES = cog.MapKind(
     [cog.Band(f"share <{k}> & more", {"LENSCAPE_CLASS": f"c{k}"}) for k in range(3)],
@@ -24,7 +24,7 @@ SHARES = cog.MapKind(
 def some_cells(grid=GRID):
     rng = np.random.default_rng(4)
     patchwork = np.kron(rng.integers(0, 4, (90, 80)), np.ones((7, 7), dtype=int))
-    cells = patchwork[: grid.rows, : grid.cols].astype(np.uint8)
+    cells = patchwork[: grid.height, : grid.width].astype(np.uint8)
     noise = rng.random(cells.shape) < 0.3
     cells[noise] = rng.integers(0, 4, noise.sum())
     return cells
@@ -40,13 +40,13 @@ def some_shares():
 def publish(folder, cells, block=100, kind=KIND, tags=None):
     """Paints the cells, (rows, cols) or (bands, rows, cols), in blocks and publishes them."""
     folder.mkdir(exist_ok=True)
-    grid = raster_writer.MapGrid(GRID.epsg, GRID.transform, *cells.shape[-2:])
+    grid = PixelGrid(GRID.epsg, GRID.x0, GRID.y0, *cells.shape[-2:], GRID.pixel_m)
     path = folder / "map.tif"
     with raster_writer.temporary_raster(
         folder / "raster.tif", grid, kind.nodata, len(kind.bands)
     ) as raster:
-        for row in range(0, grid.rows, block):
-            for col in range(0, grid.cols, block):
+        for row in range(0, grid.height, block):
+            for col in range(0, grid.width, block):
                 raster.write(row, col, cells[..., row : row + block, col : col + block])
         cog.write_cog(raster, path, kind, tags or {"LENSCAPE_SCENE": "a <b> & 'c'"})
     return path
@@ -155,7 +155,7 @@ def test_a_band_is_read_without_the_others(tmp_path):
 def test_memory_does_not_grow_with_the_number_of_bands(tmp_path):
     def peak(bands):
         kind = cog.MapKind(SHARES.bands[:1] * bands, 255, overviews.mean)
-        cells = np.broadcast_to(some_cells(), (bands, GRID.rows, GRID.cols))
+        cells = np.broadcast_to(some_cells(), (bands, GRID.height, GRID.width))
         tracemalloc.start()
         try:
             publish(tmp_path / str(bands), cells, kind=kind)

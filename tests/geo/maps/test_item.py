@@ -4,7 +4,6 @@ import json
 import numpy as np
 import pystac
 import pytest
-from affine import Affine
 
 from pipeline.errors import OutputError
 from pipeline.geo.maps import class_map, raster_writer
@@ -12,15 +11,17 @@ from pipeline.geo.maps.areas import Tally
 from pipeline.geo.maps.catalog import MapFolder
 from pipeline.geo.maps.item import write_item
 from pipeline.geo.maps.sidecars import write_sidecars
+from pipeline.geo.raster.grid import PixelGrid
 from pipeline.store import ClassInfo
+from tests.support.mapped import info
 
 CLASSES = [
     ClassInfo(name="forest", title="Wald & Forst", color="#1b7837", code="311"),
     ClassInfo(name="water", title="水域", color="#2166ac"),
 ]
-GRID = raster_writer.MapGrid(32633, Affine(80, 0, 300000, 0, -80, 5800000), 30, 40)
+GRID = PixelGrid(32633, 300000, 5800000, 30, 40, 80)
 PROVENANCE = class_map.Provenance(
-    "S", "2017-02-16T10:21:01Z", "L1C", None, None, ["B02"], {"weights": "ab" * 32}, "credit"
+    [info("S", datetime="2017-02-16T10:21:01Z")], ["B02"], {"weights": "ab" * 32}, "credit"
 )
 
 
@@ -32,8 +33,8 @@ def files(tmp_path):
         raster_writer.temporary_raster(tmp_path / "a", GRID, class_map.NODATA) as classes,
         raster_writer.temporary_raster(tmp_path / "b", GRID, class_map.CONFIDENCE_NODATA) as confidence,
     ):
-        classes.write(0, 0, np.ones((GRID.rows, GRID.cols), dtype=np.uint8))
-        confidence.write(0, 0, np.full((GRID.rows, GRID.cols), 70, dtype=np.uint8))
+        classes.write(0, 0, np.ones((GRID.height, GRID.width), dtype=np.uint8))
+        confidence.write(0, 0, np.full((GRID.height, GRID.width), 70, dtype=np.uint8))
         kind = class_map.class_map_kind(CLASSES)
         class_map.write_map(classes, files.class_map, kind, PROVENANCE)
         class_map.write_map(confidence, files.confidence, class_map.CONFIDENCE, PROVENANCE)
@@ -51,14 +52,14 @@ def add_probabilities(files):
     with raster_writer.temporary_raster(
         files.folder / "c", GRID, class_map.CONFIDENCE_NODATA, 2
     ) as shares:
-        shares.write(0, 0, np.full((2, GRID.rows, GRID.cols), 50, dtype=np.uint8))
+        shares.write(0, 0, np.full((2, GRID.height, GRID.width), 50, dtype=np.uint8))
         kind = class_map.probabilities_kind(CLASSES)
         class_map.write_map(shares, files.probabilities, kind, PROVENANCE)
 
 
 def assets(files):
     record = class_map.MapRecord(PROVENANCE, GRID, CLASSES, Tally.empty())
-    write_item(files, record, PROVENANCE, "../scene.json")
+    write_item(files, record, "../scene.json")
     return pystac.Item.from_file(str(files.item)).assets
 
 

@@ -13,14 +13,16 @@ import pytest
 import rasterio
 from rio_cogeo import cog_validate
 
+from pipeline.config.compute import ComputeConf
 from pipeline.geo.maps import mapper as mapper_module
 from pipeline.geo.maps.catalog import catalogued, write_catalog
 from pipeline.geo.maps.class_map import Provenance
-from pipeline.geo.maps.mapper import Workers, map_scene
+from pipeline.geo.maps.mapper import map_scene
 from pipeline.geo.maps.pieces import Mapper, map_piece, pieces, valid_share
 from pipeline.geo.raster import block_cache
 from pipeline.geo.raster.raster_file import OpenFile
 from pipeline.store import ClassInfo, Geometry
+from tests.support.mapped import info
 from tests.support.placed import HEIGHT, WIDTH, X0, Y0, make_scene
 
 PATCH, CELL = 16, 8
@@ -69,11 +71,7 @@ def mapper(classify=where_it_is, piece_px=64):
 
 def provenance():
     return Provenance(
-        scene="s.1",
-        datetime="2021-05-06T10:21:01Z",
-        level="L1C",
-        baseline=None,
-        platform=None,
+        [info("s.1")],
         bands=("B02", "B03"),
         hashes={"weights": "ab" * 32},
         credit="Labels (c) nobody",
@@ -82,7 +80,7 @@ def provenance():
 
 def run(scene, folder, workers=None, **how):
     """Maps a scene into a folder; the folder."""
-    map_scene(scene, mapper(**how), provenance(), folder, folder, workers or Workers())
+    map_scene(scene, mapper(**how), provenance(), folder, folder, workers or ComputeConf(workers=1))
     return folder
 
 
@@ -181,10 +179,10 @@ def test_a_cell_with_too_few_valid_pixels_is_nodata(holed, tmp_path):
 
 
 def test_pieces_and_workers_do_not_change_a_byte(holed, tmp_path):
-    first = digests(run(holed, tmp_path / "a", Workers(1)))
-    assert first == digests(run(holed, tmp_path / "b", Workers(2)))
+    first = digests(run(holed, tmp_path / "a", ComputeConf(workers=1)))
+    assert first == digests(run(holed, tmp_path / "b", ComputeConf(workers=2)))
     # another size of pieces, which nobody can choose: the same maps nevertheless
-    assert first == digests(run(holed, tmp_path / "c", Workers(2), piece_px=24))
+    assert first == digests(run(holed, tmp_path / "c", ComputeConf(workers=2), piece_px=24))
     assert first == digests(run(holed, tmp_path / "d", piece_px=1024))
 
 
@@ -207,9 +205,9 @@ def test_pieces_of_few_columns_come_first_where_memory_is_short(scene):
 
 
 def test_a_cache_for_little_memory_changes_no_byte(holed, tmp_path, monkeypatch):
-    whole = digests(run(holed, tmp_path / "a", Workers(2)))
+    whole = digests(run(holed, tmp_path / "a", ComputeConf(workers=2)))
     monkeypatch.setattr(mapper_module, "column_bytes", lambda *_: 10**12)
-    assert digests(run(holed, tmp_path / "b", Workers(2, memory_mb=128))) == whole
+    assert digests(run(holed, tmp_path / "b", ComputeConf(workers=2, memory_mb=128))) == whole
 
 
 def test_each_source_block_is_decoded_once(scene, tmp_path, monkeypatch):
@@ -218,7 +216,7 @@ def test_each_source_block_is_decoded_once(scene, tmp_path, monkeypatch):
     monkeypatch.setattr(
         OpenFile, "read", lambda self, *of: (seen.append((self.href, *of)), read(self, *of))[1]
     )
-    run(scene, tmp_path / "a", Workers(3))
+    run(scene, tmp_path / "a", ComputeConf(workers=3))
     assert len(seen) == len(set(seen)) == 2 * len({window for _, window, _ in seen}) > 10
 
 
@@ -227,7 +225,7 @@ def test_each_overview_of_a_large_map_is_the_mode_of_its_cells(tmp_path):
     geometry = Geometry(patch_px=1, cell_px=1, min_valid=0.5)
     large = Mapper(patchwork, ("B02", "B03"), geometry, CLASSES[:5], (300, 300))
     folder = tmp_path / "s.1"
-    map_scene(scene, large, provenance(), folder, folder, Workers(2))
+    map_scene(scene, large, provenance(), folder, folder, ComputeConf(workers=2))
     path = folder / "s.1_classmap.tif"
     assert cog_validate(path, strict=True) == (True, [], [])
     cells = values(folder)

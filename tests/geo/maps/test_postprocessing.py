@@ -10,21 +10,19 @@ import pytest
 import rasterio
 import scipy.ndimage
 
+from pipeline.config.compute import ComputeConf
 from pipeline.errors import MismatchError
 from pipeline.geo.maps import class_map
 from pipeline.geo.maps import postprocessing as postprocessing_module
-from pipeline.geo.maps.mapper import Workers, map_scene
+from pipeline.geo.maps.mapper import map_scene
 from pipeline.geo.maps.pieces import Mapper
 from pipeline.geo.maps.postprocessing import PostProcessing, majority
 from pipeline.store import ClassInfo, Geometry
-from tests.support.mapped import CLASSES
+from tests.support.mapped import CLASSES, info
 from tests.support.placed import make_scene
 
 HOLES = [(40, 40, 60, 60)]
-ORIGIN = class_map.Provenance(
-    scene="s.1", datetime="2021-05-06T10:21:01Z", level="L1C", baseline=None, platform=None,
-    bands=("B02", "B03"), hashes={"weights": "ab" * 32}, credit="",
-)  # fmt: skip
+ORIGIN = class_map.Provenance([info("s.1")], ("B02", "B03"), {"weights": "ab" * 32}, "")
 
 
 def patchy(pixels, rows, cols, _holes=None):
@@ -50,7 +48,7 @@ def mapped(scene, folder, options, piece=30):
         (piece, piece), postprocessing=options,
     )  # fmt: skip
     origin = replace(ORIGIN, postprocessing=options.facts())
-    tally = map_scene(scene, mapper, origin, folder, folder, Workers()).tally
+    tally = map_scene(scene, mapper, origin, folder, folder, ComputeConf(workers=1)).tally
     with (
         rasterio.open(folder / "s.1_classmap.tif") as classes,
         rasterio.open(folder / "s.1_confidence.tif") as confidence,

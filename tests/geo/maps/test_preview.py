@@ -3,9 +3,13 @@ import pytest
 from PIL import Image
 
 from pipeline.geo.maps import preview, true_colour
+from pipeline.geo.maps.areas import Tally
+from pipeline.geo.maps.class_map import MapRecord, Provenance
+from pipeline.geo.raster.grid import PixelGrid
 from pipeline.geo.style.colors import rgb
 from pipeline.geo.style.fonts import fonts, legible
 from pipeline.store import ClassInfo
+from tests.support.mapped import info
 
 CLASSES = [
     ClassInfo(name="forest", title="Wald", color="#00aa00"),
@@ -13,7 +17,7 @@ CLASSES = [
     ClassInfo(name="none", title="Never there", color="#ff00ff"),
 ]
 SCENE = (300_000.0, 5_790_000.0, 320_000.0, 5_800_000.0)
-CAPTION = preview.Caption("scene", "2017-02-16 · L1C", "Contains modified Copernicus data. $5_a$")
+ORIGIN = Provenance([info("scene")], ["B02"], {}, "Labels for $5_a$")
 
 
 def photo(bands=("B04", "B03", "B02"), size=(100, 200)):
@@ -31,14 +35,16 @@ def class_map(classes=CLASSES):
 
 def halves():
     """Half of the ground is forest, half is water."""
-    shares = np.zeros(256)
-    shares[1:3] = 0.5
-    return shares
+    pixels = np.zeros(256, dtype=np.int64)
+    pixels[1:3] = 1
+    return pixels
 
 
-def drawn(path, scene=None, classes=CLASSES, shares=None):
-    scene, shares = scene or photo(), halves() if shares is None else shares
-    preview.draw(path, scene, class_map(classes), classes, shares, CAPTION)
+def drawn(path, scene=None, classes=CLASSES, pixels=None):
+    pixels = halves() if pixels is None else pixels
+    record = MapRecord(ORIGIN, PixelGrid(32633, 0, 0, 10, 21, 80), classes, Tally(pixels, pixels))
+    panels = scene or photo(), class_map(classes)
+    preview.draw(path, panels, record, "scene", "2017-02-16 · L1C")
     return np.asarray(Image.open(path).convert("RGB"))
 
 
@@ -72,16 +78,16 @@ def test_the_legend_names_the_classes_that_occur(tmp_path, monkeypatch):
     start = written.index("Wald")
     assert written[start : start + 4] == ["Wald", "50.0 %", "$H_2O$", "50.0 %"]
     assert "Never there" not in written
-    assert written[-1] == CAPTION.attribution
+    assert written[-1] == ORIGIN.attribution
 
 
 def test_many_classes_end_in_one_line_for_the_others(tmp_path, monkeypatch):
     many = [ClassInfo(name=f"c{i}", title=f"C{i}", color="#123456") for i in range(60)]
-    shares = np.zeros(256)
-    shares[1:61] = np.arange(60, 0, -1) / 1830
+    pixels = np.zeros(256, dtype=np.int64)
+    pixels[1:61] = np.arange(60, 0, -1)
     written = []
     monkeypatch.setattr(preview._Page, "text", lambda _, x, y, text, **__: written.append(text))  # noqa: ARG005
-    drawn(tmp_path / "a.png", classes=many, shares=shares)
+    drawn(tmp_path / "a.png", classes=many, pixels=pixels)
     shown = [text for text in written if text in {info.title for info in many}]
     assert shown == [f"C{i}" for i in range(len(shown))]
     assert f"{60 - len(shown)} others" in written

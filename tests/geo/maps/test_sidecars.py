@@ -9,12 +9,10 @@ import numpy as np
 import pyogrio
 import pytest
 import rasterio
-from affine import Affine
 
 from pipeline.errors import OutputError
 from pipeline.geo.maps.areas import Tally
 from pipeline.geo.maps.class_map import MapRecord, Provenance
-from pipeline.geo.maps.raster_writer import MapGrid
 from pipeline.geo.maps.sidecars import (
     qmd,
     sidecars_of,
@@ -22,15 +20,12 @@ from pipeline.geo.maps.sidecars import (
     write_attribute_table,
     write_sidecars,
 )
-from pipeline.geo.mosaics.files import Origins
+from pipeline.geo.raster.grid import PixelGrid
 from pipeline.store import ClassInfo
-from tests.support.mapped import CLASSES
+from tests.support.mapped import CLASSES, info
 from tests.support.viewers import PYTHON, qgis_is_here
 
-ORIGIN = Provenance(
-    scene="s.1", datetime="2021-05-06T10:21:01Z", level="L1C", baseline=None, platform=None,
-    bands=("B02",), hashes={"weights": "ab" * 32}, credit="© a <mapper>",
-)  # fmt: skip
+ORIGIN = Provenance([info("s.1")], ("B02",), {"weights": "ab" * 32}, "© a <mapper>")
 CODED = [*CLASSES, ClassInfo(name="bog", title="Moor: " + "水" * 100, color="#0A0B0C", code="4.1.2")]
 
 
@@ -38,7 +33,7 @@ CODED = [*CLASSES, ClassInfo(name="bog", title="Moor: " + "水" * 100, color="#0
 def content():
     cells = np.zeros(256, dtype=np.int64)
     cells[:5] = [9, 12, 0, 123_456_789, 3]
-    grid = MapGrid(32633, Affine(80, 0, 300_000, 0, -80, 5_800_000), 10, 12)
+    grid = PixelGrid(32633, 300_000, 5_800_000, 10, 12, 80)
     return MapRecord(ORIGIN, grid, CODED, Tally(cells, cells))
 
 
@@ -139,8 +134,8 @@ def test_qgis_shows_the_metadata(beside):
 
 
 def test_a_mosaic_states_the_time_from_its_first_to_its_last_scene(content):
-    later = replace(ORIGIN, scene="s.2", datetime="2022-01-01T00:00:00Z")
-    root = ET.fromstring(qmd("Mosaic", replace(content, origin=Origins([later, ORIGIN]))))
+    later = replace(ORIGIN, scenes=[info("s.2", datetime="2022-01-01T00:00:00Z")])
+    root = ET.fromstring(qmd("Mosaic", replace(content, origin=Provenance.of_mosaic([later, ORIGIN]))))
     period = root.find("extent/temporal/period")
     assert [child.text for child in period] == ["2021-05-06T10:21:01Z", "2022-01-01T00:00:00Z"]
 

@@ -77,7 +77,7 @@ def test_no_more_than_a_square_of_cells_is_read_at_a_time(
     monkeypatch.setattr(files, "_SIDE", 7)
     write_mosaic(mosaic, CLASSES, tmp_path)
     assert max(sizes) == 49
-    assert sum(sizes) == mosaic.grid.rows * mosaic.grid.cols == 20 * 40
+    assert sum(sizes) == mosaic.grid.height * mosaic.grid.width == 20 * 40
 
 
 def test_the_picture_shows_classes_and_how_sure_they_are(mosaic: Mosaic, tmp_path: Path) -> None:

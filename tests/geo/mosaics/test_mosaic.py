@@ -1,7 +1,5 @@
 """Joined maps against a table of all cells and all pixels, made without the code that joins."""
 
-from datetime import datetime
-
 import numpy as np
 import pytest
 import rasterio
@@ -43,7 +41,7 @@ def table(scenes):
             for row, col in np.ndindex(classes.shape):
                 cells.setdefault(first.xy(row, col), [])
                 if classes[row, col] > 0:
-                    newest = -datetime.fromisoformat(scene.origin.datetime).timestamp()
+                    newest = -scene.time.timestamp()
                     key = (-int(confidence[row, col]), newest, scene.files.scene)
                     cells[first.xy(row, col)].append((key, int(classes[row, col])))
     return {place: (min(found)[1], -min(found)[0][0]) if found else (0, 255)
@@ -70,7 +68,7 @@ def test_a_cell_goes_to_the_surer_then_newer_then_first_map(scenes, side):
         for row, col in np.ndindex(square.classes.shape):
             place = mosaic.grid.transform @ (square.col + col + 0.5, square.row + row + 0.5)
             seen[place] = (int(square.classes[row, col]), int(square.confidence[row, col]))
-    assert len(seen) == mosaic.grid.rows * mosaic.grid.cols
+    assert len(seen) == mosaic.grid.height * mosaic.grid.width
     for place, values in seen.items():
         assert values == expected.get(place, (0, 255)), place
     assert set(expected) <= set(seen), "cells of a map lie between those of the mosaic"
@@ -81,7 +79,7 @@ def test_a_cell_goes_to_the_surer_then_newer_then_first_map(scenes, side):
 def test_each_pixel_of_the_scenes_counts_once(scenes, side):
     (mosaic,) = mosaics(scenes, 2)
     left, top = round(mosaic.grid.transform.c / 10), round(mosaic.grid.transform.f / 10)
-    expected = np.zeros((mosaic.grid.rows, mosaic.grid.cols), dtype=int)
+    expected = np.zeros((mosaic.grid.height, mosaic.grid.width), dtype=int)
     for x, y in pixels(scenes):
         expected[(top - y) // 8, (x - left) // 8] += 1
     for square in joined(mosaic, side):
@@ -125,9 +123,9 @@ def test_scenes_of_one_phase_fall_on_each_other_wherever_they_begin(tmp_path, ph
     scenes = [mapped(tmp_path, f"s{number}", grid) for number, grid in enumerate(grids)]
     (mosaic,) = mosaics(scenes, 9)
     for member in mosaic.members:
-        transform = cells_of(member.scene.cells.scene).transform
+        grid = cells_of(member.scene.cells.scene).map_grid
         corner = mosaic.grid.transform @ (member.col, member.row)
-        assert corner == pytest.approx((transform.c, transform.f), abs=1e-6)
+        assert corner == pytest.approx((grid.x0, grid.y0), abs=1e-6)
 
 
 def test_a_map_that_is_damaged_is_named(scenes):

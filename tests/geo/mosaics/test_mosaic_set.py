@@ -12,7 +12,6 @@ import numpy as np
 import pystac
 import pytest
 import rasterio
-from affine import Affine
 from PIL import Image
 from pyproj import Transformer
 from rio_cogeo import cog_validate
@@ -21,10 +20,9 @@ from pipeline.config.predict import MosaicConf
 from pipeline.errors import ConfigError
 from pipeline.geo.maps import class_map
 from pipeline.geo.maps.catalog import write_catalog
-from pipeline.geo.maps.raster_writer import MapGrid
 from pipeline.geo.mosaics import files
-from pipeline.geo.mosaics.files import Origins
-from pipeline.geo.mosaics.mosaic_set import Part, Plan, write_mosaics, write_vrt
+from pipeline.geo.mosaics.mosaic import Mosaic
+from pipeline.geo.mosaics.mosaic_set import Plan, write_mosaics, write_vrt
 from pipeline.geo.mosaics.target_grid import layout
 from pipeline.geo.raster.grid import PixelGrid
 from pipeline.geo.style.colors import rgb
@@ -36,7 +34,7 @@ EAST = PixelGrid(32633, 301_210.0, 5_799_330.0, 150, 190)
 NEXT_ZONE = PixelGrid(32632, 703_000.0, 5_800_050.0, 400, 300)
 """Overlaps WEST: 300 030 m of zone 33 is about 704 900 m of zone 32."""
 MOSAIC = "mosaic_EPSG32633"
-BERLIN = MapGrid(32633, Affine(80, 0, 380_000, 0, -80, 5_820_000), 100, 120)
+BERLIN = PixelGrid(32633, 380_000, 5_820_000, 100, 120, 80)
 
 
 def plan_of(scenes, **conf):
@@ -336,20 +334,20 @@ def test_qgis_paints_all_zones_and_nothing_where_there_is_no_map(seen):
 
 def write_map(path, grid, value):
     with rasterio.open(
-        path, "w", driver="GTiff", dtype="uint8", count=1, height=grid.rows, width=grid.cols,
+        path, "w", driver="GTiff", dtype="uint8", count=1, height=grid.height, width=grid.width,
         crs=f"EPSG:{grid.epsg}", transform=grid.transform, nodata=0,
     ) as file:  # fmt: skip
-        file.write(np.full((grid.rows, grid.cols), value, dtype=np.uint8), 1)
+        file.write(np.full((grid.height, grid.width), value, dtype=np.uint8), 1)
 
 
 def test_the_later_map_lies_on_top_and_names_may_hold_anything(tmp_path):
     """Names of scenes come to stand in XML and in paths."""
-    east = MapGrid(32633, BERLIN.transform @ Affine.translation(40, 0), 100, 120)
+    east = PixelGrid(32633, 383_200, 5_820_000, 100, 120, 80)
     maps = {"a & b": (BERLIN, 1), "<ö> 'c'": (east, 2)}
     for name, (grid, value) in maps.items():
         (tmp_path / name).mkdir()
         write_map(tmp_path / name / f"{name}_classmap.tif", grid, value)
-    parts = [Part(name, grid, Origins([])) for name, (grid, _) in maps.items()]
+    parts = [Mosaic(name, grid, ()) for name, (grid, _) in maps.items()]
     whole, grids = layout("EPSG:32633", [BERLIN, east], "here")
     (tmp_path / "whole").mkdir()
     tags = {"NOTE": 'a < b & "c"'}

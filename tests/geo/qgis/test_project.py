@@ -11,17 +11,18 @@ import rasterio
 from matplotlib.image import imread
 from shapely.geometry import box
 
+from pipeline.config.compute import ComputeConf
 from pipeline.errors import SceneError
 from pipeline.geo.maps import class_map
 from pipeline.geo.maps.catalog import write_catalog
-from pipeline.geo.maps.mapper import Workers, map_scene
+from pipeline.geo.maps.mapper import map_scene
 from pipeline.geo.maps.pieces import Mapper
 from pipeline.geo.maps.true_colour import write_true_colour
 from pipeline.geo.qgis.project import PROJECT, write_project
 from pipeline.geo.style.geopackage import write_layer
 from pipeline.geo.style.qml import categorized_qml
 from pipeline.store import Geometry
-from tests.support.mapped import CLASSES
+from tests.support.mapped import CLASSES, info
 from tests.support.placed import HEIGHT, WIDTH, X0, Y0, make_scene
 from tests.support.viewers import open_in_qgis, open_project_in_qgis
 
@@ -40,11 +41,10 @@ def map_into(folder, scene, name):
     mapper = Mapper(
         thirds, ("B02", "B03"), Geometry(patch_px=16, cell_px=8, min_valid=0.75), CLASSES, (30, 30)
     )
-    origin = class_map.Provenance(
-        scene=name, datetime="2021-05-06T10:21:01Z", level="L1C", baseline=None, platform=None,
-        bands=("B02", "B03"), hashes={"weights": "ab" * 32}, credit="a mapper",
-    )  # fmt: skip
-    map_scene(replace(scene, id=name), mapper, origin, folder / name, folder / name, Workers())
+    origin = class_map.Provenance([info(name)], ("B02", "B03"), {"weights": "ab" * 32}, "a mapper")
+    map_scene(
+        replace(scene, id=name), mapper, origin, folder / name, folder / name, ComputeConf(workers=1)
+    )
 
 
 @pytest.fixture(scope="module")

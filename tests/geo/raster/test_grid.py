@@ -60,8 +60,8 @@ def test_cells_by_hand() -> None:
     assert (grid.row0, grid.col0, grid.rows, grid.cols) == (-5, -3, 3, 3)
     assert grid.margin_px == 4
     assert grid.cell_m == 80
-    assert grid.transform @ (0, 0) == (80_000, 800_000)
-    assert grid.transform @ (1, 1) == (80_080, 799_920)
+    assert grid.map_grid.transform @ (0, 0) == (80_000, 800_000)
+    assert grid.map_grid.transform @ (1, 1) == (80_080, 799_920)
     assert cell_window(grid, 1, 2) == Window(3, 13, 8, 8)
     assert patch_window(grid, 1, 2) == Window(-1, 9, 16, 16)
     assert grid.read_window(range(0, 2), range(1, 3)) == Window(-9, 1, 24, 24)
@@ -89,7 +89,7 @@ def test_cells_cover_the_scene_and_no_more_than_needed(grid: PatchGrid) -> None:
 @few
 @given(grids())
 def test_cells_are_anchored_in_the_crs_in_the_phase_of_the_pixels(grid: PatchGrid) -> None:
-    x, y = grid.transform @ (0, 0)
+    x, y = grid.map_grid.transform @ (0, 0)
     # half a pixel at most from a multiple of the cell's side, as `gdalwarp -tap` would lay it
     assert abs(x - grid.cell_m * round(x / grid.cell_m)) <= 5 + 1e-5
     assert abs(y - grid.cell_m * round(y / grid.cell_m)) <= 5 + 1e-5
@@ -106,8 +106,8 @@ def test_cells_of_neighbouring_scenes_fall_on_each_other(
     scene = grid.scene
     moved = PixelGrid(scene.epsg, scene.x0 + 10 * right, scene.y0 - 10 * down, 97, 61)
     neighbour = PatchGrid(moved, grid.patch_px, grid.cell_px)
-    x, y = grid.transform @ (0, 0)
-    other_x, other_y = neighbour.transform @ (0, 0)
+    x, y = grid.map_grid.transform @ (0, 0)
+    other_x, other_y = neighbour.map_grid.transform @ (0, 0)
     for apart in ((other_x - x) / grid.cell_m, (other_y - y) / grid.cell_m):
         assert apart == pytest.approx(round(apart), abs=1e-6)
 
@@ -123,7 +123,7 @@ def test_a_cell_is_the_centre_of_its_patch(grid: PatchGrid, data: st.DataObject)
     )
     for window in (cell, patch):
         middle = grid.scene.transform @ (window.col + window.width / 2, window.row + window.height / 2)
-        assert middle == pytest.approx(grid.transform @ (col + 0.5, row + 0.5), abs=1e-4)
+        assert middle == pytest.approx(grid.map_grid.transform @ (col + 0.5, row + 0.5), abs=1e-4)
     inside = cell.row >= 0 and cell.col >= 0
     inside = inside and cell.row + cell.height <= grid.scene.height
     inside = inside and cell.col + cell.width <= grid.scene.width
