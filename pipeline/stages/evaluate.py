@@ -14,8 +14,7 @@ from pipeline.config.reading import load
 from pipeline.errors import LenscapeError
 from pipeline.files import write_csv, write_json, write_text
 from pipeline.geo.raster.grid import block_names
-from pipeline.geo.style.geopackage import squares, write_layer
-from pipeline.geo.style.qml import categorized_qml
+from pipeline.geo.style.geopackage import categorized_qml, squares, write_layer
 from pipeline.learn.evaluation.predictions import NETWORK, Evaluation, evaluate_test_part
 from pipeline.learn.report.evaluation_figures import Figures, evaluation_figures, png
 from pipeline.learn.report.rendering import (

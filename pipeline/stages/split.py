@@ -15,8 +15,7 @@ from pipeline.errors import SplitError
 from pipeline.files import publish, require_space, sha256_of, write_json
 from pipeline.geo.split.audit import audit, table
 from pipeline.geo.split.blocks import Assignment, Blocks, split_patches
-from pipeline.geo.style.geopackage import squares, write_layer
-from pipeline.geo.style.qml import categorized_qml
+from pipeline.geo.style.geopackage import categorized_qml, squares, write_layer
 from pipeline.split_folder import Split
 from pipeline.store import PARTS, PatchStore
 

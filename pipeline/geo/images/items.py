@@ -31,6 +31,7 @@ from pipeline.geo.images.collection import (
 from pipeline.geo.images.image_file import ImageFile
 from pipeline.geo.images.published_splits import PartLists
 from pipeline.geo.scenes.stac import (
+    extensions,
     file_fields,
     footprint,
     link_to_catalog,
@@ -38,12 +39,7 @@ from pipeline.geo.scenes.stac import (
     write_stac,
 )
 
-_EXTENSIONS = [
-    "https://stac-extensions.github.io/file/v2.1.0/schema.json",
-    "https://stac-extensions.github.io/processing/v1.2.0/schema.json",
-    "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
-    "https://stac-extensions.github.io/raster/v2.0.0/schema.json",
-]
+_EXTENSIONS = extensions("file/v2.1.0", "processing/v1.2.0", "projection/v2.0.0", "raster/v2.0.0")
 _PARQUET = "application/vnd.apache.parquet"
 _ROWS = 4096
 """Items as objects at a time."""

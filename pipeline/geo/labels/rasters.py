@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -87,7 +86,7 @@ class LabelRaster:
         """Its pixels in a window: `pixels` with a class, `ignored` and `nodata`."""
         by_code: Counter[int] = Counter()
         with raster_file.opened(self.conf.raster) as dataset:
-            for part in _parts(window, max(1, _PIECE_PX // window.width), window.width):
+            for part in window.parts(max(1, _PIECE_PX // window.width), window.width):
                 codes, counts = np.unique(
                     raster_file.read(dataset, part, self.conf.layer), return_counts=True
                 )
@@ -175,7 +174,7 @@ class RasterLabels(Labels):
         """Class of each pixel of a window, -1 without one, and -1 for the number, both (H, W)."""
         classes, numbers = unlabelled(window)
         with raster_file.opened(self.source.conf.raster) as dataset:
-            for part in _parts(window, self.piece_px, self.piece_px):
+            for part in window.parts(self.piece_px, self.piece_px):
                 resampled = self._resampled(dataset, part)
                 top, left = part.row - window.row, part.col - window.col
                 labels = np.where(resampled < _NO_CLASS, resampled.astype(np.int16), UNLABELLED)
@@ -202,11 +201,3 @@ class RasterLabels(Labels):
             MODE_TIES="MIN",
         )
         return resampled
-
-
-def _parts(window: Window, height: int, width: int) -> Iterator[Window]:
-    """A window in parts of at most some rows and columns."""
-    for row in range(0, window.height, height):
-        for col in range(0, window.width, width):
-            rows, cols = min(height, window.height - row), min(width, window.width - col)
-            yield Window(window.row + row, window.col + col, rows, cols)

@@ -30,8 +30,7 @@ from pipeline.geo.maps.areas import Tally
 from pipeline.geo.maps.cog import Band, MapKind, write_cog
 from pipeline.geo.maps.raster_writer import Cells, RasterWriter
 from pipeline.geo.raster.grid import PixelGrid
-from pipeline.geo.style import qml
-from pipeline.geo.style.colors import rgb
+from pipeline.geo.style.colors import DISSIMILARITY_RAMP, PER_CENT_RAMP, rgb
 from pipeline.geo.style.xml import readable, render
 from pipeline.store import ClassInfo, SceneInfo
 
@@ -126,7 +125,7 @@ def class_map_kind(classes: Sequence[ClassInfo]) -> MapKind:
     """Class maps of these classes: their palette, overviews by mode."""
     colors = {value: rgb(info.color) for value, info in enumerate(classes, start=1)}
     names = [readable(name) for name in ("nodata", *(info.title for info in classes))]
-    style = qml.class_map_qml(classes)
+    style = render("raster_style.qml.j2", classes=classes)
     bands = [Band("land cover class")]
     return MapKind(bands, NODATA, overviews.mode, colors, names=names, style=style)
 
@@ -134,17 +133,18 @@ def class_map_kind(classes: Sequence[ClassInfo]) -> MapKind:
 def probabilities_kind(classes: Sequence[ClassInfo]) -> MapKind:
     """Probabilities of these classes: a band each, by its title, its name in a tag."""
     bands = [Band(readable(info.title), {"LENSCAPE_CLASS": info.name}) for info in classes]
-    return _per_cent_kind(bands, qml.ramp_qml(qml.PER_CENT_RAMP))
+    return _per_cent_kind(bands)
 
 
-def _per_cent_kind(bands: Sequence[Band], style: str) -> MapKind:
+def _per_cent_kind(bands: Sequence[Band], ramp: Mapping[int, str] = PER_CENT_RAMP) -> MapKind:
+    style = render("raster_style.qml.j2", ramp=ramp)
     return MapKind(bands, CONFIDENCE_NODATA, overviews.mean, unit="%", style=style)
 
 
-CONFIDENCE = _per_cent_kind([Band("confidence, per cent")], qml.ramp_qml(qml.PER_CENT_RAMP))
+CONFIDENCE = _per_cent_kind([Band("confidence, per cent")])
 DISSIMILARITY = _per_cent_kind(
     [Band("dissimilarity, per cent of the threshold of the area of applicability")],
-    qml.ramp_qml(qml.DISSIMILARITY_RAMP),
+    DISSIMILARITY_RAMP,
 )
 DISSIMILARITY_MOST = 254
 """The largest dissimilarity that is told apart, in per cent of the threshold."""

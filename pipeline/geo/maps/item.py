@@ -23,16 +23,12 @@ from pipeline.geo.maps.catalog import MapFolder, asset, grid_properties, publish
 from pipeline.geo.maps.class_map import MapRecord, Provenance
 from pipeline.geo.maps.postprocessing import UNCLASSIFIED
 from pipeline.geo.maps.sidecars import SIDECARS, sidecars_of
-from pipeline.geo.scenes.stac import footprint, grid_fields
+from pipeline.geo.scenes.stac import extensions, footprint, grid_fields
 from pipeline.store import ClassInfo
 
-_EXTENSIONS = [
-    "https://stac-extensions.github.io/classification/v2.0.0/schema.json",
-    "https://stac-extensions.github.io/file/v2.1.0/schema.json",
-    "https://stac-extensions.github.io/processing/v1.2.0/schema.json",
-    "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
-    "https://stac-extensions.github.io/raster/v2.0.0/schema.json",
-]
+_EXTENSIONS = extensions(
+    "classification/v2.0.0", "file/v2.1.0", "processing/v1.2.0", "projection/v2.0.0", "raster/v2.0.0"
+)
 
 _COG = pystac.MediaType.COG
 QML = "application/xml"

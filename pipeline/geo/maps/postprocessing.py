@@ -22,8 +22,7 @@ from pipeline.geo.maps import class_map
 from pipeline.geo.maps.areas import Tally
 from pipeline.geo.maps.raster_writer import Cells, RasterWriter
 from pipeline.geo.raster.grid import PatchGrid, square_sums
-from pipeline.geo.style.geopackage import write_layer
-from pipeline.geo.style.qml import categorized_qml
+from pipeline.geo.style.geopackage import categorized_qml, write_layer
 from pipeline.store import ClassInfo
 
 UNCLASSIFIED = "unclassified"
@@ -108,14 +107,10 @@ def smooth(source: RasterWriter, target: RasterWriter, grid: PatchGrid, count: i
     """
     tally, reach = Tally.empty(), side // 2
     rows_px, cols_px = grid.inside_px()
-    for row in range(0, grid.rows, _SIDE):
-        for col in range(0, grid.cols, _SIDE):
-            height, width = min(_SIDE, grid.rows - row), min(_SIDE, grid.cols - col)
-            around = source.read_around(row, col, (height, width), reach)
-            cells = majority(around, count, reach)
-            target.write(row, col, cells)
-            inside_px = np.outer(rows_px[row : row + height], cols_px[col : col + width])
-            tally = tally.plus(cells, inside_px)
+    for square in source.grid.window.parts(_SIDE, _SIDE):
+        cells = majority(source.read_around(square, reach), count, reach)
+        target.write(square.row, square.col, cells)
+        tally = tally.plus(cells, np.outer(rows_px[square.rows], cols_px[square.cols]))
     return tally
 
 

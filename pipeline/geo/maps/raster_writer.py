@@ -13,8 +13,8 @@ import rasterio
 from rasterio.crs import CRS
 from rasterio.windows import Window as RasterWindow
 
-from pipeline.geo.raster.grid import PixelGrid
-from pipeline.geo.raster.raster_file import writing
+from pipeline.geo.raster.grid import PixelGrid, Window
+from pipeline.geo.raster.raster_file import read, writing
 
 BLOCK = 256
 """Side of the squares in which a file keeps its cells."""
@@ -51,10 +51,10 @@ class RasterWriter:
         """All cells of a band as (row, col, cells) in squares of at most `side`, row by row."""
         return squares(self._dataset, side, band)
 
-    def read_around(self, row: int, col: int, size: tuple[int, int], reach: int) -> Cells:
+    def read_around(self, square: Window, reach: int) -> Cells:
         """The cells (h + 2 reach, w + 2 reach) of a square and around it; 0 outside of the map."""
-        height, width = (side + 2 * reach for side in size)
-        top, left = row - reach, col - reach
+        top, left = square.row - reach, square.col - reach
+        height, width = square.height + 2 * reach, square.width + 2 * reach
         rows = slice(max(top, 0), min(top + height, self.grid.height))
         cols = slice(max(left, 0), min(left + width, self.grid.width))
         cells = np.zeros((height, width), dtype=np.uint8)
@@ -93,10 +93,8 @@ def temporary_raster(
 
 def squares(dataset: Any, side: int, band: int) -> Iterator[tuple[int, int, Cells]]:
     """All cells of a band of an open raster as (row, col, cells) in squares of at most `side`."""
-    for row in range(0, dataset.height, side):
-        for col in range(0, dataset.width, side):
-            height, width = min(side, dataset.height - row), min(side, dataset.width - col)
-            yield row, col, dataset.read(band, window=RasterWindow(col, row, width, height))
+    for part in Window(0, 0, dataset.height, dataset.width).parts(side, side):
+        yield part.row, part.col, read(dataset, part, band)
 
 
 def _create(path: Path, grid: PixelGrid, nodata: int, bands: int) -> Any:

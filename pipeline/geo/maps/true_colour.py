@@ -22,7 +22,6 @@ from pipeline.geo.raster.raster_file import writing
 from pipeline.geo.raster.remote import is_remote
 from pipeline.geo.scenes.scene import Scene
 from pipeline.geo.scenes.scene_files import BandLayer
-from pipeline.geo.style import qml
 from pipeline.geo.style.xml import render
 
 NODATA = 0
@@ -92,7 +91,7 @@ def write_true_colour(
     else:
         path = stem.with_name(f"{stem.name}.tif")
         _write_small(path, scene, _three(list(pixels)), limits)
-    path.with_suffix(".qml").write_text(qml.three_bands_qml(), encoding="utf-8")
+    path.with_suffix(".qml").write_text(render("raster_style.qml.j2"), encoding="utf-8")
 
 
 def _three[T](items: Sequence[T]) -> list[T]:

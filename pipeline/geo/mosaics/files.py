@@ -22,8 +22,7 @@ from pipeline.geo.maps.raster_writer import Cells, RasterWriter, temporary_raste
 from pipeline.geo.maps.sidecars import write_sidecars
 from pipeline.geo.mosaics.mosaic import Mosaic, joined
 from pipeline.geo.scenes.stac import footprint
-from pipeline.geo.style.colors import rgb
-from pipeline.geo.style.qml import PER_CENT_RAMP
+from pipeline.geo.style.colors import PER_CENT_RAMP, rgb
 from pipeline.store import ClassInfo
 
 _SIDE = 1024

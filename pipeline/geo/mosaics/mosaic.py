@@ -11,7 +11,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import product
 
 import numpy as np
 import numpy.typing as npt
@@ -146,16 +145,15 @@ def joined(mosaic: Mosaic, side: int) -> Iterator[Square]:
     Raises:
         SceneError: when a map cannot be read.
     """
-    grid = mosaic.grid
-    for row, col in product(range(0, grid.height, side), range(0, grid.width, side)):
-        rows = range(row, min(row + side, grid.height))
-        cols = range(col, min(col + side, grid.width))
+    for part in mosaic.grid.window.parts(side, side):
+        rows = range(part.row, part.row + part.height)
+        cols = range(part.col, part.col + part.width)
         classes = np.full((len(rows), len(cols)), class_map.NODATA, dtype=np.uint8)
         surest = np.full(classes.shape, -1, dtype=np.int16)  # below a map's 0 %
         for member in mosaic.members:
             _join(member, rows, cols, (classes, surest))
         confidence = np.where(surest < 0, class_map.CONFIDENCE_NODATA, surest).astype(np.uint8)
-        yield Square(row, col, classes, confidence, covered_px(mosaic, rows, cols))
+        yield Square(part.row, part.col, classes, confidence, covered_px(mosaic, rows, cols))
 
 
 def _join(member: Member, rows: range, cols: range, best: tuple[Cells, npt.NDArray[np.int16]]) -> None:

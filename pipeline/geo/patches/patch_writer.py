@@ -6,10 +6,10 @@ Memory is bounded by a group of rows of the table, whatever the size of the stor
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +17,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
 
-from pipeline.geo.patches.image_patches import ImagePatches
-from pipeline.geo.patches.scene_patches import StripPatches
 from pipeline.geo.scenes.stac import to_degrees
 
 _ROW_GROUP = 65_536
@@ -50,8 +48,19 @@ SCHEMA = pa.schema(
 """Columns of `patches.parquet` (`store.PATCH_COLUMNS`)."""
 
 
-type Patches = StripPatches | ImagePatches
-"""Some patches, in the order of their positions."""
+class Patches(Protocol):
+    """Some patches, in the order of their positions."""
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """Their rows of the table, but for the outline."""
+
+    @property
+    def invalid(self) -> int:
+        """How many more there would be, had their cells enough valid band pixels."""
+
+    def pieces(self) -> Iterator[npt.NDArray[np.uint16]]:
+        """A few of them at a time, (m, C, P, P)."""
 
 
 class PatchWriter:

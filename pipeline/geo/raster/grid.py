@@ -8,6 +8,7 @@ of the scene's pixels, so that maps of neighbouring scenes and of other dates sh
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +37,13 @@ class Window:
     def cols(self) -> Indices:
         """Column indices, ascending."""
         return np.arange(self.col, self.col + self.width)
+
+    def parts(self, height: int, width: int) -> Iterator[Window]:
+        """Its parts of at most some rows and columns, row by row."""
+        bottom, right = self.row + self.height, self.col + self.width
+        for row in range(self.row, bottom, height):
+            for col in range(self.col, right, width):
+                yield Window(row, col, min(height, bottom - row), min(width, right - col))
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ from pipeline.geo.scenes.item import (
 )
 from pipeline.geo.scenes.scene_files import BandLayer, MaskLayer, SceneFiles
 from pipeline.geo.scenes.stac import (
+    extensions,
     file_fields,
     footprint,
     grid_fields,
@@ -47,12 +48,7 @@ from pipeline.geo.scenes.stac import (
     write_stac,
 )
 
-EXTENSIONS = [
-    "https://stac-extensions.github.io/eo/v2.0.0/schema.json",
-    "https://stac-extensions.github.io/file/v2.1.0/schema.json",
-    "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
-    "https://stac-extensions.github.io/raster/v2.0.0/schema.json",
-]
+EXTENSIONS = extensions("eo/v2.0.0", "file/v2.1.0", "projection/v2.0.0", "raster/v2.0.0")
 OPTIONAL_EXTENSIONS = {
     "grid:code": "https://stac-extensions.github.io/grid/v1.1.0/schema.json",
     "processing:level": "https://stac-extensions.github.io/processing/v1.2.0/schema.json",

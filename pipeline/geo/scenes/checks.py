@@ -112,9 +112,8 @@ def _require_valid(file: RasterFile, band: BandLayer, dataset: Any, window: Wind
         SceneError: when it is.
     """
     saturated = False
-    for row in range(window.row, window.row + window.height, _STRIP_PX):
-        height = min(_STRIP_PX, window.row + window.height - row)
-        dn = read(dataset, Window(row, window.col, height, window.width), file.layer.number)
+    for strip in window.parts(_STRIP_PX, window.width):
+        dn = read(dataset, strip, file.layer.number)
         if valid_of(dn, band.nodata).any():
             return
         saturated |= not band.floats and bool((dn == _SATURATED).any())

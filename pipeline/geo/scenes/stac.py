@@ -27,6 +27,11 @@ _BROKEN = (ValueError, KeyError, TypeError, AttributeError, OSError)
 """What reading a file of another form than promised may end in."""
 
 
+def extensions(*names: str) -> list[str]:
+    """The schemas of STAC extensions by name and version, such as `file/v2.1.0`."""
+    return [f"https://stac-extensions.github.io/{name}/schema.json" for name in names]
+
+
 @contextmanager
 def described(path: Path, kind: str) -> Iterator[None]:
     """Name the file that is missing, or that is not what it should be.

@@ -75,8 +75,8 @@ class Thumbnail:
         """Show a whole file, a row of blocks at a time."""
         source = OpenFile(file.layer.href)
         try:
-            for row in range(0, source.height, source.block_px[0]):
-                window = Window(row, 0, min(source.block_px[0], source.height - row), source.width)
+            whole = Window(0, 0, source.height, source.width)
+            for window in whole.parts(source.block_px[0], source.width):
                 dn = source.read(window, file.layer.number)
                 self.show(file.layer, window, file.harmonised(dn))
         finally:

@@ -1,25 +1,35 @@
-"""Scenes of a STAC API: from the Items of a search to the files of scenes, local or remote."""
+"""Scenes of a STAC API: the search, and the files of the scenes that it finds, local or remote."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
+
+import geopandas as gpd
+import numpy as np
+import pystac_client
+import requests
+from pyproj.exceptions import ProjError
+from pystac import STACError
+from pystac_client.exceptions import APIError
+from pystac_client.stac_api_io import StacApiIO
+from pystac_client.warnings import PystacClientWarning
+from shapely.geometry import box
+from shapely.geometry.base import BaseGeometry
 
 from pipeline.bands import BANDS
 from pipeline.config.sources import StacConf
 from pipeline.errors import ConfigError, SceneError
+from pipeline.geo.raster import remote
 from pipeline.geo.raster.area import Area
 from pipeline.geo.raster.raster_file import Layer
-from pipeline.geo.raster.remote import look_up
-from pipeline.geo.scenes.scene_files import (
-    SCENE_CLASSIFICATION,
-    BandLayer,
-    MaskLayer,
-    SceneFiles,
-)
+from pipeline.geo.scenes.scene_files import SCENE_CLASSIFICATION, BandLayer, MaskLayer, SceneFiles
 from pipeline.geo.sources.download import Downloads
 from pipeline.geo.sources.stac_names import (
     band_assets,
@@ -28,9 +38,17 @@ from pipeline.geo.sources.stac_names import (
     processing_baseline,
     radiometry,
 )
-from pipeline.geo.sources.stac_search import Item, area_of, described, moment_of, search
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}"
+MOST_FOUND = 2000
+"""With more Items than that, a search is too wide to take the least cloudy ones from it."""
+_PAGE = 100
+_CLOUD = "eo:cloud_cover"
+_GRID = ("grid:code", "s2:mgrs_tile")
+_BROKEN = (ValueError, KeyError, TypeError, AttributeError, IndexError)
+"""What reading an answer of another form than promised may end in."""
+
+type Item = Mapping[str, Any]
 
 
 def scene_files(conf: StacConf, downloads: Downloads) -> list[SceneFiles]:
@@ -80,7 +98,7 @@ def _kept(files: SceneFiles, conf: StacConf, area: Area, downloads: Downloads) -
     """The scene with local files in place of those that are not to be, or cannot be, read by parts."""
 
     def local(layer: Layer, name: str) -> Layer:
-        if conf.keep == "remote" and look_up(layer.href).ranges:
+        if conf.keep == "remote" and remote.look_up(layer.href).ranges:
             return layer
         return Layer(str(downloads.band(layer.href, area, f"{files.id}/{name}")))
 
@@ -108,3 +126,115 @@ def _layer(item: Item, asset: Mapping[str, Any]) -> Layer:
         if platform := schemes.get(reference, {}).get("platform"):
             return Layer(f"{platform}/{parts.netloc}{parts.path}")
     return Layer(f"https://{parts.netloc}.s3.amazonaws.com{parts.path}")
+
+
+def area_of(conf: StacConf) -> BaseGeometry:
+    """The area of a search, in degrees.
+
+    Raises:
+        SceneError: when its file cannot be read or holds no area.
+    """
+    if isinstance(conf.area, list):
+        return box(*conf.area)
+    try:
+        frame = gpd.read_file(conf.area)
+        shape = frame.to_crs("OGC:CRS84").union_all()
+    except (OSError, RuntimeError, *_BROKEN, ProjError) as error:
+        # what pyogrio raises is a RuntimeError
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise SceneError(
+            f"the area {conf.area} cannot be read ({reason}); give a vector file with a CRS, or "
+            "[west, south, east, north] in degrees."
+        ) from error
+    if shape.is_empty or shape.area == 0 or not np.isfinite(shape.bounds).all():
+        raise SceneError(f"the area {conf.area} holds no polygon; draw one and save it again.")
+    return shape
+
+
+def search(conf: StacConf, area: BaseGeometry) -> list[Item]:
+    """The least cloudy Items in an area, a time and a collection, in the order of their time.
+
+    Of an acquisition that was processed twice the later baseline counts.
+
+    Raises:
+        SceneError: when the API cannot be reached, is none, or finds nothing or too much.
+    """
+    where = f"{conf.collection} of {conf.stac}, {conf.datetime}, in the area {conf.area}"
+    with described(conf.stac, f"the answer of {conf.stac}"):
+        items = _search_results(conf, area)
+        if len(items) > MOST_FOUND:
+            raise SceneError(
+                f"{where}: there are over {MOST_FOUND} scenes; narrow the time or the area."
+            )
+        # an API that does not know the query passes over it
+        clear = [item for item in _latest(items) if _cloud(item) <= conf.cloud_cover]
+        cloudless = sorted(clear, key=lambda item: (_cloud(item), moment_of(item), item["id"]))
+        chosen = sorted(cloudless[: conf.max_scenes], key=lambda item: (moment_of(item), item["id"]))
+    if not chosen:
+        raise SceneError(
+            f"{where}: there is no scene with at most {conf.cloud_cover:g} % cloud; widen the search."
+        )
+    return chosen
+
+
+def moment_of(item: Item) -> datetime:
+    """When the scene of an Item was acquired."""
+    fields = item["properties"]
+    moment = datetime.fromisoformat(fields.get("datetime") or fields["start_datetime"])
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+@contextmanager
+def described(url: str, subject: str) -> Iterator[None]:
+    """Turn errors of an API, and of answers in another form, into a `SceneError` in one sentence."""
+    try:
+        # it warns where an API does not declare what it may be able to do all the same
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    except (requests.RequestException, APIError) as error:
+        reason = " ".join(str(error).split())[:200].rstrip(".")
+        raise SceneError(
+            f"{url} cannot be searched ({type(error).__name__}: {reason}); check the address, the "
+            "collection and the connection."
+        ) from error
+    except (STACError, NotImplementedError, PystacClientWarning, *_BROKEN) as error:
+        raise SceneError(
+            f"{subject} is not what a STAC API sends ({type(error).__name__}); check the address in a "
+            "browser: it must lead to JSON that lists `conformsTo`."
+        ) from error
+
+
+def _search_results(conf: StacConf, area: BaseGeometry) -> list[Item]:
+    """The Items that the API returns: at most one more than `MOST_FOUND`."""
+    stac_io = StacApiIO(timeout=remote.TIMEOUT_S, max_retries=remote.retries())
+    client = pystac_client.Client.open(conf.stac, stac_io=stac_io)
+    query: dict[str, Any] = {"bbox": area.bounds}
+    if not isinstance(conf.area, list):
+        query = {"intersects": area}
+    if conf.cloud_cover < 100 and client.conforms_to("QUERY"):
+        query |= {"query": {_CLOUD: {"lte": conf.cloud_cover}}}
+    results = client.search(
+        collections=[conf.collection],
+        datetime=conf.datetime,
+        limit=_PAGE,
+        max_items=MOST_FOUND + 1,
+        **query,
+    )
+    return list(results.items_as_dicts())
+
+
+def _latest(items: Iterable[Item]) -> list[Item]:
+    """The Items without those that a later baseline of the same acquisition and MGRS tile replaces."""
+    latest: dict[Any, Item] = {}
+    for item in sorted(items, key=lambda item: (processing_baseline(item) or "", item["id"])):
+        fields = item["properties"]
+        tile = next((fields[key] for key in _GRID if key in fields), None)
+        ground = item["id"] if tile is None else (tile, fields.get("platform"), moment_of(item))
+        latest[ground] = item
+    return list(latest.values())
+
+
+def _cloud(item: Item) -> float:
+    """The share of cloud of a scene, per cent; 100 where it is not stated."""
+    stated = item["properties"].get(_CLOUD)
+    return 100.0 if stated is None else float(stated)

@@ -5,6 +5,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+# of viridis, which is as readable in grey and with colour-blind eyes
+PER_CENT_RAMP = {0: "#440154", 25: "#3b528b", 50: "#21918c", 75: "#5ec962", 100: "#fde725"}
+"""Colour by per cent; linear in between."""
+DISSIMILARITY_RAMP = {0: "#f7f7f7", 100: "#fddbc7", 101: "#ef8a62", 200: "#b2182b"}
+"""Colour by per cent of the threshold of the area of applicability; what lies outside it stands out."""
 _LEVELS = np.linspace(0, 255, 16).round().astype(np.uint8)
 _BACKGROUNDS = np.array([[255, 255, 255], [0, 0, 0], [128, 128, 128]], dtype=np.uint8)
 """Paper, night and the grey of missing data: a class looks like none of them."""

@@ -8,7 +8,7 @@ name the layer to read it in silence (`geopandas.read_file(path, layer="blocks")
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ import shapely
 
 from pipeline.errors import OutputError
 from pipeline.files import publish, remove
+from pipeline.geo.style.xml import render
 
 GEOMETRY = "geom"
 """Name of the geometry column in a GeoPackage."""
@@ -90,6 +91,17 @@ def squares(
         here = epsg == code
         boxes[here] = gpd.GeoSeries(boxes[here], crs=int(code)).to_crs(WORLD_EPSG).to_numpy()
     return gpd.GeoSeries(boxes, crs=WORLD_EPSG)
+
+
+def categorized_qml(
+    column: str, categories: Sequence[tuple[str | int, str, str]], opacity: float = 0.6
+) -> str:
+    """The style of a polygon layer coloured by a column: (value, label, `#rrggbb`) in legend order.
+
+    `opacity` is that of the fill, from 0 to 1; outlines are opaque.
+    """
+    alpha = round(255 * opacity)
+    return render("vector_style.qml.j2", column=column, categories=categories, alpha=alpha)
 
 
 @contextmanager

@@ -12,7 +12,6 @@ from PIL import Image
 
 from pipeline.geo.maps import class_map, raster_writer
 from pipeline.geo.raster.grid import PixelGrid
-from pipeline.geo.style import qml
 from pipeline.geo.style.colors import rgb
 from pipeline.store import ClassInfo
 from tests.support.mapped import info
@@ -216,7 +215,7 @@ def test_per_cent_rounds_halves_upward_and_leaves_nodata():
 
 def test_characters_that_xml_cannot_hold_do_not_break_a_style():
     odd = [ClassInfo(name="a", title="a\x00b\x0b\nc\ud800 <&>'\"", color="#000000")]
-    entry = ET.fromstring(qml.class_map_qml(odd).split("\n", 1)[1]).find(".//paletteEntry")
+    entry = ET.fromstring(class_map.class_map_kind(odd).style.split("\n", 1)[1]).find(".//paletteEntry")
     assert entry.get("label") == "a b c  <&>'\""
 
 

@@ -14,8 +14,7 @@ from pipeline.geo.mosaics import files
 from pipeline.geo.mosaics.files import shades, write_mosaic
 from pipeline.geo.mosaics.mosaic import Mosaic, mosaics
 from pipeline.geo.raster.grid import PixelGrid
-from pipeline.geo.style import qml
-from pipeline.geo.style.colors import rgb
+from pipeline.geo.style.colors import PER_CENT_RAMP, rgb
 from tests.support.mapped import CLASSES, constant_cells, mapped
 
 ONE = PixelGrid(32633, 300_000.0, 5_800_000.0, 160, 160)
@@ -86,7 +85,7 @@ def test_the_picture_shows_classes_and_how_sure_they_are(mosaic: Mosaic, tmp_pat
     colors = {tuple(color) for color in np.unique(picture, axis=0).tolist()}
     assert rgb(CLASSES[0].color) in colors
     assert rgb(CLASSES[1].color) in colors
-    bright = rgb(qml.PER_CENT_RAMP[100])
+    bright = rgb(PER_CENT_RAMP[100])
     assert bright in colors
     assert (picture == bright).all(axis=1).sum() > 0.1 * len(picture)
 
@@ -94,6 +93,6 @@ def test_the_picture_shows_classes_and_how_sure_they_are(mosaic: Mosaic, tmp_pat
 def test_shades_run_from_the_first_to_the_last_colour_of_the_style() -> None:
     cells = np.array([[0, 100, 255]], dtype=np.uint8)
     image = shades(cells)
-    assert tuple(image[0, 0]) == rgb(qml.PER_CENT_RAMP[0])
-    assert tuple(image[0, 1]) == rgb(qml.PER_CENT_RAMP[100])
+    assert tuple(image[0, 0]) == rgb(PER_CENT_RAMP[0])
+    assert tuple(image[0, 1]) == rgb(PER_CENT_RAMP[100])
     assert tuple(image[0, 2]) not in {tuple(shade) for shade in image[0, :2].tolist()}

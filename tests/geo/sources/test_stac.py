@@ -20,7 +20,7 @@ from pipeline.errors import ConfigError, RadiometryError, SceneError
 from pipeline.geo.raster import remote
 from pipeline.geo.scenes.scene import Scene, open_catalog
 from pipeline.geo.sources.find import named_files
-from pipeline.geo.sources.stac_search import area_of, search
+from pipeline.geo.sources.stac import area_of, search
 from pipeline.stages import fetch, tile
 from pipeline.store import PatchStore
 from tests.malformed.case import Case
@@ -310,7 +310,7 @@ def test_of_an_acquisition_processed_twice_the_later_baseline(tmp_path: Path) ->
 
 
 def test_too_many_scenes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.geo.sources.stac_search.MOST_FOUND", 3)
+    monkeypatch.setattr("pipeline.geo.sources.stac.MOST_FOUND", 3)
     item = published("earth-search-v1")
     with serving_api(_variants(item), tmp_path) as api:
         area = degrees(corner(item))

@@ -13,8 +13,7 @@ import pyogrio
 import pytest
 
 from pipeline.errors import OutputError
-from pipeline.geo.style.geopackage import squares, write_layer
-from pipeline.geo.style.qml import categorized_qml
+from pipeline.geo.style.geopackage import categorized_qml, squares, write_layer
 from tests.support.viewers import open_layers_in_qgis
 
 CATEGORIES = [("a<b", "Wälder & <Moor>", "#0072b2"), ("c", "Wasser", "#d55e00"), ("d", "x", "#999999")]
@@ -113,7 +112,7 @@ import resource, signal, sys
 from pathlib import Path
 from pipeline.errors import OutputError
 from tests.geo.style.test_geopackage import frame
-from pipeline.geo.style.geopackage import write_layer
+from pipeline.geo.style.geopackage import categorized_qml, write_layer
 data = frame(3000)
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
