@@ -8,7 +8,7 @@ from pipeline.errors import NetworkError
 from pipeline.files import publish, sha256_of, write_json
 from pipeline.learn.inference.onnx_export import agreement, to_onnx
 from pipeline.learn.network.classifier import PatchClassifier
-from pipeline.learn.report.model_item import model_item, onnx_file
+from pipeline.learn.report.model_item import onnx_item
 
 
 def run(model: Path, out: Path) -> None:
@@ -30,8 +30,8 @@ def run(model: Path, out: Path) -> None:
         )
     with publish(out) as partial:
         partial.write_bytes(content)
-    file = onnx_file(classifier.meta, f"./{out.name}", sha256_of(out))
-    write_json(out.with_suffix(".json"), model_item(classifier.meta, file))
+    item = onnx_item(classifier.meta, f"./{out.name}", sha256_of(out))
+    write_json(out.with_suffix(".json"), item)
     print(
         f"{out}: {check.same} of {check.cells} cells have the class that torch gives them, "
         f"probabilities differ by {check.largest:.1g} at most"

@@ -16,7 +16,7 @@ from pipeline.learn.network.history import write_history
 from pipeline.learn.network.layers import plan, table
 from pipeline.learn.network.lenet import first_kernels
 from pipeline.learn.report import figures, provenance
-from pipeline.learn.report.model_item import model_item, weights_file
+from pipeline.learn.report.model_item import weights_item
 from pipeline.learn.tracking.run import Part, RunRecord, keep, open_run
 from pipeline.learn.tracking.tracking_uri import checkout_state
 from pipeline.learn.training.fit import fit
@@ -88,7 +88,7 @@ def _with_region(meta: ModelMeta, store: PatchStore) -> ModelMeta:
 def _write(folder: Path, result: FitResult, layers: str) -> None:
     folder.mkdir()
     meta = result.classifier.save(folder)
-    write_json(folder / "item.json", model_item(meta, weights_file(meta, f"./{WEIGHTS}")))
+    write_json(folder / "item.json", weights_item(meta, f"./{WEIGHTS}"))
     write_history(folder / "history.csv", result.history)
     (folder / "layers.txt").write_text(layers, encoding="utf-8")
     kernels = first_kernels(result.classifier.network, len(meta.bands))

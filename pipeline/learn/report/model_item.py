@@ -6,7 +6,6 @@ By it a catalog tells what the model takes and gives. The Item is plain JSON: no
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from pipeline.learn.network.classifier import ModelMeta
@@ -17,35 +16,40 @@ _FILE = "https://stac-extensions.github.io/file/v2.1.0/schema.json"
 _MULTIHASH_SHA256 = "1220"
 """SHA-256 of 32 bytes, as the multihash of the file extension begins."""
 
-
 type Axes = Mapping[str, int]
 """Names of axes in their order, with their lengths, -1 where any will do."""
 
 
-@dataclass(frozen=True)
-class ModelFile:
-    """A file of a model, as an asset of its Item."""
-
-    href: str
-    """Relative to the Item."""
-    media_type: str
-    artifact: str
-    """What made it, as `mlm:artifact_type` has it: `safetensors`, `onnx`."""
-    sha256: str
-    title: str
-    takes: Axes
-    """Axes of the input."""
-    gives: Axes
-    """Axes of the probabilities."""
+def weights_item(meta: ModelMeta, href: str) -> dict[str, Any]:
+    """The Item of the weights that `train` writes: patches in, one set of probabilities each out."""
+    side = meta.geometry.patch_px
+    asset = {
+        "href": href,
+        "type": "application/octet-stream",
+        "title": "Weights of the network, read by lenscape with the model.json beside them",
+        "mlm:artifact_type": "safetensors",
+        "file:checksum": _MULTIHASH_SHA256 + meta.weights_sha256,
+    }
+    takes = {"batch": -1, "channel": len(meta.bands), "height": side, "width": side}
+    return _item(meta, asset, takes, {"batch": -1, "class": len(meta.classes)})
 
 
-def model_item(meta: ModelMeta, file: ModelFile) -> dict[str, Any]:
-    """The Item of a model.
+def onnx_item(meta: ModelMeta, href: str, sha256: str) -> dict[str, Any]:
+    """The Item of the file of `lenscape export`: a picture in, probabilities of its cells out."""
+    asset = {
+        "href": href,
+        "type": "application/octet-stream; framework=onnx; profile=onnx",
+        "title": "The model as an ONNX graph, once over a picture",
+        "mlm:artifact_type": "onnx",
+        "file:checksum": _MULTIHASH_SHA256 + sha256,
+    }
+    sides = {"height": -1, "width": -1}
+    takes, gives = {"channel": len(meta.bands)} | sides, {"class": len(meta.classes)} | sides
+    return _item(meta, asset, {"batch": 1} | takes, {"batch": 1} | gives)
 
-    Args:
-        meta: The model; its `region` becomes the geometry, which is none where it is not known.
-        file: What is loaded.
-    """
+
+def _item(meta: ModelMeta, asset: dict[str, Any], takes: Axes, gives: Axes) -> dict[str, Any]:
+    """The Item of a file of a model; its geometry is the region of the labels, where it is known."""
     box = meta.region
     item: dict[str, Any] = {
         "type": "Feature",
@@ -53,17 +57,15 @@ def model_item(meta: ModelMeta, file: ModelFile) -> dict[str, Any]:
         "stac_extensions": [SCHEMA, _FILE],
         "id": f"lenscape-{meta.weights_sha256[:12]}",
         "geometry": None if box is None else _outline(box),
-        "properties": _properties(meta) | _learning(meta, file),
+        "properties": _properties(meta)
+        | _learning(meta, "ONNX" if asset["mlm:artifact_type"] == "onnx" else "PyTorch")
+        | {"mlm:input": [_input(meta, takes)], "mlm:output": [_output(meta, gives)]},
         "links": [],
         "assets": {
-            "model": {
-                "href": file.href,
-                "type": file.media_type,
-                "title": file.title,
+            "model": asset
+            | {
                 "roles": ["mlm:model", "mlm:weights"],
-                "mlm:artifact_type": file.artifact,
                 "bands": [{"name": band} for band in meta.bands],
-                "file:checksum": _MULTIHASH_SHA256 + file.sha256,
             }
         },
     }
@@ -90,33 +92,33 @@ def _properties(meta: ModelMeta) -> dict[str, Any]:
     }
 
 
-def _learning(meta: ModelMeta, file: ModelFile) -> dict[str, Any]:
+def _learning(meta: ModelMeta, framework: str) -> dict[str, Any]:
     layers = plan(meta.network, len(meta.bands), meta.geometry.patch_px, len(meta.classes))
     return {
         "mlm:name": f"lenscape-{meta.preset}-{meta.weights_sha256[:12]}",
         "mlm:architecture": "LeNet" if meta.network.convolutions else "MLP",
         "mlm:tasks": ["classification", "scene-classification"],
-        "mlm:framework": "ONNX" if file.artifact == "onnx" else "PyTorch",
+        "mlm:framework": framework,
         "mlm:total_parameters": total_weights(layers),
         "mlm:pretrained": False,
         "mlm:pretrained_source": None,
-        "mlm:input": [
-            {
-                "name": "harmonised DN (reflectance x 10000; 0 is nodata)",
-                "bands": meta.bands,
-                "input": _structure(file.takes, "uint16"),
-                "description": "The model itself fills nodata pixels and normalises.",
-                "value_scaling": None,
-                "resize_type": None,
-                "pre_processing_function": None,
-            }
-        ],
-        "mlm:output": [_output(meta, file)],
     }
 
 
-def _output(meta: ModelMeta, file: ModelFile) -> dict[str, Any]:
-    classes: list[Mapping[str, Any]] = [
+def _input(meta: ModelMeta, axes: Axes) -> dict[str, Any]:
+    return {
+        "name": "harmonised DN (reflectance x 10000; 0 is nodata)",
+        "bands": meta.bands,
+        "input": _structure(axes, "uint16"),
+        "description": "The model itself fills nodata pixels and normalises.",
+        "value_scaling": None,
+        "resize_type": None,
+        "pre_processing_function": None,
+    }
+
+
+def _output(meta: ModelMeta, axes: Axes) -> dict[str, Any]:
+    classes = [
         {
             "value": value,
             "name": info.name,
@@ -129,7 +131,7 @@ def _output(meta: ModelMeta, file: ModelFile) -> dict[str, Any]:
     return {
         "name": "calibrated probabilities",
         "tasks": ["classification"],
-        "result": _structure(file.gives, "float32"),
+        "result": _structure(axes, "float32"),
         "classification:classes": classes,
         "post_processing_function": None,
     }
@@ -137,30 +139,3 @@ def _output(meta: ModelMeta, file: ModelFile) -> dict[str, Any]:
 
 def _structure(axes: Axes, kind: str) -> dict[str, Any]:
     return {"shape": list(axes.values()), "dim_order": list(axes), "data_type": kind}
-
-
-def weights_file(meta: ModelMeta, href: str) -> ModelFile:
-    """The file of weights that `train` writes: patches in, one set of probabilities each out."""
-    side = meta.geometry.patch_px
-    return ModelFile(
-        href,
-        "application/octet-stream",
-        "safetensors",
-        meta.weights_sha256,
-        "Weights of the network, read by lenscape with the model.json beside them",
-        {"batch": -1, "channel": len(meta.bands), "height": side, "width": side},
-        {"batch": -1, "class": len(meta.classes)},
-    )
-
-
-def onnx_file(meta: ModelMeta, href: str, sha256: str) -> ModelFile:
-    """The file that `lenscape export` writes: a picture in, probabilities of its cells out."""
-    return ModelFile(
-        href,
-        "application/octet-stream; framework=onnx; profile=onnx",
-        "onnx",
-        sha256,
-        "The model as an ONNX graph, once over a picture",
-        {"batch": 1, "channel": len(meta.bands), "height": -1, "width": -1},
-        {"batch": 1, "class": len(meta.classes), "height": -1, "width": -1},
-    )

@@ -8,7 +8,7 @@ from pystac.extensions.mlm import MLMExtension
 from pystac.validation.stac_validator import JsonSchemaSTACValidator
 
 from pipeline.learn.network.lenet import build
-from pipeline.learn.report.model_item import model_item, onnx_file, weights_file
+from pipeline.learn.report.model_item import onnx_item, weights_item
 from tests.support.learners import model_meta
 
 BOX = [12.4, 52.4, 12.7, 52.6]
@@ -20,7 +20,7 @@ def meta():
 
 
 def test_pystac_reads_what_the_model_takes_and_gives(meta):
-    written = model_item(meta, weights_file(meta, "./weights.safetensors"))
+    written = weights_item(meta, "./weights.safetensors")
     validator = JsonSchemaSTACValidator()  # of the core; schemas of extensions are not at hand offline
     assert validator.validate_core(written, pystac.STACObjectType.ITEM, "1.1.0") is not None
     item = pystac.Item.from_dict(written)
@@ -43,14 +43,14 @@ def test_pystac_reads_what_the_model_takes_and_gives(meta):
 
 
 def test_the_onnx_file_takes_a_picture_of_any_size(meta):
-    item = model_item(meta, onnx_file(meta, "./m.onnx", "cd" * 32))
+    item = onnx_item(meta, "./m.onnx", "cd" * 32)
     assert item["properties"]["mlm:framework"] == "ONNX"
     assert item["properties"]["mlm:input"][0]["input"]["shape"] == [1, 3, -1, -1]
     assert item["assets"]["model"]["href"] == "./m.onnx"
 
 
 def test_a_model_without_a_region_has_no_outline(meta):
-    item = model_item(meta.model_copy(update={"region": None}), weights_file(meta, "./w"))
+    item = weights_item(meta.model_copy(update={"region": None}), "./w")
     assert item["geometry"] is None
     assert "bbox" not in item
     assert json.loads(json.dumps(item)) == item
