@@ -24,10 +24,6 @@ from pipeline.learn.stats.intervals import ScoreIntervals
 from pipeline.split_folder import Split
 from pipeline.store import ClassInfo, StoreMeta
 
-_LOW_RECALL = 0.5
-"""A class with a lower recall is named among the limitations."""
-
-
 PUBLISHED = {
     "EuroSAT": (
         "98.57% ResNet-50 pretrained on ImageNet, bands B04, B03, B02; a random 80 % trained, the "
@@ -59,13 +55,7 @@ class RunSummary:
 
     @classmethod
     def of(cls, evaluation: Evaluation, blocks: npt.NDArray[np.str_], card: CardConf) -> RunSummary:
-        """Compute the figures of an evaluation.
-
-        Args:
-            evaluation: The model and its baselines on the test part.
-            blocks: The block of each test patch.
-            card: What the conf adds to the model card.
-        """
+        """Compute the figures of an evaluation, from the block of each test patch."""
         split = evaluation.split
         return cls(
             evaluation.meta,
@@ -94,21 +84,6 @@ class RunSummary:
     def classes(self) -> list[tuple[ClassInfo, ClassScores]]:
         """The classes with the network's scores."""
         return list(zip(self.meta.classes, self.network.per_class, strict=True))
-
-    @property
-    def low_recall(self) -> list[tuple[ClassInfo, ClassScores]]:
-        """Classes of which the network finds fewer than half."""
-        return [(c, one) for c, one in self.classes if one.support and one.recall < _LOW_RECALL]
-
-    @property
-    def untested(self) -> list[ClassInfo]:
-        """Classes without a test patch."""
-        return [info for info, one in self.classes if not one.support]
-
-    @property
-    def levels(self) -> list[str]:
-        """Processing levels of the scenes, where they are known."""
-        return sorted({scene.level for scene in self.meta.scenes if scene.level})
 
     @property
     def days(self) -> list[str]:

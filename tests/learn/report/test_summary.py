@@ -2,11 +2,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
 from pipeline.learn.report.summary import PUBLISHED
-from pipeline.learn.stats.accuracy import Scores
 from pipeline.store import ImagesInfo
 from tests.support.summaries import SCORES, make_summary
 
@@ -52,16 +50,8 @@ def test_there_are_no_published_accuracies_for_anything_else(summary, images, li
     assert with_images(summary, images, lists).published is None
 
 
-def test_classes_of_low_recall_and_without_test_patches_are_known(summary):
-    scores = {"network": Scores(np.array([[9, 1, 0], [6, 4, 0], [0, 0, 0]]))}
-    found = replace(summary, scores=scores)
-    assert [info.name for info, _ in found.low_recall] == ["c1"]
-    assert [info.name for info in found.untested] == ["c2"]
-    assert summary.untested == []
-
-
 def test_days_are_known_unless_a_scene_stands_for_a_range(summary):
-    assert (summary.days, summary.years, summary.levels) == (["2017-02-16"], ["2017"], ["L1C"])
+    assert (summary.days, summary.years) == (["2017-02-16"], ["2017"])
     meta = summary.meta
     scenes = [s.model_copy(update={"datetime": "2015-06-23/2017-08-31"}) for s in meta.scenes]
     ranged = replace(summary, meta=meta.model_copy(update={"scenes": scenes}))
