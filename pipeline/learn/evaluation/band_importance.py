@@ -7,7 +7,7 @@ relation to the other bands is broken.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +22,7 @@ MOST_PATCHES = 1000
 _REPEATS = 3
 
 
-@dataclass(frozen=True)
-class BandImportance:
+class BandImportance(NamedTuple):
     """The loss without a band."""
 
     band: str

@@ -27,24 +27,15 @@ type Figures = dict[str, tuple[str, Figure]]
 def evaluation_figures(
     evaluation: Evaluation, bands: Sequence[BandImportance], gallery: int
 ) -> Figures:
-    """All figures of an evaluation.
-
-    Args:
-        evaluation: The model and its baselines on the test part.
-        bands: Permutation importance of the bands.
-        gallery: How many of the most confident mistakes are shown.
-    """
+    """All figures of an evaluation, with so many of the most confident mistakes in the gallery."""
     network, titles = evaluation.scores[NETWORK], evaluation.titles
-    importance = figures.band_importance(
-        [one.band for one in bands], [one.loss for one in bands], [one.spread for one in bands]
-    )
     named: Figures = {
         "confusion": ("Confusion matrix", figures.confusion(network, titles)),
         "per_class": ("Accuracy by class", figures.per_class(network, titles)),
         "baselines": ("The network and its baselines", figures.comparison(evaluation.scores)),
         "reliability": ("Reliability diagram", figures.reliability(evaluation.reliability)),
         "mistakes": ("The most confident mistakes", _gallery(evaluation, gallery)),
-        "bands": ("Importance of the bands", importance),
+        "bands": ("Importance of the bands", figures.band_importance(bands)),
     }
     if patches := _confident_patches(evaluation):
         classifier = evaluation.classifier

@@ -130,10 +130,11 @@ def reliability(parts: Mapping[str, Reliability]) -> Figure:
     return figure
 
 
-def band_importance(bands: Sequence[str], losses: Sequence[float], spreads: Sequence[float]) -> Figure:
-    """Loss of balanced accuracy when a band comes from other patches, with its standard deviation."""
+def band_importance(bands: Sequence[tuple[str, float, float]]) -> Figure:
+    """Loss of balanced accuracy when a band comes from other patches, and its standard deviation."""
+    names, losses, spreads = zip(*bands, strict=True)
     figure, axes = _chart(7, 1.4 + 0.3 * len(bands))
-    _bars(axes, bands, {"loss": (losses, _BLUE)})
+    _bars(axes, names, {"loss": (losses, _BLUE)})
     axes.errorbar(losses, range(len(bands)), xerr=spreads, fmt="none", ecolor="0.4")
     axes.axvline(0, color="0.3", linewidth=0.8)
     axes.set(xlabel="loss of balanced accuracy", title="Permutation importance of the bands")

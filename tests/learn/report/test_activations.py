@@ -96,7 +96,6 @@ def test_the_band_that_decides_is_the_one_that_counts():
     assert 0.4 < found[1].loss < 0.6  # half of the predictions are right by chance
     assert found[1].spread > 0
     assert (patches == before).all()
-    losses, spreads = [one.loss for one in found], [one.spread for one in found]
-    axes = figures.band_importance([one.band for one in found], losses, spreads).axes[0]
-    assert [bar.get_width() for bar in axes.containers[0]] == losses
+    axes = figures.band_importance(found).axes[0]
+    assert [bar.get_width() for bar in axes.containers[0]] == [one.loss for one in found]
     assert [text.get_text() for text in axes.get_yticklabels()] == ["B01", "B02", "B03"]

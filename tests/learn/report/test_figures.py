@@ -106,7 +106,7 @@ def test_comparison_names_every_model_and_its_scores():
 @pytest.mark.parametrize("count", [1, 13])
 def test_band_importance_has_a_bar_a_band_with_its_spread(count):
     bands, losses = [f"B{n:02}" for n in range(count)], [0.1 - 0.02 * n for n in range(count)]
-    figure = figures.band_importance(bands, losses, [0.01] * count)
+    figure = figures.band_importance(list(zip(bands, losses, [0.01] * count, strict=True)))
     assert_legible(figure)
     assert {*bands, "loss of balanced accuracy"} <= words(figure)
     axes = figure.axes[0]
