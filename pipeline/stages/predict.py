@@ -47,7 +47,6 @@ def run(conf: Path, model: Path, scenes: Path, out: Path, compute: Path | None =
     run_record(folder)  # no run to add to is better known before hours of work than after
     classifier = PatchClassifier.load(folder)
     meta = classifier.meta
-    _require_pinned(settings, meta)
     to_map = open_catalog(scenes)
     for scene in to_map:
         _require_fits(scene, meta)
@@ -162,15 +161,6 @@ def _mapper(predictor: Predictor, settings: PredictConf) -> Mapper:
             0 if smoothing == "none" else smoothing.window_cells,
             None if polygons == "none" else polygons.min_area_m2,
         ),
-    )
-
-
-def _require_pinned(settings: PredictConf, meta: ModelMeta) -> None:
-    if settings.model == "trained" or settings.model.weights_sha256 == meta.weights_sha256:
-        return
-    raise MismatchError(
-        f"{settings.model.uri} has weights of the hash {meta.weights_sha256[:12]}, the conf pins "
-        f"{settings.model.weights_sha256[:12]}; pin it again (lenscape pin {settings.model.uri})."
     )
 
 

@@ -21,6 +21,7 @@
 
 `models/` holds all that is needed to log the run again. Where the store does not know the run (another
 clone, `dvc pull`), `resume` opens it anew from there, tagged `replayed_from`, and finds that one later.
+All functions raise a `TrackingError` when the store cannot be used.
 """
 
 import os

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import mlflow
 from mlflow.entities import Run, RunData
@@ -13,6 +12,7 @@ from mlflow.exceptions import MlflowException
 
 from pipeline.config.predict import RegisteredModelConf
 from pipeline.errors import MismatchError, TrackingError
+from pipeline.learn.network.classifier import read_meta
 from pipeline.learn.tracking import tracking_uri
 from pipeline.learn.tracking.model import CHALLENGER, CHAMPION, MODEL, WEIGHTS_TAG
 
@@ -36,8 +36,7 @@ class ModelVersion:
 
 def version_of_run(run_id: str) -> ModelVersion | None:
     """The version that was registered from a run, the newest of several; None without one."""
-    client = tracking_uri.connect()
-    with tracking_uri.mlflow_errors():
+    with tracking_uri.connected() as client:
         versions = client.search_model_versions(f"run_id = '{run_id}'")
     numbers = sorted(int(version.version) for version in versions if version.name == MODEL)
     return find_version(str(numbers[-1])) if numbers else None
@@ -88,11 +87,9 @@ def predictions_of(version: ModelVersion) -> str:
     Raises:
         TrackingError: when `evaluate` has not evaluated it, or its files are gone.
     """
-    client = tracking_uri.connect()
+    tracking_uri.connect()
     try:
-        with TemporaryDirectory() as folder:
-            path = client.download_artifacts(version.run_id, PREDICTIONS, folder)
-            return Path(path).read_text(encoding="utf-8")
+        return mlflow.artifacts.load_text(f"runs:/{version.run_id}/{PREDICTIONS}")
     except (MlflowException, OSError) as error:
         raise TrackingError(
             f"{version.uri} was not evaluated: its run {version.run_id} in {tracking_uri.store_uri()} "
@@ -101,25 +98,15 @@ def predictions_of(version: ModelVersion) -> str:
 
 
 def run_data(version: ModelVersion) -> RunData:
-    """The parameters and metrics of the run that a version was registered from.
-
-    Raises:
-        TrackingError: when the store cannot be read.
-    """
-    client = tracking_uri.connect()
-    with tracking_uri.mlflow_errors():
+    """The parameters and metrics of the run that a version was registered from."""
+    with tracking_uri.connected() as client:
         return client.get_run(version.run_id).data
 
 
 def promote(version: ModelVersion, reason: str) -> None:
-    """Make a version the champion, with the reason as a tag; it is no challenger any more.
-
-    Raises:
-        TrackingError: when the registry cannot be written.
-    """
-    client = tracking_uri.connect()
+    """Make a version the champion, with the reason as a tag; it is no challenger any more."""
     model, _, number = version.uri.removeprefix("models:/").rpartition("/")
-    with tracking_uri.mlflow_errors():
+    with tracking_uri.connected() as client:
         client.set_registered_model_alias(model, CHAMPION, number)
         client.set_model_version_tag(model, number, "promoted_because", reason)
         # a number or a text, as the store has it
@@ -138,28 +125,25 @@ def registered_model_folder(pinned: RegisteredModelConf) -> Path:
         MismatchError: when its weights are not those that were pinned.
     """
     version = find_version(pinned.uri)
-    if version.weights_sha256 != pinned.weights_sha256:
-        raise MismatchError(
-            f"{pinned.uri} has weights of the hash {version.weights_sha256[:12]}, the conf pins "
-            f"{pinned.weights_sha256[:12]}; pin it again (lenscape pin {pinned.uri})."
-        )
     try:
-        return Path(tracking_uri.connect().download_artifacts(version.run_id, CHECKPOINT))
+        folder = Path(tracking_uri.connect().download_artifacts(version.run_id, CHECKPOINT))
     except (MlflowException, OSError) as error:
         raise TrackingError(
             f"the files of {pinned.uri} (run {version.run_id}) are gone from the MLflow store "
             f"{tracking_uri.store_uri()}; restore its artifacts or pin another version."
         ) from error
+    weights_sha256 = read_meta(folder).weights_sha256
+    if weights_sha256 != pinned.weights_sha256:
+        raise MismatchError(
+            f"{pinned.uri} has weights of the hash {weights_sha256[:12]}, the conf pins "
+            f"{pinned.weights_sha256[:12]}; pin it again (lenscape pin {pinned.uri})."
+        )
+    return folder
 
 
 def runs_of_weights(sha256: str) -> list[dict[str, str]]:
-    """The runs whose model has these weights, the newest first, each as names and values for a person.
-
-    Raises:
-        TrackingError: when the store cannot be used.
-    """
-    client = tracking_uri.connect()
-    with tracking_uri.mlflow_errors():
+    """The runs whose model has these weights, the newest first, as names and values for a person."""
+    with tracking_uri.connected() as client:
         experiments = [one.experiment_id for one in client.search_experiments()]
         query = f"tags.{WEIGHTS_TAG} = '{sha256}'"
         runs = client.search_runs(experiments, query, order_by=["attributes.start_time DESC"])

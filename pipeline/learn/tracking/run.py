@@ -7,13 +7,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from time import time
 from typing import TYPE_CHECKING
 
 import mlflow
 from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
-from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunData, RunTag
+from mlflow.entities import DatasetInput, InputTag, Param, RunData, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
@@ -92,9 +91,7 @@ class Tracker:
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Log numbers by name."""
-        now = int(time() * 1000)
-        logged = [Metric(name, float(value), now, step) for name, value in values.items()]
-        self.client.log_batch(self.run_id, metrics=logged)
+        mlflow.log_metrics(dict(values), step, run_id=self.run_id)
 
     def tags(self, values: Mapping[str, str]) -> None:
         """Set tags of the run."""
@@ -102,9 +99,8 @@ class Tracker:
 
     def params(self, values: Mapping[str, str]) -> None:
         """Log parameters; a long one is cut, as MLflow takes no more."""
-        items = [Param(name, value[:_PARAM_LENGTH]) for name, value in values.items()]
-        for start in range(0, len(items), 100):
-            self.client.log_batch(self.run_id, params=items[start : start + 100])
+        params = [Param(name, value[:_PARAM_LENGTH]) for name, value in values.items()]
+        self.client.log_batch(self.run_id, params=params)
 
     def artifact(self, path: Path, folder: str = "") -> None:
         """Add a file, or all of a folder, under `folder`."""
@@ -147,13 +143,8 @@ class Tracker:
 
 @contextmanager
 def open_run(record: RunRecord) -> Iterator[Tracker]:
-    """A new run for a model that is about to be trained; it ends with the block.
-
-    Raises:
-        TrackingError: when the store cannot be used.
-    """
-    client = tracking_uri.connect()
-    with _running(client, None, record.name) as tracker:
+    """A new run for a model that is about to be trained; it ends with the block."""
+    with tracking_uri.connected() as client, _running(client, None, record.name) as tracker:
         _log_record(tracker, record)
         yield tracker
 
@@ -161,10 +152,7 @@ def open_run(record: RunRecord) -> Iterator[Tracker]:
 def keep(tracker: Tracker, record: RunRecord, models: Path) -> None:
     """Write `run.json`, so that later stages find the run, and log the model and its folder.
 
-    Args:
-        tracker: The run.
-        record: The record that it was opened with.
-        models: The folder of the model, complete but for `run.json`.
+    The folder is complete but for `run.json`; the record is the one that the run was opened with.
     """
     write_record(models, record.model_copy(update={"run_id": tracker.run_id}))
     _log_folder(tracker, models)
@@ -176,25 +164,20 @@ def resume(models: Path) -> Iterator[Tracker]:
 
     Raises:
         StoreError: when `run.json` is missing or broken.
-        TrackingError: when the store cannot be used.
     """
     record = run_record(models)
-    client = tracking_uri.connect()
-    known = _known_run(client, record.run_id)
-    with _running(client, known, record.name) as tracker:
-        if known is None:
-            _replay(tracker, record, models)
-        yield tracker
+    with tracking_uri.connected() as client:
+        known = _known_run(client, record.run_id)
+        with _running(client, known, record.name) as tracker:
+            if known is None:
+                _replay(tracker, record, models)
+            yield tracker
 
 
 @contextmanager
 def child_run(parent: Tracker, name: str, params: Mapping[str, str]) -> Iterator[Tracker]:
-    """A run below an open one, such as one fold of a table; its model is not registered.
-
-    Raises:
-        TrackingError: when the store fails.
-    """
-    with tracking_uri.mlflow_errors(), mlflow.start_run(run_name=name, nested=True) as run:
+    """A run below an open one, such as one fold of a table; its model is not registered."""
+    with mlflow.start_run(run_name=name, nested=True) as run:
         tracker = Tracker(parent.client, run.info.run_id)
         tracker.params(params)
         yield tracker
@@ -207,10 +190,7 @@ def _running(client: mlflow.MlflowClient, run_id: str | None, name: str) -> Iter
     os.environ.pop("MLFLOW_RUN_ID", None)
     mlflow.set_system_metrics_sampling_interval(1)  # type: ignore[no-untyped-call]
     named = None if run_id else name
-    with (
-        tracking_uri.mlflow_errors(),
-        mlflow.start_run(run_id, run_name=named, log_system_metrics=True) as run,
-    ):
+    with mlflow.start_run(run_id, run_name=named, log_system_metrics=True) as run:
         yield Tracker(client, run.info.run_id)
 
 

@@ -69,10 +69,11 @@ def connect() -> mlflow.MlflowClient:
 
 
 @contextmanager
-def mlflow_errors() -> Iterator[None]:
-    """Errors of MLflow while a run is read or written, as a `TrackingError`."""
+def connected() -> Iterator[mlflow.MlflowClient]:
+    """A client of the store, and errors of MLflow within the block as a `TrackingError`."""
+    client = connect()
     try:
-        yield
+        yield client
     except MlflowException as error:
         raise TrackingError(
             f"the MLflow store {store_uri()} failed ({reason(error)}); see to it and run again."
