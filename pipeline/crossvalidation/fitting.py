@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import torch
 from tqdm import tqdm
 
@@ -30,9 +31,9 @@ from pipeline.learn.data.training_data import TrainingData
 from pipeline.learn.evaluation.baselines import NAMES, baseline_predictions
 from pipeline.learn.evaluation.fold_table import BLOCKS, CONFIDENCE, RANDOM, UNCALIBRATED
 from pipeline.learn.inference.predictor import batched_probabilities
-from pipeline.learn.stats.applicability import patch_features
 from pipeline.learn.stats.calibration import uncalibrated
 from pipeline.learn.training.fit import fit
+from pipeline.parallel import worker_count
 from pipeline.store import PatchStore
 
 BASELINES = "baselines"
@@ -66,7 +67,7 @@ class Tested:
     rows: npt.NDArray[np.intp]
     """Test patches, as rows of the store."""
     columns: dict[str, npt.NDArray[Any]]
-    """By the names of `fold_table.Columns`, a value for each of them."""
+    """By the names of `fold_table`, a value for each of them."""
 
 
 @dataclass(frozen=True)
@@ -125,26 +126,18 @@ def tested(jobs: Sequence[Job], machine: ComputeConf) -> list[Tested]:
     Raises:
         LenscapeError: when a fold cannot be trained.
     """
-    return list(_progress(_all(jobs, machine), len(jobs)))
+    # spawned, because torch's threads do not survive a fork
+    context = multiprocessing.get_context("spawn")
+    interval_s = 0.5 if sys.stderr.isatty() else 30  # a log wants few lines
+    with ProcessPoolExecutor(worker_count(machine), context) as pool:
+        results = pool.map(_test, jobs)
+        return list(tqdm(results, total=len(jobs), unit="fold", mininterval=interval_s))
 
 
 def _fold(conf: SplitConf, folds: int, seed: int, fold: int) -> SplitConf:
     """The conf of split with another seed and fold; published parts are left out."""
     own = {"lists": None, "folds": folds, "seed": seed, "fold": fold}
     return SplitConf.model_validate(conf.model_dump() | own)
-
-
-def _all(jobs: Sequence[Job], machine: ComputeConf) -> Iterable[Tested]:
-    workers = machine.workers or multiprocessing.cpu_count()
-    # spawned, because torch's threads do not survive a fork
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context) as pool:
-        yield from pool.map(_test, jobs)
-
-
-def _progress(results: Iterable[Tested], total: int) -> Iterable[Tested]:
-    quiet = not sys.stderr.isatty()
-    return tqdm(results, total=total, unit="fold", mininterval=30 if quiet else 0.5)
 
 
 def _test(job: Job) -> Tested:
@@ -177,11 +170,7 @@ def _network(job: Job, data: TrainingData, test: npt.NDArray[np.intp]) -> dict[s
         f"{job.model}:{CONFIDENCE}": probabilities.max(axis=1),
         f"{job.model}:{UNCALIBRATED}": before.max(axis=1).astype(np.float32),
     }
-    if classifier.training_features is not None:
-        cell_px = classifier.meta.geometry.cell_px
-        features = patch_features(data.pixels(test), cell_px, classifier.fill_dn)
-        columns["dissimilarity"] = classifier.training_features.relative(features).astype(np.float32)
-    return columns
+    return columns | {"dissimilarity": classifier.dissimilarity(data.pixels(test)).astype(np.float32)}
 
 
 def _baselines(job: Job, data: TrainingData, test: npt.NDArray[np.intp]) -> dict[str, Any]:
@@ -189,7 +178,7 @@ def _baselines(job: Job, data: TrainingData, test: npt.NDArray[np.intp]) -> dict
     return dict(baseline_predictions(NAMES, data, weights, test, job.compute))
 
 
-def joined(store: PatchStore, tested: Sequence[Tested], block_m: float) -> dict[str, Any]:
+def joined(store: PatchStore, tested: Sequence[Tested], block_m: float) -> pd.DataFrame:
     """One row a cell, kind of split and seed, with all predictions, in the order of the folds.
 
     The dissimilarity is that to the data of the first network.
@@ -198,12 +187,11 @@ def joined(store: PatchStore, tested: Sequence[Tested], block_m: float) -> dict[
     for first in (t for t in tested if t.job.model == tested[0].job.model):
         fold = first.job
         same = [t for t in tested if (t.job.kind, t.job.split) == (fold.kind, fold.split)]
-        count = len(first.rows)
         piece: dict[str, Any] = {
-            "parting": np.full(count, fold.kind),
-            "seed": np.full(count, fold.split.seed),
-            "split_seed": np.full(count, first.seed),
-            "fold": np.full(count, fold.split.fold),
+            "parting": fold.kind,
+            "seed": fold.split.seed,
+            "split_seed": first.seed,
+            "fold": fold.split.fold,
         }
         patches = {name: store.patches[name][first.rows] for name in ("scene", "epsg", "x", "y")}
         piece |= patches | {
@@ -212,15 +200,8 @@ def joined(store: PatchStore, tested: Sequence[Tested], block_m: float) -> dict[
         }
         for one in reversed(same):
             piece |= one.columns
-        pieces.append(piece)
-    cells = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
-    _require_once(store, cells)
+        pieces.append(pd.DataFrame(piece))
+    cells = pd.concat(pieces, ignore_index=True)
+    if (cells.groupby(["parting", "seed"]).size() != store.patches["on_grid"].sum()).any():
+        raise AssertionError("each cell of the grid must be tested exactly once a seed")
     return cells
-
-
-def _require_once(store: PatchStore, cells: dict[str, Any]) -> None:
-    """Each cell of the grid is tested exactly once a kind of split and seed."""
-    on_grid = int(store.patches["on_grid"].sum())
-    for kind, seed in set(zip(cells["parting"].tolist(), cells["seed"].tolist(), strict=True)):
-        if ((cells["parting"] == kind) & (cells["seed"] == seed)).sum() != on_grid:
-            raise AssertionError("each cell of the grid must be tested exactly once a seed")

@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.config.compute import load_compute
 from pipeline.config.reading import load
@@ -52,21 +50,13 @@ def cross_validate(
     files = out / f"{study.name}.json", out / f"{study.name}.parquet"
     names = [info.name for info in opened.meta.classes]
     write_json(files[0], figures)
-    _write_cells(files[1], cells, names, [*networks, *compared])
+    named = {key: np.array(names)[cells[key]] for key in ("truth", *networks, *compared)}
+    with publish(files[1]) as partial:
+        cells.assign(**named).to_parquet(partial, compression="zstd")
     text = fold_table.summary(figures, study.plan.folds)
     print("\n" + text)
     _track(figures, text, tests, opened, study, files)
     return figures
-
-
-def _write_cells(
-    path: Path, cells: dict[str, Any], names: Sequence[str], models: Sequence[str]
-) -> None:
-    """The cells with the names of their classes."""
-    named = {key: np.array(names)[cells[key]] for key in ("truth", *models)}
-    table = pa.table({key: pa.array((named.get(key, cells[key])).tolist()) for key in cells})
-    with publish(path) as partial:
-        pq.write_table(table, partial, compression="zstd")
 
 
 def _track(

@@ -46,15 +46,10 @@ def permutation_importance(
     patches: npt.NDArray[np.uint16],
     truth: npt.NDArray[np.integer],
 ) -> list[BandImportance]:
-    """Of every input band, in the order of the network.
+    """Of every input band, in the order of the network, on harmonised DN, uint16 (N, C, P, P).
 
     Correlated bands replace each other: the loss of each of them is then small, though without both
     it would be large.
-
-    Args:
-        classifier: The model.
-        patches: Harmonised DN, uint16 (N, C, P, P).
-        truth: 0-based class of each patch, (N,).
     """
     random, classes = np.random.default_rng(0), len(classifier.meta.classes)
 

@@ -1,17 +1,19 @@
 """The table of a cross-validation, from the predictions of each model for every cell.
 
 The cells are the record: one row a cell, a kind of split and a seed. Everything that the table says
-follows from them, so that it can be made anew without training.
+follows from them, so that it can be made anew without training. Their columns: `parting` (the kind of
+split), `seed`, `block` (a name), `truth`, and one a model with the 0-based classes that it predicts; of
+networks `<model>:confidence` and `<model>:confidence before calibration`; `dissimilarity`, 1 at its
+threshold.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+import pandas as pd
 
 from pipeline.learn.stats.accuracy import Scores
 from pipeline.learn.stats.calibration import Reliability
@@ -21,39 +23,10 @@ BLOCKS, RANDOM = "blocks", "random"
 """Kinds of split: by blocks of ground, or patch by patch."""
 CONFIDENCE, UNCALIBRATED = "confidence", "confidence before calibration"
 """What follows the name of a network in those of two columns."""
-_SHOWN = ("accuracy", "balanced_accuracy", "kappa", "macro_f1")
-
-type Columns = Mapping[str, npt.NDArray[Any]]
-"""Columns of N cells: `parting` (the kind of split), `seed`, `block` (a name), `truth`, and one a model
-with the 0-based classes that it predicts; of networks `<model>:confidence` and
-`<model>:confidence before calibration`; `dissimilarity`, 1 at its threshold."""
-
-
-@dataclass(frozen=True)
-class Pooled:
-    """All folds of one kind of split and one seed."""
-
-    cells: Columns
-    classes: int
-
-    def scores(self, model: str) -> Scores:
-        """Of one model."""
-        return Scores.of(self.cells["truth"], self.cells[model], self.classes)
-
-    def calibration(self, model: str) -> dict[str, float]:
-        """The expected calibration error of a network, before and after; nothing of a baseline."""
-        if f"{model}:{CONFIDENCE}" not in self.cells:
-            return {}
-        right = self.cells["truth"] == self.cells[model]
-        columns = {"ece_before": UNCALIBRATED, "ece_after": CONFIDENCE}
-        return {
-            name: Reliability.of_predictions(right, self.cells[f"{model}:{column}"]).error
-            for name, column in columns.items()
-        }
 
 
 def figures(
-    cells: Columns, networks: Sequence[str], baselines: Sequence[str], classes: int
+    cells: pd.DataFrame, networks: Sequence[str], baselines: Sequence[str], classes: int
 ) -> dict[str, Any]:
     """The table: means over the seeds by kind of split and model, and how optimistic random is.
 
@@ -61,24 +34,19 @@ def figures(
     """
     models: list[str] = [*networks, *baselines]
     kinds: dict[str, dict[str, Any]] = {}
-    for kind in np.unique(cells["parting"]).tolist():
-        pooled = pools(cells, kind, classes)
+    for kind, of_kind in cells.groupby("parting"):
+        seeds = [of_seed for _, of_seed in of_kind.groupby("seed")]
         kinds[kind] = {
-            "models": {model: _means(pooled, model) for model in models},
-            "unlike_training": float(np.mean([np.mean(p.cells["dissimilarity"] > 1) for p in pooled])),
-            "seeds": len(pooled),
+            "models": {model: _means(seeds, model, classes) for model in models},
+            "unlike_training": float(np.mean([(one["dissimilarity"] > 1).mean() for one in seeds])),
+            "seeds": len(seeds),
         }
         if kind == BLOCKS:  # of patches drawn at random no block was held back
-            intervals = ScoreIntervals.of(_hits(pooled, networks), _hits(pooled, baselines))
+            hits = {model: _hits(seeds, model, classes) for model in models}
+            first, others = ({name: hits[name] for name in part} for part in (networks, baselines))
+            intervals = ScoreIntervals.of(first, others)
             kinds[kind] |= {"intervals": intervals.record, "sentence": intervals.sentence}
     return {"partings": kinds} | ({"optimism": _optimism(kinds)} if len(kinds) > 1 else {})
-
-
-def pools(cells: Columns, kind: str, classes: int) -> list[Pooled]:
-    """The pooled folds of a kind of split, by rising seed."""
-    of_kind = _chosen(cells, cells["parting"] == kind)
-    seeds = np.unique(of_kind["seed"])
-    return [Pooled(_chosen(of_kind, of_kind["seed"] == seed), classes) for seed in seeds]
 
 
 def summary(table: Mapping[str, Any], folds: int) -> str:
@@ -105,26 +73,28 @@ def summary(table: Mapping[str, Any], folds: int) -> str:
     return "\n".join(lines).rstrip()
 
 
-def _hits(pooled: Sequence[Pooled], models: Sequence[str]) -> dict[str, Hits]:
+def _hits(seeds: Sequence[pd.DataFrame], model: str, classes: int) -> Hits:
     """By block, the mean of the seeds: every cell is tested once in each."""
-    hits = {}
-    for model in models:
-        each = [Hits.of(p.cells["truth"], p.cells[model], p.cells["block"], p.classes) for p in pooled]
-        hits[model] = Hits(np.mean([one.right for one in each], axis=0), each[0].total)
-    return hits
+    columns = ([one[name].to_numpy() for name in ("truth", model, "block")] for one in seeds)
+    each = [Hits.of(truth, labels, blocks, classes) for truth, labels, blocks in columns]
+    return Hits(np.mean([hits.right for hits in each], axis=0), each[0].total)
 
 
-def _chosen(cells: Columns, chosen: npt.NDArray[np.bool_]) -> Columns:
-    return {name: values[chosen] for name, values in cells.items()}
+def _means(seeds: Sequence[pd.DataFrame], model: str, classes: int) -> dict[str, Any]:
+    numbers = pd.DataFrame([_numbers(one, model, classes) for one in seeds])
+    means: dict[str, Any] = numbers.mean().round(4).to_dict()
+    return means | {"by_seed": numbers.round(4).to_dict("records")}
 
 
-def _means(pooled: Sequence[Pooled], model: str) -> dict[str, Any]:
-    seeds = []
-    for one in pooled:
-        numbers = one.scores(model).numbers
-        seeds.append({name: numbers[name] for name in _SHOWN} | one.calibration(model))
-    means = {name: round(float(np.mean([seed[name] for seed in seeds])), 4) for name in seeds[0]}
-    return means | {"by_seed": [{name: round(v, 4) for name, v in seed.items()} for seed in seeds]}
+def _numbers(cells: pd.DataFrame, model: str, classes: int) -> dict[str, float]:
+    """The scores of a model, and of a network the expected calibration error before and after."""
+    truth, predicted = cells["truth"].to_numpy(), cells[model].to_numpy()
+    numbers = Scores.of(truth, predicted, classes).numbers
+    for name, suffix in (("ece_before", UNCALIBRATED), ("ece_after", CONFIDENCE)):
+        if (column := f"{model}:{suffix}") in cells:
+            confidence = cells[column].to_numpy()
+            numbers[name] = Reliability.of_predictions(truth == predicted, confidence).error
+    return numbers
 
 
 def _optimism(kinds: Mapping[str, Any]) -> dict[str, float]:

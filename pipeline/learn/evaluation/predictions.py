@@ -19,7 +19,6 @@ from pipeline.learn.evaluation.baselines import baseline_predictions
 from pipeline.learn.inference.predictor import batched_probabilities
 from pipeline.learn.network.classifier import ModelMeta, PatchClassifier
 from pipeline.learn.stats.accuracy import Scores
-from pipeline.learn.stats.applicability import patch_features
 from pipeline.learn.stats.calibration import Reliability, uncalibrated
 from pipeline.learn.stats.intervals import Hits, ScoreIntervals
 from pipeline.split_folder import SplitFolder
@@ -125,21 +124,10 @@ def evaluate_test_part(
             f"{parts.sha256[:12]}, so that its test patches may have trained the model; run `train` on "
             "this split or name the one that the model was trained on."
         )
-    chunks = (chunk[:, bands] for chunk in patches.chunks(rows))
-    probabilities = batched_probabilities(classifier, chunks)
     data = TrainingData.of_split(patches, parts, tuple(classifier.meta.bands))
+    probabilities = batched_probabilities(classifier, data.pixels(rows))
     weights = classifier.meta.class_weights or (1.0,) * len(classifier.meta.classes)
     predicted: dict[str, Labels] = {NETWORK: probabilities.argmax(axis=1)}
     predicted |= baseline_predictions(conf.baselines, data, weights, rows, compute)
-    dissimilarity = _dissimilarity(classifier, patches, bands, rows)
+    dissimilarity = classifier.dissimilarity(data.pixels(rows))
     return Evaluation(patches, parts, classifier, bands, rows, probabilities, dissimilarity, predicted)
-
-
-def _dissimilarity(
-    classifier: PatchClassifier, store: PatchStore, bands: list[int], rows: npt.NDArray[np.intp]
-) -> npt.NDArray[np.float64]:
-    if classifier.training_features is None:
-        return np.empty(0)
-    cell_px = classifier.meta.geometry.cell_px
-    chunks = (chunk[:, bands] for chunk in store.chunks(rows))
-    return classifier.training_features.relative(patch_features(chunks, cell_px, classifier.fill_dn))

@@ -6,6 +6,7 @@ On disk it is a folder with `weights.safetensors` (network and normalisation; no
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import cast
 
@@ -22,7 +23,7 @@ from pipeline.config.train import NetworkConf
 from pipeline.errors import MismatchError, StoreError
 from pipeline.files import publish, sha256_of, write_json
 from pipeline.learn.network.lenet import build
-from pipeline.learn.stats.applicability import TrainingFeatures
+from pipeline.learn.stats.applicability import TrainingFeatures, patch_features
 from pipeline.store import ClassInfo, Geometry, SceneInfo, Statistics, StoreMeta, read_record
 
 MODEL_FORMAT = 1
@@ -135,6 +136,16 @@ class PatchClassifier(nn.Module):
     def fill_dn(self) -> npt.NDArray[np.uint16]:
         """The DN that each input band takes in nodata pixels, uint16 (C,)."""
         return self.hole.flatten().cpu().numpy().astype(np.uint16)
+
+    def dissimilarity(self, patches: Iterable[npt.NDArray[np.uint16]]) -> npt.NDArray[np.float64]:
+        """How unlike the training data patches are, 1 at the threshold, (N,); empty where not known.
+
+        They are harmonised DN, uint16 (n, C, P, P), and come in pieces.
+        """
+        if self.training_features is None:
+            return np.empty(0)
+        features = patch_features(patches, self.meta.geometry.cell_px, self.fill_dn)
+        return self.training_features.relative(features)
 
     def save(self, folder: Path) -> ModelMeta:
         """Write weights and metadata into `folder`; the metadata returned hold the weights' hash."""
