@@ -16,18 +16,11 @@ from pipeline.geo.reference.form import CANNOT_TELL, Labelled, read_form
 from pipeline.geo.reference.sample import MapClass, MapFrame
 from pipeline.learn.stats.area_estimation import Adjusted, Estimate, adjusted
 
-_HEADER = (
-    "name", "cells_labelled", "mapped_ha", "adjusted_ha", "adjusted_low_ha", "adjusted_high_ha",
-    "users_accuracy", "users_half_width", "producers_accuracy", "producers_half_width",
-)  # fmt: skip
-
 
 def run(sheet: Path, class_map: Path) -> None:
-    """Print and write the estimates: `<sample>_accuracy.csv` and `<sample>_accuracy.json`.
+    """Write the estimates of a labelled reference sample and the class map that it was drawn from.
 
-    Args:
-        sheet: A reference sample of `lenscape sample`, labelled.
-        class_map: The class map that it was drawn from.
+    They are printed, too; the files are `<sample>_accuracy.csv` and `<sample>_accuracy.json`.
 
     Raises:
         LenscapeError: when a file is missing or they do not go together, or a class has too few cells.
@@ -45,10 +38,7 @@ def run(sheet: Path, class_map: Path) -> None:
         raise LabelError(
             f"{sheet} cannot evaluate {class_map}: {error}; draw more of it (lenscape sample --fewest)."
         ) from error
-    counted = {
-        "cannot_tell": int((~known).sum()),
-        "labelled": int(known.sum()),
-    } | agreed
+    counted = agreed | {"cannot_tell": int((~known).sum()), "labelled": int(known.sum())}
     _write(sheet, frame.classes, counts, estimates, counted)
     _print(frame.classes, estimates, counted)
 
@@ -72,23 +62,20 @@ def _write(
     estimates: Adjusted,
     counted: dict[str, Any],
 ) -> None:
-    rows = []
-    for at, one in enumerate(classes):
-        area, half = estimates.areas.value[at], estimates.areas.half[at]
-        hectares = (one.mapped_ha, area, max(area - half, 0.0), area + half)
-        shares = (
-            estimates.users.value[at], estimates.users.half[at],
-            estimates.producers.value[at], estimates.producers.half[at],
-        )  # fmt: skip
-        rows.append(
-            [
-                one.name,
-                int(counts[at].sum()),
-                *(f"{value:.2f}" for value in hectares),
-                *("" if np.isnan(value) else f"{value:.4f}" for value in shares),
-            ]
-        )
-    write_csv(sheet.with_name(f"{sheet.stem}_accuracy.csv"), _HEADER, rows)
+    areas, users, producers = estimates.areas, estimates.users, estimates.producers
+    columns: dict[str, Any] = {
+        "name": [one.name for one in classes],
+        "cells_labelled": counts.sum(axis=1),
+        "mapped_ha": [f"{one.mapped_ha:.2f}" for one in classes],
+        "adjusted_ha": [f"{area:.2f}" for area in areas.value],
+        "adjusted_low_ha": [f"{area:.2f}" for area in np.maximum(areas.value - areas.half, 0)],
+        "adjusted_high_ha": [f"{area:.2f}" for area in areas.value + areas.half],
+    }
+    for name, figure in (("users", users), ("producers", producers)):
+        for suffix, shares in (("accuracy", figure.value), ("half_width", figure.half)):
+            columns[f"{name}_{suffix}"] = ["" if np.isnan(s) else f"{s:.4f}" for s in shares]
+    rows = zip(*columns.values(), strict=True)
+    write_csv(sheet.with_name(f"{sheet.stem}_accuracy.csv"), tuple(columns), rows)
     overall = estimates.overall
     write_json(
         sheet.with_name(f"{sheet.stem}_accuracy.json"),
