@@ -57,25 +57,22 @@ _CHOICES = {"rgb": ("B04", "B03", "B02"), "10m": ("B02", "B03", "B04", "B08")}
 
 
 def select(spec: str | Sequence[str], available: Sequence[str], where: str) -> tuple[str, ...]:
-    """The bands that a conf asks for.
+    """The bands that a conf asks for, in its order.
 
-    Args:
-        spec: `all`, `rgb`, `10m`, or a list of names in the order wanted.
-        available: The bands that there are.
-        where: The file and key that ask, for the message.
+    `spec` is `all`, `rgb`, `10m` or a list of names; `where` names file and key in a message.
 
     Raises:
-        ConfigError: when a band is unknown, missing or stands twice.
+        ConfigError: when a band is unknown, not available or stands twice.
     """
     if spec == "all":
         return tuple(available)
     names = _CHOICES[spec] if isinstance(spec, str) else tuple(spec)
-    there = ", ".join(available)
+    choices = ", ".join(available)
     for name in names:
         if name not in BANDS:
-            raise ConfigError(f"{where}: {name!r} is no Sentinel-2 band; choose from {there}.")
+            raise ConfigError(f"{where}: {name!r} is no Sentinel-2 band; choose from {choices}.")
         if name not in available:
-            raise ConfigError(f"{where}: band {name} is not in the data; choose from {there}.")
+            raise ConfigError(f"{where}: band {name} is not in the data; choose from {choices}.")
         if names.count(name) > 1:
             raise ConfigError(f"{where}: band {name} stands twice; each may stand once.")
     return names
@@ -115,9 +112,9 @@ def _of_floats(
 ) -> npt.NDArray[np.uint16]:
     # what overflows is not finite, or clipped
     with np.errstate(over="ignore", invalid="ignore"):
-        found = np.rint(values.astype(np.float64) * (scale * QUANTIFICATION) + offset * QUANTIFICATION)
+        dn = np.rint(values.astype(np.float64) * (scale * QUANTIFICATION) + offset * QUANTIFICATION)
     valid = valid_of(values, nodata)
-    harmonised = np.clip(np.where(valid, found, 0), 1, LARGEST_DN).astype(np.uint16)
+    harmonised = np.clip(np.where(valid, dn, 0), 1, LARGEST_DN).astype(np.uint16)
     harmonised[~valid] = 0
     return harmonised
 

@@ -1,17 +1,5 @@
 """Every error that lenscape raises on purpose.
 
-    LenscapeError
-    |-- ConfigError      a YAML file: a wrong key, type or value
-    |-- SceneError       pixels or an Item: missing, broken, without CRS, outside its folder
-    |   `-- RadiometryError   scale and offset unknown, or contradicted by the pixels
-    |-- LabelError       labels: missing attribute, unknown class, no overlap, nothing left
-    |-- StoreError       a PatchStore or split: missing, broken, of another version
-    |-- SplitError       a part without patches, a class without training patches
-    |-- NetworkError     layers that do not fit each other or the patch
-    |-- MismatchError    a model and data that do not belong together
-    |-- TrackingError    the MLflow store or the registry
-    `-- OutputError      an output that cannot be written: disk full, no permission
-
 The message is one sentence (or two) that says what is wrong, where (file, key, value) and the
 remedy. The command line prints it on stderr and exits with code 2; nothing half-written stays.
 """
@@ -24,11 +12,11 @@ class LenscapeError(Exception):
 
 
 class ConfigError(LenscapeError):
-    """A configuration file with a wrong key, type or value."""
+    """A YAML file with a wrong key, type or value."""
 
 
 class SceneError(LenscapeError):
-    """A scene that is missing, broken or not on a grid that lenscape can use."""
+    """Pixels or an Item that are missing, broken, outside of their folder, or on no grid to be used."""
 
 
 class RadiometryError(SceneError):
@@ -36,7 +24,7 @@ class RadiometryError(SceneError):
 
 
 class LabelError(LenscapeError):
-    """Labels that cannot be read or give no cell a class."""
+    """Labels without the attribute, of an unknown class, of other ground, or that leave no cell."""
 
 
 class StoreError(LenscapeError):
@@ -44,7 +32,7 @@ class StoreError(LenscapeError):
 
 
 class SplitError(LenscapeError):
-    """A split in which a part or a class has no patches."""
+    """A part without patches, or a class without training patches."""
 
 
 class NetworkError(LenscapeError):
@@ -60,4 +48,4 @@ class TrackingError(LenscapeError):
 
 
 class OutputError(LenscapeError):
-    """An output that cannot be written."""
+    """An output that cannot be written: the disk is full, permission is denied."""

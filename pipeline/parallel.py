@@ -31,13 +31,8 @@ def run_pieces[P, R](
     """The results of a function for each piece, in the order of the pieces.
 
     A few pieces a worker are in flight at a time, however many there are, so that memory is bounded
-    by the size of a piece. Function, pieces and results must be picklable where a scheduler is named.
-
-    Args:
-        function: What to do with a piece.
-        pieces: The work.
-        workers: Threads here; on a scheduler, pieces in flight are counted by its own workers.
-        scheduler: Address of a Dask scheduler (`tcp://host:8786`).
+    by the size of a piece. The workers are threads here, or those of a Dask scheduler
+    (`tcp://host:8786`); then function, pieces and results must be picklable.
 
     Raises:
         ConfigError: when the scheduler cannot be reached, or Dask is not installed.

@@ -23,15 +23,9 @@ def run(
     patch: int | None = None,
     classes: int | None = None,
 ) -> None:
-    """Print the layers of a network.
+    """Print the layers of a network: that of a conf of `train`, or a preset.
 
-    Args:
-        conf: The conf of `train`, for the network and the choice of bands.
-        network: A preset to take instead of the conf's network.
-        store: A store, for its bands, patches and classes.
-        bands: Number of input bands, before conf and store, as the next two.
-        patch: Side of a patch, px.
-        classes: Number of classes.
+    Bands, patches and classes are those of the numbers given, else of the store.
 
     Raises:
         LenscapeError: when an input is missing, or the layers do not fit.

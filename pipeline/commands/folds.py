@@ -27,11 +27,7 @@ def folds(networks: Mapping[str, Path], plan: Plan) -> Study:
 def ablation(bands: Sequence[str], train: Path, plan: Plan) -> Study:
     """The network of a conf of train on several choices of bands; nothing is calibrated.
 
-    Args:
-        bands: In place of those of the conf, names of choices or lists as `B04,B08`; all others are
-            compared with the first.
-        train: The conf.
-        plan: Folds and seeds.
+    A choice is a name or a list as `B04,B08`; all others are compared with the first.
 
     Raises:
         ConfigError: when fewer than two different choices are given, or the conf cannot be used.

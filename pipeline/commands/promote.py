@@ -14,9 +14,7 @@ from pipeline.learn.tracking.registry import find_version, promote
 def run(version: str, because: str | None = None) -> None:
     """Compare a version with the champion and move the alias, or explain why not.
 
-    Args:
-        version: An alias (`challenger`), a number or `models:/lenscape/3`.
-        because: A reason to promote it whatever its scores.
+    `version` is an alias, a number or `models:/lenscape/3`; with `because` its scores do not matter.
 
     Raises:
         TrackingError: when the registry has no such version, or it was not evaluated.

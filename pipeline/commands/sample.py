@@ -12,14 +12,9 @@ from pipeline.learn.stats.area_estimation import allocate, sample_size
 
 
 def run(class_map: Path, sheet: Path, standard_error: float, fewest: int, seed: int) -> None:
-    """Draw cells within each class of the map and write them to a labelling form without it.
+    """Draw cells of each class of a class map into a labelling form, and their classes into its key.
 
-    Args:
-        class_map: A class map of `predict`.
-        sheet: The GeoPackage to be written; the map's classes go to `<sample>_key.csv`.
-        standard_error: Aimed at, of the overall accuracy.
-        fewest: Cells of a rare class.
-        seed: Of the drawing.
+    `standard_error` is that of the overall accuracy; `fewest` are the cells of a rare class.
 
     Raises:
         LenscapeError: when the map cannot be read, or the reference sample exists already.

@@ -63,7 +63,7 @@ def run(scene: Path, labels: Path, attribute: str, details: Details, root: Path 
     Args:
         scene: A folder of one file per band.
         labels: A vector file with polygons or points.
-        attribute: The attribute that holds the class.
+        attribute: Its attribute that holds the class.
         details: What the files do not say.
         root: The folder of `conf/` and `data/`.
 

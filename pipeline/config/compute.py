@@ -29,9 +29,5 @@ class ComputeConf(Conf):
 
 
 def load_compute(path: Path | None) -> ComputeConf:
-    """`conf/compute.yaml`, or its defaults where no file is named.
-
-    Raises:
-        ConfigError: as `load` does.
-    """
+    """`conf/compute.yaml`, or its defaults where no file is named; errors are those of `load`."""
     return ComputeConf() if path is None else load(path, ComputeConf)

@@ -33,8 +33,7 @@ def run(
         train: The folder of the catalog of scenes with labels.
         to_map: The folder of the catalog of scenes to be mapped.
         sources: The folders that scenes must lie in; anywhere where there are none.
-        downloads: The folder of what was fetched from the web; what a run that failed had got is used
-            by the next one.
+        downloads: The folder of what was fetched from the web, also by a run that failed.
 
     Raises:
         ConfigError: when the conf is wrong.

@@ -25,15 +25,9 @@ def run(
     compute: Path | None = None,
     sources: Sequence[Path] = (),
 ) -> None:
-    """Write the PatchStore of the labelled cells of some scenes, or of labelled images.
+    """Write the PatchStore of the labelled cells of scenes, or of a collection of labelled images.
 
-    Args:
-        conf: `tile.yaml`.
-        classes: `classes.yaml`.
-        scenes: The catalog of scenes to train on, or the collection of images.
-        out: The folder of the store.
-        compute: `compute.yaml`.
-        sources: The folders that label files must lie in; anywhere where there are none.
+    Label files must lie in one of `sources`; anywhere where there are none.
 
     Raises:
         LenscapeError: when conf, scenes or labels cannot be used, or the disk is too small; a store

@@ -154,11 +154,8 @@ class BatchRows(Sampler[Rows]):
     def __init__(self, rows: Rows, size: int, seed: int | None = None, share: tuple[int, int] = (0, 1)):
         """Take `rows` in their order, or shuffled if there is a seed.
 
-        Args:
-            rows: Rows of the store.
-            size: Most patches a batch; at least two, because batch norm needs their spread.
-            seed: Seed of the shuffling.
-            share: Index of this process and number of processes; each takes its share of every batch.
+        A batch has at most `size` patches and at least two, because batch norm needs their spread. Of
+        every batch a process takes its `share`, by its index and the number of processes.
         """
         self.rows, self.seed, self.epoch = rows, seed, 0
         self.first, self.step = share

@@ -116,12 +116,7 @@ def hold_out_blocks(data: TrainingData, folds: int, seed: int) -> Iterator[HeldO
     The validation part is a few blocks and a network fits its training patches too well. Networks
     trained without some blocks predict these as the final network predicts new ground. Patches that
     share ground with the blocks left out are left out of training, too. A share is skipped if a class
-    has no patches in the other blocks.
-
-    Args:
-        data: Training and validation part; the validation part stays unchanged.
-        folds: Number of shares; none below 2.
-        seed: Of the draw of blocks.
+    has no patches in the other blocks. The validation part stays; below 2 folds there is no share.
     """
     block = data.blocks(data.train)
     names = np.unique(block)

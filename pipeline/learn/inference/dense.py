@@ -59,10 +59,10 @@ class DenseForm:
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
     ) -> None:
-        """Read a network that was trained on patches.
+        """Read a network that was trained on patches, as `lenet.build` makes it, of valid padding.
 
         Args:
-            network: As `lenet.build` makes it, of valid padding.
+            network: The network.
             normalisation: Of its input bands.
             sides_px: Side of a patch, side of a cell.
             dtype: What is computed in; logits come in float32 or, of float64, in float64.

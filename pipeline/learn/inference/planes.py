@@ -35,12 +35,9 @@ class Planes:
     """
 
     def __init__(self, level: Level, buffer: Tensor, targets: Sequence[Tensor]) -> None:
-        """Prepare it.
+        """Prepare the convolution of a buffer (rows, C, cols).
 
-        Args:
-            level: The convolution.
-            buffer: Where its input will be, (rows, C, cols).
-            targets: Where the results go in turn, (rows', cols', filters).
+        The results go to the targets in turn, (rows', cols', filters).
         """
         rows, bands, cols = buffer.shape
         filters, _, kernel, _ = level.weight.shape
@@ -87,14 +84,7 @@ class Pool:
     """Maximum or mean along the rows, axis 0, then along the columns, of a tensor again and again."""
 
     def __init__(self, source: Tensor, pooling: Pooling, size: tuple[int, int], across: int) -> None:
-        """Prepare it.
-
-        Args:
-            source: What will be pooled.
-            pooling: How.
-            size: Rows and columns of the result.
-            across: The axis of the columns.
-        """
+        """Prepare the pooling of `source` to `size`, rows and columns, which lie along `across`."""
         self.maximum = pooling.maximum
         self._count = pooling.taps.count**2
         self._rows = source.new_empty(size[0], *source.shape[1:])

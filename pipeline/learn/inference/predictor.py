@@ -36,13 +36,7 @@ class Predictor:
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        """Choose the path of a model.
-
-        Args:
-            classifier: The model.
-            device: Where it runs.
-            dtype: What the dense form is computed in; patch by patch it is float32.
-        """
+        """Choose the path of a model; only the dense form is computed in another type than float32."""
         self.classifier = classifier.to(device).eval()
         geometry = classifier.meta.geometry
         sides_px = geometry.patch_px, geometry.cell_px
@@ -60,16 +54,9 @@ class Predictor:
         cols: int,
         nodata_bands: Sequence[int] | None = None,
     ) -> npt.NDArray[np.float32]:
-        """Probabilities of the classes, float32 (K, rows, cols), of a block of cells.
+        """Probabilities of the classes of a block of cells, float32 (K, rows, cols).
 
-        Args:
-            pixels: Harmonised DN, uint16 (C, H, W), 0 is nodata; the cells and the context around them.
-            rows: Cells from north to south.
-            cols: Cells from west to east.
-            nodata_bands: Indices of the bands that may have nodata pixels; any by default.
-
-        Raises:
-            ValueError: when `pixels` does not have the size that rows and cols ask for.
+        Arguments and errors are those of `DenseForm.probabilities`.
         """
         if self.form is None:
             return class_probabilities(self.classifier, pixels, rows, cols)
@@ -78,12 +65,7 @@ class Predictor:
     def dissimilarity(
         self, pixels: npt.NDArray[np.uint16], rows: int, cols: int
     ) -> npt.NDArray[np.float64]:
-        """How unlike the training data each cell of a block is, 1 at the limit, (rows, cols).
-
-        Args:
-            pixels: As for the probabilities.
-            rows: Cells from north to south.
-            cols: Cells from west to east.
+        """How unlike the training data each cell of a block is, 1 at the threshold, (rows, cols).
 
         Raises:
             ValueError: when the model does not know its training data.
@@ -143,17 +125,9 @@ def _why_patchwise(classifier: PatchClassifier) -> str | None:
 def class_probabilities(
     classifier: PatchClassifier, pixels: Pixels, rows: int, cols: int
 ) -> Probabilities:
-    """Probabilities of the classes, float32 (K, rows, cols), of a block of cells.
+    """Probabilities of the classes of a block of cells, patch by patch, float32 (K, rows, cols).
 
-    Args:
-        classifier: The model.
-        pixels: Harmonised DN, uint16 (C, H, W), 0 is nodata; the cells and the context around them,
-            so that H = rows x cell_px + 2 x margin_px, and W likewise.
-        rows: Cells from north to south.
-        cols: Cells from west to east.
-
-    Raises:
-        ValueError: when `pixels` does not have the size that rows and cols ask for.
+    Arguments and errors are those of `DenseForm.probabilities`.
     """
     geometry = classifier.meta.geometry
     expected = (
@@ -179,9 +153,7 @@ def class_probabilities(
 def batched_probabilities(classifier: PatchClassifier, patches: Iterable[Pixels]) -> Probabilities:
     """Probabilities of the classes, float32 (N, K), of patches that come in pieces.
 
-    Args:
-        classifier: The model; it is set to evaluation.
-        patches: Arrays of harmonised DN, uint16 (n, C, P, P), of any n.
+    They are harmonised DN, uint16 (n, C, P, P), of any n. The model is set to evaluation.
     """
     classifier.eval()
     with torch.inference_mode(), one_thread():

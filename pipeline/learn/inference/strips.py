@@ -55,12 +55,9 @@ class Stage:
 
 
 def stages(levels: Sequence[Level], cols: int, planar: bool) -> list[Stage]:
-    """The stages of a network for a window of `cols` cells.
+    """The stages of a window of `cols` cells, of convolutions the last of which is a dense layer.
 
-    Args:
-        levels: Convolutions, the last one the first dense layer.
-        cols: Cells from west to east.
-        planar: Whether the first stage may be, where that is faster.
+    The first stage is planar where it may be and that is faster.
     """
     made: list[Stage] = []
     for level in reversed(levels):
@@ -106,13 +103,7 @@ class Lane:
     """The buffers in which one thread takes a window through all stages, strip by strip."""
 
     def __init__(self, stages: Sequence[Stage], dense: Sequence[Dense], heights: Heights) -> None:
-        """Allocate the buffers.
-
-        Args:
-            stages: Convolutions, the last one the first dense layer; weights where they shall run.
-            dense: The dense layers after it.
-            heights: Of part and strip.
-        """
+        """Allocate the buffers of stages, the last one the first dense layer, and of later ones."""
         self._stages, self._dense, self._heights = stages, dense, heights
         self._buffers: list[Tensor] = []
         rows = heights.part

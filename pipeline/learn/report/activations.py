@@ -34,13 +34,9 @@ class Shown:
 def activations(
     classifier: PatchClassifier, pixels: npt.NDArray[np.uint16]
 ) -> dict[str, npt.NDArray[np.float32]]:
-    """Feature maps (C, H, W) of a patch after activations and poolings, by layer in their order.
+    """Feature maps (C, H, W) of a patch of harmonised DN, uint16 (C, P, P), by layer in their order.
 
-    Dense layers, which have no feature maps, are left out.
-
-    Args:
-        classifier: The model.
-        pixels: Harmonised DN, uint16 (C, P, P).
+    They follow activations and poolings. Dense layers, which have no such maps, are left out.
     """
     maps: dict[str, npt.NDArray[np.float32]] = {}
     with torch.inference_mode():

@@ -44,9 +44,7 @@ class Champion:
 def sentences(run: RunSummary, tags: Mapping[str, str] | None = None) -> dict[str, str]:
     """The text of each macro of `sentences.j2`, with a line a paragraph.
 
-    Args:
-        run: The figures.
-        tags: Of the MLflow run: `git.commit`, `git.dirty` and `dvc.experiment`, where it has them.
+    Of the MLflow run, `git.commit`, `git.dirty` and `dvc.experiment` are used where the tags have them.
     """
     values = {"run": run, "tags": tags or {}, "season_days": SEASON_DAYS}
     module = _TEXT.get_template("sentences.j2").make_module(values)
@@ -62,11 +60,8 @@ def html_report(
 ) -> str:
     """The report as one HTML page that stands on its own; maps are filled in by `learn.tracking`.
 
-    Args:
-        run: The figures.
-        pictures: PNG files by caption.
-        tags: Of the MLflow run.
-        champion: How the model compares with the champion; None where the registry is not asked.
+    Pictures are PNG files by caption, tags those of the MLflow run. Without a champion the registry was
+    not asked.
     """
     return _HTML.get_template("report.html.j2").render(
         run=run,

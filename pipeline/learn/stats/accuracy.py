@@ -115,12 +115,9 @@ def _ratio(part: int, whole: int) -> float:
 def most_confident_mistakes(
     truth: Labels, probabilities: npt.NDArray[np.float32], count: int
 ) -> npt.NDArray[np.intp]:
-    """The rows of the mistakes with the highest probability, highest first, at most `count`.
+    """The rows of the `count` mistakes with the highest probability, highest first.
 
-    Args:
-        truth: True class, (N,).
-        probabilities: (N, K).
-        count: How many.
+    Of the 0-based classes (N,) of patches and their probabilities (N, K).
     """
     wrong = np.flatnonzero(probabilities.argmax(axis=1) != truth)
     order = np.argsort(-probabilities[wrong].max(axis=1), kind="stable")

@@ -126,7 +126,7 @@ def window_features(
         pixels: Harmonised DN, uint16 (C, H, W), 0 is nodata: the cells and the context around them.
         cells: Rows and columns.
         sides_px: Side of a patch, side of a cell.
-        fill: The DN that each band takes in nodata pixels, uint16 (C,).
+        fill: As for `patch_features`.
     """
     step = sample_px(*sides_px)
     count, stride = (side // step for side in sides_px)

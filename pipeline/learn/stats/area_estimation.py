@@ -17,27 +17,21 @@ import numpy.typing as npt
 
 Z = 1.959963984540054
 """Of a normal distribution, 95 % lie within so many standard errors."""
-GUESSED_ACCURACY = 0.8
+_GUESSED_ACCURACY = 0.8
 """User's accuracy that is expected of each class before there is a sample."""
 
 Values = npt.NDArray[np.float64]
 
 
-def sample_size(standard_error: float, accuracy: float = GUESSED_ACCURACY) -> int:
+def sample_size(standard_error: float) -> int:
     """Cells in all for a standard error of the overall accuracy (equation 13, classes alike)."""
-    return math.ceil(accuracy * (1 - accuracy) / standard_error**2)
+    return math.ceil(_GUESSED_ACCURACY * (1 - _GUESSED_ACCURACY) / standard_error**2)
 
 
 def allocate(cells: Sequence[int], total: int, fewest: int) -> npt.NDArray[np.int64]:
-    """Cells to draw by class: each its share of `total`, rare classes `fewest`, which come on top.
+    """Cells to draw by class, (K,): its share of `total`, of rare classes `fewest`, which come on top.
 
-    Args:
-        cells: Cells of each class on the map, (K,); of a class without any nothing is drawn.
-        total: Cells to draw if no class were rare.
-        fewest: Of each class that is mapped, as far as it has so many.
-
-    Returns:
-        (K,), never more than there are.
+    Never more than the class has on the map, (K,).
     """
     mapped = np.asarray(cells, dtype=np.int64)
     shares = np.floor(mapped / max(int(mapped.sum()), 1) * total + 0.5).astype(np.int64)

@@ -38,12 +38,7 @@ class Reliability:
 
     @classmethod
     def of(cls, truth: Labels, probabilities: Probabilities, bins: int = BINS) -> Reliability:
-        """Of the 0-based classes (N,) of patches and their probabilities (N, K).
-
-        Args:
-            truth: True class of each patch.
-            probabilities: Of each class.
-            bins: At most so many; each has a patch.
+        """Of the 0-based classes (N,) of patches and their probabilities (N, K), in `bins` at most.
 
         Raises:
             ValueError: when there are no patches, or not as many of the one as of the other.
@@ -80,16 +75,14 @@ class Reliability:
 def consistent_temperature(truth: Labels, logits: npt.NDArray[np.floating]) -> float:
     """The temperature T at which the mean confidence of softmax(logits / T) is the accuracy.
 
+    Of the 0-based classes (N,) of patches and their logits (N, K); logarithms of probabilities do too.
+
     Confidence is the probability of the predicted class. The accuracy is (right + 1) / (N + 2), so
     that a few patches, all of them right, do not make a network certain (Clarté et al. 2023,
     Expectation consistency for calibration of neural networks). Without patches it is 1.
 
     The temperature of the lowest log loss (Guo et al. 2017) follows the few predictions that are wrong
     and very confident, and leaves all others less confident than they are right.
-
-    Args:
-        truth: 0-based class of each patch, (N,).
-        logits: (N, K); the logarithms of probabilities do as well.
     """
     if not len(truth):
         return 1.0
@@ -113,16 +106,11 @@ def consistent_temperature(truth: Labels, logits: npt.NDArray[np.floating]) -> f
 def shrunk_temperature(
     truth: Labels, logits: npt.NDArray[np.floating], blocks: npt.NDArray[np.integer]
 ) -> float:
-    """The consistent temperature, shrunk towards 1 as far as the blocks of ground disagree about it.
+    """The consistent temperature, shrunk towards 1 as far as the blocks (N,) disagree about it.
 
     A few blocks are a small sample of other ground, whose temperature is partly chance.
     The logarithm is multiplied by s^2 / (s^2 + v), where v is its variance by leaving out one block
     after the other (jackknife; Efron and Stein 1981) and s what temperatures of networks differ by.
-
-    Args:
-        truth: 0-based class of each patch, (N,).
-        logits: (N, K).
-        blocks: The block of each patch, (N,).
     """
     names = np.unique(blocks)
     if len(names) < 2:

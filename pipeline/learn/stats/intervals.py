@@ -114,12 +114,7 @@ def balanced_accuracy(hits: Hits, draws: int = DRAWS, seed: int = 0) -> Interval
     The interval is value - t(0.975) x error to value - t(0.025) x error, where t are the quantiles of
     (drawn value - value) / drawn error, and errors are those of a sum of independent blocks
     (linearisation; Davison and Hinkley 1997, section 2.7.2). It ends where accuracies end: at 0 and 1
-    or, of a difference, at -1 and 1.
-
-    Args:
-        hits: By block and class; a class without patches does not count.
-        draws: How often the blocks are drawn anew.
-        seed: Of the draws.
+    or, of a difference, at -1 and 1. The blocks are drawn anew `draws` times.
     """
     present = hits.total.sum(axis=0) > 0
     right, total = hits.right[:, present], hits.total[:, present]
@@ -142,12 +137,9 @@ def balanced_accuracy(hits: Hits, draws: int = DRAWS, seed: int = 0) -> Interval
 
 
 def _estimates(drawn: Counts, right: Counts, total: Counts) -> tuple[Counts, Counts]:
-    """Balanced accuracy and its standard error of each draw, (R,), from how often blocks are in it.
+    """Balanced accuracy and its standard error, (R,), of draws with so many of each block, (R, B).
 
-    Args:
-        drawn: (R, B).
-        right: (B, K).
-        total: (B, K).
+    `right` and `total` are (B, K).
     """
     patches = drawn @ total  # (R, K)
     present = patches > 0

@@ -66,7 +66,7 @@ def test_too_few_points_and_no_map_are_refused():
 def test_the_size_is_that_of_the_papers_formula():
     # equation 13 with user's accuracies of 0.8 everywhere: (0.4 / 0.01) ** 2
     assert sample_size(0.01) == 1600
-    assert sample_size(0.02, accuracy=0.5) == 625
+    assert sample_size(0.02) == 400
 
 
 def test_large_classes_get_their_share_and_rare_ones_the_least():
