@@ -150,10 +150,7 @@ class DenseForm:
         Raises:
             ValueError: when `pixels` does not have the size that rows and cols ask for.
         """
-        context = self.patch_px - self.cell_px
-        expected = (self.bands, rows * self.cell_px + context, cols * self.cell_px + context)
-        if pixels.shape != expected:
-            raise ValueError(f"{rows} x {cols} cells need pixels of {expected}, got {pixels.shape}")
+        require_size(pixels, (self.bands, rows, cols), self.patch_px, self.cell_px)
         nodata_bands = range(self.bands) if nodata_bands is None else nodata_bands
         result = np.empty((self.classes, rows, cols), dtype=self._fill.numpy().dtype)
         # convolutions of float32 in float32: cuDNN may round their input to 10 bits (TF32)
@@ -250,6 +247,14 @@ class DenseForm:
     def _stages_of(self, cols: int) -> list[Stage]:
         """The stages of a window of `cols` cells."""
         return stages(self._levels, cols, planar=self.device.type == "cpu" and self._folded)
+
+
+def require_size(pixels: Pixels, block: tuple[int, int, int], patch_px: int, cell_px: int) -> None:
+    """Refuse pixels of another size than a block of (bands, rows, cols) cells and its context."""
+    bands, rows, cols = block
+    expected = (bands, *(count * cell_px + patch_px - cell_px for count in (rows, cols)))
+    if pixels.shape != expected:
+        raise ValueError(f"{rows} x {cols} cells need pixels of {expected}, got {pixels.shape}")
 
 
 @contextmanager

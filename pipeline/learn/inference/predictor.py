@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from pipeline.learn.inference.dense import DenseForm, one_thread
+from pipeline.learn.inference.dense import DenseForm, one_thread, require_size
 from pipeline.learn.inference.levels import Levels, Normalisation, unsupported
 from pipeline.learn.network.classifier import PatchClassifier
 from pipeline.learn.stats.applicability import window_features
@@ -129,15 +129,8 @@ def class_probabilities(
 
     Arguments and errors are those of `DenseForm.probabilities`.
     """
-    geometry = classifier.meta.geometry
-    expected = (
-        len(classifier.meta.bands),
-        rows * geometry.cell_px + 2 * geometry.margin_px,
-        cols * geometry.cell_px + 2 * geometry.margin_px,
-    )
-    if pixels.shape != expected:
-        raise ValueError(f"{rows} x {cols} cells need pixels of {expected}, got {pixels.shape}")
-    side, step = geometry.patch_px, geometry.cell_px
+    side, step = classifier.meta.geometry.patch_px, classifier.meta.geometry.cell_px
+    require_size(pixels, (len(classifier.meta.bands), rows, cols), side, step)
     views = np.lib.stride_tricks.sliding_window_view(pixels, (side, side), axis=(1, 2))
     # axis order (rows, cols, C, P, P): a view, of which each batch copies only its own patches
     patches = views[:, ::step, ::step].transpose(1, 2, 0, 3, 4)
