@@ -48,16 +48,10 @@ _ROWS = 4096
 def write_collection(
     folder: Path, base: Path, images: Iterable[Image], about: About, lists: PartLists
 ) -> None:
-    """Write `catalog.json`, `collection.json` and `images.parquet` to `folder`.
+    """Write `catalog.json`, `collection.json` and `images.parquet` to an empty folder.
 
-    The same images give the same bytes; hrefs are relative.
-
-    Args:
-        folder: An empty folder.
-        base: The folder that the hrefs of images begin from.
-        images: At least one, in the order of the rows.
-        about: What holds of all of them.
-        lists: The part of each image in the published splits.
+    The same images give the same bytes; their hrefs are relative to `base`. There is at least one
+    image, and they come in the order of the rows.
     """
     collection = _collection(about)
     to_parquet(

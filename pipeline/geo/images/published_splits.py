@@ -34,10 +34,8 @@ class PartLists:
 def read_lists(folder: Path, images: set[str], published: Mapping[str, str]) -> PartLists:
     """The lists of a folder.
 
-    Args:
-        folder: Where the text files lie.
-        images: Names of the images, without suffix.
-        published: SHA-256 of published files by name.
+    `images` are the names of the images, without suffix; `published` has the SHA-256 of published files
+    by name.
 
     Raises:
         SceneError: when one of the three files is missing or is no text, names an image twice, or none

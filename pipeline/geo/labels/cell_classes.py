@@ -75,10 +75,8 @@ def classify_cells(
 ) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.float32], npt.NDArray[np.int32]]:
     """The class of each cell from its pixels, however small its share.
 
-    Args:
-        classes: Class of each pixel, (N, cell_px, cell_px), -1 unlabelled.
-        numbers: Polygon of each pixel, alike.
-        count: Number of classes.
+    `classes` and `numbers` are the class and the polygon of each pixel, (N, cell_px, cell_px), -1 where
+    there is none; `count` is the number of classes.
 
     Returns:
         For each cell its class (-1 where no pixel has one), the share of the cell that this class

@@ -52,10 +52,6 @@ class Polygons(Features):
 def polygons_of(features: FileFeatures, overlap: str) -> Polygons:
     """The polygons among the features of a file, invalid ones mended.
 
-    Args:
-        features: The features of a file.
-        overlap: `smallest` or `unlabelled`.
-
     Raises:
         LabelError: when none of them covers ground.
     """

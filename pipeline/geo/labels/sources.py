@@ -66,12 +66,6 @@ def read_features(
 ) -> Polygons | Points:
     """The polygons of a vector file, or the points of one without polygons.
 
-    Args:
-        conf: The source.
-        classes: What its values mean.
-        file: The file of `classes`, for the messages.
-        overlap: As `read_sources` has it.
-
     Raises:
         LabelError: as `read_sources` does.
     """

@@ -71,12 +71,8 @@ def map_item(
 ) -> pystac.Item:
     """The Item of a map without its assets and links; properties that are empty are left out.
 
-    Args:
-        name: Of the map.
-        outline: In longitude and latitude.
-        origin: What it comes from.
-        stated: Further properties; without a moment, the first and the last one.
-        moment: Of the acquisition.
+    The outline is in longitude and latitude. `stated` are further properties: without a `moment` of
+    acquisition, the first and the last one.
     """
     properties = {
         "description": origin.attribution,

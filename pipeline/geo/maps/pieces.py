@@ -7,13 +7,13 @@ number of workers nor the memory changes a byte.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.geo.maps import class_map
-from pipeline.geo.maps.postprocessing import NO_POSTPROCESSING, PostProcessing, unclassified_below
+from pipeline.geo.maps.postprocessing import PostProcessing
 from pipeline.geo.maps.raster_writer import Cells
 from pipeline.geo.raster.block_cache import CHUNK_PX, BlockCache
 from pipeline.geo.raster.grid import Indices, PatchGrid
@@ -46,7 +46,7 @@ class Mapper:
     """Whether the probabilities of all classes are wanted, too."""
     compare: Compare | None = None
     """Where the dissimilarity to the training data is wanted, too: a function that can be pickled."""
-    postprocessing: PostProcessing = NO_POSTPROCESSING
+    postprocessing: PostProcessing = field(default_factory=PostProcessing)
     """What is made of the maps."""
 
     @property
@@ -70,10 +70,7 @@ class Piece:
 def pieces(grid: PatchGrid, cells: tuple[int, int], across: int | None = None) -> list[Piece]:
     """The pieces of a scene's cells, row by row.
 
-    Args:
-        grid: The cells of the scene.
-        cells: Rows and columns of a piece.
-        across: At most so many pieces of a row before the next row; all of them by default.
+    `cells` are rows and columns of a piece; of a row, at most `across` pieces come before the next row.
     """
     rows, cols = cells
     band = cols * (across or grid.cols)
@@ -90,13 +87,7 @@ def map_piece(
 ) -> list[Cells]:
     """Class map, confidence and what else is asked for of a piece, uint8 ([K,] rows, cols) each.
 
-    In this order.
-
-    Args:
-        scene: The scene.
-        mapper: What maps it.
-        piece: Some of its cells.
-        cache: Source blocks of its bands, shared by the threads of this process.
+    `cache` has source blocks of the mapper's bands, shared by the threads of this process.
     """
     grid = mapper.grid(scene)
     window = grid.read_window(piece.rows, piece.cols)
@@ -109,10 +100,8 @@ def map_piece(
     mapped = valid_share(pixels, grid, piece, nodata_bands) >= mapper.geometry.min_valid
     probabilities = mapper.classify(pixels, *size, nodata_bands)
     classes, confidence = class_map.decide(probabilities, mapped)
-    if mapper.postprocessing.min_confidence:
-        classes = unclassified_below(
-            classes, confidence, len(mapper.classes) + 1, mapper.postprocessing
-        )
+    low = (classes != class_map.NODATA) & (confidence < mapper.postprocessing.min_confidence)
+    classes[low] = len(mapper.classes) + 1  # unclassified
     layers = [classes, confidence]
     if mapper.compare is not None:
         layers.append(class_map.of_limit(mapper.compare(pixels, *size), mapped))
@@ -129,11 +118,8 @@ def valid_share(
 ) -> npt.NDArray[np.float64]:
     """The share of each cell's band pixels that are valid, of those inside the scene, (rows, cols).
 
-    Args:
-        pixels: Harmonised DN (C, H, W) of the piece with its context, 0 is invalid.
-        grid: The cells of the scene.
-        piece: The cells of the piece.
-        nodata_bands: Places of the bands that may have invalid pixels; any by default.
+    `pixels` are harmonised DN (C, H, W) of the piece with its context, 0 is invalid; only the bands
+    with indices `nodata_bands` may have invalid pixels, any by default.
     """
     rows_px, cols_px = inside_px(grid, piece)
     total = len(pixels) * np.outer(rows_px, cols_px)

@@ -79,19 +79,6 @@ class PostProcessing:
         return {key: value for key, value in stated.items() if value}
 
 
-NO_POSTPROCESSING = PostProcessing()
-"""The classes of the network, untouched."""
-
-
-def unclassified_below(
-    classes: Cells, confidence: Cells, value: int, postprocessing: PostProcessing
-) -> Cells:
-    """Class maps of a block, where cells of low confidence have the value of the unclassified ones."""
-    low = (classes != class_map.NODATA) & (confidence < postprocessing.min_confidence)
-    result: Cells = np.where(low, np.uint8(value), classes)
-    return result
-
-
 def smooth(source: RasterWriter, target: RasterWriter, grid: PatchGrid, count: int, side: int) -> Tally:
     """Write the majority of each cell's surroundings; squares of cells are in memory, never the map.
 
@@ -99,7 +86,7 @@ def smooth(source: RasterWriter, target: RasterWriter, grid: PatchGrid, count: i
         source: The class map.
         target: An empty map of the same cells.
         grid: Its cells, for the ground under them.
-        count: Classes of the model, values 1 to `count`; other values neither vote nor change.
+        count: As in `majority`.
         side: Of the square around a cell, odd.
 
     Returns:

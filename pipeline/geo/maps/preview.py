@@ -51,12 +51,7 @@ def draw_map(
 ) -> None:
     """Draw the preview of the maps in a folder, which are there.
 
-    Args:
-        files: The folder.
-        record: What its class map holds.
-        beside: What is shown beside it.
-        facts: What the subtitle says.
-        longest_px: Cells of the class map on its longer side, to which it is reduced.
+    `facts` make the subtitle; the class map is reduced to `longest_px` on its longer side.
 
     Raises:
         OSError: when the file cannot be written.
@@ -80,12 +75,8 @@ def paint(cells: npt.NDArray[np.uint8], classes: Sequence[ClassInfo]) -> npt.NDA
 def draw(path: Path, panels: tuple[Panel, Panel], record: MapRecord, title: str, subtitle: str) -> None:
     """Draw a preview; the same input gives the same bytes.
 
-    Args:
-        path: The file.
-        panels: What is shown beside the class map, whose ground both show, and the class map.
-        record: What the class map holds, for the legend and the attribution.
-        title: The first line.
-        subtitle: The second line.
+    The first panel, whose ground both show, lies left of the class map; legend and attribution follow
+    from the `record` of the class map.
 
     Raises:
         OSError: when the file cannot be written.

@@ -35,11 +35,7 @@ class RasterWriter:
     def write(self, row: int, col: int, cells: Cells, band: int = 1) -> None:
         """Write uint8 (h, w) or (bands, h, w) cells, the top left at (row, col); each cell once.
 
-        Args:
-            row: First row of the cells on the map.
-            col: First column.
-            cells: The values, of one band or of several.
-            band: The band of the first of them, from 1.
+        The first of them belongs to `band`, counted from 1.
         """
         layers = cells.reshape(-1, *cells.shape[-2:])
         window = RasterWindow(col, row, cells.shape[-1], cells.shape[-2])

@@ -45,12 +45,7 @@ def sidecars_of(class_map: Path) -> list[Path]:
 
 
 def write_sidecars(class_map: Path, title: str, content: MapRecord) -> None:
-    """Write all of them beside a class map.
-
-    Args:
-        class_map: The map, a `.tif`.
-        title: Of the map, for people.
-        content: Its classes, its grid, its cells and what it comes from.
+    """Write all of them beside a class map, a `.tif`; `title` is for people.
 
     Raises:
         OutputError: when they cannot be written.

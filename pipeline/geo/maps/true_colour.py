@@ -73,12 +73,8 @@ def write_true_colour(
 ) -> None:
     """Write `<stem>.vrt` or `<stem>.tif`, and its style beside it: colours from 1, 0 is nodata.
 
-    Args:
-        scene: The scene.
-        pixels: A small picture of it, harmonised DN (C, h, w), which says how it is stretched.
-        bands: Its bands, red, green and blue, or one in grey.
-        stem: The file without its ending.
-        destination: The folder in which it will lie.
+    A small picture of the scene, harmonised DN (C, h, w) of `bands` (red, green and blue, or one in
+    grey), says how it is stretched. `destination` is the folder in which the file will lie.
 
     Raises:
         OutputError: when it cannot be written.

@@ -107,12 +107,8 @@ def mosaic_item(
 ) -> pystac.Item:
     """The Item of a mosaic, without its assets.
 
-    Args:
-        name: Of the mosaic.
-        outline: In longitude and latitude.
-        properties: Where its pixels lie.
-        origin: What it comes from.
-        maps: The names of the maps, of the same folder of maps, that it is made of.
+    The outline is in longitude and latitude, `properties` say where its pixels lie, and `maps` are the
+    names of the maps of the same folder that it is made of.
     """
     first, last = origin.times
     stated = {

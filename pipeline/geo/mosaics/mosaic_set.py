@@ -66,7 +66,8 @@ class Plan:
             ConfigError: when the CRS is none or cannot hold the maps, or a scene has the name of a
                 mosaic.
         """
-        due = [mosaic_id(key) for key, scenes in self._grids().items() if self._due(scenes)]
+        least = self.conf.min_scenes
+        due = [mosaic_id(key) for key, scenes in self._grids().items() if len(scenes) >= least]
         if self.whole_crs is not None:
             due.append(WHOLE)
             where = f"{self.where}: key 'mosaic.crs'"
@@ -101,9 +102,6 @@ class Plan:
         for scene, cells in self.cells.items():
             grids[grid_key(cells)].append(scene)
         return grids
-
-    def _due(self, scenes: Sequence[str]) -> bool:
-        return len(scenes) >= self.conf.min_scenes
 
 
 def write_mosaics(

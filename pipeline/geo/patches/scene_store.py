@@ -28,11 +28,7 @@ def scene_content(
 ) -> StoreContent:
     """The labelled cells of the scenes of a catalog that become patches, as the conf wants them.
 
-    Args:
-        inputs: The conf, which names the labels.
-        catalog: The catalog of scenes to train on.
-        sources: The folders that label files must lie in; anywhere where there are none.
-        compute: Memory and workers.
+    Label files must lie in one of the folders `sources`; anywhere where there are none.
 
     Raises:
         LenscapeError: when conf, scenes or labels cannot be used.

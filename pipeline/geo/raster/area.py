@@ -63,13 +63,8 @@ def region(
 ) -> Area:
     """The smallest box of longitudes and latitudes that holds squares in one or several CRSs.
 
-    Ground on both sides of the antimeridian gets the whole way round, -180 to 180.
-
-    Args:
-        epsg: CRS of each square, (N,).
-        x: Easting of its centre, m.
-        y: Northing of its centre, m.
-        side_m: Side of a square.
+    The squares of `side_m` lie around (x, y), m in the CRS `epsg` of each, all (N,). Ground on both
+    sides of the antimeridian gets the whole way round, -180 to 180.
     """
     boxes = []
     for code in np.unique(epsg).tolist():

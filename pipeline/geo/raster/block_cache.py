@@ -81,11 +81,7 @@ class BlockCache:
             file.close()
 
     def read(self, needs: Sequence[Need], into: Mapping[Layer, Values] | None = None) -> list[Values]:
-        """The decoded values (H, W) of each window.
-
-        Args:
-            needs: What to read.
-            into: Where those of some layers go; new arrays, or views, for the others.
+        """The decoded values (H, W) of each window; those of some layers go `into` arrays that exist.
 
         Raises:
             SceneError: when a file is missing or damaged.

@@ -148,10 +148,8 @@ def _gdal_for(href: str) -> Iterator[None]:
 def inspect(href: str, layer: int | None = None, *, floats: bool = False) -> RasterFile:
     """Open a raster file and check that it lies on a grid that lenscape can use.
 
-    Args:
-        href: Path or URL.
-        layer: The layer that is meant, from 1; without it, the file must have just one.
-        floats: Whether its values are to be floats; they must be DN otherwise.
+    `layer` is the one that is meant, from 1; without it, the file must have just one. Its values must
+    be floats if `floats` says so, else DN.
 
     Raises:
         SceneError: when it is no GeoTIFF or JPEG 2000, was cut off, lacks the layer or has several

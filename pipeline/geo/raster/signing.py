@@ -53,11 +53,7 @@ def signed(href: str) -> str:
 def presigned(href: str, region: str, now: datetime, extra: dict[str, str] | None = None) -> str:
     """An address of an object store, signed in its query (AWS Signature Version 4).
 
-    Args:
-        href: The address of an object, without a query.
-        region: Of the store.
-        now: The time, UTC.
-        extra: Further parameters of the query.
+    `href` has no query yet; `extra` are further parameters of it; `now` is UTC.
 
     Raises:
         SceneError: when there are no keys.

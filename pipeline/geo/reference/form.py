@@ -52,15 +52,10 @@ def write_form(
     cell_m: float,
     choices: Sequence[MapClass],
 ) -> None:
-    """Write the labelling form of a reference sample, and its key.
+    """Write the labelling form of a reference sample, a GeoPackage, and its key.
 
-    Args:
-        sample: A GeoPackage.
-        cells: Of `MapFrame.draw`.
-        classes: Of the map.
-        epsg: CRS of the map.
-        cell_m: Side of a cell, m.
-        choices: The classes that the form offers.
+    `cells` are those of `MapFrame.draw`, of a map with the given classes, CRS and cells of `cell_m`;
+    the form offers the classes `choices`.
 
     Raises:
         OutputError: when they cannot be written.
@@ -84,11 +79,7 @@ def write_form(
 
 
 def read_form(sample: Path, classes: Sequence[MapClass]) -> Labelled:
-    """Read a labelled reference sample and its key.
-
-    Args:
-        sample: The GeoPackage.
-        classes: Of the map that it was drawn from.
+    """Read a labelled reference sample, a GeoPackage, and its key; `classes` are those of its map.
 
     Raises:
         LabelError: when a file is missing or broken, the two do not go together, a cell has no class

@@ -64,13 +64,10 @@ class MapFrame:
             ) from error
 
     def draw(self, counts: Sequence[int], seed: int) -> dict[str, npt.NDArray[Any]]:
-        """Cells drawn at random within each class, without replacement.
+        """Cells drawn at random within each class, `counts` of each, without replacement.
 
         The map is read square by square; what is drawn is in memory, and the numbers of its cells.
-
-        Args:
-            counts: Cells to draw of each class.
-            seed: Of the drawing: the same one draws the same cells.
+        The same seed draws the same cells.
 
         Returns:
             `x` and `y` of the centres, m; `value`; all (n,), in an order that says nothing.

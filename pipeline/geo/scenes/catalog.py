@@ -143,7 +143,6 @@ def _bare_item(scene: SceneFiles, grid: PixelGrid) -> pystac.Item:
         "grid:code": f"MGRS-{match[1]}" if (match := _MGRS.search(scene.id)) else None,
     }
     properties |= {key: value for key, value in optional.items() if value is not None}
-    properties |= scene.properties
     stated = sorted(properties.keys() & OPTIONAL_EXTENSIONS)
     return pystac.Item(
         scene.id,

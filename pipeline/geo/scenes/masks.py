@@ -51,13 +51,8 @@ _TOUCHING = 1e-9
 def mask_scene(item: pystac.Item, files: SceneFiles, masking: Masking, path: Path) -> dict[str, float]:
     """Make the mask of a scene, add it to the Item and state there which share of the scene is masked.
 
-    A mask of the user, which the Item has already, takes the place of the source's own.
-
-    Args:
-        item: Of the scene, to which the mask is added.
-        files: The scene.
-        masking: The classes to mask, and by how much they are widened.
-        path: The file to write a mask to.
+    A mask of the user, which the Item has already, takes the place of the source's own, which would be
+    written to `path`.
 
     Returns:
         The share of the scene by class; empty where nothing can be masked.
@@ -90,12 +85,8 @@ def make_mask(
 ) -> tuple[MaskLayer, dict[str, float]] | None:
     """Write the mask of a scene: uint8, on the finest grid of its sources, strip by strip.
 
-    Args:
-        masks: The masks of the product.
-        scene: The grid of the scene, which may be a part of the masks' ground. Clouds outside of it
-            do not reach into it, so that downloaded pixels and those read where they lie agree.
-        masking: Which classes are left out, and by how much cloud, shadow and cirrus are widened.
-        path: Of the GeoTIFF.
+    The scene may be a part of the masks' ground. Clouds outside of it do not reach into it, so that
+    downloaded pixels and those read where they lie agree.
 
     Returns:
         The mask, and the share of its pixels of each class that it can have and of the margin; None

@@ -8,7 +8,7 @@ block cache. Its grid and data type are measured by `inspect`, not stated by a s
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -101,8 +101,6 @@ class SceneFiles:
     """`L1C` or `L2A`."""
     baseline: str | None = None
     """Processing baseline, such as `05.09`."""
-    properties: Mapping[str, Any] = field(default_factory=dict)
-    """Further properties of its Item."""
     area: Area | None = None
     """The part of its files that is the scene; all of them where there is none."""
     masks: tuple[MaskLayer | PolygonMask, ...] = ()

@@ -31,9 +31,7 @@ _EPSG = re.compile(r"EPSG:.*?(\d{4,6})$")
 def masks_of(product: Product, images: Mapping[str, str]) -> tuple[MaskLayer | PolygonMask, ...]:
     """The masks of a granule; none where the product came without them.
 
-    Args:
-        product: The product.
-        images: Names of the granule's image files by band, `SCL` for the scene classification.
+    `images` are the names of the granule's image files by band, `SCL` for the scene classification.
 
     Raises:
         SceneError: when a mask cannot be read.

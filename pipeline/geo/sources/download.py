@@ -119,11 +119,7 @@ class Downloads:
 def _write_cog(source: str, file: RemoteFile, area: Area, path: Path) -> int:
     """Write the pixels of a file in an area as a COG with overviews by nearest neighbour.
 
-    Args:
-        source: Where GDAL reads the file: its address, or the path of a copy.
-        file: The file.
-        area: The part of it that is wanted.
-        path: The COG.
+    GDAL reads the file at `source`: its address, or the path of a copy.
 
     Returns:
         The bytes of the tiles that were read.

@@ -68,13 +68,8 @@ _PUBLISHED = "2015-06-23T00:00:00Z", "2017-08-31T00:00:00Z"
 def write_images(conf: EurosatConf, folder: Path, target: Path, downloads: Downloads) -> str:
     """Write the checked collection of the images to `folder`, and summarise it.
 
-    A downloaded zip becomes a part of the collection, so that DVC keeps it.
-
-    Args:
-        conf: Where the images are.
-        folder: An empty folder.
-        target: The folder that it will become.
-        downloads: Where downloads are kept.
+    The empty `folder` will become `target`. A downloaded zip becomes a part of the collection, so that
+    DVC keeps it.
 
     Raises:
         SceneError: when there are no images, or one of them or a list cannot be used.

@@ -44,9 +44,7 @@ _LEVEL = re.compile(r"(?:MSI|[-_]|^)L?(1C|2A)(?:[-_]|$)", re.IGNORECASE)
 def band_assets(item: Mapping[str, Any], wanted: Sequence[str] | None) -> dict[str, dict[str, Any]]:
     """The asset of each band, at the band's own resolution, in the order of `BANDS`.
 
-    Args:
-        item: A STAC Item.
-        wanted: Names of bands; all that the Item has where it is None.
+    They are those of the bands `wanted`, or of all that the Item has.
 
     Raises:
         SceneError: when it has none, or one that is wanted is missing.

@@ -61,13 +61,10 @@ def band_metadata(href: str) -> list[BandMetadata]:
 def stated_scene(
     conf: StatedConf, origin: str, layers: Mapping[str, tuple[Layer, BandMetadata]]
 ) -> SceneFiles:
-    """The scene that a conf describes.
+    """The scene that a conf describes, whose files lie at `origin`, as the conf names it.
 
-    Args:
-        conf: What is stated.
-        origin: Path of its files, as the conf names it.
-        layers: By name of the band in the order of `BANDS`, or `CLASSIFICATION`, where the pixels are
-            and what their file states.
+    `layers` has, by name of the band in the order of `BANDS`, or `CLASSIFICATION`, where the pixels are
+    and what their file states.
 
     Raises:
         RadiometryError: when scale or offset is unknown, or conf and file contradict each other.

@@ -19,9 +19,7 @@ TRAIN, VALIDATION, TEST, _ = PARTS
 def random_parts(patches: Patches, conf: SplitConf) -> npt.NDArray[np.str_]:
     """One of `PARTS` for each patch, by seed, fold and place; of the cell grid each tests in one fold.
 
-    Args:
-        patches: Columns of N values: `epsg`, `x`, `y`, `on_grid`.
-        conf: Seed, folds, fold and the share that validates; blocks are not asked for.
+    `patches` are columns of N values: `epsg`, `x`, `y`, `on_grid`; the conf's blocks are not asked for.
 
     Raises:
         ValueError: when the conf asks for no fold.
