@@ -29,7 +29,6 @@ from pipeline.config.train import TrainConf
 from pipeline.learn.data.reader import Rows
 from pipeline.learn.data.training_data import TrainingData
 from pipeline.learn.inference.predictor import batched_probabilities
-from pipeline.learn.training.fit import fit
 
 Features = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.integer]
@@ -77,6 +76,9 @@ def baseline_predictions(
             fitted = BASELINES[name](training, labels, class_weights)
             predicted[name] = np.asarray(fitted.predict(features), dtype=np.int64)
         else:
+            # Lightning takes seconds to import, and no other baseline needs it
+            from pipeline.learn.training.fit import fit  # noqa: PLC0415
+
             classifier = fit(data, PERCEPTRON, compute, class_weights=list(class_weights)).classifier
             predicted[name] = batched_probabilities(classifier, data.pixels(rows)).argmax(axis=1)
     return predicted
