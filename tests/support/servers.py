@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import sys
 import threading
@@ -13,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 from urllib.parse import unquote, urlsplit
 
 type Fault = Literal["stall", "cut"] | int
@@ -55,6 +56,7 @@ class FileServer:
     """Bytes of bodies by path."""
     most_at_once: int = 0
     """The largest number of answers in flight at a time."""
+    _hashes: dict[tuple[int, ...], str] = field(default_factory=dict)
     _now: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _over: threading.Event = field(default_factory=threading.Event)
@@ -108,22 +110,34 @@ class FileServer:
         if not path.is_file():
             self._status(handler, 404)
             return
-        content = path.read_bytes()
         headers = {"Content-Type": "application/octet-stream"}
-        if self.tags:
-            headers["ETag"] = f'"{hashlib.sha256(content).hexdigest()[:16]}"'
         if self.ranges:
             headers["Accept-Ranges"] = "bytes"
         status = 200
-        if self.ranges and request.range is not None:
-            first, last = request.range
-            if first >= len(content):
-                self._status(handler, 416)
-                return
-            last = min(last, len(content) - 1)
-            status, headers["Content-Range"] = 206, f"bytes {first}-{last}/{len(content)}"
-            content = content[first : last + 1]
+        # opened once: meanwhile another file may take the name
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            first, last = 0, size - 1
+            if self.tags:
+                headers["ETag"] = f'"{self._hash(file)}"'
+            if self.ranges and request.range is not None:
+                first, last = request.range[0], min(request.range[1], size - 1)
+                if first >= size:
+                    self._status(handler, 416)
+                    return
+                status, headers["Content-Range"] = 206, f"bytes {first}-{last}/{size}"
+            file.seek(first)
+            content = file.read(last + 1 - first)
         self._send(handler, request, status, headers, content, fault)
+
+    def _hash(self, file: BinaryIO) -> str:
+        """Digits that differ between contents; a large file is read once for all its requests."""
+        state = os.fstat(file.fileno())
+        key = (state.st_ino, state.st_mtime_ns, state.st_size)
+        # a small file may be written twice within a tick of the clock
+        if key not in self._hashes or state.st_size < 1 << 20:
+            self._hashes[key] = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+        return self._hashes[key]
 
     def _send(
         self,
