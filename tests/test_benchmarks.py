@@ -334,6 +334,15 @@ print("others:", sorted(ours & sys.modules.keys()))
         assert "no CUDA device at hand" in done.stdout
 
 
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A block of 27 x 32 cells, because a processor computes slowly in 16 bits."""
+    monkeypatch.setattr("pipeline.learn.inference.dense.WINDOW_PX", 256)
+    monkeypatch.setattr("pipeline.learn.inference.dense._BLOCK_PX", 256)
+    monkeypatch.setattr("pipeline.learn.inference.dense._STRIP_VALUES", 20_000)
+
+
+@pytest.mark.usefixtures("small_blocks")
 def test_operations_are_counted_per_cell(classifier: PatchClassifier, tmp_path: Path) -> None:
     network.save_for_torch(classifier, tmp_path / "network.pt")
     taken = Network.load(tmp_path / "network.pt")
@@ -343,7 +352,11 @@ def test_operations_are_counted_per_cell(classifier: PatchClassifier, tmp_path: 
     assert product(1, side=16)(0.0).units == 10 * 2 * 16**3
 
 
-def test_the_device_part_runs_where_torch_runs(classifier: PatchClassifier, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("small_blocks")
+def test_the_device_part_runs_where_torch_runs(
+    classifier: PatchClassifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device, "BATCH", 32)
     network.save_for_torch(classifier, tmp_path / "network.pt")
     found = device.on_device(Network.load(tmp_path / "network.pt"), "cpu", seconds=0.0, size_px=512)
     assert set(found.tile_s) == {"bf16", "half"}
