@@ -46,10 +46,18 @@ def register(
             tracker.metrics({"test/gain": gain})
 
 
+@pytest.fixture(scope="module")
+def first(tmp_path_factory):
+    """The folder of a store with a champion."""
+    folder = tmp_path_factory.mktemp("first")
+    with mlflow_store(folder):
+        register(folder, predictions(0.7, seed=1))
+    return folder
+
+
 @pytest.fixture
-def store(tmp_path):
-    with mlflow_store(tmp_path):
-        register(tmp_path, predictions(0.7, seed=1))
+def store(first, tmp_path):
+    with mlflow_store(tmp_path, first):
         yield tmp_path
 
 

@@ -105,7 +105,7 @@ class Project:
         )  # fmt: skip
         copied.run("git", "update-index", "-q", "--refresh")
         if outputs:
-            _move_store(copied.path / "mlflow.db", self.path, copied.path)
+            move_store(copied.path / "mlflow.db", self.path, copied.path)
         else:
             copied.run("git", "reset", "--quiet", "--hard", UNRUN)
         return copied
@@ -210,7 +210,7 @@ def _copy_or_link(source: str, target: str) -> None:
         shutil.copy2(source, target)  # with its time, by which Python knows that bytecode is current
 
 
-def _move_store(database: Path, before: Path, after: Path) -> None:
+def move_store(database: Path, before: Path, after: Path) -> None:
     """Let an MLflow store name the artifacts beside it: it holds absolute paths."""
     with closing(sqlite3.connect(database)) as store, store:
         tables = store.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()

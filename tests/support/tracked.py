@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,9 @@ import torch
 from pipeline.learn.network.classifier import ModelMeta, PatchClassifier
 from pipeline.learn.network.history import Epoch, write_history
 from pipeline.learn.tracking.run import Part, RunRecord, keep, open_run
+from pipeline.learn.tracking.tracking_uri import connect
 from tests.support.learners import model_meta
+from tests.support.projects import move_store
 
 HISTORY = (
     Epoch(1, 1.5, 1.25, 0.25, 0.375, 0.001),
@@ -38,11 +41,16 @@ RECORD = RunRecord(
 
 
 @contextmanager
-def mlflow_store(folder: Path) -> Iterator[Path]:
-    """An empty store in a folder, which stages then find; its database."""
+def mlflow_store(folder: Path, like: Path | None = None) -> Iterator[Path]:
+    """A store in a folder, which stages then find: empty, or as another folder has it; its database."""
     folder.mkdir(parents=True, exist_ok=True)
     database = folder / "mlflow.db"
-    database.write_bytes(_empty_database())
+    if like is None:
+        database.write_bytes(_empty_database())
+    else:
+        shutil.copytree(like / "mlartifacts", folder / "mlartifacts")
+        shutil.copyfile(like / "mlflow.db", database)
+        move_store(database, like, folder)
     with pytest.MonkeyPatch.context() as patch:
         for name in (
             "DVC_ROOT",
@@ -53,6 +61,8 @@ def mlflow_store(folder: Path) -> Iterator[Path]:
         ):
             patch.delenv(name, raising=False)
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{database}")
+        if like is not None:
+            connect()  # or MLflow's own functions would go on with the store before
         yield database
 
 

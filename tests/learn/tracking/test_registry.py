@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import shutil
-from contextlib import contextmanager
 
-import mlflow
 import pytest
 
 from pipeline.config.predict import RegisteredModelConf
@@ -17,31 +15,28 @@ from pipeline.learn.tracking.registry import (
     runs_of_weights,
 )
 from pipeline.learn.tracking.run import resume
+from pipeline.learn.tracking.tracking_uri import connect
 from tests.support.learners import model_meta
 from tests.support.tracked import RECORD, make_models, mlflow_store, track
 
 
-@contextmanager
-def two_versions(folder):
-    """A store with two versions of the model; the second one sees other bands."""
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """A store to look at, with two versions of the model; the second one sees other bands."""
+    folder = tmp_path_factory.mktemp("registry")
     with mlflow_store(folder / "mlflow"):
         track(make_models(folder / "first"))
         track(make_models(folder / "second", model_meta(bands=2), seed=1))
         yield folder
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    """A store to look at."""
-    with two_versions(tmp_path_factory.mktemp("registry")) as folder:
-        yield folder
-
-
 @pytest.fixture
-def own_store(tmp_path):
-    """A store to change."""
-    with two_versions(tmp_path) as folder:
-        yield folder
+def own_store(store, tmp_path):
+    """The same to change."""
+    for name in ("first", "second"):
+        shutil.copytree(store / name, tmp_path / name)
+    with mlflow_store(tmp_path / "mlflow", store / "mlflow"):
+        yield tmp_path
 
 
 def hash_of(folder):
@@ -50,20 +45,20 @@ def hash_of(folder):
 
 def test_versions_say_what_they_are(store):
     first, second = sorted(
-        mlflow.MlflowClient().search_model_versions("name = 'lenscape'"), key=lambda v: int(v.version)
+        connect().search_model_versions("name = 'lenscape'"), key=lambda v: int(v.version)
     )
     assert (first.tags["bands"], second.tags["bands"]) == ("B01, B02, B03", "B01, B02")
     assert first.tags["classes"] == "c0, c1, c2, c3"
     assert first.tags["weights_sha256"] == hash_of(store / "first")
     assert first.tags["data_sha256"] == "1" * 64
     assert "uint16 patches (N, 3, 16, 16)" in first.description
-    model = mlflow.MlflowClient().get_registered_model("lenscape")
+    model = connect().get_registered_model("lenscape")
     assert "Land-cover classes" in model.description
 
 
 def test_the_first_version_is_the_champion_until_a_person_moves_the_alias(own_store):
     assert find_version("champion").uri == "models:/lenscape/1"
-    mlflow.MlflowClient().set_registered_model_alias("lenscape", "champion", "2")
+    connect().set_registered_model_alias("lenscape", "champion", "2")
     track(make_models(own_store / "third", seed=2))
     assert find_version("champion").uri == "models:/lenscape/2"
 
@@ -73,7 +68,7 @@ def test_the_first_version_is_the_champion_until_a_person_moves_the_alias(own_st
 )
 def test_a_version_goes_by_many_names(store, name):
     found = find_version(name)
-    run_id = mlflow.MlflowClient().get_model_version("lenscape", "1").run_id
+    run_id = connect().get_model_version("lenscape", "1").run_id
     assert found == ModelVersion(
         "models:/lenscape/1", hash_of(store / "first"), run_id, f"{'1' * 64}:{'2' * 64}"
     )
@@ -87,7 +82,7 @@ def test_a_version_that_is_not_there_is_one_sentence(store, name):
 
 
 def test_a_model_that_somebody_else_registered_is_refused(own_store):
-    client = mlflow.MlflowClient()
+    client = connect()
     source = client.get_model_version("lenscape", "1").source
     client.create_registered_model("foreign")
     client.create_model_version("foreign", source)
