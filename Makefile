@@ -43,7 +43,7 @@ lint: setup ## check formatting, types and the layers of imports
 
 .PHONY: check
 check: lint ## lint, and the tests that start no program (PYTEST= passes arguments on)
-	pytest $(PARALLEL) -m "not slow" $(PYTEST)
+	pytest $(PARALLEL) -m "not slow" --hypothesis-profile check $(PYTEST)
 
 .PHONY: test
 test: lint ## lint, and all tests (PYTEST= passes arguments on)

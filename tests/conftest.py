@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Generator
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from tests.support.projects import Project
@@ -17,6 +19,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # Before anything loads NumPy or torch: the workers share the cores, so each computes in one thread.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# `make check` draws a quarter of the examples of a property test, `make test` and CI draw all
+settings.register_profile("check", max_examples=25)
 MAY_SKIP_IN_CI = ("needs a GPU", "needs ../shared")
 LONGEST = (
     "tests/test_howto.py",
@@ -66,6 +70,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return LONGEST.index(name) if name in LONGEST else len(LONGEST), item.path not in slow
 
     items.sort(key=turn)
+
+
+def pytest_collection_finish() -> None:
+    """What all tests import stays until the end, so that no collection of garbage looks at it again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -4,11 +4,12 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.bands import BANDS, harmonise, select
 from pipeline.errors import ConfigError
+from tests.support.examples import examples
 
 ALL = tuple(BANDS)
 FINE = ("B02", "B03", "B04", "B08")
@@ -124,7 +125,7 @@ def test_floats_that_are_dn_become_what_the_dn_would() -> None:
     assert np.array_equal(harmonise(reflectance, 1.0, 0.0), dn)
 
 
-@settings(deadline=None, derandomize=True, max_examples=60)
+@examples(60)
 @given(
     st.lists(st.integers(0, 65_535), min_size=1, max_size=50),
     st.sampled_from([(0.0001, 0.0), (0.0001, -0.1), (0.00005, 0.02), (0.0004, -0.3)]),

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from pipeline.errors import StoreError
 from pipeline.store import PATCH_COLUMNS, Geometry, PatchStore
+from tests.support.examples import examples
 from tests.support.stores import make_store
 
 
@@ -49,7 +50,7 @@ def test_another_process_maps_the_pixels_itself(store: PatchStore) -> None:
     np.testing.assert_array_equal(pickle.loads(sent).pixels, store.pixels)
 
 
-@settings(max_examples=30, deadline=None, derandomize=True)
+@examples(30)
 @given(st.lists(st.integers(0, 49), max_size=40), st.integers(1, 50))
 def test_chunks_hold_the_rows_in_their_order(rows: list[int], size: int) -> None:
     pixels = np.arange(50, dtype=np.uint16)[:, None, None, None] * np.ones((1, 2, 3, 3), np.uint16)
@@ -63,7 +64,7 @@ def test_chunks_of_large_patches_are_fewer() -> None:
     assert [len(chunk) for chunk in store.chunks(np.arange(5))] == [2, 2, 1]
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@examples(60)
 @given(
     arrays(
         np.uint16,

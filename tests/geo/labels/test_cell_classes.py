@@ -3,12 +3,13 @@
 from dataclasses import dataclass, field
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from pipeline.geo.labels.cell_classes import UNLABELLED, LayeredLabels, classify_cells
 from pipeline.geo.raster.grid import Window
+from tests.support.examples import examples
 
 WINDOW = Window(3, 4, 2, 3)
 
@@ -59,7 +60,7 @@ def classified_by_hand(classes: np.ndarray, numbers: np.ndarray) -> tuple[int, f
     return label, seen.count(label) / classes.size, polygon
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@examples(100)
 @given(st.integers(1, 3).flatmap(lambda side: st.tuples(
     arrays(np.int16, (4, side, side), elements=st.integers(-1, 2)),
     arrays(np.int32, (4, side, side), elements=st.integers(0, 2)),

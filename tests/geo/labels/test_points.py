@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import shapely
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pyproj import CRS, Transformer
 
@@ -17,6 +17,7 @@ from pipeline.geo.labels.points import PointLabels, Points
 from pipeline.geo.labels.sources import read_features
 from pipeline.geo.patches.positions import labelled_positions
 from pipeline.geo.raster.grid import PatchGrid
+from tests.support.examples import examples
 from tests.support.labelled import bare_scene, make_classes, make_labels
 from tests.support.worlds import GRID
 
@@ -87,7 +88,7 @@ def test_the_most_frequent_class_of_a_cell_wins_and_the_first_of_equals(tmp_path
     assert labels.numbers.tolist() == [0, 7]
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@examples(40)
 @given(
     st.lists(
         st.tuples(st.integers(0, 131), st.integers(0, 119), st.integers(0, 2)), min_size=1, max_size=30

@@ -5,13 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import shapely
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.geo.labels.cell_classes import UNLABELLED
 from pipeline.geo.labels.polygons import PolygonLabels, _painted
 from pipeline.geo.labels.sources import read_features
 from pipeline.geo.raster.grid import PatchGrid, PixelGrid, Window
+from tests.support.examples import examples
 from tests.support.labelled import EPSG, make_classes, make_labels, px_box
 
 GRID = PixelGrid(EPSG, 300_030.0, 5_800_050.0, 40, 30)
@@ -55,7 +56,7 @@ rectangles = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@examples(60)
 @given(
     rectangles,
     st.sampled_from(["smallest", "unlabelled"]),

@@ -2,18 +2,19 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from pipeline.geo.maps import overviews
+from tests.support.examples import examples
 
 maps = hnp.arrays(
     np.uint8,
     hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=11),
     elements=st.sampled_from([0, 1, 2, 3, 254, 255]),
 )
-quick = settings(deadline=None, derandomize=True, max_examples=60)
+quick = examples(60)
 
 
 def squares(cells, factor):

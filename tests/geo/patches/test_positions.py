@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.config.labels import VectorLabelConf
@@ -11,6 +11,7 @@ from pipeline.geo.labels.polygons import PolygonLabels
 from pipeline.geo.patches import positions as module
 from pipeline.geo.patches.positions import Positions, draw, labelled_positions, runs
 from pipeline.geo.raster.grid import PixelGrid
+from tests.support.examples import examples
 from tests.support.labelled import EPSG, bare_scene, px_box
 
 # neither edge is a multiple of 80 m, the usual cell, and the far edges cut cells too
@@ -48,7 +49,7 @@ def ground(positions: Positions) -> set[tuple[float, float]]:
     return set(zip(*(axis.tolist() for axis in positions.centers), strict=True))
 
 
-@settings(max_examples=80, deadline=None, derandomize=True)
+@examples(80)
 @given(
     st.tuples(st.integers(1, 40), st.integers(1, 40)),
     st.tuples(st.integers(-20, 20), st.integers(-20, 20)),
@@ -195,7 +196,7 @@ def test_the_same_coordinates_in_another_zone_are_other_ground() -> None:
     assert drawn[0] != drawn[1]
 
 
-@settings(max_examples=50, deadline=None, derandomize=True)
+@examples(50)
 @given(st.lists(st.integers(0, 60), max_size=30).map(sorted), st.integers(1, 20))
 def test_runs_hold_all_rows_once_and_span_little(rows: list[int], span: int) -> None:
     pieces = [np.array(rows)[run].tolist() for run in runs(np.array(rows, dtype=np.intp), span)]

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.geo.raster.grid import (
@@ -14,8 +14,9 @@ from pipeline.geo.raster.grid import (
     round_half_down,
     square_sums,
 )
+from tests.support.examples import examples
 
-few = settings(deadline=None, derandomize=True, max_examples=80)
+few = examples(80)
 phases = st.sampled_from([0.0, 0.0, 2.5, 5.0, 7.3])
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -20,6 +20,7 @@ from pipeline.geo.scenes import masks
 from pipeline.geo.scenes.mask_sources import VALUES
 from pipeline.geo.scenes.masks import MARGIN, NAMES, make_mask, widened
 from pipeline.geo.scenes.scene_files import SCENE_CLASSIFICATION, MaskLayer, PolygonMask
+from tests.support.examples import examples
 from tests.support.labelled import px_box
 from tests.support.worlds import GRID, native_grid, write_raster
 
@@ -44,7 +45,7 @@ def made(
         return *mask, file.read(1), grid
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@examples(60)
 @given(
     arrays(np.bool_, st.tuples(st.integers(1, 14), st.integers(1, 14))),
     st.sampled_from([0.0, 0.4, 1.0, 1.5, 2.0, 2.3, 5.0, 20.0]),

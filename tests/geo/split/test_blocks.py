@@ -4,7 +4,7 @@ import hashlib
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from pyproj import Transformer
 
@@ -13,9 +13,10 @@ from pipeline.errors import SplitError
 from pipeline.geo.split import blocks as blocks_module
 from pipeline.geo.split.audit import audit
 from pipeline.geo.split.blocks import Blocks, split_patches
+from tests.support.examples import examples
 from tests.support.stores import join, make_table
 
-quick = settings(deadline=None, derandomize=True, max_examples=60)
+quick = examples(60)
 PIXEL = 60.0
 SIDE_M = 160.0
 CLASSES = ["field", "wood", "lake"]
@@ -100,7 +101,7 @@ def test_no_pixel_of_60_m_is_in_two_parts_and_nothing_is_excluded_without_need(w
         assert here & others or (block[row] != "train" and not on_grid[row])
 
 
-@settings(quick, max_examples=30)
+@examples(30)
 @given(world=worlds(), folds=st.integers(2, 5), seed=st.integers(0, 50))
 def test_folds_test_each_patch_of_the_cell_grid_exactly_once(world, folds, seed):
     patches, side, block_m = world
@@ -292,7 +293,8 @@ def test_a_class_that_no_seed_brings_to_a_part_is_named_with_its_blocks():
     assert "its patches lie in 1 block of 960 m; make block_m smaller" in message
 
 
-def test_a_class_that_the_buffer_excludes_is_named():
+def test_a_class_that_the_buffer_excludes_is_named(monkeypatch):
+    monkeypatch.setattr(blocks_module, "CANDIDATES", 50)
     # windows as wide as the world: whatever is not tested meets what is
     patches = make_table(24, 24, 1, origin=(960 * 400.0, 960 * 6000.0))
     with pytest.raises(SplitError) as caught:

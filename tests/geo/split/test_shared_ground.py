@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pyproj import Transformer
 
 from pipeline.geo.split.shared_ground import Ground
+from tests.support.examples import examples
 
-quick = settings(deadline=None, derandomize=True, max_examples=80)
+quick = examples(80)
 PIXEL = 60.0
 
 

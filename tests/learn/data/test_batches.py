@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from lightning.pytorch import LightningModule, Trainer
 
@@ -30,6 +30,7 @@ from pipeline.learn.data.batches import (
 )
 from pipeline.learn.data.training_data import TrainingData
 from pipeline.store import PatchStore
+from tests.support.examples import examples
 from tests.support.learners import BANDS
 from tests.support.stores import make_split, make_store
 
@@ -242,7 +243,7 @@ def test_shuffles_follow_seed_and_epoch():
     assert np.concatenate(list(BatchRows(np.arange(100), 10))).tolist() == list(range(100))
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@examples(60)
 @given(count=st.integers(2, 200), size=st.integers(2, 50), processes=st.integers(1, 4))
 def test_processes_share_the_rows_in_as_many_batches(count, size, processes):
     if count < 2 * processes:

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import StoreError
 from pipeline.learn.data.reader import PatchReader
 from pipeline.store import PatchStore
+from tests.support.examples import examples
 from tests.support.stores import make_store
 
 COUNT, BANDS, SIDE = 40, 5, 4
@@ -37,7 +38,7 @@ def read(reader: PatchReader, rows) -> np.ndarray:
     return out
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@examples(150)
 @given(
     rows=st.lists(st.integers(0, COUNT - 1), min_size=1, max_size=COUNT).map(sorted),
     bands=st.lists(st.integers(0, BANDS - 1), min_size=1, unique=True),

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -20,6 +20,7 @@ from pipeline.learn.inference.dense import DenseForm
 from pipeline.learn.inference.levels import Normalisation
 from pipeline.learn.network.layers import fits
 from pipeline.learn.network.lenet import build
+from tests.support.examples import examples
 
 FIVES = NetworkConf(
     activation="relu",
@@ -139,11 +140,11 @@ def cases(draw: st.DrawFn) -> Case:
     )
 
 
-@settings(max_examples=120, deadline=None, derandomize=True)
+@examples(120)
 @given(
     case=cases(),
     window_px=st.sampled_from([8, 32, 1024]),
-    strip_values=st.sampled_from([1, 3000, 1_000_000]),
+    strip_values=st.sampled_from([1, 3000, 100_000]),
 )
 @example(Case(FIVES, 13, 64, 8, 4, 5, 0.01, 0), 32, 20_000)
 @example(Case(FIVES, 3, 32, 6, 5, 4, 0.1, 0), 1024, 1)  # 6 is no multiple of 4: dilation

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -20,6 +20,7 @@ from pipeline.learn.network.layers import (
     total_weights,
 )
 from pipeline.learn.network.lenet import build
+from tests.support.examples import examples
 
 LENET5 = PRESETS["lenet5"]
 ROWS = (nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d, nn.AvgPool2d, nn.Linear, nn.BatchNorm1d)
@@ -107,7 +108,7 @@ def test_a_filter_of_the_size_of_the_image_has_as_many_weights_shared_or_not():
     assert whole.weights == whole.unshared_weights == whole.connected_weights == 26
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@examples(40)
 @given(
     network=NETWORKS, bands=st.integers(1, 5), patch_px=st.integers(4, 20), classes=st.integers(2, 5)
 )
@@ -132,7 +133,7 @@ def test_the_plan_is_what_torch_builds(network, bands, patch_px, classes):
     assert counter.get_total_flops() == 2 * work
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@examples(40)
 @given(
     stages=st.lists(
         st.tuples(

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics
 
 from pipeline.learn.stats.accuracy import Scores, most_confident_mistakes, table
+from tests.support.examples import examples
 
 # Congalton and Green, table 4.1 of the 1999 edition: deciduous, conifer, agriculture, shrub. The book
 # has the map in rows, we have the truth in rows.
@@ -44,7 +45,7 @@ def test_the_example_of_the_book():
         )
     )
 )
-@settings(deadline=None, max_examples=60)
+@examples(60)
 @pytest.mark.filterwarnings("ignore::UserWarning")  # sklearn about classes that are not there
 def test_as_scikit_learn_has_it(case):
     classes, pairs = case
