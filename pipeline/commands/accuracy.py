@@ -17,7 +17,7 @@ from pipeline.geo.reference.sample import MapClass, MapFrame
 from pipeline.learn.stats.area_estimation import Adjusted, Estimate, adjusted
 
 
-def run(sheet: Path, class_map: Path) -> None:
+def run(form: Path, class_map: Path) -> None:
     """Write the estimates of a labelled reference sample and the class map that it was drawn from.
 
     They are printed, too; the files are `<sample>_accuracy.csv` and `<sample>_accuracy.json`.
@@ -26,7 +26,7 @@ def run(sheet: Path, class_map: Path) -> None:
         LenscapeError: when a file is missing or they do not go together, or a class has too few cells.
     """
     frame = MapFrame.open(class_map)
-    labelled = read_form(sheet, frame.classes)
+    labelled = read_form(form, frame.classes)
     reference, agreed = _reference(labelled)
     known = reference != CANNOT_TELL
     names = [one.name for one in frame.classes]
@@ -36,10 +36,10 @@ def run(sheet: Path, class_map: Path) -> None:
         estimates = adjusted(counts, [one.mapped_ha for one in frame.classes])
     except ValueError as error:
         raise LabelError(
-            f"{sheet} cannot evaluate {class_map}: {error}; draw more of it (lenscape sample --fewest)."
+            f"{form} cannot evaluate {class_map}: {error}; draw more of it (lenscape sample --fewest)."
         ) from error
     counted = agreed | {"cannot_tell": int((~known).sum()), "labelled": int(known.sum())}
-    _write(sheet, frame.classes, counts, estimates, counted)
+    _write(form, frame.classes, counts, estimates, counted)
     _print(frame.classes, estimates, counted)
 
 
@@ -56,7 +56,7 @@ def _reference(labelled: Labelled) -> tuple[npt.NDArray[np.str_], dict[str, Any]
 
 
 def _write(
-    sheet: Path,
+    form: Path,
     classes: Sequence[MapClass],
     counts: npt.NDArray[np.int64],
     estimates: Adjusted,
@@ -75,10 +75,10 @@ def _write(
         for suffix, shares in (("accuracy", figure.value), ("half_width", figure.half)):
             columns[f"{name}_{suffix}"] = ["" if np.isnan(s) else f"{s:.4f}" for s in shares]
     rows = zip(*columns.values(), strict=True)
-    write_csv(sheet.with_name(f"{sheet.stem}_accuracy.csv"), tuple(columns), rows)
+    write_csv(form.with_name(f"{form.stem}_accuracy.csv"), tuple(columns), rows)
     overall = estimates.overall
     write_json(
-        sheet.with_name(f"{sheet.stem}_accuracy.json"),
+        form.with_name(f"{form.stem}_accuracy.json"),
         {
             "overall_accuracy": round(float(overall.value), 4),
             "overall_half_width": round(float(overall.half), 4),

@@ -11,7 +11,7 @@ from pipeline.geo.reference.sample import MapFrame
 from pipeline.learn.stats.area_estimation import allocate, sample_size
 
 
-def run(class_map: Path, sheet: Path, standard_error: float, fewest: int, seed: int) -> None:
+def run(class_map: Path, form: Path, standard_error: float, fewest: int, seed: int) -> None:
     """Draw cells of each class of a class map into a labelling form, and their classes into its key.
 
     `standard_error` is that of the overall accuracy; `fewest` are the cells of a rare class.
@@ -19,7 +19,7 @@ def run(class_map: Path, sheet: Path, standard_error: float, fewest: int, seed: 
     Raises:
         LenscapeError: when the map cannot be read, or the reference sample exists already.
     """
-    for path in (sheet, key_path(sheet)):
+    for path in (form, key_path(form)):
         if path.exists():
             raise ConfigError(
                 f"{path} exists, and may hold somebody's work; name another file, or delete it first."
@@ -28,8 +28,8 @@ def run(class_map: Path, sheet: Path, standard_error: float, fewest: int, seed: 
     counts = allocate([one.cells for one in frame.classes], sample_size(standard_error), fewest)
     cells = frame.draw(counts.tolist(), seed)
     choices = [one for one in frame.classes if one.name != UNCLASSIFIED]
-    write_form(sheet, cells, frame.classes, *frame.epsg_and_cell_m(), choices)
-    print(f"{sheet}: {len(cells['value'])} cells to label in QGIS; the form offers the classes")
-    print(f"{key_path(sheet)}: what the map says; whoever labels should not open it")
+    write_form(form, cells, frame.classes, *frame.epsg_and_cell_m(), choices)
+    print(f"{form}: {len(cells['value'])} cells to label in QGIS; the form offers the classes")
+    print(f"{key_path(form)}: what the map says; whoever labels should not open it")
     for one, count in zip(frame.classes, counts.tolist(), strict=True):
         print(f"{one.title:<30}{count:>6} of {one.cells:,} cells")
