@@ -32,21 +32,17 @@ def ablation(bands: Sequence[str], train: Path, plan: Plan) -> Study:
     Raises:
         ConfigError: when fewer than two different choices are given, or the conf cannot be used.
     """
-    chosen = [text if text in ("all", "rgb", "10m") else _listed(text) for text in bands]
-    if len(chosen) < 2 or any(one in chosen[:place] for place, one in enumerate(chosen)):
+    choices: dict[str, str | list[str]] = {}
+    for text in bands:
+        names = [name.strip() for name in text.split(",")]
+        choices[" ".join(names)] = text if text in ("all", "rgb", "10m") else names
+    if len(choices) < max(2, len(bands)):
         raise ConfigError(
             f"--bands names {', '.join(bands) or 'nothing'}: name two or more different choices, "
             "as --bands all --bands rgb."
         )
-    conf = load(train, TrainConf).model_dump()
+    conf = load(train, TrainConf).model_dump() | {"calibration_folds": 0}
     networks = {
-        one if isinstance(one, str) else " ".join(one): TrainConf.model_validate(
-            conf | {"bands": one, "calibration_folds": 0}
-        )
-        for one in chosen
+        name: TrainConf.model_validate(conf | {"bands": choice}) for name, choice in choices.items()
     }
     return Study("ablation", networks, False, plan)
-
-
-def _listed(text: str) -> list[str]:
-    return [band.strip() for band in text.split(",")]
