@@ -201,7 +201,7 @@ def test_choices_of_bands_are_compared_with_the_first(folder, capsys):
     assert len(runs) == 1 + 2 * 2
 
 
-@pytest.mark.parametrize("bands", [("all",), ("rgb", "rgb")])
+@pytest.mark.parametrize("bands", [("all",), ("rgb", "rgb"), ("all", "rgb", "rgb")])
 def test_what_is_no_comparison_is_refused(folder, bands):
     with pytest.raises(ConfigError, match="two or more different choices"):
         ablate(folder, *bands)
