@@ -26,9 +26,6 @@ CHALLENGER = "challenger"
 WEIGHTS_TAG = "weights_sha256"
 """The tag of runs and versions, and the key of the model's metadata, that names the weights."""
 
-_PACKAGES = ("mlflow", "torch", "numpy")
-"""What loading takes."""
-
 
 class _Probabilities(nn.Module):
     """What MLflow serves: raw harmonised patches in, probabilities out."""
@@ -79,11 +76,16 @@ def log_exported(classifier: PatchClassifier) -> ModelInfo:
                 outputs=Schema([TensorSpec(np.dtype("float32"), (-1, len(meta.classes)))]),
             ),
             input_example=example,
-            # at the versions that made it; torch without its local build name
-            pip_requirements=[f"{name}=={version(name).partition('+')[0]}" for name in _PACKAGES],
+            pip_requirements=_requirements(),
             metadata=_metadata(meta),
         )
     return logged
+
+
+def _requirements() -> list[str]:
+    """What loading takes, at the versions that made it; torch without its local build name."""
+    names = ("mlflow", "torch", "numpy")
+    return [f"{name}=={version(name).partition('+')[0]}" for name in names]
 
 
 def _metadata(meta: ModelMeta) -> dict[str, object]:
