@@ -117,6 +117,17 @@ def test_a_map_without_data_has_no_statistics(tmp_path):
         assert not any(key.startswith("STATISTICS") for key in dataset.tags(1))
 
 
+def test_a_small_map_covers_whole_squares_of_cells(tmp_path):
+    path = publish(tmp_path, some_cells())
+    left, top = GRID.x0, GRID.y0
+    cells, bounds = cog.read_small(path, 300)
+    assert cells.shape == (153, 134)  # of 611 x 533 cells, 4 x 4 a pixel of 320 m
+    assert bounds == (left, top - 153 * 320, left + 134 * 320, top)
+    cells, bounds = cog.read_small(path, 1000)
+    np.testing.assert_array_equal(cells, some_cells())
+    assert bounds == GRID.bounds
+
+
 def test_a_map_without_palette_is_grey(tmp_path):
     kind = cog.MapKind([cog.Band("per cent")], 255, overviews.mean, unit="%")
     with rasterio.open(publish(tmp_path, some_cells(), kind=kind)) as dataset:

@@ -67,6 +67,8 @@ def test_scene_and_map_show_the_same_ground(tmp_path):
     assert abs(len(forest) - len(water)) <= 2, "half of the scene each"
     assert forest.max() + 1 == water.min()
     assert not len(columns_of(image, "#ff00ff")), "cells past the edge of the scene are not shown"
+    inside = image[120:, forest[5:-5]] == rgb("#00aa00")
+    assert len(np.unique(inside.all(axis=2).sum(axis=0))) == 1, "the scale bar lies on the scene"
 
 
 def test_the_legend_names_the_classes_that_occur(tmp_path, monkeypatch):
