@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import shutil
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
-import mlflow
 import pytest
 import torch
 
@@ -19,7 +15,7 @@ from pipeline.learn.network.history import Epoch, write_history
 from pipeline.learn.tracking.run import Part, RunRecord, keep, open_run
 from pipeline.learn.tracking.tracking_uri import connect
 from tests.support.learners import model_meta
-from tests.support.projects import move_store
+from tests.support.projects import empty_store, move_store
 
 HISTORY = (
     Epoch(1, 1.5, 1.25, 0.25, 0.375, 0.001),
@@ -46,7 +42,7 @@ def mlflow_store(folder: Path, like: Path | None = None) -> Iterator[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     database = folder / "mlflow.db"
     if like is None:
-        database.write_bytes(_empty_database())
+        database.write_bytes(empty_store())
     else:
         shutil.copytree(like / "mlartifacts", folder / "mlartifacts")
         shutil.copyfile(like / "mlflow.db", database)
@@ -64,16 +60,6 @@ def mlflow_store(folder: Path, like: Path | None = None) -> Iterator[Path]:
         if like is not None:
             connect()  # or MLflow's own functions would go on with the store before
         yield database
-
-
-@cache
-def _empty_database() -> bytes:
-    """A database with MLflow's tables and nothing in them: to make them takes seconds."""
-    with TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # MLflow's own
-        database = Path(folder) / "mlflow.db"
-        mlflow.MlflowClient(f"sqlite:///{database}").search_experiments()
-        return database.read_bytes()
 
 
 def make_models(folder: Path, meta: ModelMeta | None = None, seed: int = 0) -> Path:

@@ -144,7 +144,7 @@ def test_a_server_that_fails_for_a_while_gives_the_same_bytes(
 ) -> None:
     expected = fetched(server, tmp_path / "one")[0].read_bytes()
     if "stall" in faults:
-        monkeypatch.setattr(remote, "TIMEOUT_S", 2.0)
+        monkeypatch.setattr(remote, "TIMEOUT_S", 1.0)  # GDAL counts whole seconds
     server.fault = faults_of(PATH, faults)
     assert fetched(server, tmp_path / "two")[0].read_bytes() == expected
 
@@ -157,7 +157,7 @@ def test_a_run_that_failed_leaves_nothing_half_written_and_fetches_no_finished_f
     before = finished.read_bytes()
     monkeypatch.setattr(remote, "TRIES", 2)
     if fault == "stall":
-        monkeypatch.setattr(remote, "TIMEOUT_S", 2.0)
+        monkeypatch.setattr(remote, "TIMEOUT_S", 1.0)  # GDAL counts whole seconds
     # every answer but those of the look-up and of the header fails
     server.fault = lambda one: fault if one.range is not None and one.range[0] else None
     with pytest.raises(
