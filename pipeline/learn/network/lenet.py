@@ -33,10 +33,11 @@ class Dropout(nn.Dropout):
             return super().forward(input)
         count = input.numel()
         words = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(2**63), None)
-        kept = words.view(torch.int16)[:count] >= round(self.p * 2**16) - 2**15
-        scale = kept.to(input.dtype).mul_(1 / (1 - self.p))
+        # in place and in float32: torch is slow at comparing to bool and at converting bool
+        kept = words.view(torch.int16)[:count].float().ge_(round(self.p * 2**16) - 2**15)
+        scale = kept.mul_(1 / (1 - self.p)).to(input.dtype)
         # in the memory order of the values, channels last or not
-        return input * scale.as_strided(input.shape, torch.empty_like(input).stride())
+        return input * scale.as_strided(input.shape, torch.empty_like(input, device="meta").stride())
 
 
 def build(network: NetworkConf, bands: int, patch_px: int, classes: int) -> nn.Sequential:
