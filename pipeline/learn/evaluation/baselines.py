@@ -10,6 +10,7 @@ most, and so does the support vector machine, in `_COMPONENTS` features.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import get_args
 
 import numpy as np
@@ -22,6 +23,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
+from threadpoolctl import threadpool_limits
 
 from pipeline.config.compute import ComputeConf
 from pipeline.config.evaluate import BaselineName
@@ -65,23 +67,32 @@ def baseline_predictions(
     Raises:
         LenscapeError: as `fit` does.
     """
-    predicted: dict[str, Labels] = {}
-    if any(name in BASELINES for name in names):
-        training, features = (
-            band_statistics(data.store.chunks(part), data.band_indexes) for part in (data.train, rows)
-        )
-        labels = data.store.patches["label"][data.train]
-    for name in names:
-        if name in BASELINES:
-            fitted = BASELINES[name](training, labels, class_weights)
-            predicted[name] = np.asarray(fitted.predict(features), dtype=np.int64)
-        else:
+    classical = [name for name in names if name in BASELINES]
+    # side by side, and OpenBLAS in one thread: its threads wait for each other longer than they compute
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(1) as thread:
+        fitted = thread.submit(_on_band_statistics, classical, data, class_weights, rows)
+        predicted: dict[str, Labels] = {}
+        if "mlp" in names:
             # Lightning takes seconds to import, and no other baseline needs it
             from pipeline.learn.training.fit import fit  # noqa: PLC0415
 
             classifier = fit(data, PERCEPTRON, compute, class_weights=list(class_weights)).classifier
-            predicted[name] = batched_probabilities(classifier, data.pixels(rows)).argmax(axis=1)
-    return predicted
+            predicted["mlp"] = batched_probabilities(classifier, data.pixels(rows)).argmax(axis=1)
+        predicted |= fitted.result()
+    return {name: predicted[name] for name in names}
+
+
+def _on_band_statistics(
+    names: Sequence[str], data: TrainingData, class_weights: Sequence[float], rows: Rows
+) -> dict[str, Labels]:
+    if not names:
+        return {}
+    training, features = (
+        band_statistics(data.store.chunks(part), data.band_indexes) for part in (data.train, rows)
+    )
+    labels = data.store.patches["label"][data.train]
+    fitted = {name: BASELINES[name](training, labels, class_weights) for name in names}
+    return {name: model.predict(features).astype(np.int64) for name, model in fitted.items()}
 
 
 def training_patches(name: str, available: int) -> int:
