@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date, datetime
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BeforeValidator, Discriminator, Tag, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from pipeline.config.record import Conf, Name, Positive
 
@@ -20,7 +20,17 @@ def _day(value: Any) -> Any:
         raise ValueError(f"{value!r} is no day; write it as '2021-05-06'") from None
 
 
+def _encoding(value: str) -> str:
+    """A name of an encoding that Python knows."""
+    try:
+        "a".encode(value)
+    except (LookupError, ValueError):
+        raise ValueError(f"{value!r} is no encoding; write one such as cp1252 or UTF-8") from None
+    return value
+
+
 Day = Annotated[date, BeforeValidator(_day)]
+Encoding = Annotated[str, AfterValidator(_encoding)]
 
 
 class LabelConf(Conf):
@@ -64,11 +74,25 @@ class VectorLabelConf(LabelConf):
     KEY = "path"
 
     path: str
-    """A vector file that geopandas reads."""
+    """A vector file that geopandas reads, or a table of points such as a CSV file."""
     attribute: str
     """The attribute that holds the class value."""
     layer: str | None = None
     """The layer, where the file has several."""
+    x: str | None = None
+    """Of a table, the column of eastings or longitudes; `longitude` and the like where absent."""
+    y: str | None = None
+    """The column of northings or latitudes."""
+    crs: Annotated[str, Field(pattern=r"^EPSG:\d{4,6}$")] | None = None
+    """The CRS of the coordinates, where the file does not say it."""
+    encoding: Encoding | None = None
+    """The encoding of its texts, where the file does not say it, or not the right one."""
+
+    @model_validator(mode="after")
+    def _coordinates_are_two(self) -> VectorLabelConf:
+        if (self.x is None) != (self.y is None):
+            raise ValueError("of the columns x and y one is missing; name both or none")
+        return self
 
 
 class RasterLabelConf(LabelConf):
@@ -80,6 +104,8 @@ class RasterLabelConf(LabelConf):
     """A raster file of whole numbers, in any CRS."""
     layer: Positive | None = None
     """The layer that holds the codes, from 1, where the file has several."""
+    nodata: float | None = None
+    """The value that stands for none, where the file does not say it."""
 
 
 def _form(raw: Any) -> str:

@@ -159,7 +159,7 @@ def _cover(value: int = 1) -> np.ndarray:
 
 
 def _float_codes(folder: Path) -> dict[str, Any]:
-    return _codes(folder, _cover().astype(np.float32))
+    return _codes(folder, _cover() + np.float32(0.5))
 
 
 def _codes_without_crs(folder: Path) -> dict[str, Any]:
@@ -240,11 +240,13 @@ CASES = [
     Case("lines", _lines, r"1 are neither polygons nor points; buffer them first", "tile"),
     Case("no such attribute", _no_attribute, r"has no attribute 'landuse'; it has kind", "tile"),
     Case("no such file", _no_file, r"labels\.gpkg does not exist; correct the path", "tile"),
-    Case("table without geometries", _table, r"labels\.csv has no geometries; give a layer", "tile"),
+    Case("table without geometries", _table, r"labels\.csv has no geometries, nor .*; name", "tile"),
     Case("no vectors", _no_vectors, r"labels\.gpkg cannot be read as vectors .*; give a Geo", "tile"),
     Case("several layers", _several_layers, r"has several layers; name one of", "tile"),
     Case("points outside", _points_outside, r"labels\.gpkg\) do not overlap the scene.*; give", "tile"),
-    Case("float raster", _float_codes, r"cover\.tif holds float32 values, .*; convert it", "tile"),
+    Case(
+        "raster of no codes", _float_codes, r"cover\.tif holds 1\.5 near .*; give a raster of c", "tile"
+    ),
     Case("raster without CRS", _codes_without_crs, r"cover\.tif has no CRS; assign one", "tile"),
     Case(
         "raster elsewhere", _codes_elsewhere, r"cover\.tif\) do not overlap the scene s1 .*; g", "tile"

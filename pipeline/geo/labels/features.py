@@ -20,20 +20,30 @@ from pyproj.exceptions import ProjError
 from pipeline.config.classes import ClassesConf
 from pipeline.config.labels import VectorLabelConf
 from pipeline.errors import LabelError
+from pipeline.geo.labels.encodings import misread
 from pipeline.geo.labels.vector_files import read_frame
 from pipeline.geo.raster.grid import PixelGrid
 
 Shapes = npt.NDArray[np.object_]
 
-AREAL = (shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON)
-PUNCTUAL = (shapely.GeometryType.POINT, shapely.GeometryType.MULTIPOINT)
+AREAL = (shapely.GeometryType.POLYGON,)
+PUNCTUAL = (shapely.GeometryType.POINT,)
+_MULTIPLE = (
+    shapely.GeometryType.MULTIPOINT,
+    shapely.GeometryType.MULTILINESTRING,
+    shapely.GeometryType.MULTIPOLYGON,
+    shapely.GeometryType.GEOMETRYCOLLECTION,
+)
 _EDGE_POINTS = 21
 """Points along each edge of a scene that are looked up in the CRS of the labels: the edge bends."""
 
 
 @dataclass(frozen=True)
 class Features:
-    """Features of one source of labels, in its CRS, in the order of the file."""
+    """Features of one source of labels, in its CRS, in the order of the file.
+
+    One of several parts, such as all polygons of a class dissolved into one, stands once a part.
+    """
 
     conf: VectorLabelConf
     crs: CRS
@@ -41,12 +51,13 @@ class Features:
     classes: npt.NDArray[np.int16]
     """Class of each, 0-based."""
     numbers: npt.NDArray[np.int32]
-    """Row of each in the file, the rows of several files counted on."""
+    """Row of each in the file; further parts of a feature are numbered on behind the last row, and the
+    files on behind each other."""
     counts: dict[str, int]
-    """What was found in the file, by what it is: `features` is the sum of those that label ground
-    (`polygons` or `points`), `ignored` (without a value, or with one that the conf ignores), `empty`
-    (no geometry, or one without area) and `other` (of another kind); `repaired` are polygons that
-    were invalid and were mended."""
+    """What was found in the file, by what it is: `features` are its rows; they, or `single_parts` where
+    there are more of those, are the sum of `polygons` or `points`, which label ground, `ignored`
+    (without a value, or with one that the conf ignores), `empty` (no geometry, or one without area) and
+    `other` (of another kind); `repaired` are polygons that were invalid and were mended."""
 
     def intersecting(self, grid: PixelGrid) -> tuple[Shapes, npt.NDArray[np.intp]]:
         """The features that intersect a scene, in its CRS, and their indices among all of them.
@@ -86,8 +97,12 @@ class FileFeatures:
     classes_file: str
     """For the messages."""
     crs: CRS
+    rows: int
+    """Features in the file."""
     shapes: Shapes
-    """All features, without heights."""
+    """All features, part by part, without heights."""
+    numbers: npt.NDArray[np.int32]
+    """Number of each, as in `Features`."""
     classes: npt.NDArray[np.int16]
     """Class of each, -1 without one."""
     empty: npt.NDArray[np.bool_]
@@ -99,7 +114,7 @@ class FileFeatures:
         return ~self.empty & (self.classes < 0)
 
     def of(self, kinds: Iterable[int]) -> npt.NDArray[np.intp]:
-        """The rows of those with a class whose geometries are of some kinds."""
+        """The indices of those with a class whose geometries are of some kinds."""
         kind = np.isin(shapely.get_type_id(self.shapes), list(kinds))
         return np.flatnonzero(kind & ~self.empty & ~self.ignored)
 
@@ -110,7 +125,8 @@ class FileFeatures:
             LabelError: when none does.
         """
         total, ignored, empty = len(self.shapes), int(self.ignored.sum()), int(self.empty.sum())
-        counts = {"features": total, name: kept, "ignored": ignored}
+        counts = {"features": self.rows} | ({"single_parts": total} if total > self.rows else {})
+        counts |= {name: kept, "ignored": ignored}
         counts |= {"empty": empty + of_kind - kept, "other": total - of_kind - ignored - empty}
         if not kept:
             raise LabelError(self._nothing(counts))
@@ -131,7 +147,7 @@ class FileFeatures:
         }
         remedy = reasons[max(reasons, key=lambda key: counts[key])][1]
         why = ", ".join(f"{counts[key]} {text}" for key, (text, _) in reasons.items() if counts[key])
-        return f"none of the {counts['features']} features of {path} labels ground: {why}; {remedy}."
+        return f"none of the {len(self.shapes)} features of {path} labels ground: {why}; {remedy}."
 
 
 def find_features(conf: VectorLabelConf, classes: ClassesConf, file: str) -> FileFeatures:
@@ -144,9 +160,26 @@ def find_features(conf: VectorLabelConf, classes: ClassesConf, file: str) -> Fil
     frame = read_frame(conf)
     labels = _classes_of(frame[conf.attribute], conf, classes, file)
     shapes = shapely.force_2d(frame.geometry.to_numpy())
-    empty = shapely.is_missing(shapes) | shapely.is_empty(shapes)
     _require_finite(shapes, conf)
-    return FileFeatures(conf, file, CRS(frame.crs), shapes, labels, empty)
+    parts, rows = _single_parts(shapes)
+    numbers, further = rows.astype(np.int32), np.flatnonzero(rows[1:] == rows[:-1]) + 1
+    numbers[further] = len(shapes) + np.arange(len(further))
+    empty = shapely.is_missing(parts) | shapely.is_empty(parts)
+    return FileFeatures(conf, file, CRS(frame.crs), len(shapes), parts, numbers, labels[rows], empty)
+
+
+def _single_parts(shapes: Shapes) -> tuple[Shapes, npt.NDArray[np.intp]]:
+    """The parts of all shapes in their order, and the row of each; one without any stays as it is."""
+    rows = np.arange(len(shapes))
+    while True:
+        several = np.isin(shapely.get_type_id(shapes), _MULTIPLE) & ~shapely.is_empty(shapes)
+        if not several.any():
+            return shapes, rows
+        parts, of = shapely.get_parts(shapes[several], return_index=True)
+        shapes = np.concatenate([shapes[~several], parts])
+        rows = np.concatenate([rows[~several], rows[several][of]])
+        order = np.argsort(rows, kind="stable")
+        shapes, rows = shapes[order], rows[order]
 
 
 def meanings(classes: ClassesConf) -> dict[str | int, int]:
@@ -173,6 +206,11 @@ def _classes_of(
     known = meanings(classes)
     counts = Counter(values.dropna().tolist())
     if unknown := {value: count for value, count in counts.items() if value not in known}:
+        if wrong := misread(
+            (value for value in unknown if isinstance(value, str)),
+            {value for value in known if isinstance(value, str)},
+        ):
+            raise LabelError(f"{conf.path}: attribute {conf.attribute!r}: {wrong}.")
         listed = unknown_values(unknown, "features", file)
         raise LabelError(f"{conf.path}: attribute {conf.attribute!r} holds {listed}")
     return np.fromiter(

@@ -20,7 +20,7 @@ from pipeline.geo.raster.grid import Indices, PatchGrid, Window
 
 @dataclass(frozen=True)
 class Points(Features):
-    """The points of one source of labels; a feature of several points stands several times."""
+    """The points of one source of labels."""
 
     def on(self, cells: PatchGrid) -> PointLabels | None:
         """Their labels of a scene; None where none lies in it.
@@ -40,15 +40,15 @@ class Points(Features):
         cell_rows = (rows[inside] - cells.row0) // cells.cell_px
         cell_cols = (cols[inside] - cells.col0) // cells.cell_px
         chosen, winners = _majority(cell_rows * cells.cols + cell_cols, self.classes[points])
-        numbers = self.numbers[points[winners]]
+        winning = self.numbers[points[winners]]
         return PointLabels(
             cells,
             chosen // cells.cols,
             chosen % cells.cols,
             self.classes[points[winners]],
-            numbers=numbers,
-            centred=numbers,  # a point labels no other cell than its own
-            counts={"duplicates": len(points) - len(winners)},
+            winning,
+            numbers=self.numbers[points],
+            centred=winning,  # a point labels no other cell than its own
         )
 
 
@@ -60,10 +60,14 @@ def points_of(features: FileFeatures) -> Points:
     """
     rows = features.of(PUNCTUAL)
     counts = features.counts(len(rows), len(rows), "points")
-    shapes, parents = shapely.get_parts(features.shapes[rows], return_index=True)
-    rows = rows[parents]
-    numbers = rows.astype(np.int32)
-    return Points(features.conf, features.crs, shapes, features.classes[rows], numbers, counts)
+    return Points(
+        features.conf,
+        features.crs,
+        features.shapes[rows],
+        features.classes[rows],
+        features.numbers[rows],
+        counts,
+    )
 
 
 def _majority(cells: Indices, classes: npt.NDArray[np.int16]) -> tuple[Indices, npt.NDArray[np.intp]]:
@@ -93,6 +97,8 @@ class PointLabels(Labels):
     """Column of each."""
     classes: npt.NDArray[np.int16]
     """Class of each, 0-based."""
+    winning: npt.NDArray[np.int32]
+    """Number of the point that gives each its class."""
 
     def pixels(self, window: Window) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.int32]]:
         """Class and number of the point of each pixel of a window, both (H, W), -1 without one."""
@@ -104,6 +110,6 @@ class PointLabels(Labels):
         classes = np.full(shape, UNLABELLED, dtype=np.int16)
         numbers = np.full(shape, UNLABELLED, dtype=np.int32)
         at = (self.rows[near] - rows[0], self.cols[near] - cols[0])
-        classes[at], numbers[at] = self.classes[near], self.numbers[near]
+        classes[at], numbers[at] = self.classes[near], self.winning[near]
         cells = np.ix_(rows - rows[0], cols - cols[0])
         return classes[cells], numbers[cells]

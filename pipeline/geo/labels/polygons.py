@@ -68,7 +68,7 @@ def polygons_of(features: FileFeatures, overlap: str) -> Polygons:
         features.crs,
         shapes[whole],
         features.classes[rows][whole],
-        rows[whole].astype(np.int32),
+        features.numbers[rows][whole],
         counts,
         overlap,
     )

@@ -32,7 +32,8 @@ from pipeline.geo.raster import raster_file
 from pipeline.geo.raster.grid import PatchGrid, PixelGrid, Window
 from pipeline.geo.raster.reprojection import RasterGrid
 
-_CODES = {"uint8", "int8", "uint16", "int16", "uint32", "int32"}
+_LARGEST_CODE = 2.0**53
+"""Beyond it, floats are not every whole number."""
 _PIECE_PX = 8_000_000
 """Pixels of a raster that are held at a time, about."""
 _LARGEST_PX = 2048
@@ -51,7 +52,8 @@ class LabelRaster:
     classes_file: str
     """For the messages."""
     raster: RasterGrid
-    nodata: float | None
+    nodata: tuple[float, ...]
+    """The values that stand for none, beside NaN."""
     codes: npt.NDArray[np.int64]
     """Codes that mean something, ascending."""
     classes: npt.NDArray[np.int16]
@@ -85,29 +87,48 @@ class LabelRaster:
     def _counts(self, window: Window) -> dict[str, int]:
         """Its pixels in a window: `pixels` with a class, `ignored` and `nodata`."""
         by_code: Counter[int] = Counter()
+        total = 0
         with raster_file.opened(self.conf.raster) as dataset:
             for part in window.parts(max(1, _PIECE_PX // window.width), window.width):
-                codes, counts = np.unique(
-                    raster_file.read(dataset, part, self.conf.layer), return_counts=True
-                )
+                pixels = raster_file.read(dataset, part, self.conf.layer)
+                total += pixels.size
+                pixels = pixels[~self._without_code(pixels)]
+                self._require_whole(pixels)
+                codes, counts = np.unique(pixels, return_counts=True)
                 by_code.update(dict(zip(codes.tolist(), counts.tolist(), strict=True)))
-        total = by_code.total()
-        nodata = by_code.pop(int(self.nodata), 0) if self.nodata is not None else 0
         known = dict(zip(self.codes.tolist(), self.classes.tolist(), strict=True))
         if unknown := {code: count for code, count in by_code.items() if code not in known}:
+            unknown = {int(code): count for code, count in unknown.items()}  # 7, not 7.0
             listed = unknown_values(unknown, "pixels near the scene", self.classes_file)
             raise LabelError(f"{self.conf.raster} holds {listed}")
         ignored = sum(count for code, count in by_code.items() if known[code] == UNLABELLED)
-        return {"pixels": total - nodata - ignored, "ignored": ignored, "nodata": nodata}
+        labelled = by_code.total()
+        return {"pixels": labelled - ignored, "ignored": ignored, "nodata": total - labelled}
+
+    def _without_code(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+        """Which pixels hold NaN or the value that stands for none."""
+        without = np.isnan(pixels) if pixels.dtype.kind == "f" else np.zeros(pixels.shape, dtype=bool)
+        for value in self.nodata:
+            without |= pixels == value
+        return without
+
+    def _require_whole(self, pixels: npt.NDArray[Any]) -> None:
+        if pixels.dtype.kind != "f":
+            return
+        odd = pixels[(pixels != np.rint(pixels)) | (np.abs(pixels) > _LARGEST_CODE)]
+        if odd.size:
+            raise LabelError(
+                f"{self.conf.raster} holds {odd[0].item()!r} near the scene, but codes of classes are "
+                "whole numbers; give a raster of codes, or state the value that stands for none as "
+                "`nodata`."
+            )
 
     def classes_in(self, dataset: Any, window: Window) -> npt.NDArray[np.uint8]:
         """The class of each pixel (H, W) of a window inside the raster, `_NO_CLASS` without one."""
         codes = raster_file.read(dataset, window, self.conf.layer)
         nearest = np.minimum(np.searchsorted(self.codes, codes), len(self.codes) - 1)
         labels = self.classes[nearest]
-        known = (self.codes[nearest] == codes) & (labels != UNLABELLED)
-        if self.nodata is not None:
-            known &= codes != self.nodata
+        known = (self.codes[nearest] == codes) & (labels != UNLABELLED) & ~self._without_code(codes)
         return np.where(known, labels, _NO_CLASS).astype(np.uint8)
 
 
@@ -116,10 +137,14 @@ def open_raster(conf: RasterLabelConf, classes: ClassesConf, file: str) -> Label
 
     Raises:
         SceneError: when it is missing or cannot be read.
-        LabelError: when it holds no whole numbers, several layers or lies nowhere, or when no class
-            has a number among its values.
+        LabelError: when it holds no numbers, several layers or lies nowhere, or when no class has a
+            number among its values.
     """
-    known = {value: label for value, label in meanings(classes).items() if isinstance(value, int)}
+    known = {
+        value: label
+        for value, label in meanings(classes).items()
+        if isinstance(value, int) and abs(value) < 2**63  # no raster holds others
+    }
     codes = np.array(sorted(known), dtype=np.int64)
     labels = np.array([known[code] for code in codes.tolist()], dtype=np.int16)
     if not (labels >= 0).any():
@@ -134,7 +159,7 @@ def open_raster(conf: RasterLabelConf, classes: ClassesConf, file: str) -> Label
             conf,
             file,
             RasterGrid(CRS(dataset.crs), dataset.transform, dataset.height, dataset.width),
-            dataset.nodatavals[number - 1],
+            tuple(v for v in (dataset.nodatavals[number - 1], conf.nodata) if v is not None),
             codes,
             labels,
         )
@@ -147,7 +172,7 @@ def _require_codes(dataset: Any, conf: RasterLabelConf) -> None:
     if number > dataset.count:
         raise LabelError(f"{path} has {dataset.count} layers, none of them is number {number}.")
     dtype = dataset.dtypes[number - 1]
-    if dtype not in _CODES:
+    if dtype.startswith("complex"):
         raise LabelError(
             f"{path} holds {dtype} values, but codes of classes are whole numbers; convert it "
             "(gdal_translate -ot Int16)."

@@ -54,7 +54,7 @@ def read_sources(
         else:
             features = read_features(conf, classes, file, overlap)
             sources.append(replace(features, numbers=features.numbers + np.int32(first)))
-            first += features.counts["features"]
+            first += features.counts.get("single_parts", features.counts["features"])
     return sources
 
 
@@ -86,17 +86,22 @@ class _SourceCounts:
     """Scenes that were acquired on other days than those of which it is true."""
     intersecting: set[int] = field(default_factory=set)
     """Numbers of its features that intersect a scene."""
+    winning: set[int] = field(default_factory=set)
+    """Those of its points that give a cell its class."""
     counts: Counter[str] = field(default_factory=Counter)
     """Sums of what was counted on each scene."""
 
     @property
     def summary(self) -> dict[str, Any]:
-        """All counts; `outside` are features that intersect no scene."""
+        """All counts: `outside` are features that intersect no scene, `duplicates` points in cells that
+        have their class from another one."""
         counts: dict[str, Any] = (
             {"file": Path(self.source.conf.file).name} | self.source.counts | self.counts
         )
         for kind in {"polygons", "points"} & counts.keys():
             counts["outside"] = counts[kind] - len(self.intersecting)
+        if "points" in counts:
+            counts["duplicates"] = len(self.intersecting - self.winning)
         return counts | {"scenes": self.scenes, "scenes_out_of_date": self.out_of_date}
 
 
@@ -128,6 +133,7 @@ class LabelTally:
             elif (labels := each.source.on(cells)) is not None:
                 each.scenes += 1
                 each.intersecting.update(labels.numbers.tolist())
+                each.winning.update(labels.centred.tolist())
                 each.counts.update(labels.counts)
                 layers.append(labels)
         if not layers:

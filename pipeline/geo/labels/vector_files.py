@@ -1,6 +1,6 @@
 """Vector files of labels: their features with the one attribute that is asked for.
 
-Any format of GDAL, and GeoParquet, which GDAL is often built without.
+Any format of GDAL, tables of coordinates among them, and GeoParquet, which GDAL is often built without.
 """
 
 from __future__ import annotations
@@ -15,9 +15,13 @@ import geopandas as gpd
 import pyarrow.parquet as pq
 import pyogrio
 from pyogrio.errors import DataLayerError, DataSourceError
+from pyproj import CRS
+from pyproj.exceptions import CRSError
 
 from pipeline.config.labels import VectorLabelConf
 from pipeline.errors import LabelError
+from pipeline.geo.labels.encodings import STATE_IT, misread
+from pipeline.geo.labels.tables import OPTIONS, coordinate_columns, points_of_table
 
 _PARQUET = (".parquet", ".geoparquet")
 
@@ -35,40 +39,82 @@ def read_frame(conf: VectorLabelConf) -> gpd.GeoDataFrame:
         # what is odd about a geometry is found and counted by those who use it
         with warnings.catch_warnings(action="ignore"):
             frame = read(conf)
+    except UnicodeDecodeError as error:
+        raise LabelError(
+            f"{conf.path} holds texts that are not in {error.encoding}; {STATE_IT}."
+        ) from error
     except (DataSourceError, DataLayerError, ValueError, OSError) as error:
         reason = " ".join(str(error).split()).rstrip(".")
         raise LabelError(
             f"{conf.path} cannot be read as vectors ({reason}); give a GeoPackage, Shapefile, GeoJSON, "
-            "FlatGeobuf or GeoParquet."
+            "FlatGeobuf, GeoParquet or CSV file."
         ) from error
+    return _with_crs(frame, conf)
+
+
+def _with_crs(frame: gpd.GeoDataFrame, conf: VectorLabelConf) -> gpd.GeoDataFrame:
+    """The features in the CRS of the file, or in that of the conf where the file has none."""
+    if conf.crs is None:
+        if frame.crs is None:
+            raise LabelError(
+                f"{conf.path} has no CRS; assign the one that its coordinates are in, or state it as "
+                "`crs` with the labels."
+            )
+        return frame
+    try:
+        stated = CRS(conf.crs)
+    except CRSError:
+        raise LabelError(f"{conf.path}: its `crs` {conf.crs} does not exist; correct it.") from None
     if frame.crs is None:
-        raise LabelError(f"{conf.path} has no CRS; assign the one that its coordinates are in.")
+        return frame.set_crs(stated)
+    if frame.crs.to_epsg() != stated.to_epsg():
+        raise LabelError(
+            f"{conf.path} is in {frame.crs.name}, but the conf says `crs: {conf.crs}`; leave it out, "
+            "or correct the CRS of the file."
+        )
     return frame
 
 
 def _read_gdal(conf: VectorLabelConf) -> gpd.GeoDataFrame:
-    layer = _layer(conf)
-    info = pyogrio.read_info(conf.path, layer=layer)
-    _require_attribute(info["fields"], conf)
-    return pyogrio.read_dataframe(conf.path, layer=layer, columns=[conf.attribute])
+    layer, is_table = _layer(conf)
+    options: dict[str, Any] = OPTIONS | {"encoding": conf.encoding or "UTF-8"} if is_table else {}
+    if conf.encoding is not None:
+        options["encoding"] = conf.encoding
+    fields = pyogrio.read_info(conf.path, layer=layer, **options)["fields"]
+    _require_attribute(fields, conf)
+    if not is_table:
+        return pyogrio.read_dataframe(conf.path, layer=layer, columns=[conf.attribute], **options)
+    x, y = coordinate_columns(fields, conf)
+    columns = list(dict.fromkeys([conf.attribute, x, y]))
+    table = pyogrio.read_dataframe(
+        conf.path, layer=layer, columns=columns, read_geometry=False, **options
+    )
+    return points_of_table(table, x, y, conf)
 
 
-def _layer(conf: VectorLabelConf) -> str:
-    """The layer that is named, or the only one with geometries."""
-    layers = [str(name) for name, kind in pyogrio.list_layers(conf.path) if kind is not None]
+def _layer(conf: VectorLabelConf) -> tuple[str, bool]:
+    """The layer that is named, or the only one, and whether it is a table of coordinates.
+
+    Tables are looked at where columns of coordinates are named, or no layer has geometries.
+    """
+    found = [(str(name), kind is None) for name, kind in pyogrio.list_layers(conf.path)]
+    tables = conf.x is not None or all(is_table for _, is_table in found)
+    layers = [name for name, is_table in found if tables or not is_table]
     if conf.layer is None and len(layers) == 1:
-        return layers[0]
+        return layers[0], tables
+    if conf.layer in layers:
+        return conf.layer, tables
     if not layers:
         raise LabelError(_without_geometries(conf))
-    if conf.layer in layers:
-        return conf.layer
-    problem = "several layers" if conf.layer is None else f"no layer {conf.layer!r} with geometries"
+    what = "" if tables else " with geometries"
+    problem = "several layers" if conf.layer is None else f"no layer {conf.layer!r}{what}"
     raise LabelError(f"{conf.path} has {problem}; name one of {', '.join(layers)} as `layer`.")
 
 
 def _read_parquet(conf: VectorLabelConf) -> gpd.GeoDataFrame:
-    if conf.layer is not None:
-        raise LabelError(f"{conf.path} is GeoParquet, which has no layers; take `layer` out.")
+    for key in ("layer", "x", "y", "encoding"):
+        if getattr(conf, key) is not None:
+            raise LabelError(f"{conf.path} is GeoParquet, where `{key}` means nothing; take it out.")
     schema = pq.read_schema(conf.path)
     described = json.loads((schema.metadata or {}).get(b"geo", b"{}"))
     if not described:
@@ -80,12 +126,15 @@ def _read_parquet(conf: VectorLabelConf) -> gpd.GeoDataFrame:
 
 def _without_geometries(conf: VectorLabelConf) -> str:
     return (
-        f"{conf.path} has no geometries; give a layer of polygons or points (QGIS makes one of a table "
-        "of coordinates: Add Delimited Text Layer, then Export)."
+        f"{conf.path} has no geometries; give a layer of polygons or points, or a CSV file of "
+        "coordinates."
     )
 
 
 def _require_attribute(fields: Sequence[Any], conf: VectorLabelConf) -> None:
-    if conf.attribute not in fields:
-        names = ", ".join(map(str, fields)) or "none"
-        raise LabelError(f"{conf.path} has no attribute {conf.attribute!r}; it has {names}.")
+    if conf.attribute in fields:
+        return
+    names = ", ".join(map(str, fields)) or "none"
+    if wrong := misread(map(str, fields), {conf.attribute}):
+        raise LabelError(f"{conf.path} has no attribute {conf.attribute!r}: {wrong}.")
+    raise LabelError(f"{conf.path} has no attribute {conf.attribute!r}; it has {names}.")

@@ -53,6 +53,50 @@ def test_every_feature_is_counted_once(tmp_path: Path) -> None:
     assert source.numbers.tolist() == [0, 1]
 
 
+def test_a_feature_of_many_parts_stands_once_a_part(tmp_path: Path) -> None:
+    """Dissolved labels, and what a clip leaves of them: polygons among lines and points, nested."""
+    boxes = [box(20 * i, 0, 20 * i + 10, 10) for i in range(4)]
+    line, point = shapely.LineString([(0, 0), (5, 5)]), Point(1, 1)
+    nested = shapely.GeometryCollection([line, shapely.MultiPolygon(boxes[2:]), point])
+    features = [
+        ("wood", shapely.MultiPolygon(boxes[:2])),
+        ("lake", boxes[0]),
+        ("lake", shapely.GeometryCollection([nested, boxes[3]])),
+        ("wood", None),
+        ("road", shapely.MultiPolygon(boxes)),
+    ]
+    conf = make_labels(tmp_path / "a.gpkg", features)
+    source = read_features(conf, make_classes("wood", "lake", ignore=["road"]))
+    assert source.counts == {
+        "features": 5, "single_parts": 13, "polygons": 6, "ignored": 4, "empty": 1, "other": 2,
+        "repaired": 0,
+    }  # fmt: skip
+    assert source.classes.tolist() == [0, 0, 1, 1, 1, 1]
+    assert sorted(shape.bounds for shape in source.shapes[2:]) == sorted(
+        boxes[i].bounds for i in (0, 2, 3, 3)
+    )
+    assert len(set(source.numbers.tolist())) == 6
+    assert source.numbers[[0, 2]].tolist() == [0, 1]  # the first part has the row of its feature
+    assert source.numbers.min() >= 0
+    assert source.numbers.max() < 13
+    again = read_sources([conf, conf], make_classes("wood", "lake", ignore=["road"]))[1]
+    assert again.numbers.tolist() == (source.numbers + 13).tolist()
+
+
+def test_points_of_a_collection_count_where_there_are_no_polygons(tmp_path: Path) -> None:
+    both = shapely.GeometryCollection([Point(1, 1), shapely.MultiPoint([(2, 2), (3, 3)])])
+    source = read_features(make_labels(tmp_path / "a.gpkg", [("wood", both)]), CLASSES)
+    assert source.counts == {
+        "features": 1,
+        "single_parts": 3,
+        "points": 3,
+        "ignored": 0,
+        "empty": 0,
+        "other": 0,
+    }
+    assert source.numbers.tolist() == [0, 1, 2]
+
+
 @pytest.mark.parametrize(("broken", "area"), [(BOW_TIE, 2.0), (SPIKED, 4.0)])
 def test_an_invalid_polygon_is_mended_and_stays_an_area(
     tmp_path: Path, broken: Polygon, area: float

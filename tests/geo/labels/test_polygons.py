@@ -126,3 +126,20 @@ def test_polygons_beyond_two_bytes_are_painted() -> None:
     boxes = np.array([shapely.box(*GRID.bounds)], dtype=object)
     for number in (65_535, 65_536, 70_000):
         assert (_painted(boxes, np.array([number]), GRID) == number).all()
+
+
+def test_of_dissolved_polygons_the_smallest_part_wins(tmp_path: Path) -> None:
+    """A pond in a wood, each a part of the one polygon of its class; that of water is larger."""
+    wood, pond, lake = (px_box(GRID, *rect) for rect in ((0, 0, 10, 10), (2, 2, 3, 3), (20, 0, 20, 30)))
+    hut = px_box(GRID, 25, 5, 4, 4)
+    features = [
+        ("lake", shapely.MultiPolygon([pond, lake])),
+        ("wood", shapely.MultiPolygon([wood, hut])),
+    ]
+    labels = read_features(make_labels(tmp_path / "a.gpkg", features), CLASSES).on(CELLS)
+    assert labels is not None
+    classes, numbers = labels.pixels(GRID.window)
+    assert (classes[2:5, 2:5] == 1).all()
+    assert (classes[25:29, 5:9] == 0).all()
+    assert (classes[:10, :10] == 0).sum() == 91
+    assert len({numbers[row, col] for row, col in ((0, 0), (2, 2), (22, 0), (25, 5))}) == 4

@@ -188,3 +188,65 @@ def test_a_scene_in_the_south(tmp_path: Path) -> None:
     labels = open_raster(RasterLabelConf(raster=str(path)), classes(), "c").on(PatchGrid(south, 16, 8))
     assert labels is not None
     assert (labels.pixels(south.window)[0] == 1).all()
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    ["uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64"],
+)
+def test_whole_numbers_of_any_type(tmp_path: Path, dtype: str) -> None:
+    codes = random_codes((GRID.height, GRID.width)).astype(dtype)
+    labels = cover(tmp_path, codes, GRID.transform, nodata=0)
+    np.testing.assert_array_equal(pixels(labels), meaning(codes))
+    assert labels is not None
+    assert labels.counts["nodata"] == (codes == 0).sum()
+    codes[3, 3] = 99
+    with pytest.raises(
+        LabelError, match=r"cover\.tif holds 99 \(1 pixels near the scene\), which is no"
+    ):
+        cover(tmp_path, codes, GRID.transform, nodata=0)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "none"),
+    [("int16", -9999), ("int16", -32768), ("uint16", 65535), ("int64", -9999), ("float32", -9999),
+     ("float32", np.finfo("float32").min), ("float64", -1.5), ("float32", np.nan)],
+)  # fmt: skip
+@pytest.mark.parametrize("stated", ["in the file", "in the conf"])
+def test_nodata_of_any_value(tmp_path: Path, dtype: str, none: float, stated: str) -> None:
+    codes = random_codes((GRID.height, GRID.width), (10, 30, 80)).astype(dtype)
+    codes[40:, :50] = none
+    options = {"nodata": none} if stated == "in the file" else {}
+    path = write_raster(tmp_path / "cover.tif", codes, GRID, **options)
+    told = {} if options or np.isnan(none) else {"nodata": float(none)}
+    labels = open_raster(RasterLabelConf(raster=str(path), **told), classes(), "c").on(CELLS)
+    expected = meaning(codes)
+    assert (expected[40:, :50] == -1).all()
+    np.testing.assert_array_equal(pixels(labels), expected)
+    assert labels is not None
+    assert labels.counts["nodata"] == codes[40:, :50].size
+
+
+def test_the_nodata_of_the_file_stays_one_beside_that_of_the_conf(tmp_path: Path) -> None:
+    codes = random_codes((GRID.height, GRID.width), (0, 10, 99))
+    path = write_raster(tmp_path / "cover.tif", codes, GRID, nodata=0)
+    labels = open_raster(RasterLabelConf(raster=str(path), nodata=99), classes(), "c").on(CELLS)
+    np.testing.assert_array_equal(pixels(labels), np.where(codes == 10, 0, -1))
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [(0.25, "holds 0.25 near"), (np.inf, "holds inf near"), (-3e38, r"holds -3.*e\+38 near")],
+)
+def test_floats_that_are_no_codes(tmp_path: Path, value: float, says: str) -> None:
+    codes = random_codes((GRID.height, GRID.width), (10, 30)).astype(np.float32)
+    codes[100, 100] = value
+    with pytest.raises(LabelError, match=rf"cover\.tif {says} the scene, .*whole numbers; .*`nodata`"):
+        cover(tmp_path, codes, GRID.transform)
+
+
+def test_codes_that_no_raster_can_hold_are_no_harm(tmp_path: Path) -> None:
+    made = classes()
+    huge = made.model_copy(update={"ignore": [50, 10**30, -(10**30)]})
+    path = write_raster(tmp_path / "cover.tif", random_codes((132, 120), (10, 50)), GRID)
+    assert open_raster(RasterLabelConf(raster=str(path)), huge, "c").on(CELLS) is not None

@@ -88,3 +88,17 @@ def test_a_scene_that_no_source_names(tmp_path: Path) -> None:
     tally = tally_of(codes(tmp_path, 1, scenes=["s2"]))
     with pytest.raises(LabelError, match="no labels describe the scene s1; add its id"):
         tally.labels_on(CELLS, SCENE)
+
+
+def test_duplicates_of_points_are_not_outside_and_count_once(tmp_path: Path) -> None:
+    """Three of one cell, one of another, two elsewhere; seen on two days."""
+    places = [(5, 5), (6, 6), (7, 7), (50, 50), (900, 5), (5, 900)]
+    features = [("wood", shapely.Point(GRID.x0 + 10 * c, GRID.y0 - 10 * r)) for r, c in places]
+    tally = tally_of(make_labels(tmp_path / "p.gpkg", features))
+    shown(tally)
+    shown(tally)
+    (found,) = tally.counts
+    assert found == {
+        "file": "p.gpkg", "features": 6, "points": 6, "ignored": 0, "empty": 0, "other": 0,
+        "outside": 2, "duplicates": 2, "scenes": 2, "scenes_out_of_date": 0,
+    }  # fmt: skip

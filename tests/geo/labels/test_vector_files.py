@@ -57,7 +57,7 @@ def test_geoparquet_that_cannot_be_used(tmp_path: Path) -> None:
     frame.to_parquet(path)
     with pytest.raises(LabelError, match="no attribute 'use'; it has kind"):
         read_frame(conf.model_copy(update={"attribute": "use"}))
-    with pytest.raises(LabelError, match="has no layers; take `layer` out"):
+    with pytest.raises(LabelError, match="is GeoParquet, where `layer` means nothing; take it out"):
         read_frame(conf.model_copy(update={"layer": "a"}))
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
@@ -98,7 +98,7 @@ def test_a_truncated_file(tmp_path: Path) -> None:
 
 def test_a_table_without_geometries(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("kind\nwood\n")
-    with pytest.raises(LabelError, match=r"a\.csv has no geometries"):
+    with pytest.raises(LabelError, match=r"a\.csv has no geometries, nor one column longitude"):
         read_frame(VectorLabelConf(path=str(tmp_path / "a.csv"), attribute="kind"))
 
 
@@ -116,3 +116,15 @@ def test_of_several_layers_one_must_be_named(tmp_path: Path) -> None:
         read_frame(conf.model_copy(update={"layer": "never"}))
     chosen = conf.model_copy(update={"layer": "new"})
     assert read_frame(chosen)["kind"].tolist() == ["lake"]
+
+
+def test_a_crs_that_the_file_does_not_say_is_stated(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="'crs' was not provided"):
+        conf = make_labels(tmp_path / "a.shp", [("wood", SQUARE)], crs=None)
+    assert read_frame(conf.model_copy(update={"crs": "EPSG:32633"})).crs == EPSG
+    with pytest.raises(LabelError, match=r"a\.shp: its `crs` EPSG:99999 does not exist; correct it"):
+        read_frame(conf.model_copy(update={"crs": "EPSG:99999"}))
+    told = make_labels(tmp_path / "b.shp", [("wood", SQUARE)])
+    assert read_frame(told.model_copy(update={"crs": f"EPSG:{EPSG}"})).crs is not None
+    with pytest.raises(LabelError, match=r"b\.shp is in .*33N, but the conf says `crs: EPSG:4326`; l"):
+        read_frame(told.model_copy(update={"crs": "EPSG:4326"}))
