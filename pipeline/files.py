@@ -194,3 +194,20 @@ def unwatched(folder: Path, sources: Sequence[Path]) -> str | None:
             "folder with links to the files"
         )
     return None
+
+
+def open_edits(path: Path) -> str | None:
+    """A warning where another program has a database open and keeps edits beside it; None if none has.
+
+    QGIS writes the edits of a GeoPackage into `<file>-wal` and moves them into the file when it closes
+    it. They are read, but the file is unchanged: DVC does not notice them.
+    """
+    log = path.resolve()  # SQLite follows links
+    log = log.with_name(f"{log.name}-wal")
+    if not log.is_file() or not log.stat().st_size:
+        return None
+    return (
+        f"{path} is open in another program, which keeps edits in {log.name}, where DVC does not "
+        "notice them; save them, close it there (in QGIS: remove the layer or close the project) "
+        "and run `dvc repro` again."
+    )

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pipeline import __version__
 from pipeline.errors import LenscapeError
-from pipeline.files import free_bytes
+from pipeline.files import free_bytes, open_edits
 
 _RASTERS = {"JP2OpenJPEG": "bands of products", "GTiff": "bands as GeoTIFF", "COG": "class maps"}
 _REINSTALL = "pip install --force-reinstall --no-cache-dir"
@@ -79,6 +79,7 @@ def _checks(folder: Path) -> Iterator[Check]:
     yield Check("disk", space if gigabytes > 1 else f"{space}; free some space", ok=gigabytes > 1)
     yield _imported("rasters", _rasters)
     yield _imported("vectors", _vectors)
+    yield _labels(folder)
     drivers = _drivers()
     for name, (description, formats, packages) in _SOURCES.items():
         lacks = [f"GDAL lacks {driver}" for driver in formats if driver not in drivers]
@@ -137,6 +138,14 @@ def _vectors() -> Check:
     ok = "w" in modes.get("GPKG", "")
     remedy = "" if ok else f"; it writes no GPKG: {_REINSTALL} pyogrio"
     return Check("vectors", f"pyogrio {pyogrio.__version__}, {len(modes)} formats{remedy}", ok=ok)
+
+
+def _labels(folder: Path) -> Check:
+    """Whether a label file is open in a program that keeps edits beside it."""
+    files = sorted(path for path in folder.glob("data/*/labels/**/*") if path.is_file())
+    warnings = [*filter(None, map(open_edits, files))]
+    message = "; ".join(warnings) or f"{len(files)} files, none of them open elsewhere with edits"
+    return Check("labels", message.rstrip("."), ok=not warnings, needed=False)
 
 
 def _signing() -> Check:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -11,7 +12,7 @@ import pystac
 from pipeline.config.fetch import FetchConf, SourceConf
 from pipeline.config.reading import load
 from pipeline.errors import ConfigError, SceneError
-from pipeline.files import publish, unwatched, work_folder
+from pipeline.files import open_edits, publish, unwatched, work_folder
 from pipeline.geo.scenes.catalog import scene_item, write_catalog
 from pipeline.geo.scenes.masks import mask_scene
 from pipeline.geo.sources.download import Downloads
@@ -40,8 +41,12 @@ def run(
         SceneError: when a scene lies elsewhere, is missing, damaged or not usable.
     """
     stated = load(conf, FetchConf)
+    named: dict[str, Path] = {}
     for source in [*stated.train, *stated.map_scenes]:
         _require_inside(source, sources, conf)
+        named |= named_files(source)
+    for warning in filter(None, map(open_edits, map(Path, named))):
+        print(f"warning: {warning}", file=sys.stderr)
     fetched = Downloads(downloads)
     with publish(train) as train_partial, publish(to_map) as map_partial, work_folder(train) as work:
         by_source = [_items(source, stated, fetched, work / "train") for source in stated.train]

@@ -1,7 +1,9 @@
 """What this installation can do is what is found in it."""
 
 import shutil
+import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -118,3 +120,21 @@ def test_a_gdal_without_http_is_no_obstacle(
     line = lines(capsys.readouterr().out)["web pixels"]
     assert line.startswith("-")
     assert "`keep: download` in conf/fetch.yaml: not available, GDAL lacks HTTP; run make" in line
+
+
+def test_labels_that_are_open_with_edits_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = tmp_path / "data" / "own" / "labels" / "mine" / "drawn.gpkg"
+    labels.parent.mkdir(parents=True)
+    with closing(sqlite3.connect(labels)) as editor:
+        editor.execute("PRAGMA journal_mode=WAL")
+        editor.execute("CREATE TABLE a (b INTEGER)")
+        editor.commit()
+        doctor.run(tmp_path)
+        named = lines(capsys.readouterr().out)["labels"]
+        assert named.startswith(
+            f"-        {labels} is open in another program, which keeps edits in dra"
+        )
+    doctor.run(tmp_path)
+    assert lines(capsys.readouterr().out)["labels"].startswith("ok       1 files, none of them open")

@@ -2,15 +2,19 @@
 
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
+import geopandas as gpd
 import numpy as np
 import pystac
 import pytest
 import rasterio
+import shapely
 
 from pipeline import cli
 from pipeline.bands import BANDS
@@ -342,3 +346,18 @@ def test_items_pass_between_stac_programs(conf: Write, root: Path) -> None:
     assert item.to_dict(include_self_link=False, transform_hrefs=False)["assets"]["B02"]["href"] == (
         "../../../own/one/x_B02.tif"
     )
+
+
+def test_an_area_that_is_open_with_edits_is_warned_of(
+    conf: Write, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gpd.GeoDataFrame(geometry=[shapely.Point(8, 50)], crs=4326).to_file(root / "area.gpkg")
+    search = "{stac: 'http://127.0.0.1:1', collection: c, area: area.gpkg, datetime: '2021'}"
+    with closing(sqlite3.connect(root / "area.gpkg")) as editor:
+        editor.execute("PRAGMA journal_mode=WAL")
+        editor.execute("UPDATE gpkg_contents SET description = 'edited'")
+        editor.commit()
+        with pytest.raises(SceneError, match=r"area\.gpkg holds no polygon; draw one"):
+            run(conf(f"train: [{search}]"), TRAIN, MAP)
+    warned = "warning: area.gpkg is open in another program, which keeps edits in area.gpkg-wal"
+    assert capsys.readouterr().err.count(warned) == 1

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import json
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -474,3 +476,31 @@ def test_metadata_are_canonical_json(place: Place) -> None:
     text = (place.out / "meta.json").read_text()
     assert text == files.canonical_json(json.loads(text))
     assert str(place.folder) not in text
+
+
+def test_edits_of_an_open_geopackage_are_read_and_warned_of(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """QGIS keeps one open in write-ahead mode: edits that were saved stand beside a linked file."""
+    link, real = place.folder / "labels.gpkg", place.folder / "elsewhere" / "drawn.gpkg"
+    real.parent.mkdir()
+    link.rename(real)
+    link.symlink_to(real)
+    with closing(sqlite3.connect(real)) as editor:
+        triggers = editor.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall()
+        for (name,) in triggers:  # they call functions that SQLite by itself does not have
+            editor.execute(f'DROP TRIGGER "{name}"')
+        editor.commit()
+        editor.execute("PRAGMA journal_mode=WAL")
+        before = real.read_bytes()
+        editor.execute("UPDATE labels SET kind = 'lake'")
+        editor.commit()
+        store = place.tile()
+        assert real.read_bytes() == before
+    assert store.meta.counts["kept"]["wood"] == 0
+    warned = (
+        f"warning: {link} is open in another program, which keeps edits in drawn.gpkg-wal, where DVC"
+    )
+    assert warned in capsys.readouterr().err
+    assert place.tile().meta.counts["kept"] == store.meta.counts["kept"]
+    assert "open in another program" not in capsys.readouterr().err

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from pipeline.bands import BANDS, select
 from pipeline.config.compute import ComputeConf
 from pipeline.errors import ConfigError, LabelError, SceneError
-from pipeline.files import unwatched
+from pipeline.files import open_edits, unwatched
 from pipeline.geo.labels.sources import LabelTally, read_sources
 from pipeline.geo.patches.positions import Positions, draw, labelled_positions
 from pipeline.geo.patches.scene_patches import read_patches
@@ -49,6 +49,7 @@ def scene_content(
     left_out: Counter[str] = Counter()
     for positions in chosen:
         left_out.update(positions.left_out)
+    files = dict.fromkeys(Path(label.file) for label in tile.labels)
     labelled = [scene.info for scene in scenes if scene.id not in labels.missing]
     credit = "; ".join([inputs.classes.credit, *labels.credits])
     own = {"min_purity": tile.min_purity, "scenes": labelled, "credit": credit}
@@ -65,7 +66,7 @@ def scene_content(
         unit="cell",
         remedy=f"in {inputs.file}, lower min_purity ({tile.min_purity:g}) or min_valid "
         f"({tile.min_valid:g}), make cell_px smaller, or give more labels",
-        warnings=[*labels.missing.values()],
+        warnings=[*labels.missing.values(), *filter(None, map(open_edits, files))],
     )
 
 
