@@ -30,12 +30,14 @@ import numpy.typing as npt
 from pipeline.config.split import SplitConf
 from pipeline.errors import SplitError
 from pipeline.geo.raster.grid import block_of
-from pipeline.geo.split.shared_ground import Ground
+from pipeline.geo.split.shared_ground import COARSE_M, Ground
 from pipeline.store import PARTS
 
 SEED_STEP = 1000
 CANDIDATES = 1000
 """Seeds tried before the split is called impossible."""
+_WIDER = 4.0
+"""How much larger than the conf's a side is tried at most."""
 
 TRAIN, VALIDATION, TEST, UNUSED = range(len(PARTS))
 
@@ -110,19 +112,49 @@ def split_patches(
     Raises:
         SplitError: when no seed brings every class to every part; it names the class and the part.
     """
+    for name, count in zip(classes, np.bincount(patches["label"], minlength=len(classes)), strict=True):
+        if not count:
+            raise SplitError(
+                f"Class '{name}' has no patches at all; add labels for it, lower min_purity in the "
+                "conf of tile, or take it out of the classes."
+            )
     search = _Search.over(patches, conf, patch_m, len(classes))
-    _require_blocks(search, classes)
     lacks: Counter[_Lack] = Counter()
-    for seed in range(conf.seed, conf.seed + SEED_STEP * CANDIDATES, SEED_STEP):
-        missing = search.missing(seed)
-        if not missing:
+    if not (few := search.in_few_blocks(classes)):
+        seed = search.first_seed(CANDIDATES, lacks)
+        if seed is not None:
             block_part = search.blocks.parts(conf, seed, conf.fold)
             parts = np.array(PARTS)
             return Assignment(
                 parts[search.exclude_overlaps(block_part)], seed, search.blocks, parts[block_part]
             )
-        lacks.update(missing)
-    raise SplitError(_sentence(lacks, search, classes))
+    failure, by_buffer = (few, False) if few else _most_frequent(lacks, search, classes)
+    # where blocks would do and the buffer takes too much, they are too small
+    largest_m = _WIDER * conf.block_m if by_buffer else conf.block_m - 1
+    block_m = largest_block_m(patches, conf.model_copy(update={"block_m": largest_m}), patch_m, classes)
+    remedy = f"make block_m {block_m:g}" if block_m else "no other block_m would do:"
+    raise SplitError(f"{failure}; {remedy}{', ' if block_m else ' '}merge classes or add labels.")
+
+
+def largest_block_m(
+    patches: Patches, conf: SplitConf, patch_m: float, classes: Sequence[str]
+) -> float | None:
+    """The largest side of a block, m, at most the conf's, by which patches can be split.
+
+    Whole pixels of 60 m are tried, of large blocks each a 64th less than the last, down to the side of
+    a patch, `patch_m`, each with a tenth of the seeds. None where none will do.
+    """
+    count = int(conf.block_m // COARSE_M)
+    while count * COARSE_M >= patch_m:
+        smaller = conf.model_copy(update={"block_m": count * COARSE_M})
+        search = _Search.over(patches, smaller, patch_m, len(classes))
+        if (
+            not search.in_few_blocks(classes)
+            and search.first_seed(CANDIDATES // 10, Counter()) is not None
+        ):
+            return smaller.block_m
+        count -= max(1, count // 64)
+    return None
 
 
 @dataclass(frozen=True)
@@ -131,7 +163,8 @@ class _Search:
 
     conf: SplitConf
     blocks: Blocks
-    ground: Ground
+    patches: Patches
+    patch_m: float
     label: npt.NDArray[np.intp]
     on_grid: npt.NDArray[np.bool_]
     trains: npt.NDArray[np.bool_]
@@ -146,8 +179,31 @@ class _Search:
         trains, scores = np.zeros((2, len(blocks), classes), dtype=bool)
         trains[blocks.of_patch, label] = True
         scores[blocks.of_patch[on_grid], label[on_grid]] = True
-        ground = Ground.of(patches["x"], patches["y"], patches["epsg"], patch_m)
-        return cls(conf, blocks, ground, label, on_grid, trains, scores)
+        return cls(conf, blocks, patches, patch_m, label, on_grid, trains, scores)
+
+    @cached_property
+    def ground(self) -> Ground:
+        """The ground of the windows of all patches."""
+        patches = self.patches
+        return Ground.of(patches["x"], patches["y"], patches["epsg"], self.patch_m)
+
+    def in_few_blocks(self, classes: Sequence[str]) -> str | None:
+        """The first class that lies in fewer blocks than any split needs; None where none does."""
+        needed = 3 if self.conf.folds is None else 2
+        for name, lies_in in zip(classes, self.trains.sum(axis=0).tolist(), strict=True):
+            if lies_in < needed:
+                return (
+                    f"Class '{name}' lies in {_blocks(lies_in, self.conf)}, but a split needs {needed}"
+                )
+        return None
+
+    def first_seed(self, tries: int, lacks: Counter[_Lack]) -> int | None:
+        """The first of so many seeds that leaves nothing without patches; counts what others lack."""
+        for seed in range(self.conf.seed, self.conf.seed + SEED_STEP * tries, SEED_STEP):
+            if not (missing := self.missing(seed)):
+                return seed
+            lacks.update(missing)
+        return None
 
     def missing(self, seed: int) -> set[_Lack]:
         """What a seed leaves without patches: by whole blocks, and if nothing, by patches."""
@@ -188,27 +244,10 @@ def _lacking(reached: list[npt.NDArray[np.bool_]]) -> set[tuple[int | None, int]
     return lacking | {(None, int(part)) for part in np.flatnonzero(~filled)}
 
 
-def _require_blocks(search: _Search, classes: Sequence[str]) -> None:
-    """Refuse at once what no seed can split."""
-    needed = 3 if search.conf.folds is None else 2
-    for name, lies_in in zip(classes, search.trains.sum(axis=0).tolist(), strict=True):
-        if not lies_in:
-            raise SplitError(
-                f"Class '{name}' has no patches at all; add labels for it, lower min_purity in the "
-                "conf of tile, or take it out of the classes."
-            )
-        if lies_in < needed:
-            raise SplitError(
-                f"Class '{name}' lies in {_blocks(lies_in, search.conf)}, but a split needs "
-                f"{needed}; {_REMEDY}."
-            )
-
-
-_REMEDY = "make block_m smaller, merge classes or add labels"
-
-
-def _sentence(lacks: Counter[_Lack], search: _Search, classes: Sequence[str]) -> str:
-    """What failed most often; of the seeds that whole blocks would allow, if there are any."""
+def _most_frequent(lacks: Counter[_Lack], search: _Search, classes: Sequence[str]) -> tuple[str, bool]:
+    """What failed most often, of the seeds that whole blocks would allow if there are any, and whether
+    the buffer is why.
+    """
     conf = search.conf
     lack, times = min(lacks.items(), key=lambda item: (not item[0][2], -item[1], str(item[0])))
     label, part, by_buffer = lack
@@ -219,11 +258,11 @@ def _sentence(lacks: Counter[_Lack], search: _Search, classes: Sequence[str]) ->
         failure = f"class '{classes[label]}' has no {PARTS[part]} patches"
         lies_in = int(held[:, label].sum())
     how = "patches are excluded by the buffer, and " if by_buffer else ""
-    remedy = _REMEDY.replace("smaller", "larger") if by_buffer else _REMEDY
     return (
         f"None of the seeds {conf.seed}, {conf.seed + SEED_STEP}, ... brings every class to every "
         f"part: with {times} of {CANDIDATES} of them {how}{failure}; its patches lie in "
-        f"{_blocks(lies_in, conf)}; {remedy}."
+        f"{_blocks(lies_in, conf)}",
+        by_buffer,
     )
 
 

@@ -1,6 +1,7 @@
 """The spatial split: no ground in two parts, nothing tested twice, nothing moved by new scenes."""
 
 import hashlib
+import re
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from pipeline.config.split import SplitConf
 from pipeline.errors import SplitError
 from pipeline.geo.split import blocks as blocks_module
 from pipeline.geo.split.audit import audit
-from pipeline.geo.split.blocks import Blocks, split_patches
+from pipeline.geo.split.blocks import Blocks, largest_block_m, split_patches
 from tests.support.examples import examples
 from tests.support.stores import join, make_table
 
@@ -279,7 +280,28 @@ def test_a_class_in_too_few_blocks_is_named_at_once():
     patches["label"][:2] = 2
     message = refused(patches, SplitConf(block_m=960.0))
     assert message.startswith("Class 'lake' lies in 1 block of 960 m, but a split needs 3; ")
-    assert "make block_m smaller" in message
+    assert "no other block_m would do: merge classes or add labels" in message
+
+
+@pytest.mark.parametrize("folds", [None, 3])
+def test_the_largest_side_of_a_block_that_would_do_is_named(folds):
+    """A lake of 960 m within one block; with the side that is named the split succeeds."""
+    patches = make_table(60, 60, 2, field=3, origin=(1920 * 200.0, 1920 * 3000.0))
+    x, y = patches["x"] - 1920 * 200, 1920 * 3000 - patches["y"]
+    patches["label"][(x < 960) & (y < 960)] = 2
+    conf = SplitConf(block_m=1920.0, folds=folds, fold=folds and 0)
+    message = refused(patches, conf)
+    assert message.startswith(
+        f"Class 'lake' lies in 1 block of 1920 m, but a split needs {3 - bool(folds)};"
+    )
+    named = float(re.search(r"; make block_m (\d+), merge classes or add labels\.$", message)[1])
+    assert SIDE_M <= named < 1920
+    assert split_patches(patches, conf.model_copy(update={"block_m": named}), SIDE_M, CLASSES)
+    for larger in np.arange(named + 60, 1920, 60):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(blocks_module, "CANDIDATES", 100)
+            refused(patches, conf.model_copy(update={"block_m": float(larger)}))
+    assert largest_block_m(patches, conf, SIDE_M, CLASSES) == named
 
 
 def test_a_class_that_no_seed_brings_to_a_part_is_named_with_its_blocks():
@@ -290,7 +312,7 @@ def test_a_class_that_no_seed_brings_to_a_part_is_named_with_its_blocks():
     message = refused(patches, SplitConf(block_m=960.0))
     assert message.startswith("None of the seeds 0, 1000, ... brings every class to every part: ")
     assert "class 'lake' has no " in message
-    assert "its patches lie in 1 block of 960 m; make block_m smaller" in message
+    assert "its patches lie in 1 block of 960 m; no other block_m would do: merge classes" in message
 
 
 def test_a_class_that_the_buffer_excludes_is_named(monkeypatch):
@@ -301,7 +323,7 @@ def test_a_class_that_the_buffer_excludes_is_named(monkeypatch):
         split_patches(patches, SplitConf(block_m=960.0), 4000.0, ["field"])
     assert (
         "patches are excluded by the buffer, and class 'field' has no train patches; its patches "
-        "lie in 4 blocks of 960 m; make block_m larger" in str(caught.value)
+        "lie in 4 blocks of 960 m; no other block_m would do: merge classes or add" in str(caught.value)
     )
 
 
