@@ -92,6 +92,13 @@ class RunSummary:
         return [] if any("/" in one for one in moments) else sorted({one[:10] for one in moments})
 
     @property
+    def labels_of_points(self) -> str:
+        """`all` where all labels are points, `some` where some are, else nothing."""
+        sources = self.store.counts.get("labels", [])
+        points = sum("points" in source for source in sources)
+        return "" if not points else "all" if points == len(sources) else "some"
+
+    @property
     def years(self) -> list[str]:
         """Years of the scenes."""
         moments = [one for scene in self.meta.scenes for one in scene.datetime.split("/")]

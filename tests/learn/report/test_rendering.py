@@ -211,6 +211,35 @@ def test_the_scope_counts_what_is_not_evaluated(summary):
     assert "mixed cells (1,234 of 5,000 positions)" in scope
 
 
+def by(summary, *kinds):
+    """A summary of labels of some kinds."""
+    found = [{"file": "x", kind: 7} for kind in kinds]
+    counts = summary.store.counts | {"labels": found}
+    return replace(summary, store=summary.store.model_copy(update={"counts": counts}))
+
+
+def test_points_say_nothing_of_cover(summary):
+    said = sentences(by(summary, "points", "points"))
+    assert said["scope"] == (
+        "These scores hold for cells that hold a point of known class, which is taken for the whole "
+        "cell: how much of the cell it covers is not known. Cells without points are not evaluated."
+    )
+    assert "Class areas by counting cells: only cells that hold a point were evaluated." in limitations(
+        by(summary, "points")
+    )
+    for document in (
+        model_card,
+        lambda run: html_report(run, {}),
+        lambda run: run_description(run, {}),
+    ):
+        assert "60%" not in document(by(summary, "points"))
+    for kinds, told in ((("points", "polygons"), True), (("polygons", "pixels"), False)):
+        scope = sentences(by(summary, *kinds))["scope"]
+        assert "one class covers 60% or more" in scope
+        assert ("Of a cell that a point labels it is not known" in scope) == told
+        assert limitations(by(summary, *kinds))[-1].endswith("no class covers 60% were not evaluated.")
+
+
 def test_calibration_tells_of_the_area_of_applicability_where_it_is_known(summary):
     assert sentences(summary)["calibration"] == (
         "Confidence and accuracy differ by 0.010 on average (expected calibration error; 0.200 before "
