@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 def test_from_images_to_a_report(finished_project: Project, tmp_path: Path) -> None:
     project = finished_project.copy(tmp_path, outputs=False)
-    images = make_eurosat(tmp_path / "eurosat", 4)
+    images = make_eurosat(tmp_path / "as I named it", 4)
     write_lists(images, turns(images))
     project.conf("train", "epochs: 2\nbatch_size: 20\nbands: all\nseed: 0\n")
     printed = follow(HOWTO / "eurosat.md", project, {"EUROSAT": str(images)})
