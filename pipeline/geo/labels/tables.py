@@ -14,9 +14,11 @@ import shapely
 from pipeline.config.labels import VectorLabelConf
 from pipeline.errors import LabelError
 
-OPTIONS = {"AUTODETECT_TYPE": "YES", "AUTODETECT_SIZE_LIMIT": "0", "EMPTY_STRING_AS_NULL": "YES"}
-"""Of GDAL's driver of CSV: numbers are numbers, as the whole file shows, and nothing is nothing."""
-_LONGITUDE, _LATITUDE = ("longitude", "lon", "long", "lng"), ("latitude", "lat")
+OPTIONS = {"EMPTY_STRING_AS_NULL": "YES"}
+"""Of GDAL's driver of CSV, which by itself takes all values to be texts."""
+_LONGITUDE = ("longitude", "lon", "long", "lng", "decimallongitude")
+_LATITUDE = ("latitude", "lat", "decimallatitude")
+_WHOLE = r"-?(0|[1-9]\d{0,14})(\.0+)?"
 _DEGREES = "EPSG:4326"
 _NONE = ("", "na", "n/a", "nan", "null", "none")
 """What programs write where there is no number, in small letters."""
@@ -68,7 +70,16 @@ def points_of_table(table: pd.DataFrame, x: str, y: str, conf: VectorLabelConf) 
     )
     points = shapely.points(east, north)
     points[np.isnan(east) | np.isnan(north)] = None
-    return gpd.GeoDataFrame(table[[conf.attribute]], geometry=points, crs=None if conf.crs else crs)
+    values = {conf.attribute: _whole_numbers(table[conf.attribute])}
+    return gpd.GeoDataFrame(values, geometry=points, crs=None if conf.crs else crs)
+
+
+def _whole_numbers(values: pd.Series) -> pd.Series:
+    """Values of a class: numbers where all texts are whole numbers, as in the other formats."""
+    texts = values.dropna().astype("string")
+    if not len(texts) or not texts.str.fullmatch(_WHOLE).all():
+        return values
+    return pd.to_numeric(values.astype("string")).astype("Float64").astype("Int64")
 
 
 def _plain(field: Any) -> str:

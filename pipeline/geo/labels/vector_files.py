@@ -5,6 +5,7 @@ Any format of GDAL, tables of coordinates among them, and GeoParquet, which GDAL
 
 from __future__ import annotations
 
+import codecs
 import json
 import warnings
 from collections.abc import Sequence
@@ -40,6 +41,8 @@ def read_frame(conf: VectorLabelConf) -> gpd.GeoDataFrame:
         with warnings.catch_warnings(action="ignore"):
             frame = read(conf)
     except UnicodeDecodeError as error:
+        if Path(conf.path).read_bytes()[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            raise LabelError(f"{conf.path} is in UTF-16; save it in UTF-8.") from error
         raise LabelError(
             f"{conf.path} holds texts that are not in {error.encoding}; {STATE_IT}."
         ) from error
@@ -76,28 +79,28 @@ def _with_crs(frame: gpd.GeoDataFrame, conf: VectorLabelConf) -> gpd.GeoDataFram
 
 
 def _read_gdal(conf: VectorLabelConf) -> gpd.GeoDataFrame:
-    layer, is_table = _layer(conf)
+    # GDAL knows a CSV file by its ending
+    path = f"CSV:{conf.path}" if Path(conf.path).suffix.lower() == ".txt" else conf.path
+    layer, is_table = _layer(path, conf)
     options: dict[str, Any] = OPTIONS | {"encoding": conf.encoding or "UTF-8"} if is_table else {}
     if conf.encoding is not None:
         options["encoding"] = conf.encoding
-    fields = pyogrio.read_info(conf.path, layer=layer, **options)["fields"]
+    fields = pyogrio.read_info(path, layer=layer, **options)["fields"]
     _require_attribute(fields, conf)
     if not is_table:
-        return pyogrio.read_dataframe(conf.path, layer=layer, columns=[conf.attribute], **options)
+        return pyogrio.read_dataframe(path, layer=layer, columns=[conf.attribute], **options)
     x, y = coordinate_columns(fields, conf)
     columns = list(dict.fromkeys([conf.attribute, x, y]))
-    table = pyogrio.read_dataframe(
-        conf.path, layer=layer, columns=columns, read_geometry=False, **options
-    )
+    table = pyogrio.read_dataframe(path, layer=layer, columns=columns, read_geometry=False, **options)
     return points_of_table(table, x, y, conf)
 
 
-def _layer(conf: VectorLabelConf) -> tuple[str, bool]:
+def _layer(path: str, conf: VectorLabelConf) -> tuple[str, bool]:
     """The layer that is named, or the only one, and whether it is a table of coordinates.
 
     Tables are looked at where columns of coordinates are named, or no layer has geometries.
     """
-    found = [(str(name), kind is None) for name, kind in pyogrio.list_layers(conf.path)]
+    found = [(str(name), kind is None) for name, kind in pyogrio.list_layers(path)]
     tables = conf.x is not None or all(is_table for _, is_table in found)
     layers = [name for name, is_table in found if tables or not is_table]
     if conf.layer is None and len(layers) == 1:

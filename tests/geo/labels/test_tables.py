@@ -35,9 +35,10 @@ def found(source: VectorLabelConf) -> tuple[list[Any], list[tuple[float, float]]
         ("kind;Lat;Lon\r\nwood;52,5;13,125\r\nMoor;52,625;13,25\r\n", "p.csv"),
         ("id\tLNG\tLATITUDE\tkind\n1\t13.125\t52.5\twood\n2\t13.25\t52.625\tMoor\n", "p.tsv"),
         ('\ufeff"kind","lon","lat"\n"wood","13.125","52.5"\n"Moor"," 13.25","52.625"\n', "p.csv"),
-        ("kind|long|lat|crs\nwood|13.125|52.5|x\nMoor|13.25|52.625|x\n", "p.txt.csv"),
+        ("kind|long|lat|crs\nwood|13.125|52.5|x\nMoor|13.25|52.625|x\n", "p.CSV"),
+        ("kind\tdecimalLatitude\tdecimalLongitude\nwood\t52.5\t13.125\nMoor\t52.625\t13.25\n", "p.txt"),
     ],
-    ids=["comma", "semicolon and decimal comma", "tab", "byte order mark and quotes", "pipe"],
+    ids=["comma", "semicolon and decimal comma", "tab", "byte order mark and quotes", "pipe", "text"],
 )
 def test_columns_of_degrees_are_known_by_their_names(tmp_path: Path, text: str, name: str) -> None:
     source = conf(tmp_path, text, name)
@@ -70,6 +71,25 @@ def test_numbers_are_codes_of_classes_as_far_as_the_file_goes(tmp_path: Path) ->
     assert (values[0], values[-1]) == ("10", "wood")
 
 
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        (("1.0", "2.0"), [1, 2]),
+        (("-3", "0"), [-3, 0]),
+        (("011", "020"), ["011", "020"]),
+        (("true", "false"), ["true", "false"]),
+        (("2017-02-03", "2018-02-03"), ["2017-02-03", "2018-02-03"]),
+        (("1.5", "2"), ["1.5", "2"]),
+        (("9" * 30, "2"), ["9" * 30, "2"]),
+    ],
+)
+def test_what_is_no_whole_number_stays_as_it_is_written(
+    tmp_path: Path, written: tuple[str, str], read: list[Any]
+) -> None:
+    lines = "".join(f"13.1,52.5,{value}\n" for value in (*written, ""))
+    assert read_frame(conf(tmp_path, f"lon,lat,kind\n{lines}"))["kind"].dropna().tolist() == read
+
+
 def test_rows_without_coordinates_or_class_are_counted(tmp_path: Path) -> None:
     text = "lon,lat,kind\n13.1,52.5,wood\n,52.5,wood\n13.1,NA,lake\n13.2,52.5,\n"
     source = read_features(conf(tmp_path, text), make_classes("wood", "lake"))
@@ -85,6 +105,10 @@ def test_texts_of_another_encoding(tmp_path: Path) -> None:
     ):
         read_frame(conf(tmp_path, text))
     assert found(conf(tmp_path, text, encoding="cp1252"))[0] == ["Gewässer", "Moor"]
+    wide = text.decode("cp1252").encode("utf-16")
+    for keys in ({}, {"encoding": "utf-16"}):
+        with pytest.raises(LabelError, match=r"points\.csv is in UTF-16; save it in UTF-8\.$"):
+            read_frame(conf(tmp_path, wide, **keys))
 
 
 @pytest.mark.parametrize(
@@ -97,7 +121,7 @@ def test_texts_of_another_encoding(tmp_path: Path) -> None:
         (
             "kind,lon,lat\nwood,300500,5799500\n",
             {},
-            r"'lon' holds 300500 in row 1, which is not within 180 d",
+            r"'lon' holds '300500' in row 1, which is not within 180 d",
         ),
         ("kind,lon,lat\nwood,13,52\nlake,13,52°30'\n", {}, r"'lat' holds .* in row 2, which is no num"),
         ("kind,lon,lat\nwood,inf,52\n", {}, r"'lon' holds .* in row 1, which is no number; correct it"),
