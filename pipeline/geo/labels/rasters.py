@@ -20,8 +20,9 @@ import numpy.typing as npt
 from affine import Affine
 from pyproj import CRS
 from pyproj.exceptions import ProjError
-from rasterio.enums import Resampling
+from rasterio.enums import MaskFlags, Resampling
 from rasterio.warp import reproject
+from rasterio.windows import Window as RasterWindow
 
 from pipeline.config.classes import ClassesConf
 from pipeline.config.labels import RasterLabelConf
@@ -32,7 +33,7 @@ from pipeline.geo.raster import raster_file
 from pipeline.geo.raster.grid import PatchGrid, PixelGrid, Window
 from pipeline.geo.raster.reprojection import RasterGrid
 
-_LARGEST_CODE = 2.0**53
+_LARGEST_CODE = np.float64(2**53)
 """Beyond it, floats are not every whole number."""
 _PIECE_PX = 8_000_000
 """Pixels of a raster that are held at a time, about."""
@@ -90,9 +91,9 @@ class LabelRaster:
         total = 0
         with raster_file.opened(self.conf.raster) as dataset:
             for part in window.parts(max(1, _PIECE_PX // window.width), window.width):
-                pixels = raster_file.read(dataset, part, self.conf.layer)
+                pixels, with_code = self._read(dataset, part)
                 total += pixels.size
-                pixels = pixels[~self._without_code(pixels)]
+                pixels = pixels[with_code]
                 self._require_whole(pixels)
                 codes, counts = np.unique(pixels, return_counts=True)
                 by_code.update(dict(zip(codes.tolist(), counts.tolist(), strict=True)))
@@ -105,12 +106,17 @@ class LabelRaster:
         labelled = by_code.total()
         return {"pixels": labelled - ignored, "ignored": ignored, "nodata": total - labelled}
 
-    def _without_code(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-        """Which pixels hold NaN or the value that stands for none."""
-        without = np.isnan(pixels) if pixels.dtype.kind == "f" else np.zeros(pixels.shape, dtype=bool)
+    def _read(self, dataset: Any, window: Window) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+        """The pixels (H, W) of a window inside the raster, and which of them are no nodata."""
+        number = self.conf.layer or 1
+        pixels = raster_file.read(dataset, window, number)
+        with_code = ~np.isnan(pixels) if pixels.dtype.kind == "f" else np.ones(pixels.shape, dtype=bool)
         for value in self.nodata:
-            without |= pixels == value
-        return without
+            with_code &= pixels != value
+        if MaskFlags.per_dataset in dataset.mask_flag_enums[number - 1]:  # a mask or alpha beside them
+            view = RasterWindow(window.col, window.row, window.width, window.height)
+            with_code &= dataset.read_masks(number, window=view) > 0
+        return pixels, with_code
 
     def _require_whole(self, pixels: npt.NDArray[Any]) -> None:
         if pixels.dtype.kind != "f":
@@ -125,10 +131,10 @@ class LabelRaster:
 
     def classes_in(self, dataset: Any, window: Window) -> npt.NDArray[np.uint8]:
         """The class of each pixel (H, W) of a window inside the raster, `_NO_CLASS` without one."""
-        codes = raster_file.read(dataset, window, self.conf.layer)
+        codes, with_code = self._read(dataset, window)
         nearest = np.minimum(np.searchsorted(self.codes, codes), len(self.codes) - 1)
         labels = self.classes[nearest]
-        known = (self.codes[nearest] == codes) & (labels != UNLABELLED) & ~self._without_code(codes)
+        known = (self.codes[nearest] == codes) & (labels != UNLABELLED) & with_code
         return np.where(known, labels, _NO_CLASS).astype(np.uint8)
 
 

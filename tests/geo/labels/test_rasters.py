@@ -250,3 +250,27 @@ def test_codes_that_no_raster_can_hold_are_no_harm(tmp_path: Path) -> None:
     huge = made.model_copy(update={"ignore": [50, 10**30, -(10**30)]})
     path = write_raster(tmp_path / "cover.tif", random_codes((132, 120), (10, 50)), GRID)
     assert open_raster(RasterLabelConf(raster=str(path)), huge, "c").on(CELLS) is not None
+
+
+def test_what_a_mask_beside_the_codes_leaves_out_is_nodata(tmp_path: Path) -> None:
+    """As GDAL writes where no value is left that could stand for none."""
+    codes = random_codes((GRID.height, GRID.width), (0, 10, 30))
+    path = tmp_path / "cover.tif"
+    profile = {
+        "driver": "GTiff",
+        "count": 1,
+        "dtype": "uint8",
+        "height": GRID.height,
+        "width": GRID.width,
+    }
+    place = {"crs": CRS.from_epsg(GRID.epsg), "transform": GRID.transform}
+    with (
+        rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
+        rasterio.open(path, "w", **profile, **place) as file,
+    ):
+        file.write(codes, 1)
+        file.write_mask(codes > 0)
+    labels = open_raster(RasterLabelConf(raster=str(path)), classes(), "c").on(CELLS)
+    np.testing.assert_array_equal(pixels(labels), meaning(codes))
+    assert labels is not None
+    assert labels.counts["nodata"] == (codes == 0).sum()
