@@ -19,7 +19,7 @@ def run(file: Path) -> None:
         SceneError: when the file is no map of lenscape.
         TrackingError: when the store knows no such run.
     """
-    with opened(str(file)) as dataset:
+    with opened(str(file), any_format=True) as dataset:
         weights = dataset.tags().get(_WEIGHTS)
     if weights is None:
         raise SceneError(

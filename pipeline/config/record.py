@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeGuard
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$"
+"""What may become the name of a file or a folder: it never leads out of the folder that it is in."""
+NAMES_ARE = "letters, digits, '_', '.' and '-', a letter or digit first, 100 of them at most"
+Name = Annotated[str, Field(pattern=NAME)]
 Color = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
 Share = Annotated[float, Field(ge=0, le=1)]
 PATTERNS = {
-    r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$": "letters, digits, '_', '.' and '-', a letter or digit first",
+    NAME: NAMES_ARE,
     r"^#[0-9a-fA-F]{6}$": "a colour as '#rrggbb'",
     r"^\d\d\.\d\d$": "four digits as '05.09'",
     r"^models:/[^/@]+/\d+$": "'models:/<name>/<version>' (`lenscape pin` turns an alias into it)",
@@ -40,3 +44,8 @@ class Conf(BaseModel):
     """A frozen record without unknown keys and without silent conversion of types."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+def is_name(value: object) -> TypeGuard[str]:
+    """Whether a value is a `Name`, which whatever is read must be before it becomes a path."""
+    return isinstance(value, str) and re.fullmatch(NAME, value) is not None

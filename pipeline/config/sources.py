@@ -116,11 +116,12 @@ class SafeConf(MaskingConf):
     """A product whose own metadata say everything."""
 
     safe: str
-    """Path of the product: a folder `...SAFE`, or a zip of it, which is not unpacked."""
+    """Path of the product: a folder `...SAFE`, its `MTD_MSIL1C.xml` or `MTD_MSIL2A.xml`, or a zip,
+    which is not unpacked."""
     id: Name | None = None
     """Name of the scene, of its folder and of its class map; of the product where absent."""
-    mask: MaskConf | None = None
-    """Pixels to leave out (cloud, shadow), instead of the product's own masks."""
+    mask: MaskConf | Literal["none"] | None = None
+    """Pixels to leave out (cloud, shadow) instead of those of the product's masks; `none`: none."""
 
 
 Degrees = Annotated[list[float], Field(min_length=4, max_length=4)]

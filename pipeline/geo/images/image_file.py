@@ -19,7 +19,7 @@ from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 
 from pipeline.errors import SceneError
-from pipeline.geo.raster.archive import INSIDE, opened_zip, split
+from pipeline.geo.raster.archive import is_of_macos, is_zip, opened_zip, split
 
 _SUFFIXES = (".tif", ".tiff")
 _NUMBER = re.compile(r"(\d+)")
@@ -43,13 +43,17 @@ def find_images(root: Path) -> list[ImageFile]:
     Raises:
         SceneError: when there is none, or two of one name.
     """
-    paths = [path for path in _paths(root) if path.suffix.lower() in _SUFFIXES and len(path.parts) > 1]
+    paths = [
+        path
+        for path in _paths(root)
+        if path.suffix.lower() in _SUFFIXES and len(path.parts) > 1 and not is_of_macos(str(path))
+    ]
     if not paths:
         raise SceneError(
             f"{root} holds no folders of GeoTIFFs, one a class (Forest/Forest_1.tif); name the folder "
             "that does, or EuroSATallBands.zip."
         )
-    inside = f"{root}{INSIDE.removeprefix('.zip')}" if root.is_file() else f"{root}/"
+    inside = f"{root}!/" if root.is_file() else f"{root}/"
     images = [ImageFile(path.stem, path.parent.name, f"{inside}{path}") for path in paths]
     images.sort(key=lambda image: (_natural(image.label), _natural(image.name), image.path))
     named: dict[str, ImageFile] = {}
@@ -69,7 +73,7 @@ def _paths(root: Path) -> list[PurePosixPath]:
         return [PurePosixPath(path.relative_to(root)) for path in root.rglob("*") if path.is_file()]
     if not root.is_file():
         raise SceneError(f"{root} does not exist; name a folder of images, or a zip of one.")
-    if root.suffix != ".zip":
+    if not is_zip(root):
         raise SceneError(f"{root} is neither a folder nor a file named .zip; name one of these.")
     with opened_zip(root) as archive:
         entries = [PurePosixPath(info.filename) for info in archive.infolist() if not info.is_dir()]

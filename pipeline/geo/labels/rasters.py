@@ -89,7 +89,7 @@ class LabelRaster:
         """Its pixels in a window: `pixels` with a class, `ignored` and `nodata`."""
         by_code: Counter[int] = Counter()
         total = 0
-        with raster_file.opened(self.conf.raster) as dataset:
+        with raster_file.opened(self.conf.raster, any_format=True) as dataset:
             for part in window.parts(max(1, _PIECE_PX // window.width), window.width):
                 pixels, with_code = self._read(dataset, part)
                 total += pixels.size
@@ -158,7 +158,7 @@ def open_raster(conf: RasterLabelConf, classes: ClassesConf, file: str) -> Label
             f"{file} gives no class the codes of {conf.raster}; list them as numbers under the "
             "`values` of its classes."
         )
-    with raster_file.opened(conf.raster) as dataset:
+    with raster_file.opened(conf.raster, any_format=True) as dataset:
         _require_codes(dataset, conf)
         number = conf.layer or 1
         return LabelRaster(
@@ -204,7 +204,7 @@ class RasterLabels(Labels):
     def pixels(self, window: Window) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.int32]]:
         """Class of each pixel of a window, -1 without one, and -1 for the number, both (H, W)."""
         classes, numbers = unlabelled(window)
-        with raster_file.opened(self.source.conf.raster) as dataset:
+        with raster_file.opened(self.source.conf.raster, any_format=True) as dataset:
             for part in window.parts(self.piece_px, self.piece_px):
                 resampled = self._resampled(dataset, part)
                 top, left = part.row - window.row, part.col - window.col

@@ -23,6 +23,7 @@ from pipeline.config.labels import VectorLabelConf
 from pipeline.errors import LabelError
 from pipeline.geo.labels.encodings import STATE_IT, misread
 from pipeline.geo.labels.tables import OPTIONS, coordinate_columns, points_of_table
+from pipeline.geo.raster.archive import vectors_for_gdal
 
 _PARQUET = (".parquet", ".geoparquet")
 
@@ -80,7 +81,8 @@ def _with_crs(frame: gpd.GeoDataFrame, conf: VectorLabelConf) -> gpd.GeoDataFram
 
 def _read_gdal(conf: VectorLabelConf) -> gpd.GeoDataFrame:
     # GDAL knows a CSV file by its ending
-    path = f"CSV:{conf.path}" if Path(conf.path).suffix.lower() == ".txt" else conf.path
+    is_text = Path(conf.path).suffix.lower() == ".txt"
+    path = f"CSV:{conf.path}" if is_text else vectors_for_gdal(conf.path)
     layer, is_table = _layer(path, conf)
     options: dict[str, Any] = OPTIONS | {"encoding": conf.encoding or "UTF-8"} if is_table else {}
     if conf.encoding is not None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pystac
 
+from pipeline.config.record import is_name
 from pipeline.errors import OutputError
 from pipeline.files import sha256_of
 from pipeline.geo.raster.grid import PixelGrid
@@ -59,9 +60,8 @@ def catalogued(folder: Path) -> list[str]:
         hrefs = [link["href"] for link in links if link["rel"] == "item"]
     except (OSError, ValueError, KeyError, TypeError):
         return []
-    # the alphabet of scene ids: nothing in a file may lead out of the folder
-    matches = [re.fullmatch(r"\./([A-Za-z0-9][\w.-]*)/\1\.json", str(href)) for href in hrefs]
-    return [match[1] for match in matches if match is not None]
+    matches = [re.fullmatch(r"\./(.+)/\1\.json", str(href)) for href in hrefs]
+    return [match[1] for match in matches if match is not None and is_name(match[1])]
 
 
 def publish_item(item: pystac.Item, assets: Mapping[str, pystac.Asset], path: Path) -> None:

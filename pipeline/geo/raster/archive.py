@@ -6,25 +6,39 @@ Such a name can be joined and compared as any other path; to open the file, use 
 from __future__ import annotations
 
 import hashlib
+import re
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO
 
 from pipeline.errors import SceneError
 
-INSIDE = ".zip!/"
-"""What stands in the name of a file in a zip, behind that of the zip."""
+_INSIDE = re.compile(r"\.zip!/", re.IGNORECASE)
+"""What stands between the name of a zip and that of a file in it."""
 PERMIT = "give yourself the permission, or copy it"
 """What to do about a file that may not be read."""
 _JP2 = b"\x00\x00\x00\x0cjP  "
+_VECTORS = (".fgb", ".geojson", ".gpkg", ".kml", ".shp")
 
 
 def split(path: Path | str) -> tuple[Path, str | None]:
     """The zip and the name of the file in it; the path itself and None of a file on disk."""
-    outer, mark, inner = str(path).partition(INSIDE)
-    return (Path(f"{outer}.zip"), inner) if mark else (Path(path), None)
+    text = str(path)
+    if (mark := _INSIDE.search(text)) is None:
+        return Path(path), None
+    return Path(text[: mark.end() - 2]), text[mark.end() :]
+
+
+def is_zip(path: Path) -> bool:
+    """Whether a path is that of a zip by its name, whatever the case."""
+    return path.suffix.lower() == ".zip"
+
+
+def is_of_macos(name: str) -> bool:
+    """Whether a file is none of its folder or zip, but one that macOS puts beside each (`._x.jp2`)."""
+    return any(part == "__MACOSX" or part.startswith("._") for part in PurePosixPath(name).parts)
 
 
 def is_file(path: Path | str) -> bool:
@@ -71,6 +85,37 @@ def for_gdal(href: str) -> str:
     """What GDAL calls a file; URLs and files on disk as they are."""
     outer, inner = split(href)
     return href if inner is None else f"/vsizip/{{{outer}}}/{inner}"
+
+
+def vectors_for_gdal(path: str) -> str:
+    """What GDAL calls a vector file: of a zip the only one in it, or the folder of its Shapefiles.
+
+    Raises:
+        SceneError: when a zip is damaged, or holds vector files of several folders or formats.
+    """
+    if not is_zip(Path(path)) or not Path(path).is_file():
+        return path
+    with opened_zip(Path(path)) as archive:
+        entries = archive.namelist()
+    if path.endswith(".zip") and not any("/" in entry for entry in entries):
+        return path  # GDAL looks at the top, and knows best how names are encoded
+    files = sorted(
+        entry for entry in entries if entry.lower().endswith(_VECTORS) and not is_of_macos(entry)
+    )
+    folders = {PurePosixPath(file).parent.as_posix() for file in files}
+    if len(files) == 1:
+        inner = files[0]
+    elif len(folders) == 1 and all(file.lower().endswith(".shp") for file in files):
+        inner = folders.pop().removeprefix(".")
+    elif not files:
+        return path
+    else:
+        more = f" and {len(files) - 5} more" if len(files) > 5 else ""
+        raise SceneError(
+            f"{path} holds the vector files {', '.join(files[:5])}{more}; unpack it and name one of "
+            "them."
+        )
+    return for_gdal(f"{Path(path).absolute()}!/{inner}").rstrip("/")
 
 
 @contextmanager

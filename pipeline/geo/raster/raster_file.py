@@ -18,11 +18,11 @@ from rasterio.windows import Window as RasterWindow
 
 from pipeline.errors import OutputError, SceneError
 from pipeline.geo.raster import archive
+from pipeline.geo.raster.drivers import open_raster
 from pipeline.geo.raster.grid import PixelGrid, Window
 from pipeline.geo.raster.remote import gdal_options, is_remote
 from pipeline.geo.raster.signing import signed
 
-_DRIVERS = {"GTiff", "COG", "JP2OpenJPEG", "JP2ECW", "JP2KAK", "JP2MrSID"}
 _DN = {"uint8", "uint16", "int16"}
 FLOATS = {"float32", "float64"}
 _CACHE_BYTES = 64_000_000
@@ -54,8 +54,8 @@ class RasterFile:
 
 
 @contextmanager
-def opened(href: str) -> Iterator[Any]:
-    """The dataset of a path or URL, open for reading.
+def opened(href: str, *, any_format: bool = False) -> Iterator[Any]:
+    """The dataset of a path or URL, open for reading: a GeoTIFF or JPEG 2000 file, or of any format.
 
     Raises:
         SceneError: when it is missing, unreadable or broken; also for what fails while it is open.
@@ -63,7 +63,7 @@ def opened(href: str) -> Iterator[Any]:
     with _gdal_for(href):
         # a file without a grid is refused where one is needed
         with warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning):
-            dataset = rasterio.open(_address(href))
+            dataset = open_raster(href, _address(href), any_format=any_format)
         with dataset:
             yield dataset
 
@@ -79,7 +79,7 @@ class OpenFile:
         """
         self.href, self._address = href, _address(href)
         with _gdal_for(href):
-            self._dataset = rasterio.open(self._address)
+            self._dataset = open_raster(href, self._address)
         self.height: int = self._dataset.height
         self.width: int = self._dataset.width
         self.block_px: tuple[int, int] = self._dataset.block_shapes[0]
@@ -94,7 +94,7 @@ class OpenFile:
         with _gdal_for(self.href):
             if (address := _address(self.href)) != self._address:
                 self._dataset.close()
-                self._dataset, self._address = rasterio.open(address), address
+                self._dataset, self._address = open_raster(self.href, address), address
             return read(self._dataset, window, layer)
 
     def close(self) -> None:
@@ -158,7 +158,6 @@ def inspect(href: str, layer: int | None = None, *, floats: bool = False) -> Ras
     """
     archive.require_whole(href)
     with opened(href) as dataset:
-        require_driver(dataset, href)
         if layer is None and dataset.count != 1:
             raise SceneError(
                 f"{href} has {dataset.count} layers; give a file of one (gdal_translate -b)."
@@ -173,19 +172,6 @@ def inspect(href: str, layer: int | None = None, *, floats: bool = False) -> Ras
         # of a file that was cut off, the last pixel is missing whatever else can still be read
         read(dataset, Window(dataset.height - 1, dataset.width - 1, 1, 1), number)
         return file
-
-
-def require_driver(dataset: Any, href: str) -> None:
-    """Refuse a file that is neither GeoTIFF nor JPEG 2000.
-
-    Raises:
-        SceneError: when it is another.
-    """
-    if dataset.driver not in _DRIVERS:
-        raise SceneError(
-            f"{href} is a {dataset.driver} file whatever its name says; "
-            "give a GeoTIFF or JPEG 2000 file."
-        )
 
 
 def _require_type(dtype: str, href: str, *, floats: bool) -> None:

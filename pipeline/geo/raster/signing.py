@@ -19,12 +19,16 @@ from functools import cache
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
+import requests
+
 from pipeline.errors import SceneError
 
 _AZURE = ".blob.core.windows.net"
 _COPERNICUS = ("eodata.dataspace.copernicus.eu", "eodata.cloudferro.com")
 _PAYING = ("sentinel-s2-l1c", "sentinel-s2-l2a")
 """Buckets of AWS, in eu-central-1, whose readers pay for what they read."""
+_WAIT_S = 30.0
+"""How long a server may send nothing."""
 _VALID_S = 7200
 """A signature is that of the last full hour, so it is valid for an hour or more."""
 
@@ -32,15 +36,16 @@ _VALID_S = 7200
 def signed(href: str) -> str:
     """The address under which a file can be read now.
 
-    Files of the Planetary Computer get its token, those of the Copernicus Data Space and of buckets
-    whose readers pay a signature by the keys in `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and, where
-    they are temporary, `AWS_SESSION_TOKEN`; any other address stays as it is.
+    Files in Azure that are not open to all get the token of the Planetary Computer, if it has one for
+    them; those of the Copernicus Data Space and of buckets whose readers pay get a signature by the
+    keys in `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and, where they are temporary,
+    `AWS_SESSION_TOKEN`; any other address stays as it is.
 
     Raises:
         SceneError: when there are no keys, or the Planetary Computer gives no token.
     """
     host = urlsplit(href).hostname or ""
-    if host.endswith(_AZURE):
+    if host.endswith(_AZURE) and not urlsplit(href).query:
         return _with_token(href)
     if host in _COPERNICUS:
         return presigned(href, "default", datetime.now(UTC))
@@ -86,10 +91,27 @@ def presigned(href: str, region: str, now: datetime, extra: dict[str, str] | Non
     return f"{href}?{text}&X-Amz-Signature={signature}"
 
 
+_OPEN: dict[str, bool] = {}
+"""By container of Azure, whether anyone may read it, or the Planetary Computer does not know it."""
+_UNKNOWN = (400, 404, 422)
+"""Answers of the Planetary Computer about a container that is not its own."""
+
+
 def _with_token(href: str) -> str:
+    """An address in Azure with the token of the Planetary Computer, where it needs one and has one."""
+    container = "/".join(href.split("/", 4)[:4])
     try:
-        return str(_planetary_computer().sign(href))
+        if container not in _OPEN:
+            with requests.get(
+                href, headers={"Range": "bytes=0-0"}, timeout=_WAIT_S, stream=True
+            ) as answer:
+                _OPEN[container] = answer.ok
+        return href if _OPEN[container] else str(_planetary_computer().sign(href))
     except (OSError, ValueError, KeyError) as error:  # what requests raises is an OSError
+        response = error.response if isinstance(error, requests.HTTPError) else None
+        if response is not None and response.status_code in _UNKNOWN:
+            _OPEN[container] = True  # its own server is the one to refuse it
+            return href
         raise SceneError(
             f"{href} cannot be signed by the Planetary Computer ({type(error).__name__}); check the "
             "connection and run it again."

@@ -83,7 +83,7 @@ class MapFrame:
         }
         cells_drawn: list[tuple[float, float, int]] = []
         passed = dict.fromkeys(wanted, 0)
-        with raster_file.opened(str(self.path)) as dataset:
+        with raster_file.opened(str(self.path), any_format=True) as dataset:
             for row, col, cells in squares(dataset, _SIDE, 1):
                 for value, numbers in wanted.items():
                     rows, cols = np.nonzero(cells == value)
@@ -106,7 +106,7 @@ class MapFrame:
         Raises:
             SceneError: when the map cannot be read.
         """
-        with raster_file.opened(str(self.path)) as dataset:
+        with raster_file.opened(str(self.path), any_format=True) as dataset:
             return int(dataset.crs.to_epsg()), float(dataset.transform.a)
 
 

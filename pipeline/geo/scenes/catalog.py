@@ -28,6 +28,7 @@ from pipeline.geo.scenes.checks import (
     require_cover,
     require_pixels,
     require_same_ground,
+    require_size,
 )
 from pipeline.geo.scenes.item import (
     ETAG,
@@ -73,6 +74,7 @@ def scene_item(files: SceneFiles) -> pystac.Item:
     for name, file in layers.items():
         band = files.bands[name]
         require_band(file)
+        require_size(file, files.sizes)
         require_same_ground(file, grid)
         require_pixels(file, band, part)
     # all layers of a stack are of one file, which is read through for its checksum

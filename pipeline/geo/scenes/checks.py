@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,21 @@ def require_band(file: RasterFile) -> None:
         raise SceneError(
             f"{file.href} declares {file.nodata:g} to be nodata, which is 0 in Sentinel-2 products; "
             "convert it (gdalwarp -dstnodata 0)."
+        )
+
+
+def require_size(file: RasterFile, sizes: Mapping[float, tuple[int, int]]) -> None:
+    """Refuse a band of another size than the metadata of its product state, by pixel size in m.
+
+    Raises:
+        SceneError: when it has.
+    """
+    grid = file.grid
+    height, width = sizes.get(grid.pixel_m, (grid.height, grid.width))
+    if (height, width) != (grid.height, grid.width):
+        raise SceneError(
+            f"{file.href} has {grid.height} x {grid.width} pixels, but the metadata of its product say "
+            f"{height} x {width}; download the product again."
         )
 
 

@@ -26,7 +26,7 @@ from pipeline.geo.scenes.item import (
     raster_layers,
     scene_info,
 )
-from pipeline.geo.scenes.scene_files import BandLayer, MaskLayer
+from pipeline.geo.scenes.scene_files import BandLayer, MaskLayer, require_name
 from pipeline.geo.scenes.stac import CATALOG, beside, described, read_json
 from pipeline.store import SceneInfo
 
@@ -63,7 +63,8 @@ class Scene:
             mask = mask_layer(assets[MASK], layers[MASK]) if MASK in layers else None
             grids = {layer: grid_of(assets[key].extra_fields, epsg) for key, layer in layers.items()}
             grid = grid_of(item.properties, epsg)
-            return cls(item.id, path, grid, bands, mask, grids, scene_info(item, epsg))
+            name = require_name(item.id, str(path), "run `fetch` again")
+            return cls(name, path, grid, bands, mask, grids, scene_info(item, epsg))
 
     @property
     def item(self) -> pystac.Item:

@@ -8,15 +8,17 @@ block cache. Its grid and data type are measured by `inspect`, not stated by a s
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.bands import harmonise
+from pipeline.config.record import NAMES_ARE, is_name
 from pipeline.config.sources import MaskClass, MaskConf
+from pipeline.errors import SceneError
 from pipeline.geo.raster.area import Area
 from pipeline.geo.raster.raster_file import Layer
 
@@ -62,9 +64,9 @@ class MaskLayer:
     """By value, the class of a masked pixel; a pixel of any other value is clear."""
 
     @classmethod
-    def of_user(cls, conf: MaskConf | None) -> MaskLayer | None:
+    def of_user(cls, conf: MaskConf | Literal["none"] | None) -> MaskLayer | None:
         """The mask that an entry of the conf names, where it names one."""
-        if conf is None:
+        if not isinstance(conf, MaskConf):
             return None
         return cls(Layer(conf.path), dict.fromkeys(conf.invalid, USER_MASK))
 
@@ -105,3 +107,20 @@ class SceneFiles:
     """The part of its files that is the scene; all of them where there is none."""
     masks: tuple[MaskLayer | PolygonMask, ...] = ()
     """The masks of the source itself; the conf selects classes of them."""
+    sizes: Mapping[float, tuple[int, int]] = field(default_factory=dict)
+    """By pixel size in m, the rows and columns that its metadata state of its files."""
+
+
+def require_name(name: object, where: str, remedy: str) -> str:
+    """The name of a scene, which becomes that of its folder and of its files.
+
+    Raises:
+        SceneError: when it could lead out of a folder.
+    """
+    if is_name(name):
+        return name
+    text = repr(name)
+    shown = text if len(text) <= 80 else f"{text[:77]}..."
+    raise SceneError(
+        f"{where} has a scene {shown}, which cannot name a folder ({NAMES_ARE}); {remedy}."
+    )

@@ -16,6 +16,14 @@ _NUMBERED = re.compile(
     r"(?:S2[A-D]?|sentinel[-_ ]?2[A-D]?)?[-_ ]*(band|b)[-_ ]?(0?8a|1[0-2]|0?[1-9])(?![0-9a-z])(.*)",
     re.IGNORECASE | re.DOTALL,
 )
+_WORDY = "|".join(word for word in COLOURS if word not in ("coastal", "cirrus"))
+"""Colours that a file of a band may be named after; `cirrus.tif` is a mask as a rule."""
+_FILE = re.compile(
+    rf"(?:^|[^A-Za-z0-9])(?:B(0?8A|1[0-2]|0?[1-9])|(SCL|{_WORDY}))(?:[ _.-][126]0m?)?(?:_\(raw\))?$",
+    re.IGNORECASE,
+)
+_QUALITY = re.compile(r"(?:^|_)MSK_", re.IGNORECASE)
+"""Of a quality mask of a band, `MSK_DETFOO_B02`."""
 _WAVELENGTH = re.compile(r"(\d+(?:\.\d+)?) ?(nm|nanomet|um|µm|μm|micromet)", re.IGNORECASE)
 _APART_UM = 0.03
 """Centres of the satellites differ by up to 16 nm, and some round them."""
@@ -42,12 +50,31 @@ def band_of(description: str) -> str | None:
         return colour
     if (match := _NUMBERED.fullmatch(text)) is None:
         return None
-    number = match[2].upper().lstrip("0")
-    name = f"B{number}" if number == "8A" else f"B{int(number):02}"
+    name = _name(match[2])
     matches = _matches(name, match[3])
     if not all(matches) or (match[1].lower() == "band" and not matches):
         return None
     return name
+
+
+def band_of_file(stem: str) -> str | None:
+    """The name of the band, or `SCL`, that a file is named after; its name comes without the suffix.
+
+    The end of the name counts: `T33UUU_20170216T102101_B02`, `img.B2`, `x_FRE_B8A`, `b02`, `B05_20m`,
+    `x_B02_(Raw)`, or a colour as Earth Search has it, `blue` or `x_swir16`.
+    """
+    if (match := _FILE.search(stem)) is None or _QUALITY.search(stem):
+        return None
+    if match[1] is None:
+        word = match[2].lower()
+        return "SCL" if word == "scl" else COLOURS[word]
+    return _name(match[1])
+
+
+def _name(number: str) -> str:
+    """The name of a band by its number, with a leading 0 or without."""
+    number = number.upper().lstrip("0")
+    return f"B{number}" if number == "8A" else f"B{int(number):02}"
 
 
 def _matches(name: str, text: str) -> list[bool]:

@@ -18,7 +18,7 @@ from pipeline.config.sources import MaskClass
 from pipeline.errors import SceneError
 from pipeline.geo.raster.raster_file import Layer
 from pipeline.geo.scenes.scene_files import SCENE_CLASSIFICATION, MaskLayer, PolygonMask
-from pipeline.geo.sources.product import Product, every
+from pipeline.geo.sources.product import Product, every, granule_of
 
 _LAYERS: tuple[MaskClass, ...] = ("cloud_opaque", "cirrus", "snow")
 """Of `MSK_CLASSI`, each 1 where there is such, else 0."""
@@ -29,16 +29,17 @@ _EPSG = re.compile(r"EPSG:.*?(\d{4,6})$")
 
 
 def masks_of(product: Product, images: Mapping[str, str]) -> tuple[MaskLayer | PolygonMask, ...]:
-    """The masks of a granule; none where the product came without them.
+    """The masks of a granule; none where the product came without them and its metadata list none.
 
     `images` are the names of the granule's image files by band, `SCL` for the scene classification.
 
     Raises:
-        SceneError: when a mask cannot be read.
+        SceneError: when a mask cannot be read, or is missing though the metadata list one.
     """
     if "SCL" in images:
         return (MaskLayer(Layer(product.href(images["SCL"])), SCENE_CLASSIFICATION),)
-    granule, _, _ = next(iter(images.values())).rpartition("/IMG_DATA/")
+    first = next(iter(images.values()))
+    granule = granule_of(first)
     quality_files = sorted(name for name in product.names if name.startswith(f"{granule}/QI_DATA/"))
     if layers := next(filter(_CLASSI.search, quality_files), None):
         href = product.href(layers)
@@ -48,7 +49,22 @@ def masks_of(product: Product, images: Mapping[str, str]) -> tuple[MaskLayer | P
         )
     if polygons := next(filter(_CLOUDS.search, quality_files), None):
         return _polygon_masks(product, polygons)
+    if (lost := _listed(product, first)) is not None:
+        raise SceneError(
+            f"{product.path} lacks {lost}, the cloud mask that its metadata list; unpack or download "
+            "the product again, or state a `mask` for it in the conf (`mask: none`: clouds stay)."
+        )
+    print(f"{product.path} comes without a cloud mask: its clouds are not left out", flush=True)
     return ()
+
+
+def _listed(product: Product, image: str) -> str | None:
+    """The mask of clouds that the manifest, or the metadata of the granule of an image, list."""
+    tile = product.tile_xml(image)
+    named = [] if tile is None else [element.text or "" for element in every(tile, "MASK_FILENAME")]
+    inside = (name for name in product.listed() if name.startswith(f"{granule_of(image)}/"))
+    masks = (name.strip() for name in (*named, *inside))
+    return next((name for name in masks if _CLASSI.search(name) or _CLOUDS.search(name)), None)
 
 
 def _polygon_masks(product: Product, name: str) -> tuple[PolygonMask, ...]:

@@ -24,7 +24,7 @@ from pipeline.files import publish, remove, require_space
 from pipeline.geo.raster.archive import require_whole
 from pipeline.geo.raster.area import Area, window_of
 from pipeline.geo.raster.grid import PixelGrid, Window
-from pipeline.geo.raster.raster_file import grid_of, opened, read, require_driver, writing
+from pipeline.geo.raster.raster_file import grid_of, opened, read, writing
 from pipeline.geo.raster.remote import RemoteFile, changed, download, look_up
 
 _FORM = 1
@@ -127,7 +127,6 @@ def _write_cog(source: str, file: RemoteFile, area: Area, path: Path) -> int:
     pixels = path.with_suffix(".pixels")
     try:
         with opened(source) as dataset:
-            require_driver(dataset, source)
             _require_dn(dataset, source)
             grid = grid_of(dataset, source)
             window = window_of(grid, area, file.href)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.config.fetch import SourceConf
-from pipeline.config.sources import EurosatConf, SafeConf, SceneConf, StacConf, StackConf
+from pipeline.config.sources import EurosatConf, MaskConf, SafeConf, SceneConf, StacConf, StackConf
 from pipeline.geo.scenes.scene_files import SceneFiles
 from pipeline.geo.sources import eurosat, folder, safe, stac, stack
 from pipeline.geo.sources.download import Downloads
@@ -43,6 +43,6 @@ def named_files(source: SourceConf) -> dict[str, Path]:
             paths = [source.stack]
         case SafeConf():
             paths = [source.safe]
-    if not isinstance(source, EurosatConf | StacConf) and source.mask is not None:
+    if not isinstance(source, EurosatConf | StacConf) and isinstance(source.mask, MaskConf):
         paths.append(source.mask.path)
     return {path: Path(path) if Path(path).is_dir() else Path(path).parent for path in paths}

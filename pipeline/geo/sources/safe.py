@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -18,7 +18,7 @@ from pipeline.bands import BANDS
 from pipeline.config.sources import SafeConf
 from pipeline.errors import RadiometryError, SceneError
 from pipeline.geo.raster.raster_file import Layer
-from pipeline.geo.scenes.scene_files import BandLayer, MaskLayer, SceneFiles
+from pipeline.geo.scenes.scene_files import BandLayer, MaskLayer, SceneFiles, require_name
 from pipeline.geo.sources.cloud_masks import masks_of
 from pipeline.geo.sources.product import Product, every, local_name
 
@@ -32,6 +32,8 @@ _IMAGE = re.compile(r"_(?:(B\d\d|B8A|SCL)(?:_(\d\d)m)?)$")
 _TILE = re.compile(r"_(T\d\d[A-Z]{3})_")
 _SUFFIXES = (".jp2", ".tif")
 _SCL_M = 20
+_OLD_L2A = ("IMAGE_FILE_2A", "IMAGE_ID_2A")
+"""Elements that name the images of L2A products of 2016 and 2017."""
 
 
 def scene_files(conf: SafeConf) -> list[SceneFiles]:
@@ -43,19 +45,16 @@ def scene_files(conf: SafeConf) -> list[SceneFiles]:
     """
     product = Product.open(Path(conf.safe))
     root = product.xml(product.metadata)
-    if (level := _LEVELS.get(local_name(root))) is None:
-        raise SceneError(
-            f"{product.href(product.metadata)} describes a {local_name(root)}, which is no Sentinel-2 "
-            "product of level 1C or 2A; name one of these."
-        )
-    granules = list(_granules(root, product))
+    level = _level(root, product)
+    granules = list(_granules(root, product, own_masks=conf.mask is None))
     if not granules:
         raise SceneError(f"{product.href(product.metadata)} names no granule; download it again.")
     name = conf.id or _text(root, "PRODUCT_URI").removesuffix(".SAFE") or product.name
+    remedy = "add an `id` to its entry in the conf" if conf.id is None else "download it again"
     radiometry = _radiometry(root, level, product)
     return [
         SceneFiles(
-            name if len(granules) == 1 else f"{name}_{tile}",
+            require_name(name if len(granules) == 1 else f"{name}_{tile}", conf.safe, remedy),
             conf.safe,
             _moment(root, product),
             {
@@ -67,23 +66,70 @@ def scene_files(conf: SafeConf) -> list[SceneFiles]:
             _text(root, "SPACECRAFT_NAME").lower() or None,
             level,
             _text(root, "PROCESSING_BASELINE") or None,
-            masks=() if conf.mask is not None else masks_of(product, images),
+            masks=masks_of(product, images) if conf.mask is None else (),
+            sizes=_sizes(product, images),
         )
         for tile, images in granules
     ]
 
 
-def _granules(root: ET.Element, product: Product) -> Iterator[tuple[str, dict[str, str]]]:
-    """Of each granule the MGRS tile, and the image files by band, each at its native resolution."""
-    stems = {name.rsplit(".", 1)[0]: name for name in product.names if name.endswith(_SUFFIXES)}
+def _level(root: ET.Element, product: Product) -> str:
+    """The level of a product, `L1C` or `L2A`.
+
+    Raises:
+        SceneError: when it is of another, or an L2A of the form of before 2018.
+    """
+    if (level := _LEVELS.get(local_name(root))) is None:
+        raise SceneError(
+            f"{product.href(product.metadata)} describes a {local_name(root)}, which is no Sentinel-2 "
+            "product of level 1C or 2A; name one of these."
+        )
+    if "_USER_" in product.metadata or next(every(root, *_OLD_L2A), None) is not None:
+        raise SceneError(
+            f"{product.path} is an L2A product in the format of 2016 and 2017 (IMAGE_FILE_2A), which "
+            "is not supported; name the same scene in a later processing, or put its band files into a "
+            "folder and name that as `path`, with `scale` and `offset`."
+        )
+    return level
+
+
+def _sizes(product: Product, images: Mapping[str, str]) -> dict[float, tuple[int, int]]:
+    """Rows and columns by pixel size in m, as the metadata of a granule state them; else none.
+
+    Raises:
+        SceneError: when they are no numbers.
+    """
+    tile = product.tile_xml(next(iter(images.values())))
+    try:
+        return {
+            float(size.get("resolution", "")): (int(_text(size, "NROWS")), int(_text(size, "NCOLS")))
+            for size in (() if tile is None else every(tile, "Size"))
+        }
+    except ValueError:
+        raise SceneError(
+            f"{product.path}: the metadata of its granule state sizes that are no numbers; download "
+            "the product again."
+        ) from None
+
+
+def _granules(
+    root: ET.Element, product: Product, *, own_masks: bool
+) -> Iterator[tuple[str, dict[str, str]]]:
+    """Of each granule the MGRS tile, and the image files by band, each at its native resolution.
+
+    The scene classification is among them if `own_masks` says so.
+    """
+    stems = {name.rsplit(".", 1)[0]: name for name in product.names if name.lower().endswith(_SUFFIXES)}
     by_name = {stem.rsplit("/", 1)[-1]: name for stem, name in stems.items()}
     for granule in every(root, "Granule", "Granules"):
         images: dict[str, str] = {}
         for image in every(granule, "IMAGE_FILE", "IMAGE_ID"):
             stem = (image.text or "").strip()
-            if (match := _IMAGE.search(stem)) is None:
+            if (match := _IMAGE.search(stem)) is None or match[1] not in (*BANDS, "SCL"):
                 continue
             band, side = match[1], match[2]
+            if band == "SCL" and not own_masks:
+                continue
             native = _SCL_M if band == "SCL" else BANDS[band].native_m
             if side is not None and int(side) != native:
                 continue

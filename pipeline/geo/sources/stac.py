@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -27,10 +25,18 @@ from pipeline.bands import BANDS
 from pipeline.config.sources import StacConf
 from pipeline.errors import ConfigError, SceneError
 from pipeline.geo.raster import remote
+from pipeline.geo.raster.archive import vectors_for_gdal
 from pipeline.geo.raster.area import Area
 from pipeline.geo.raster.raster_file import Layer
-from pipeline.geo.scenes.scene_files import SCENE_CLASSIFICATION, BandLayer, MaskLayer, SceneFiles
+from pipeline.geo.scenes.scene_files import (
+    SCENE_CLASSIFICATION,
+    BandLayer,
+    MaskLayer,
+    SceneFiles,
+    require_name,
+)
 from pipeline.geo.sources.download import Downloads
+from pipeline.geo.sources.stac_choice import CLOUD_COVER, chosen, moment_of
 from pipeline.geo.sources.stac_names import (
     band_assets,
     classification,
@@ -39,12 +45,9 @@ from pipeline.geo.sources.stac_names import (
     radiometry,
 )
 
-_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}"
 MOST_FOUND = 2000
 """With more Items than that, a search is too wide to take the least cloudy ones from it."""
 _PAGE = 100
-_CLOUD = "eo:cloud_cover"
-_GRID = ("grid:code", "s2:mgrs_tile")
 _BROKEN = (ValueError, KeyError, TypeError, AttributeError, IndexError)
 """What reading an answer of another form than promised may end in."""
 
@@ -72,15 +75,16 @@ def scene_files(conf: StacConf, downloads: Downloads) -> list[SceneFiles]:
 
 def _files(item: Item, conf: StacConf, area: Area) -> SceneFiles:
     """The files of the scene of an Item, on the web."""
-    name, fields = str(item["id"]), item["properties"]
-    if not re.fullmatch(_NAME, name):  # it names a folder
-        raise SceneError(f"{conf.stac} has a scene {name!r}, which cannot name a folder; use another.")
+    name = require_name(item["id"], conf.stac, "use another catalog")
+    fields = item["properties"]
     stated = None if conf.scale is None or conf.offset is None else (conf.scale, conf.offset)
     bands = {
         band: BandLayer(_layer(item, asset), *(stated or radiometry(item, asset)))
         for band, asset in band_assets(item, conf.bands).items()
     }
     classes, platform = classification(item), fields.get("platform")
+    if classes is None:
+        print(f"{name} comes without a scene classification: its clouds are not left out", flush=True)
     return SceneFiles(
         name,
         conf.stac,
@@ -137,7 +141,7 @@ def area_of(conf: StacConf) -> BaseGeometry:
     if isinstance(conf.area, list):
         return box(*conf.area)
     try:
-        frame = gpd.read_file(conf.area)
+        frame = gpd.read_file(vectors_for_gdal(conf.area))
         shape = frame.to_crs("OGC:CRS84").union_all()
     except (OSError, RuntimeError, *_BROKEN, ProjError) as error:
         # what pyogrio raises is a RuntimeError
@@ -154,8 +158,6 @@ def area_of(conf: StacConf) -> BaseGeometry:
 def search(conf: StacConf, area: BaseGeometry) -> list[Item]:
     """The least cloudy Items in an area, a time and a collection, in the order of their time.
 
-    Of an acquisition that was processed twice the later baseline counts.
-
     Raises:
         SceneError: when the API cannot be reached, is none, or finds nothing or too much.
     """
@@ -166,22 +168,12 @@ def search(conf: StacConf, area: BaseGeometry) -> list[Item]:
             raise SceneError(
                 f"{where}: there are over {MOST_FOUND} scenes; narrow the time or the area."
             )
-        # an API that does not know the query passes over it
-        clear = [item for item in _latest(items) if _cloud(item) <= conf.cloud_cover]
-        cloudless = sorted(clear, key=lambda item: (_cloud(item), moment_of(item), item["id"]))
-        chosen = sorted(cloudless[: conf.max_scenes], key=lambda item: (moment_of(item), item["id"]))
-    if not chosen:
+        found = chosen(items, conf)
+    if not found:
         raise SceneError(
             f"{where}: there is no scene with at most {conf.cloud_cover:g} % cloud; widen the search."
         )
-    return chosen
-
-
-def moment_of(item: Item) -> datetime:
-    """When the scene of an Item was acquired."""
-    fields = item["properties"]
-    moment = datetime.fromisoformat(fields.get("datetime") or fields["start_datetime"])
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return found
 
 
 @contextmanager
@@ -212,7 +204,7 @@ def _search_results(conf: StacConf, area: BaseGeometry) -> list[Item]:
     if not isinstance(conf.area, list):
         query = {"intersects": area}
     if conf.cloud_cover < 100 and client.conforms_to("QUERY"):
-        query |= {"query": {_CLOUD: {"lte": conf.cloud_cover}}}
+        query |= {"query": {CLOUD_COVER: {"lte": conf.cloud_cover}}}
     results = client.search(
         collections=[conf.collection],
         datetime=conf.datetime,
@@ -221,20 +213,3 @@ def _search_results(conf: StacConf, area: BaseGeometry) -> list[Item]:
         **query,
     )
     return list(results.items_as_dicts())
-
-
-def _latest(items: Iterable[Item]) -> list[Item]:
-    """The Items without those that a later baseline of the same acquisition and MGRS tile replaces."""
-    latest: dict[Any, Item] = {}
-    for item in sorted(items, key=lambda item: (processing_baseline(item) or "", item["id"])):
-        fields = item["properties"]
-        tile = next((fields[key] for key in _GRID if key in fields), None)
-        ground = item["id"] if tile is None else (tile, fields.get("platform"), moment_of(item))
-        latest[ground] = item
-    return list(latest.values())
-
-
-def _cloud(item: Item) -> float:
-    """The share of cloud of a scene, per cent; 100 where it is not stated."""
-    stated = item["properties"].get(_CLOUD)
-    return 100.0 if stated is None else float(stated)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pipeline.config.sources import StatedConf
 from pipeline.errors import RadiometryError
 from pipeline.geo.raster.archive import require_whole
-from pipeline.geo.raster.raster_file import Layer, opened, require_driver
+from pipeline.geo.raster.raster_file import Layer, opened
 from pipeline.geo.scenes.scene_files import (
     SCENE_CLASSIFICATION,
     BandLayer,
@@ -43,7 +43,6 @@ def band_metadata(href: str) -> list[BandMetadata]:
     """
     require_whole(href)
     with opened(href) as dataset:
-        require_driver(dataset, href)
         in_file = zip(
             dataset.descriptions, dataset.scales, dataset.offsets, dataset.nodatavals, strict=True
         )

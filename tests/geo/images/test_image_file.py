@@ -115,3 +115,11 @@ def test_what_is_gone_is_said_to_be(tmp_path: Path) -> None:
         for gone in (f"{path}!/a/none.tif", f"{tmp_path}/a.tif", f"{tmp_path}/b.zip!/a.tif"):
             with pytest.raises(SceneError, match="any more; run `fetch` again"):
                 reader.read(gone, 9)
+
+
+def test_what_macos_packs_beside_images_is_passed_over(tmp_path: Path) -> None:
+    beside = [f"__MACOSX/{name.replace('/', '/._')}" for name in NAMES]
+    path = pack(tmp_path / "IMAGES.ZIP", [*NAMES, *beside, "a/._a_1.tif"])
+    assert [image.name for image in find_images(path)] == ["a_1", "a_2", "a_10", "b_1"]
+    with ImageReader() as reader:
+        assert reader.read(find_images(path)[0].path, 99) == b"a/a_1.tif"

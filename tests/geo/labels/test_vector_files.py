@@ -12,7 +12,7 @@ import pytest
 from shapely import box
 
 from pipeline.config.labels import VectorLabelConf
-from pipeline.errors import LabelError
+from pipeline.errors import LabelError, SceneError
 from pipeline.geo.labels.vector_files import read_frame
 from tests.support.labelled import EPSG, make_labels
 
@@ -128,3 +128,40 @@ def test_a_crs_that_the_file_does_not_say_is_stated(tmp_path: Path) -> None:
     assert read_frame(told.model_copy(update={"crs": f"EPSG:{EPSG}"})).crs is not None
     with pytest.raises(LabelError, match=r"b\.shp is in .*33N, but the conf says `crs: EPSG:4326`; l"):
         read_frame(told.model_copy(update={"crs": "EPSG:4326"}))
+
+
+def zip_of(path: Path, *folders: str, name: str = "a.shp") -> Path:
+    """A zip with a vector file in each of some folders, as macOS packs it."""
+    shape = path.parent / "shape"
+    shape.mkdir(exist_ok=True)
+    gpd.GeoDataFrame({"kind": ["wood"]}, geometry=[SQUARE], crs=EPSG).to_file(shape / name)
+    with ZipFile(path, "w") as archive:
+        for folder in folders:
+            for part in sorted(shape.iterdir()):
+                archive.write(part, f"{folder}{part.name}")
+                archive.writestr(f"__MACOSX/{folder}._{part.name}", b"x")
+    return path
+
+
+@pytest.mark.parametrize("file", ["a.zip", "A.SHP.ZIP", "ä #1.zip"])
+@pytest.mark.parametrize("folder", ["", "data/", "a/b/"])
+@pytest.mark.parametrize("name", ["a.shp", "a.gpkg"])
+def test_a_file_is_found_wherever_it_lies_in_a_zip(
+    tmp_path: Path, file: str, folder: str, name: str
+) -> None:
+    conf = VectorLabelConf(path=str(zip_of(tmp_path / file, folder, name=name)), attribute="kind")
+    assert read_frame(conf)["kind"].tolist() == ["wood"]
+
+
+def test_several_files_of_a_zip(tmp_path: Path) -> None:
+    path = zip_of(tmp_path / "a.zip", "x/", "y/")
+    with pytest.raises(
+        SceneError, match=r"a\.zip holds the vector files x/a\.shp, y/a\.shp; unpack it"
+    ):
+        read_frame(VectorLabelConf(path=str(path), attribute="kind"))
+    zip_of(tmp_path / "b.zip", "x/")
+    path = zip_of(tmp_path / "b.zip", "x/", name="b.shp")
+    conf = VectorLabelConf(path=str(path), attribute="kind")
+    with pytest.raises(LabelError, match="has several layers; name one of a, b as `layer`"):
+        read_frame(conf)
+    assert len(read_frame(conf.model_copy(update={"layer": "b"}))) == 1

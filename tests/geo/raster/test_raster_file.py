@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 from affine import Affine
 from rasterio.crs import CRS
 
@@ -177,3 +178,16 @@ def test_decimated_pixels_are_spread_over_the_whole(tmp_path: Path) -> None:
     # pixel i of the small picture lies within the pixels i * 4 to i * 4 + 3 of the large one
     assert np.array_equal(rows // 4, np.arange(30)[:, None].repeat(22, axis=1))
     assert np.abs(cols - (np.arange(22) + 0.5) * 90 / 22).max() <= 2.5
+
+
+def test_no_driver_but_those_of_products_looks_at_a_file(tmp_path: Path) -> None:
+    source = write_raster(tmp_path / "source.tif", PIXELS, GRID)
+    path = tmp_path / "a.tif"
+    with rasterio.open(source) as dataset:
+        rasterio.shutil.copy(dataset, path, driver="VRT")
+    says = r"a\.tif is a VRT file whatever its name says; give a GeoTIFF or JPEG 2000 file\.$"
+    for attempt in (inspect, OpenFile):
+        with pytest.raises(SceneError, match=says):
+            attempt(str(path))
+    with opened(str(path), any_format=True) as dataset:
+        assert dataset.driver == "VRT"

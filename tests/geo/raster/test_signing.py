@@ -138,6 +138,7 @@ def azure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServe
         monkeypatch.setattr(remote, "TRIES", 1)
         Settings.get.cache_clear()
         library.TOKEN_CACHE.clear()
+        monkeypatch.setattr(signing, "_OPEN", {})
         grant(server, "first", "2999-01-01T00:00:00Z")
         yield server
         Settings.get.cache_clear()
@@ -176,3 +177,27 @@ def test_a_token_that_is_not_given(azure: FileServer, monkeypatch: pytest.Monkey
     del azure.answers[TOKENS]
     with pytest.raises(SceneError, match=r"B02\.tif cannot be signed by the Planetary Computer \(HTTP"):
         signed(AZURE)
+
+
+OTHER = "http://other.blob.core.windows.net/container/B02.tif"
+
+
+def test_a_container_of_azure_that_is_open_to_all(azure: FileServer) -> None:
+    azure.allowed = lambda _: True
+    assert signed(OTHER) == OTHER
+    assert np.array_equal(OpenFile(OTHER).read(GRID.window), positions(GRID))
+    assert not [one for one in azure.requests if one.path.startswith("/token")]
+
+
+def test_a_container_that_the_planetary_computer_does_not_know(azure: FileServer) -> None:
+    """Its own server says that it may not be read, and the Planetary Computer is asked once."""
+    azure.answers["/token/other/container"] = (404, "application/json", b"{}")
+    for _ in range(2):
+        with pytest.raises(SceneError, match=r"B02\.tif cannot be fetched: its server answers 403"):
+            look_up(OTHER)
+    assert len([one for one in azure.requests if one.path.startswith("/token")]) == 1
+
+
+def test_an_address_of_azure_that_is_signed_already(azure: FileServer) -> None:
+    assert signed(f"{OTHER}?sv=1&sig=own") == f"{OTHER}?sv=1&sig=own"
+    assert not azure.requests

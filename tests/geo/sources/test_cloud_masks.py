@@ -205,3 +205,66 @@ def test_masks_are_those_of_their_granule(tmp_path: Path) -> None:
     (other / "MSK_CLOUDS_B00.gml").write_text(polygons(OPAQUE=ring("exterior", 0, 0, 9, 9)))
     image = next(name for name in Product.open(root).names if name.endswith("_B02.jp2"))
     assert masks_of(Product.open(root), {"B02": image}) == ()
+
+
+TILE = """<n1:Level-1C_Tile_ID xmlns:n1="x"><n1:Quality_Indicators_Info><Pixel_Level_QI>
+  <MASK_FILENAME bandId="0" type="MSK_DEFECT">{granule}/QI_DATA/MSK_DEFECT_B01.gml</MASK_FILENAME>
+  <MASK_FILENAME type="{kind}">{granule}/QI_DATA/{kind}_B00.{suffix}</MASK_FILENAME>
+</Pixel_Level_QI></n1:Quality_Indicators_Info></n1:Level-1C_Tile_ID>"""
+MANIFEST = """<xfdu:XFDU xmlns:xfdu="urn:ccsds:schema:xfdu:1"><dataObject><byteStream>
+  <fileLocation href="./{granule}/QI_DATA/{kind}_B00.{suffix}" locatorType="URL"/>
+</byteStream></dataObject></xfdu:XFDU>"""
+
+
+def listing(root: Path, name: str, kind: str, suffix: str) -> Path:
+    """The product with a file that lists a mask of clouds, which is not there."""
+    granule = next((root / "GRANULE").iterdir())
+    inside, text = granule.relative_to(root).as_posix(), MANIFEST if name == "manifest.safe" else TILE
+    path = (root if name == "manifest.safe" else granule) / name
+    path.write_text(text.format(granule=inside, kind=kind, suffix=suffix))
+    return root
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(
+    ("name", "kind", "suffix"),
+    [
+        ("manifest.safe", "MSK_CLOUDS", "gml"),
+        ("MTD_TL.xml", "MSK_CLOUDS", "gml"),
+        ("manifest.safe", "MSK_CLASSI", "jp2"),
+        ("S2A_OPER_MTD_L1C_TL_SGS__20160318T180000_A003854_T33UUU.xml", "MSK_CLOUDS", "gml"),
+    ],
+)
+def test_a_mask_that_is_listed_and_missing_is_refused(
+    tmp_path: Path, name: str, kind: str, suffix: str, packed: bool
+) -> None:
+    root = listing(make_product(tmp_path, L1C, bright), name, kind, suffix)
+    path = zipped(root) if packed else root
+    with pytest.raises(SceneError, match=rf"lacks .*/{kind}_B00\.{suffix}, .*`mask: none`"):
+        run_fetch(tmp_path / "run", path)
+    assert not masked(run_fetch(tmp_path / "run", path, mask="none")).any()
+
+
+def test_without_a_mask_fetch_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = make_product(tmp_path, L1C, bright)
+    run_fetch(tmp_path / "run", root)
+    assert "comes without a cloud mask: its clouds are not left out" in capsys.readouterr().out
+    run_fetch(tmp_path / "run", root, mask="none")
+    (quality(root) / "MSK_CLOUDS_B00.gml").write_text(GML.format(epsg=1, features=""))
+    run_fetch(tmp_path / "run", root)
+    assert "cloud mask" not in capsys.readouterr().out
+
+
+def test_mask_none_leaves_out_nothing_of_l2a(tmp_path: Path) -> None:
+    def values(band: str, native: Any) -> np.ndarray:
+        found = bright(band, native)
+        return found * np.uint8(0) + np.uint8(9) if band == "SCL" else found + np.uint16(1_000)
+
+    root = make_product(tmp_path, L2A, values)
+    assert masked(run_fetch(tmp_path / "run", root)).all()
+    assert not masked(run_fetch(tmp_path / "run", root, mask="none")).any()
+    for path in root.rglob("*SCL_20m.jp2"):
+        path.unlink()
+    with pytest.raises(SceneError, match=r"lacks GRANULE/.*SCL_20m"):
+        run_fetch(tmp_path / "run", root)
+    assert not masked(run_fetch(tmp_path / "run", root, mask="none")).any()

@@ -270,3 +270,27 @@ def test_no_room(server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyP
         OutputError, match=r"the download at .* needs 0\.02 GB but only 0\.00 GB are free"
     ):
         fetched(server, tmp_path)
+
+
+VRT = """<VRTDataset rasterXSize="240" rasterYSize="240"><SRS>EPSG:32633</SRS>
+<GeoTransform>300000, 10, 0, 5800020, 0, -10</GeoTransform><VRTRasterBand dataType="UInt16" band="1">
+<SimpleSource><SourceFilename>{source}</SourceFilename><SourceBand>1</SourceBand></SimpleSource>
+</VRTRasterBand></VRTDataset>"""
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+@pytest.mark.parametrize("suffix", ["tif", "jp2"])
+def test_a_file_that_names_others_is_not_opened(tmp_path: Path, ranges: bool, suffix: str) -> None:
+    """What a server sends must not read files of the machine that fetches it."""
+    grid = PixelGrid(32633, 300_000.0, 5_800_020.0, 240, 240)
+    secret = write_raster(tmp_path / "secret.tif", np.full((240, 240), 7, np.uint16), grid)
+    path = PATH.replace("tif", suffix)
+    (tmp_path / "files" / "tile").mkdir(parents=True)
+    (tmp_path / "files" / path).write_text(VRT.format(source=secret))
+    with serving(tmp_path / "files", ranges=ranges) as server:
+        west, south, east, north = degrees(grid, 20)
+        with pytest.raises(
+            SceneError, match=rf"^http://.*B02\.{suffix} (cannot be read|is a VRT file)"
+        ):
+            Downloads(tmp_path / "to").band(server.url(path), (west, south, east, north), "s/B02")
+    assert not [one for one in (tmp_path / "to").rglob("*") if one.is_file()]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import rasterio
 
+from pipeline.bands import BANDS
 from pipeline.errors import RadiometryError, SceneError
 from pipeline.geo.raster.grid import PixelGrid
 from pipeline.geo.scenes.scene_files import MaskLayer
@@ -31,15 +32,21 @@ def test_bands_are_found_by_the_end_of_their_names(tmp_path: Path) -> None:
         "B8A": "x-b8a.tiff",
         "B09": "L2A B09_60m.JP2",
         "B12": "scene.B12.tif",
+        "B04": "img.B4.tif",
+        "B08": "SENTINEL2B_20190101-102030_T33UUU_D_V1-0_FRE_B8.tif",
+        "B06": "b6_20m.tif",
+        "B07": "2020-05-06_B07_(Raw).tiff",
+        "B11": "x_swir16.tif",
     }
     others = (
         "notes.txt", "T33UUU_TCI.jp2", "B02.tif.aux.xml", "B04.png", "B04", "SUB04.tif", "B04_30m.tif",
-        "B13.tif", "x_B13.tif", "B04_clouds.tif", "CLD.tif", "B8.tif",
+        "B13.tif", "x_B13.tif", "B04_clouds.tif", "CLD.tif", "B120.tif", "MSK_DETFOO_B04.jp2",
+        "cirrus.tif", "._B04.tif", "infrared.tif", "band4.tif",
     )  # fmt: skip
     touch(tmp_path, *named.values(), *others)
     found = band_files(tmp_path)
     assert {band: path.name for band, path in found.items()} == named
-    assert list(found) == list(named)  # in the order of all bands
+    assert list(found) == sorted(named, key=list(BANDS).index)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +54,7 @@ def test_bands_are_found_by_the_end_of_their_names(tmp_path: Path) -> None:
     [
         (["x_B02.tif", "y_b02.jp2"], "has two files of band B02, x_B02.tif and y_b02.jp2"),
         (["B05_20m.jp2", "B05_60m.jp2"], "has two files of band B05"),
-        (["TCI.jp2", "B99.tif"], "holds no file that is named after a Sentinel-2 band"),
+        (["TCI.jp2", "B99.tif"], "holds no file that is named after a .*, but B99.tif, TCI.jp2; name"),
         ([], "holds no file that is named after a Sentinel-2 band"),
     ],
 )
@@ -131,3 +138,24 @@ def test_a_scene_classification_is_its_mask(tmp_path: Path) -> None:
     assert isinstance(mask, MaskLayer)
     assert (Path(mask.layer.href).name, mask.classes[9]) == ("x_SCL_20m.tif", "cloud_high")
     assert list(band_files(tmp_path)) == ["B02"]
+
+
+def test_rasters_that_are_not_used_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = band(tmp_path)
+    touch(folder, "x_NDVI.tif", "B04_30m.tif", "B03.img", "._B04.tif", "notes.txt", "clouds.tif")
+    mask = {"path": str(folder / "clouds.tif")}
+    scene = scene_files(scene_conf(folder, mask=mask))
+    assert list(scene.bands) == ["B02"]
+    assert capsys.readouterr().out.strip().endswith(": B03.img, B04_30m.tif, x_NDVI.tif")
+    for name in ("x_NDVI.tif", "B04_30m.tif", "B03.img"):
+        (folder / name).unlink()
+    scene_files(scene_conf(folder, mask=mask))
+    assert capsys.readouterr().out == ""
+
+
+def test_a_folder_of_folders_is_refused_by_what_it_holds(tmp_path: Path) -> None:
+    (tmp_path / "GRANULE").mkdir()
+    with pytest.raises(SceneError, match=r"but GRANULE/; name the folder .*, or a product as `safe`"):
+        band_files(tmp_path)
