@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import ctypes
 import errno
 import hashlib
 import io
@@ -26,6 +27,11 @@ _REMEDIES = {
     errno.EEXIST: "a file lies where a folder is needed; choose another folder",
 }
 
+_HERE = -100
+"""`AT_FDCWD` of linux/fcntl.h."""
+_RENAME_EXCHANGE = 2
+"""Of linux/fs.h."""
+
 
 @contextmanager
 def publish(path: Path) -> Iterator[Path]:
@@ -42,6 +48,8 @@ def publish(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         remove(partial)
+        if not path.exists() and _old(path).is_dir():
+            _old(path).rename(path)  # a run was killed between two renames
         yield partial
         _replace(partial, path)
     except OSError as error:
@@ -62,14 +70,38 @@ def _concerns(error: OSError, path: Path) -> bool:
 
 
 def _replace(partial: Path, path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        old = path.with_name(f".{path.name}.old")
+    if not path.is_dir() or path.is_symlink():
+        partial.replace(path)
+    elif _exchange(partial, path):
+        remove(partial)
+    else:
+        old = _old(path)
         remove(old)
         path.rename(old)
-        partial.rename(path)
+        try:
+            partial.rename(path)
+        except BaseException:
+            old.rename(path)
+            raise
         remove(old)
-    else:
-        partial.replace(path)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Exchange two paths in one step, which leaves both names taken at any time; whether it could.
+
+    Linux can since 3.15, on most file systems; Python has no function for it.
+    """
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError, TypeError):  # macOS, Windows, an older C library
+        return False
+    one, other = (os.fsencode(path.absolute()) for path in (first, second))
+    return bool(renameat2(_HERE, one, _HERE, other, _RENAME_EXCHANGE) == 0)
+
+
+def _old(path: Path) -> Path:
+    """Where a folder is put aside while another one takes its place."""
+    return path.with_name(f".{path.name}.old")
 
 
 def remove(path: Path) -> None:

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,57 @@ def test_a_folder_replaces_the_old_one_whole(tmp_path: Path) -> None:
             (partial / name).touch()
     assert names(tmp_path) == ["out"]
     assert names(tmp_path / "out") == ["new.txt"]
+
+
+def test_a_folder_is_exchanged_in_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two renames a reader, or a kill, would find nothing at its name."""
+    if sys.platform != "linux":
+        pytest.skip("needs renameat2")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "old.txt").touch()
+    monkeypatch.setattr(Path, "rename", lambda *_: pytest.fail("a folder is put aside"))
+    with publish(tmp_path / "out") as partial:
+        partial.mkdir()
+        (partial / "new.txt").touch()
+        assert names(tmp_path / "out") == ["old.txt"]
+    assert names(tmp_path) == ["out"]
+    assert names(tmp_path / "out") == ["new.txt"]
+
+
+def test_without_an_exchange_a_folder_is_replaced_or_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other systems, and some file systems, have none."""
+    monkeypatch.setattr("pipeline.files._exchange", lambda *_: False)
+    out, renamed = tmp_path / "out", Path.rename
+
+    def write(name: str) -> None:
+        with publish(out) as partial:
+            partial.mkdir()
+            (partial / name).touch()
+
+    write("first.txt")
+    write("second.txt")
+    assert names(tmp_path) == ["out"]
+    assert names(out) == ["second.txt"]
+
+    def refuse(path: Path, target: Path) -> Path:
+        if path.name == ".out.partial":
+            raise OSError(errno.EACCES, "Permission denied", str(path))
+        return renamed(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", refuse)
+        with pytest.raises(OutputError, match="permission denied"):
+            write("third.txt")
+    assert names(tmp_path) == ["out"]
+    assert names(out) == ["second.txt"]
+    # a kill between the two renames
+    out.rename(tmp_path / ".out.old")
+    with pytest.raises(KeyboardInterrupt), publish(out):
+        raise KeyboardInterrupt
+    assert names(tmp_path) == ["out"]
+    assert names(out) == ["second.txt"]
 
 
 def test_read_only_outputs_are_replaced(tmp_path: Path) -> None:
