@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+from pyproj import Transformer
 from scipy.spatial import cKDTree
 
 from pipeline.errors import SplitError
@@ -16,6 +17,7 @@ from pipeline.store import PatchStore, Statistics
 
 _COARSEST_M = 60.0
 """Pixel of the coarsest bands: windows grown by it on each side share none when they are apart."""
+_FAR_M = 1e12
 
 
 @dataclass(frozen=True)
@@ -135,15 +137,21 @@ def hold_out_blocks(data: TrainingData, folds: int, seed: int) -> Iterator[HeldO
 
 
 def _apart(data: TrainingData, rows: Rows, others: Rows) -> npt.NDArray[np.bool_]:
-    """Which of `rows` share no pixel of any resolution with any of `others`."""
+    """Which of `rows` share no pixel of any resolution with any of `others`, of any UTM zone."""
     patches, geometry = data.store.patches, data.store.meta.geometry
     reach = geometry.patch_px * geometry.pixel_m + 2 * _COARSEST_M
-    epsg, corners = patches["epsg"], np.stack([patches["x"], patches["y"]], axis=1).astype(np.float64)
+    epsg, centers = patches["epsg"], np.stack([patches["x"], patches["y"]], axis=1).astype(np.float64)
     apart = np.ones(len(rows), dtype=bool)
-    for code in np.unique(epsg[others]):
-        in_zone = epsg[rows] == code
-        nearest, _ = cKDTree(corners[others[epsg[others] == code]]).query(
-            corners[rows[in_zone]], p=np.inf
-        )
-        apart[in_zone] = nearest >= reach
+    for home in np.unique(epsg[others]).tolist():
+        tree = cKDTree(centers[others[epsg[others] == home]])
+        for zone in np.unique(epsg[rows]).tolist():
+            here = epsg[rows] == zone
+            seen, least = centers[rows[here]], reach
+            if zone != home:
+                change = Transformer.from_crs(zone, home, always_xy=True)
+                # a place that cannot be projected is far away; a square of another zone stands askew
+                seen = np.nan_to_num(np.stack(change.transform(*seen.T), axis=1), posinf=_FAR_M)
+                least = reach * 2**0.5
+            nearest, _ = tree.query(seen, p=np.inf)
+            apart[here] &= nearest >= least
     return apart

@@ -98,6 +98,14 @@ def test_windows_overlap_across_two_crs(away):
         assert hit == candidates.tolist()
 
 
+def test_windows_overlap_across_the_antimeridian():
+    x, y = 164_000 + np.linspace(0, 12_000, 50), np.full(50, 1_000_000.0)  # it is at about 170,000
+    seen_x, seen_y = Transformer.from_crs(32601, 32660, always_xy=True).transform(x, y)
+    epsg, first = np.repeat([32601, 32660], 50), np.repeat([True, False], 50)
+    hit = overlaps([*x, *seen_x], [*y, *seen_y], epsg, 160.0, first, ~first)
+    assert hit == first.tolist()
+
+
 def test_other_ground_in_another_crs_is_left_alone():
     to_32 = Transformer.from_crs(32633, 32632, always_xy=True)
     x, y = np.array([330_000.0, 330_000.0]), np.array([5_800_000.0, 5_800_000.0])

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from pyproj import Transformer
 
 from pipeline.errors import SplitError
 from pipeline.learn.data.training_data import TrainingData, hold_out_blocks
 from pipeline.store import PatchStore
 from tests.support.learners import BANDS, training_data
-from tests.support.stores import make_split, make_store
+from tests.support.stores import join, make_split, make_store, make_table
 
 
 @pytest.fixture
@@ -96,3 +97,34 @@ def test_no_training_patch_shares_a_coarse_pixel_with_what_is_left_out(ground):
 @pytest.mark.parametrize("folds", [0, 1])
 def test_nothing_is_left_out_unless_asked(ground, folds):
     assert list(hold_out_blocks(ground, folds, seed=0)) == []
+
+
+@pytest.mark.parametrize(("home", "away"), [(32633, 32632), (32633, 3035), (32601, 32660)])
+def test_the_same_ground_in_two_zones_is_not_held_out_and_trained_on(tmp_path, home, away):
+    """A scene in each of two CRSs on the same ground, at the 180th meridian too."""
+    rng = np.random.default_rng(0)
+    corner = (164_000.0, 1_000_000.0) if home == 32601 else (330_000.0, 5_820_000.0)
+    here = {
+        name: np.resize(values, 400)
+        for name, values in make_table(20, 20, epsg=home, cell_px=4).items()
+    }
+    here["x"], here["y"] = (start + rng.uniform(0, 12_000, 400) for start in corner)
+    there = here | {"epsg": np.full(400, away, np.int32), "scene": np.full(400, "s2")}
+    change = Transformer.from_crs(home, away, always_xy=True)
+    there["x"], there["y"] = change.transform(here["x"], here["y"])
+    bands = BANDS[:2]
+    store = make_store(tmp_path / "store", join(here, there), bands=bands, patch_px=8, cell_px=4)
+    parts = ["train"] * 800
+    parts[0], parts[400] = "validation", "test"
+    split = make_split(tmp_path / "split", store, parts)
+    data = TrainingData.of_split(store, split, tuple(bands))
+    x, y = (np.tile(here[name], 2) for name in ("x", "y"))  # of both, in one CRS
+    held_out = list(hold_out_blocks(data, 3, seed=0))
+    assert len(held_out) == 3
+    for one in held_out:
+        out = one.rows
+        assert {home, away} == set(store.patches["epsg"][out])
+        train = one.data.train
+        apart = np.maximum(np.abs(x[train, None] - x[out]), np.abs(y[train, None] - y[out]))
+        assert apart.min() >= 80 + 60
+        assert len(train) > 100
