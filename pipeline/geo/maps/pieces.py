@@ -100,8 +100,10 @@ def map_piece(
     mapped = valid_share(pixels, grid, piece, nodata_bands) >= mapper.geometry.min_valid
     probabilities = mapper.classify(pixels, *size, nodata_bands)
     classes, confidence = class_map.decide(probabilities, mapped)
-    low = (classes != class_map.NODATA) & (confidence < mapper.postprocessing.min_confidence)
-    classes[low] = len(mapper.classes) + 1  # unclassified
+    if least := mapper.postprocessing.min_confidence:
+        # not the map of confidence, whose per cent are rounded
+        low = mapped & (probabilities.max(axis=0) < least / 100)
+        classes[low] = len(mapper.classes) + 1  # unclassified
     layers = [classes, confidence]
     if mapper.compare is not None:
         layers.append(class_map.of_limit(mapper.compare(pixels, *size), mapped))

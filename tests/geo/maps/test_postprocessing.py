@@ -15,7 +15,7 @@ from pipeline.errors import MismatchError
 from pipeline.geo.maps import class_map
 from pipeline.geo.maps import postprocessing as postprocessing_module
 from pipeline.geo.maps.mapper import map_scene
-from pipeline.geo.maps.pieces import Mapper
+from pipeline.geo.maps.pieces import Mapper, Piece, map_piece
 from pipeline.geo.maps.postprocessing import PostProcessing, majority
 from pipeline.store import ClassInfo, Geometry
 from tests.support.mapped import CLASSES, info
@@ -109,6 +109,22 @@ def test_cells_of_low_confidence_are_unclassified_everywhere(scene, plain, tmp_p
     assert item["properties"]["lenscape:min_confidence"] == 60
     assert "lenscape accuracy" in item["properties"]["lenscape:accuracy"]
     assert item["assets"]["classmap"]["classification:classes"][4]["name"] == "unclassified"
+
+
+def test_a_confidence_just_below_the_limit_is_not_rounded_up_to_it(scene):
+    """69.6 % is 70 % in the map of confidence, and below 70 %; 70 % in float32 is not."""
+
+    def shares(_pixels, rows, cols, _holes=None):
+        sure = np.resize(np.array([0.696, 0.7, 0.704], dtype=np.float32), (rows, cols))
+        return np.stack([sure, 1 - sure, np.zeros_like(sure)])
+
+    mapper = Mapper(
+        shares, ("B02", "B03"), Geometry(patch_px=16, cell_px=8, min_valid=0.75), CLASSES, (30, 30),
+        postprocessing=PostProcessing(min_confidence=70),
+    )  # fmt: skip
+    classes, confidence = map_piece(scene, mapper, Piece(range(1), range(3)))
+    assert confidence.tolist() == [[70, 70, 70]]
+    assert classes.tolist() == [[4, 1, 1]]
 
 
 def test_smoothing_comes_after_unclassified_cells_which_neither_vote_nor_change(scene, plain, tmp_path):
