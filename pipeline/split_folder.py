@@ -17,7 +17,7 @@ import numpy.typing as npt
 from pipeline.config.record import Conf
 from pipeline.errors import StoreError
 from pipeline.files import sha256_of
-from pipeline.store import FORMAT, PatchStore, Statistics, read_columns, read_record
+from pipeline.store import FORMAT, PatchStore, Statistics, read_columns, read_record, require_hash
 
 
 class Split(Conf):
@@ -58,6 +58,7 @@ class SplitFolder:
         opened = cls(folder, read_record(folder / "split.json", Split, "split"))
         if opened.split.store_sha256 != store.sha256:
             raise StoreError(f"{folder} splits another store than {store.folder}; run `split` again.")
+        require_hash(folder / "parts.parquet", opened.split.parts_sha256, "split")
         return opened
 
     @cached_property

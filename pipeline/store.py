@@ -154,6 +154,9 @@ class PatchStore:
             StoreError: when a file is missing, broken, or disagrees with the others.
         """
         store = cls(folder, read_record(folder / "meta.json", StoreMeta, "tile"))
+        require_hash(folder / "patches.parquet", store.meta.patches_sha256, "tile")
+        if store.meta.images is not None and store.meta.images.lists_sha256 is not None:
+            require_hash(folder / LISTS, store.meta.images.lists_sha256, "tile")
         side = store.meta.geometry.patch_px
         shape = len(store), len(store.meta.bands), side, side
         if store.pixels.shape != shape:
@@ -191,7 +194,10 @@ class PatchStore:
 
     @property
     def sha256(self) -> str:
-        """The identity of the store: the hash of its `meta.json`, which holds those of the others."""
+        """The identity of the store: the hash of its `meta.json`.
+
+        That holds the hash of the table; pixels follow from the checksums of the scenes in it.
+        """
         return sha256_of(self.folder / "meta.json")
 
     def chunks(self, rows: npt.NDArray[np.intp], size: int = 1024) -> Iterator[npt.NDArray[np.uint16]]:
@@ -232,6 +238,15 @@ def read_record[C: Conf](path: Path, model: type[C], stage: str, version: int | 
                 f"run `{stage}` again."
             )
         return model.model_validate_json(text)
+
+
+def require_hash(path: Path, sha256: str, stage: str) -> None:
+    """A StoreError where a file that `stage` wrote with its metadata is missing or another one."""
+    with reading(path, stage):
+        if sha256_of(path) != sha256:
+            raise StoreError(
+                f"{path} is broken: it has changed since `{stage}` wrote it; run `{stage}` again."
+            )
 
 
 def read_columns(path: Path, names: list[str], stage: str) -> dict[str, npt.NDArray[Any]]:

@@ -284,11 +284,13 @@ def test_an_image_that_changed_since_it_was_fetched_is_refused(tmp_path: Path) -
     run = Run(tmp_path / "run", images)
     run.fetch()
     path = images / "Forest" / "Forest_2.tif"
-    path.write_bytes(path.read_bytes() + b"x")
-    with pytest.raises(
-        SceneError, match=r"Forest_2\.tif has changed since it was fetched; run `fetch`"
-    ):
-        run.tile()
+    before = path.read_bytes()
+    for other in (before + b"x", before[:-1], before[:-1] + bytes([before[-1] ^ 1])):
+        path.write_bytes(other)
+        with pytest.raises(
+            SceneError, match=r"Forest_2\.tif has changed since it was fetched; run `fetch`"
+        ):
+            run.tile()
     path.unlink()
     with pytest.raises(SceneError, match=r"Forest_2\.tif does not exist any more; run `fetch` again"):
         run.tile()

@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import StoreError
+from pipeline.files import sha256_of, write_json
 from pipeline.split_folder import SplitFolder
 from pipeline.store import PatchStore
 from tests.support.stores import make_split, make_store
@@ -41,9 +42,22 @@ def test_a_split_without_a_file(store: PatchStore, tmp_path: Path, file: str) ->
         SplitFolder.open(tmp_path / "split", store).rows("train")
 
 
+def test_parts_that_changed_since(store: PatchStore, tmp_path: Path) -> None:
+    split = make_split(tmp_path / "split", store)
+    other = pa.table({"part": split.parts[::-1].tolist()})
+    pq.write_table(other, tmp_path / "split" / "parts.parquet")
+    with pytest.raises(
+        StoreError, match=r"parts\.parquet is broken: it has changed since `split` wrote"
+    ):
+        SplitFolder.open(tmp_path / "split", store)
+
+
 def test_parts_are_text_whatever_wrote_them(store: PatchStore, tmp_path: Path) -> None:
     split = make_split(tmp_path / "split", store)
     coded = pa.table({"part": pa.array(split.parts.tolist()).dictionary_encode()})
-    pq.write_table(coded, tmp_path / "split" / "parts.parquet")
+    path = tmp_path / "split" / "parts.parquet"
+    pq.write_table(coded, path)
+    stated = split.split.model_copy(update={"parts_sha256": sha256_of(path)})
+    write_json(tmp_path / "split" / "split.json", stated.model_dump(mode="json"))
     again = SplitFolder.open(tmp_path / "split", store)
     assert again.rows("train").tolist() == split.rows("train").tolist()

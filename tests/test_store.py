@@ -5,6 +5,7 @@ import pickle
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from pipeline.errors import StoreError
+from pipeline.files import sha256_of
 from pipeline.store import PATCH_COLUMNS, Geometry, PatchStore
 from tests.support.examples import examples
 from tests.support.stores import make_store
@@ -144,6 +146,28 @@ def test_a_table_without_a_column(store: PatchStore) -> None:
     path = store.folder / "patches.parquet"
     pq.write_table(pq.read_table(path).drop_columns(["on_grid"]), path)
     with pytest.raises(StoreError, match=r"patches\.parquet is broken"):
+        PatchStore.open(store.folder)
+
+
+def test_a_table_that_changed_since(store: PatchStore) -> None:
+    path = store.folder / "patches.parquet"
+    table = pq.read_table(path)
+    label = (table["label"].to_numpy() + 1) % 2
+    pq.write_table(table.set_column(table.schema.get_field_index("label"), "label", [label]), path)
+    with pytest.raises(StoreError, match=r"patches\.parquet is broken: it has changed since `tile` wr"):
+        PatchStore.open(store.folder)
+
+
+def test_lists_that_changed_since(store: PatchStore) -> None:
+    path = store.folder / "lists.parquet"
+    pq.write_table(pa.table({"mine": ["train"] * 50}), path)
+    images = {"name": "x", "whole": False, "lists": ["mine"], "published_lists": []}
+    change(store.folder / "meta.json", images=images | {"lists_sha256": sha256_of(path)})
+    assert set(PatchStore.open(store.folder).published_parts("mine")) == {"train"}
+    pq.write_table(pa.table({"mine": ["test"] * 50}), path)
+    with pytest.raises(
+        StoreError, match=r"lists\.parquet is broken: it has changed since `tile` wrote"
+    ):
         PatchStore.open(store.folder)
 
 

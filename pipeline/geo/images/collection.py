@@ -72,8 +72,8 @@ class ImageSet(About):
     published: list[str]
     """The published splits among the lists of `parts`."""
     table: pa.Table
-    """Of each image `scene` (its name: each is an acquisition of its own), `class`, `path`, `size` of
-    the file in bytes, `epsg`, and `x` and `y` of its centre in m."""
+    """Of each image `scene` (its name: each is an acquisition of its own), `class`, `path`, `size` in
+    bytes and `checksum` of its file, `epsg`, and `x` and `y` of its centre in m."""
     parts: pa.Table
     """A column a list: the part of each image."""
     side_px: int
@@ -153,6 +153,7 @@ def open_images(folder: Path) -> ImageSet:
                     "class": table[LABEL],
                     "path": [str(beside(path, href)) for href in assets.field("href").to_pylist()],
                     "size": assets.field("file:size"),
+                    "checksum": assets.field("file:checksum"),
                     "epsg": [int(code.removeprefix("EPSG:")) for code in codes],
                     "x": transforms[:, 2] + transforms[:, 0] * shapes[:, 1] / 2,
                     "y": transforms[:, 5] + transforms[:, 4] * shapes[:, 0] / 2,

@@ -6,6 +6,7 @@ bounded by a few of these batches.
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import closing
@@ -33,6 +34,7 @@ from pipeline.geo.labels.cell_classes import UNLABELLED
 from pipeline.geo.labels.features import meanings, unknown_values
 from pipeline.geo.patches.positions import drawn, ground_ranks
 from pipeline.geo.patches.store_writer import StoreContent, TileInputs
+from pipeline.geo.scenes.stac import multihash
 from pipeline.parallel import AHEAD, run_pieces, worker_count
 from pipeline.store import LISTS, ImagesInfo, SceneInfo
 
@@ -115,9 +117,9 @@ def _read(
     margin, inner = (side_px - conf.patch_px) // 2, (conf.patch_px - conf.cell_px) // 2
     patch, cell = slice(margin, margin + conf.patch_px), slice(inner, inner + conf.cell_px)
     valid = np.empty(len(batch))
-    for row, file in enumerate(batch.select(["path", "size"]).to_pylist()):
+    for row, file in enumerate(batch.select(["path", "size", "checksum"]).to_pylist()):
         content = reader.read(file["path"], file["size"] + 1)
-        if len(content) != file["size"]:
+        if multihash(hashlib.sha256(content).hexdigest()) != file["checksum"]:
             raise SceneError(f"{file['path']} has changed since it was fetched; run `fetch` again.")
         with decoded(content, file["path"]) as dataset:
             image = dataset.read(list(layers))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,12 @@ import pystac
 
 from pipeline.bands import BANDS
 from pipeline.errors import SceneError
-from pipeline.geo.raster.archive import is_file, size_of
+from pipeline.geo.raster.archive import checksum_of, is_file, size_of, split
 from pipeline.geo.raster.grid import PixelGrid
 from pipeline.geo.raster.raster_file import FLOATS, Layer
 from pipeline.geo.raster.remote import is_remote, look_up
 from pipeline.geo.scenes.scene_files import USER_MASK, BandLayer, MaskLayer
-from pipeline.geo.scenes.stac import beside
+from pipeline.geo.scenes.stac import beside, multihash
 from pipeline.store import SceneInfo
 
 PIXEL_M = 10.0
@@ -93,10 +94,28 @@ def _present(asset: pystac.Asset, item: Path) -> str:
         href = str(beside(item, asset.href))
         if not is_file(href):
             raise SceneError(f"{href} does not exist any more; run `fetch` again.")
-        same = size_of(href) == fields["file:size"]
+        same = size_of(href) == fields["file:size"] and _same_bytes(href, fields, item)
     if not same:
         raise SceneError(f"{href} has changed since it was fetched; run `fetch` again.")
     return href
+
+
+def _same_bytes(href: str, fields: dict[str, Any], item: Path) -> bool:
+    """Whether a file of the same size is the one that was fetched.
+
+    It is read through, as `fetch` does, only where it was touched since its Item was written.
+    """
+    status = split(href)[0].stat()
+    touched_ns = max(status.st_mtime_ns, status.st_ctime_ns)  # a copy may keep the first one
+    if touched_ns < item.stat().st_mtime_ns:
+        return True
+    return bool(fields["file:checksum"] == multihash(_checksum(href, touched_ns)))
+
+
+@lru_cache(maxsize=1024)
+def _checksum(href: str, _touched_ns: int) -> str:
+    """The checksum of a file, read once for all of its layers until it is touched again."""
+    return checksum_of(href)
 
 
 def grid_of(fields: dict[str, Any], epsg: int) -> PixelGrid:

@@ -13,13 +13,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pystac
 from pyproj import Transformer
-from shapely.geometry import Polygon
+from shapely.geometry import Polygon, mapping
+from shapely.geometry.base import BaseGeometry
 
 from pipeline.errors import SceneError
 from pipeline.files import write_json
-from pipeline.geo.raster.area import Area
+from pipeline.geo.raster.area import Area, area_around, cut_at_antimeridian
 from pipeline.geo.raster.grid import PixelGrid
 
 CATALOG = "catalog.json"
@@ -79,8 +81,13 @@ def link_to_catalog(content: pystac.STACObject, folder: str = "..") -> None:
 
 def file_fields(sha256: str, size: int) -> dict[str, Any]:
     """Checksum and size of a file, as the extension `file` writes them."""
-    # multihash: 12 is SHA-256, 20 its length in bytes, both hexadecimal
-    return {"file:checksum": f"1220{sha256}", "file:size": size}
+    return {"file:checksum": multihash(sha256), "file:size": size}
+
+
+def multihash(sha256: str) -> str:
+    """A SHA-256 as the extension `file` writes checksums."""
+    # 12 is SHA-256, 20 its length in bytes, both hexadecimal
+    return f"1220{sha256}"
 
 
 def grid_fields(grid: PixelGrid) -> dict[str, Any]:
@@ -92,13 +99,22 @@ def grid_fields(grid: PixelGrid) -> dict[str, Any]:
     }
 
 
-def footprint(epsg: int, bounds: Area) -> Polygon:
-    """The outline of bounds (left, bottom, right, top) of a CRS in longitude and latitude."""
+def footprint(epsg: int, bounds: Area) -> BaseGeometry:
+    """The outline of bounds (left, bottom, right, top) of a CRS in longitude and latitude.
+
+    It is cut in two where it crosses the antimeridian.
+    """
     left, bottom, right, top = bounds
     corners = [(left, bottom), (right, bottom), (right, top), (left, top)]
     points = [to_degrees(epsg).transform(x, y) for x, y in corners]
     # 1e-7 degrees is a centimetre; the last bits of a projection differ between versions of PROJ
-    return Polygon([(round(longitude, 7), round(latitude, 7)) for longitude, latitude in points])
+    whole = Polygon([(round(longitude, 7), round(latitude, 7)) for longitude, latitude in points])
+    return cut_at_antimeridian(np.array([whole], dtype=np.object_))[0]
+
+
+def placed(outline: BaseGeometry) -> dict[str, Any]:
+    """Geometry and bounding box of an Item on the ground of a footprint."""
+    return {"geometry": mapping(outline), "bbox": list(area_around(outline))}
 
 
 @cache

@@ -1,6 +1,7 @@
 """Scenes: windows of bands of any resolution on one grid, in pixels that know where they are."""
 
 import json
+import os
 import pickle
 import re
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import pytest
 
 from pipeline.errors import SceneError
 from pipeline.geo.raster.grid import PixelGrid, Window
+from pipeline.geo.scenes import item
 from pipeline.geo.scenes.scene import Scene, open_catalog
 from tests.support.worlds import (
     EDGE,
@@ -214,6 +216,34 @@ class TestBroken:
         change(path)
         with pytest.raises(SceneError, match=f"{re.escape(str(path))} {problem}"):
             open_catalog(own.path.parent.parent)
+
+    @pytest.mark.parametrize("keeps_its_time", [False, True])
+    def test_a_band_of_other_bytes_and_the_same_size(self, own: Scene, keeps_its_time: bool) -> None:
+        path = Path(own.files["B05"].layer.href)
+        status, content = path.stat(), bytearray(path.read_bytes())
+        content[-1] ^= 1
+        path.write_bytes(content)
+        if keeps_its_time:
+            os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+        with pytest.raises(
+            SceneError, match=r"x_B05\.tif has changed since it was fetched; run `fetch`"
+        ):
+            open_catalog(own.path.parent.parent)
+
+    def test_a_band_that_was_only_touched(self, own: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It is read through once; a band that was not touched is not."""
+        read: list[str] = []
+        real = item.checksum_of
+        monkeypatch.setattr(item, "checksum_of", lambda href: read.append(href) or real(href))
+        later = own.path.stat().st_mtime_ns + 10**9
+        os.utime(own.path, ns=(later, later))
+        open_catalog(own.path.parent.parent)
+        assert read == []
+        path = Path(own.files["B05"].layer.href)
+        os.utime(path, ns=(later, later))
+        open_catalog(own.path.parent.parent)
+        open_catalog(own.path.parent.parent)
+        assert read == [str(path)]
 
     def test_a_band_that_goes_while_the_scene_is_open(self, own: Scene) -> None:
         Path(own.files["B05"].layer.href).unlink()
