@@ -52,7 +52,7 @@ test: lint ## lint, and all tests (PYTEST= passes arguments on)
 .PHONY: ui
 ui: setup ## serve MLflow at 127.0.0.1 (PORT=5000)
 	mlflow ui --host 127.0.0.1 --port $(PORT) --workers 1 \
-		--backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlflow.db}"
+		--backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}"
 
 .PHONY: folds
 folds: setup ## run the five-fold table (reports/folds.json); two hours on two cores

@@ -195,4 +195,4 @@ def _error_layer(path: Path) -> ProjectLayer:
 
 def _database(path: Path) -> sqlite3.Connection:
     """A GeoPackage, which is read and never locked."""
-    return sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)

@@ -40,7 +40,13 @@ def main_checkout() -> Path:
 
 def store_uri() -> str:
     """`MLFLOW_TRACKING_URI`, or sqlite at the absolute path of the main checkout."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{main_checkout() / DATABASE}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{_database()}"
+
+
+def _database() -> Path:
+    """The sqlite file: absolute, unless SQLAlchemy would decode its path or cut it at a `?`."""
+    path = main_checkout() / DATABASE
+    return path if set("%?").isdisjoint(str(path)) else Path(os.path.relpath(path))
 
 
 def connect() -> mlflow.MlflowClient:

@@ -46,10 +46,8 @@ def map_into(folder, scene, name):
     )
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
+def make_world(root):
     """Two maps of one scene, a raster of dissimilarity beside the first, an error map, a project."""
-    root = tmp_path_factory.mktemp("world")
     scene, maps = make_scene(root), root / "data" / "maps"
     maps.mkdir(parents=True)
     for name in ("s.1", "s.2"):
@@ -70,6 +68,11 @@ def world(tmp_path_factory):
     write_project(maps / PROJECT, maps)
     write_project(root / "reports" / PROJECT, maps, root / "reports" / "errors.gpkg")
     return root
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    return make_world(tmp_path_factory.mktemp("world"))
 
 
 def files_of(folder):
@@ -212,3 +215,30 @@ def test_a_scene_that_lies_elsewhere_has_a_small_picture(tmp_path, monkeypatch):
     assert shades[0, 0] == 0
     assert (np.diff(shades.ravel().astype(int)) >= 0).all()
     assert shades.max() == 255
+
+
+@pytest.fixture(scope="module")
+def odd_world(tmp_path_factory):
+    """A world made where the path holds what means something in URLs, SQL and XML."""
+    root = tmp_path_factory.mktemp("odd") / "Ort #2, 100%25 'a' \"b\" & ä <ß>" / "x?mode=y"
+    root.mkdir(parents=True)
+    return make_world(root)
+
+
+def test_odd_paths_do_not_keep_styles_from_a_project(odd_world, world):
+    for name in ("reports", "data/maps"):
+        assert (odd_world / name / PROJECT).read_bytes() == (world / name / PROJECT).read_bytes()
+
+
+@pytest.mark.slow
+def test_qgis_opens_projects_and_rasters_at_odd_paths(odd_world, tmp_path):
+    seen = open_project_in_qgis(odd_world / "reports" / PROJECT, tmp_path)
+    assert (seen["bad"], seen["said"]) == ([], [])
+    errors, first, _ = seen["tree"]
+    assert errors["legend"] == ["right", "wrong"]
+    assert first["inside"][2]["legend"][1:] == [info.title for info in CLASSES]
+    maps = odd_world / "data" / "maps" / "s.1"
+    classes, colour = maps / "s.1_classmap.tif", maps / "s.1_truecolour.vrt"
+    shown = open_in_qgis([classes, colour], tmp_path)
+    assert [title for title, _ in shown[str(classes)]["legend"]] == [info.title for info in CLASSES]
+    assert shown[str(colour)]["statistics"][:2] == [1, 255]
