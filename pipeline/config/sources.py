@@ -137,7 +137,8 @@ class StacConf(MaskingConf):
     collection: str
     """Collection of Sentinel-2 scenes of one level, such as `sentinel-2-l2a`."""
     area: str | Degrees
-    """Path of a vector file, or [west, south, east, north] in degrees."""
+    """Path of a vector file, or [west, south, east, north] in degrees; across the 180th meridian west
+    is above east, as in `[179.5, -17.5, -179.5, -16.5]`."""
     datetime: str
     """A time or a range as STAC writes it: `2023-06-01/2023-08-31`, `2023-06`."""
     cloud_cover: Annotated[float, Field(ge=0, le=100)] = 100.0
@@ -159,9 +160,13 @@ class StacConf(MaskingConf):
             raise ValueError("of scale and offset one is missing; state both or none")
         if isinstance(self.area, list):
             west, south, east, north = self.area
-            if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
+            # across the antimeridian west is above east; elsewhere they were taken for each other
+            wide = east - west + (360 if west > east else 0)
+            on_earth = max(abs(west), abs(east)) <= 180 and -90 <= south < north <= 90
+            if not on_earth or wide == 0 or (west > east and wide > 180):
                 raise ValueError(
-                    f"area {self.area} is no [west, south, east, north] in degrees; correct it"
+                    f"area {self.area} is no [west, south, east, north] in degrees, where west is "
+                    "above east only across 180 degrees; correct it"
                 )
         return self
 

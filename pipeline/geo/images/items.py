@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pystac
 from pystac.utils import str_to_datetime
-from shapely.geometry import mapping
 from stac_geoparquet.arrow import parse_stac_items_to_arrow, to_parquet
 
 from pipeline.bands import QUANTIFICATION
@@ -30,11 +29,13 @@ from pipeline.geo.images.collection import (
 )
 from pipeline.geo.images.image_file import ImageFile
 from pipeline.geo.images.published_splits import PartLists
+from pipeline.geo.raster.area import enclosing
 from pipeline.geo.scenes.stac import (
     extensions,
     file_fields,
     footprint,
     link_to_catalog,
+    placed,
     write_catalog_file,
     write_stac,
 )
@@ -92,14 +93,14 @@ def _collection(about: About) -> pystac.Collection:
 
 def _bounds(table: pa.Table) -> list[float]:
     boxes = table.column("bbox").combine_chunks()
-    corners = [("xmin", np.min), ("ymin", np.min), ("xmax", np.max), ("ymax", np.max)]
-    return [float(extreme(boxes.field(name).to_numpy())) for name, extreme in corners]
+    corners = (boxes.field(name).to_numpy() for name in ("xmin", "ymin", "xmax", "ymax"))
+    return list(enclosing(np.stack(list(corners), axis=1)))
 
 
 def _item(image: Image, folder: Path, about: About, lists: PartLists) -> dict[str, Any]:
     a, _, x0, _, e, y0 = image.transform
     height, width = image.shape
-    outline = footprint(image.epsg, (x0, y0 + height * e, x0 + width * a, y0))
+    ground = (x0, y0 + height * e, x0 + width * a, y0)
     start, end = about.interval
     properties: dict[str, Any] = {
         "datetime": None,
@@ -130,8 +131,7 @@ def _item(image: Image, folder: Path, about: About, lists: PartLists) -> dict[st
         "stac_extensions": _EXTENSIONS,
         "id": image.file.name,
         "collection": about.id,
-        "geometry": mapping(outline),
-        "bbox": list(outline.bounds),
+        **placed(footprint(image.epsg, ground)),
         "properties": properties,
         "links": [],
         "assets": {ASSET: asset},

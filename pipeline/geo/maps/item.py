@@ -13,7 +13,6 @@ from typing import Any
 
 import pystac
 from pystac.extensions.classification import Classification
-from shapely.geometry import mapping
 from shapely.geometry.base import BaseGeometry
 
 from pipeline import __version__
@@ -23,7 +22,7 @@ from pipeline.geo.maps.catalog import MapFolder, asset, grid_properties, publish
 from pipeline.geo.maps.class_map import MapRecord, Provenance
 from pipeline.geo.maps.postprocessing import UNCLASSIFIED
 from pipeline.geo.maps.sidecars import SIDECARS, sidecars_of
-from pipeline.geo.scenes.stac import extensions, footprint, grid_fields
+from pipeline.geo.scenes.stac import extensions, footprint, grid_fields, placed
 from pipeline.store import ClassInfo
 
 _EXTENSIONS = extensions(
@@ -91,8 +90,9 @@ def map_item(
         **stated,
     }
     properties = {key: value for key, value in properties.items() if value not in (None, "")}
-    bounds = list(outline.bounds)
-    return pystac.Item(name, mapping(outline), bounds, moment, properties, stac_extensions=_EXTENSIONS)
+    return pystac.Item(
+        name, **placed(outline), datetime=moment, properties=properties, stac_extensions=_EXTENSIONS
+    )
 
 
 def map_assets(files: MapFolder, record: MapRecord) -> dict[str, pystac.Asset]:

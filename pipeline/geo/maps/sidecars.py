@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyogrio
 import pyogrio.raw
+import shapely
 from pyproj import CRS
 
 from pipeline.errors import OutputError
@@ -70,6 +71,7 @@ def qmd(title: str, content: MapRecord) -> str:
         f"{tags['LENSCAPE_VERSION']}. Classes: {names}. {tags.get('LENSCAPE_NOTE', '')}"
     )
     first, _, last = tags["LENSCAPE_DATETIME"].partition("/")
+    outline = footprint(content.grid.epsg, content.grid.bounds)
     return render(
         "map.qmd.j2",
         tags=tags,
@@ -78,7 +80,8 @@ def qmd(title: str, content: MapRecord) -> str:
         attribution=content.origin.attribution,
         epsg=content.grid.epsg,
         crs_name=CRS(content.grid.epsg).name,
-        bounds=footprint(content.grid.epsg, content.grid.bounds).bounds,
+        # QGIS would turn a west above its east round, but takes several extents
+        extents=shapely.bounds(shapely.get_parts(outline)).tolist(),
         first=first,
         last=last or first,
     )

@@ -19,8 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pystac
-from pyproj import Transformer
-from shapely.geometry import box
 
 from pipeline.config.predict import MosaicConf
 from pipeline.errors import ConfigError
@@ -41,7 +39,9 @@ from pipeline.geo.mosaics.mosaic import (
     mosaics,
 )
 from pipeline.geo.mosaics.target_grid import layout, require_crs
+from pipeline.geo.raster.area import area_around, enclosing, outline
 from pipeline.geo.raster.grid import PatchGrid, PixelGrid
+from pipeline.geo.scenes.stac import footprint
 from pipeline.geo.style.xml import render
 from pipeline.store import ClassInfo
 
@@ -202,10 +202,8 @@ def write_vrt(
 
 
 def _whole_item(grid: PixelGrid, parts: Sequence[Mosaic], origin: Provenance) -> pystac.Item:
-    to_degrees = Transformer.from_crs(grid.epsg, "OGC:CRS84", always_xy=True)
-    bounds = to_degrees.transform_bounds(*grid.bounds, densify_pts=21)
-    # 1e-7 degrees is a centimetre, as in the outlines of maps
-    outline = box(*(round(edge, 7) for edge in bounds))
+    # not the bounds of its own CRS, which may hold both sides of the antimeridian and all between
+    area = enclosing([area_around(footprint(part.grid.epsg, part.grid.bounds)) for part in parts])
     # a pixel of the grid may be in degrees
     placed = grid_properties(grid) | {"gsd": min(part.grid.pixel_m for part in parts)}
-    return mosaic_item(WHOLE, outline, placed, origin, [part.id for part in parts])
+    return mosaic_item(WHOLE, outline(area), placed, origin, [part.id for part in parts])

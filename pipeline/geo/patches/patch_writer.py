@@ -17,9 +17,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
 
+from pipeline.geo.raster.area import cut_at_antimeridian
 from pipeline.geo.scenes.stac import to_degrees
 
 _ROW_GROUP = 65_536
+
+
+def _geo(*kinds: str) -> dict[str, str]:
+    """The metadata of GeoParquet 1.1.0: a column without `crs` is in OGC:CRS84, longitude first."""
+    column = {"encoding": "WKB", "geometry_types": list(kinds)}
+    described = {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}}
+    return {"geo": json.dumps(described)}
+
 
 SCHEMA = pa.schema(
     [
@@ -34,16 +43,7 @@ SCHEMA = pa.schema(
         ("polygon", pa.int32()),
         ("geometry", pa.binary()),
     ],
-    # GeoParquet 1.1.0: a column without `crs` is in OGC:CRS84, longitude first
-    metadata={
-        "geo": json.dumps(
-            {
-                "version": "1.1.0",
-                "primary_column": "geometry",
-                "columns": {"geometry": {"encoding": "WKB", "geometry_types": ["Polygon"]}},
-            }
-        )
-    },
+    metadata=_geo("Polygon"),
 )
 """Columns of `patches.parquet` (`store.PATCH_COLUMNS`)."""
 
@@ -81,6 +81,7 @@ class PatchWriter:
         self._filler = ThreadPoolExecutor(1)
         self._filling: Future[None] | None = None
         self._rows = SCHEMA.empty_table()
+        self._cut = False  # whether the antimeridian cuts an outline
         # a full disk is an error of write(); of a memory map it would kill the process
         self._pixels = (folder / "pixels.npy").open("wb")
         self._write_header()
@@ -94,6 +95,8 @@ class PatchWriter:
             if error is None:
                 self._wait()
                 self._flush(1)
+                if self._cut:
+                    self._table.add_key_value_metadata(_geo("Polygon", "MultiPolygon"))
                 start = self._pixels.tell()
                 self._pixels.seek(0)
                 self._write_header()
@@ -117,7 +120,10 @@ class PatchWriter:
             self._filling = self._filler.submit(self._fill, patches)
             self.kept += np.bincount(label, minlength=classes)
             self.kept_on_grid += np.bincount(label[on_grid], minlength=classes)
-            self._rows = pa.concat_tables([self._rows, _table(columns, self._cell_m)])
+            shapes = _shapes(columns, self._cell_m)
+            self._cut |= bool((shapely.get_type_id(shapes) != shapely.GeometryType.POLYGON).any())
+            rows = pa.table({**columns, "geometry": shapely.to_wkb(shapes)}, schema=SCHEMA)
+            self._rows = pa.concat_tables([self._rows, rows])
             self._flush(_ROW_GROUP)
         return len(label) + patches.invalid
 
@@ -142,22 +148,22 @@ class PatchWriter:
         np.lib.format.write_array_header_1_0(self._pixels, header)
 
 
-def _table(columns: Mapping[str, Any], cell_m: float) -> pa.Table:
+def _shapes(columns: Mapping[str, Any], cell_m: float) -> npt.NDArray[np.object_]:
     x, y, epsg = (columns[name] for name in ("x", "y", "epsg"))
     shapes = np.empty(len(x), dtype=np.object_)
     for code in np.unique(epsg):
         same = epsg == code
         shapes[same] = outlines(x[same], y[same], cell_m, int(code))
-    return pa.table({**columns, "geometry": shapely.to_wkb(shapes)}, schema=SCHEMA)
+    return shapes
 
 
 def outlines(
     x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], side_m: float, epsg: int
 ) -> npt.NDArray[np.object_]:
-    """Squares around points of a CRS, as polygons in OGC:CRS84."""
+    """Squares around points of a CRS, as polygons in OGC:CRS84, cut at the antimeridian."""
     half = side_m / 2
     corners = [(-half, -half), (half, -half), (half, half), (-half, half), (-half, -half)]
     rings = [np.stack(to_degrees(epsg).transform(x + dx, y + dy), axis=-1) for dx, dy in corners]
     # axis order (N, 5, 2); 1e-8 degrees is a millimetre, below which versions of PROJ differ
     points = np.round(np.stack(rings, axis=1), 8)
-    return shapely.polygons(points)  # type: ignore[no-any-return]
+    return cut_at_antimeridian(shapely.polygons(points))

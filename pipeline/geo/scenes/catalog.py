@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pystac
-from shapely.geometry import mapping
 
 from pipeline.bands import BANDS
 from pipeline.files import linked, relative_href
@@ -45,6 +44,7 @@ from pipeline.geo.scenes.stac import (
     footprint,
     grid_fields,
     link_to_catalog,
+    placed,
     write_catalog_file,
     write_stac,
 )
@@ -135,7 +135,6 @@ def write_catalog(
 
 
 def _bare_item(scene: SceneFiles, grid: PixelGrid) -> pystac.Item:
-    outline = footprint(grid.epsg, grid.bounds)
     properties = {"proj:code": f"EPSG:{grid.epsg}"} | grid_fields(grid)
     optional = {
         "platform": scene.platform,
@@ -148,10 +147,9 @@ def _bare_item(scene: SceneFiles, grid: PixelGrid) -> pystac.Item:
     stated = sorted(properties.keys() & OPTIONAL_EXTENSIONS)
     return pystac.Item(
         scene.id,
-        mapping(outline),
-        list(outline.bounds),
-        scene.datetime.astimezone(UTC),
-        properties,
+        **placed(footprint(grid.epsg, grid.bounds)),
+        datetime=scene.datetime.astimezone(UTC),
+        properties=properties,
         stac_extensions=EXTENSIONS + [OPTIONAL_EXTENSIONS[key] for key in stated],
     )
 

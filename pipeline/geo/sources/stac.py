@@ -13,12 +13,12 @@ import geopandas as gpd
 import numpy as np
 import pystac_client
 import requests
+import shapely
 from pyproj.exceptions import ProjError
 from pystac import STACError
 from pystac_client.exceptions import APIError
 from pystac_client.stac_api_io import StacApiIO
 from pystac_client.warnings import PystacClientWarning
-from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
 
 from pipeline.bands import BANDS
@@ -26,7 +26,7 @@ from pipeline.config.sources import StacConf
 from pipeline.errors import ConfigError, SceneError
 from pipeline.geo.raster import remote
 from pipeline.geo.raster.archive import vectors_for_gdal
-from pipeline.geo.raster.area import Area
+from pipeline.geo.raster.area import Area, area_around, cut_at_antimeridian, outline
 from pipeline.geo.raster.raster_file import Layer
 from pipeline.geo.scenes.scene_files import (
     SCENE_CLASSIFICATION,
@@ -66,11 +66,11 @@ def scene_files(conf: StacConf, downloads: Downloads) -> list[SceneFiles]:
         if name not in BANDS:
             raise ConfigError(f"{name!r} is no Sentinel-2 band; choose from {', '.join(BANDS)}.")
     area = area_of(conf)
-    scenes = []
+    bounds, scenes = area_around(area), []
     for item in search(conf, area):
         with described(conf.stac, f"the Item {item['id']} of {conf.stac}"):
-            scenes.append(_files(item, conf, area.bounds))
-    return [_kept(files, conf, area.bounds, downloads) for files in scenes]
+            scenes.append(_files(item, conf, bounds))
+    return [_kept(files, conf, bounds, downloads) for files in scenes]
 
 
 def _files(item: Item, conf: StacConf, area: Area) -> SceneFiles:
@@ -133,16 +133,18 @@ def _layer(item: Item, asset: Mapping[str, Any]) -> Layer:
 
 
 def area_of(conf: StacConf) -> BaseGeometry:
-    """The area of a search, in degrees.
+    """The area of a search, in degrees, cut at the antimeridian.
 
     Raises:
         SceneError: when its file cannot be read or holds no area.
     """
     if isinstance(conf.area, list):
-        return box(*conf.area)
+        west, south, east, north = conf.area
+        return outline((west, south, east, north))
     try:
         frame = gpd.read_file(vectors_for_gdal(conf.area))
-        shape = frame.to_crs("OGC:CRS84").union_all()
+        shapes = cut_at_antimeridian(frame.to_crs("OGC:CRS84").geometry.dropna().to_numpy())
+        shape = shapely.union_all(shapes)
     except (OSError, RuntimeError, *_BROKEN, ProjError) as error:
         # what pyogrio raises is a RuntimeError
         reason = " ".join(str(error).split()).rstrip(".")
@@ -201,7 +203,8 @@ def _search_results(conf: StacConf, area: BaseGeometry) -> list[Item]:
     stac_io = StacApiIO(timeout=remote.TIMEOUT_S, max_retries=remote.retries())
     client = pystac_client.Client.open(conf.stac, stac_io=stac_io)
     query: dict[str, Any] = {"bbox": area.bounds}
-    if not isinstance(conf.area, list):
+    # a box across the antimeridian, too: not every server takes a west above its east
+    if not isinstance(conf.area, list) or area.geom_type != "Polygon":
         query = {"intersects": area}
     if conf.cloud_cover < 100 and client.conforms_to("QUERY"):
         query |= {"query": {CLOUD_COVER: {"lte": conf.cloud_cover}}}

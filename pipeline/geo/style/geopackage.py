@@ -21,6 +21,7 @@ import shapely
 
 from pipeline.errors import OutputError
 from pipeline.files import publish, remove
+from pipeline.geo.raster.area import cut_at_antimeridian
 from pipeline.geo.style.xml import render
 
 GEOMETRY = "geom"
@@ -80,7 +81,7 @@ def squares(
     """The squares of `side_m` around centres (x, y), in m of the CRS that `epsg` names for each.
 
     The series is in that CRS where there is one, in WGS 84 (longitude, latitude) where there are
-    several.
+    several, cut at the antimeridian.
     """
     half = side_m / 2
     boxes = shapely.box(x - half, y - half, x + half, y + half)
@@ -90,7 +91,7 @@ def squares(
     for code in codes:
         here = epsg == code
         boxes[here] = gpd.GeoSeries(boxes[here], crs=int(code)).to_crs(WORLD_EPSG).to_numpy()
-    return gpd.GeoSeries(boxes, crs=WORLD_EPSG)
+    return gpd.GeoSeries(cut_at_antimeridian(boxes), crs=WORLD_EPSG)
 
 
 def categorized_qml(

@@ -73,9 +73,16 @@ def _item(meta: ModelMeta, asset: dict[str, Any], takes: Axes, gives: Axes) -> d
 
 
 def _outline(box: Sequence[float]) -> dict[str, Any]:
+    """The geometry of a box, cut at the antimeridian where its west is above its east (RFC 7946)."""
     west, south, east, north = box
-    ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
-    return {"type": "Polygon", "coordinates": [ring]}
+    halves = [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]
+    polygons = [
+        [[[left, south], [right, south], [right, north], [left, north], [left, south]]]
+        for left, right in halves
+    ]
+    if len(polygons) == 1:
+        return {"type": "Polygon", "coordinates": polygons[0]}
+    return {"type": "MultiPolygon", "coordinates": polygons}
 
 
 def _properties(meta: ModelMeta) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -110,3 +111,24 @@ def test_a_broken_collection_is_refused(tmp_path: Path, name: str) -> None:
     (folder / name).write_bytes(content[: len(content) // 2])
     with pytest.raises(SceneError, match=rf"{name} is no .* run `fetch` again"):
         open_images(folder)
+
+
+def test_images_at_the_antimeridian(tmp_path: Path) -> None:
+    """One on each side, and one across, in zone 1 near the equator."""
+    folder = tmp_path / "train"
+    folder.mkdir()
+    places = [(32660, 832_000.0), (32601, 165_700.0), (32601, 170_000.0)]
+    found = [
+        replace(image, epsg=epsg, transform=(10.0, 0.0, x0, 0.0, -10.0, 2e5))
+        for image, (epsg, x0) in zip(images(tmp_path / "eurosat", 3), places, strict=True)
+    ]
+    write_collection(folder, folder, iter(found), ABOUT, LISTS)
+    (collection,) = pystac.Catalog.from_file(str(folder / "catalog.json")).get_children()
+    west, _, east, _ = collection.extent.spatial.bboxes[0]
+    assert 179.9 < west < 180
+    assert -180 < east < -179.9
+    table = pq.read_table(folder / "images.parquet")
+    items = [pystac.Item.from_dict(item) for item in stac_table_to_items(table)]
+    kinds = [item.geometry["type"] for item in items]
+    assert kinds == ["Polygon", "MultiPolygon", "Polygon"]
+    assert [item.bbox[0] < item.bbox[2] for item in items] == [True, False, True]

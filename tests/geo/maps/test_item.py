@@ -103,3 +103,14 @@ def test_an_item_holds_no_absolute_path(files):
     add_probabilities(files)
     assets(files)
     assert str(files.folder) not in json.dumps(json.loads(files.item.read_text()))
+
+
+def test_the_item_of_a_map_across_the_antimeridian(files):
+    grid = PixelGrid(32601, 165_000, 200_000, 30, 40, 80)
+    record = class_map.MapRecord(PROVENANCE, grid, CLASSES, Tally.empty())
+    write_item(files, record, "../scene.json")
+    item = json.loads(files.item.read_text())
+    assert item["geometry"]["type"] == "MultiPolygon"
+    west, _, east, _ = item["bbox"]
+    assert 179.9 < west < 180
+    assert -180 < east < -179.9

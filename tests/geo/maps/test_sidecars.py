@@ -133,6 +133,18 @@ def test_qgis_shows_the_metadata(beside):
     assert seen["box"] == pytest.approx([12.05, 52.3, 12.07, 52.32], abs=0.02)
 
 
+def test_the_extent_across_the_antimeridian_is_two(content):
+    # QGIS takes the smaller number for the west, whichever comes first
+    whole = list(ET.fromstring(qmd("a", content).partition("\n")[2]).iter("spatial"))
+    assert len(whole) == 1
+    across = replace(content, grid=PixelGrid(32601, 165_000, 200_000, 30, 40, 80))
+    parts = ET.fromstring(qmd("a", across).partition("\n")[2]).iter("spatial")
+    spans = sorted((float(part.get("minx")), float(part.get("maxx"))) for part in parts)
+    assert spans[0][0] == -180
+    assert -180 < spans[0][1] < -179.9
+    assert 179.9 < spans[1][0] < spans[1][1] == 180
+
+
 def test_a_mosaic_states_the_time_from_its_first_to_its_last_scene(content):
     later = replace(ORIGIN, scenes=[info("s.2", datetime="2022-01-01T00:00:00Z")])
     root = ET.fromstring(qmd("Mosaic", replace(content, origin=Provenance.of_mosaic([later, ORIGIN]))))

@@ -56,8 +56,8 @@ def make(out):
 
 @pytest.fixture(scope="module")
 def maps(tmp_path_factory):
-    """A folder of maps with a space and an umlaut in its path, with its mosaics."""
-    out = tmp_path_factory.mktemp("world") / "meine Kärtchen"
+    """A folder of maps with a space, an umlaut and signs of URLs in its path, with its mosaics."""
+    out = tmp_path_factory.mktemp("world") / "meine Kärtchen #1? 'a' 50%25"
     mosaics = write_mosaics(plan_of(scenes := make(out)), scenes, CLASSES, out)
     write_catalog(out, [*(scene.files.scene for scene in scenes), *(m.scene for m in mosaics)])
     return out
@@ -106,7 +106,7 @@ def test_a_mosaic_says_what_it_comes_from(maps):
 
 def test_items_are_valid_and_lead_to_the_maps_they_come_from(maps):
     for name, sources in ((MOSAIC, ["east", "west"]), ("mosaic", ["next", MOSAIC])):
-        item = pystac.Item.from_file(str(maps / name / f"{name}.json"))
+        item = pystac.Item.from_dict(json.loads((maps / name / f"{name}.json").read_text()))
         # offline: the schemas of extensions are on the web, the core ones come with pystac
         core = item.clone()
         core.stac_extensions = []
@@ -291,7 +291,7 @@ def test_scenes_that_only_resampling_could_join_are_said(tmp_path):
 @pytest.fixture(scope="module")
 def viewed(maps, tmp_path_factory):
     """A copy of the maps, for viewers to write into."""
-    return shutil.copytree(maps, tmp_path_factory.mktemp("seen") / "Kärtchen")
+    return shutil.copytree(maps, tmp_path_factory.mktemp("seen") / "Kärtchen #1? 'a' 50%25")
 
 
 @pytest.fixture(scope="module")
@@ -363,3 +363,30 @@ def test_the_later_map_lies_on_top_and_names_may_hold_anything(tmp_path):
     assert cells.shape == (100, 160)
     names = [node.text for node in ElementTree.parse(path).iter("Category")]
     assert names == ["none", "x < y & z"]
+
+
+BEYOND = PixelGrid(32601, 180_000.0, 200_000.0, 300, 300)
+BEFORE = PixelGrid(32660, 800_000.0, 200_000.0, 300, 300)
+
+
+def test_mosaics_across_the_antimeridian_say_where_they_lie(tmp_path):
+    scenes = [
+        mapped(tmp_path, name, grid) for name, grid in (("a", ACROSS_180), ("b", BEYOND), ("c", BEFORE))
+    ]
+    # Mercator with the meridian of 150 degrees in its middle
+    write_mosaics(plan_of(scenes, crs="EPSG:3832"), scenes, CLASSES, tmp_path)
+    for name in ("mosaic_EPSG32601", "mosaic"):
+        item = json.loads((tmp_path / name / f"{name}.json").read_text())
+        west, south, east, north = item["bbox"]
+        assert 179.6 < west < 180
+        assert -180 < east < -179.6
+        assert 1.6 < south < north < 1.9
+        assert item["geometry"]["type"] == "MultiPolygon"
+
+
+def test_a_map_of_both_ends_of_a_crs_lies_where_its_parts_do(tmp_path):
+    scenes = [mapped(tmp_path, "a", BEYOND), mapped(tmp_path, "b", BEFORE)]
+    write_mosaics(plan_of(scenes), scenes, CLASSES, tmp_path)
+    west, _, east, _ = json.loads((tmp_path / "mosaic" / "mosaic.json").read_text())["bbox"]
+    assert 179.6 < west < 180
+    assert -180 < east < -179.6

@@ -1,5 +1,6 @@
 """Patches cut from a scene whose pixels know where they are, and the files they are written to."""
 
+import json
 from pathlib import Path
 
 import geopandas as gpd
@@ -10,6 +11,7 @@ import shapely
 
 from pipeline.config.compute import ComputeConf
 from pipeline.geo.patches import patch_writer as module
+from pipeline.geo.patches.image_store import ImagePatches
 from pipeline.geo.patches.patch_writer import PatchWriter, outlines
 from pipeline.geo.patches.positions import Positions
 from pipeline.geo.patches.scene_patches import StripPatches, read_patches
@@ -129,3 +131,29 @@ def test_a_full_disk_is_an_error_and_the_next_call_has_it_at_the_latest(
 
 def test_outlines_of_nothing() -> None:
     assert len(outlines(np.empty(0), np.empty(0), 80.0, 32633)) == 0
+
+
+def test_outlines_are_cut_at_the_antimeridian(tmp_path: Path) -> None:
+    """Cells of 80 m in a row across it, in zone 1."""
+    x = 165_960.0 + 80.0 * np.arange(12)
+    y = np.full(12, 200_000.0)
+    shapes = outlines(x, y, 80.0, 32601)
+    assert len({len(shapely.get_parts(shape)) for shape in shapes}) == 2
+    assert all(shape.is_valid for shape in shapes)
+    in_zone = gpd.GeoSeries(shapes, crs="OGC:CRS84").to_crs(32601)
+    assert in_zone.area.tolist() == pytest.approx([80.0**2] * 12, rel=1e-3)
+
+    columns = {
+            "scene": np.full(12, "a"), "epsg": np.full(12, 32601, np.int32), "x": x, "y": y,
+            "label": np.zeros(12, np.int16), "purity": np.ones(12, np.float32),
+            "valid": np.ones(12, np.float32), "on_grid": np.ones(12, bool),
+            "polygon": np.zeros(12, np.int32),
+        }  # fmt: skip
+    pixels = np.ones((12, 1, 2, 2), np.uint16)
+
+    with PatchWriter(tmp_path, (1, 2, 2), 1, 80.0) as writer:
+        writer.write(ImagePatches(columns, 0, pixels))
+    table = gpd.read_parquet(tmp_path / "patches.parquet")
+    assert table.geometry.geom_equals(gpd.GeoSeries(shapes, crs="OGC:CRS84")).all()
+    stated = json.loads(pq.read_metadata(tmp_path / "patches.parquet").metadata[b"geo"])
+    assert stated["columns"]["geometry"]["geometry_types"] == ["Polygon", "MultiPolygon"]

@@ -11,6 +11,7 @@ import pystac
 import pytest
 from pystac.validation import JsonSchemaSTACValidator
 from pystac.validation.local_validator import get_local_schema_cache
+from shapely.geometry import shape
 
 from pipeline.errors import RadiometryError, SceneError
 from pipeline.files import sha256_of
@@ -129,6 +130,23 @@ def test_the_footprint_is_in_degrees(tmp_path: Path) -> None:
     assert (west, north) == (15.0, 0.0)
     assert (east, south) == (ring[1][0], ring[1][1])
     assert all(len(str(number).split(".")[1]) <= 7 for number in ring[1] if "e" not in str(number))
+
+
+def test_the_footprint_across_the_antimeridian_is_cut_there(tmp_path: Path) -> None:
+    # RFC 7946, 3.1.9 and 5.2; 180 degrees is about 166,000 m of zone 1 near the equator
+    grid = PixelGrid(32601, 165_960.0, 200_040.0, height=60, width=60)
+    item = item_of(write_bands_folder(tmp_path / "bands", grid, {"B02": positions(grid)}))
+    assert item["geometry"]["type"] == "MultiPolygon"
+    assert schemas().validate_core(item, pystac.STACObjectType.ITEM, "1.1.0") is not None
+    west, south, east, north = item["bbox"]
+    assert 179.99 < west < 180
+    assert -180 < east < -179.99
+    longitudes = [x for polygon in item["geometry"]["coordinates"] for x, _ in polygon[0]]
+    assert set(map(abs, longitudes)) >= {180.0}
+    assert min(abs(x) for x in longitudes) > 179.99
+    wide = (east - west) % 360
+    assert wide == pytest.approx(600 / 111_319.5, rel=0.01)
+    assert shape(item["geometry"]).area == pytest.approx(wide * (north - south), rel=0.01)
 
 
 def test_a_mask_is_an_asset(bands: Path, tmp_path: Path) -> None:

@@ -13,11 +13,13 @@ import geopandas as gpd
 import numpy as np
 import pytest
 import shapely
+from pydantic import ValidationError
 
 from pipeline import cli
 from pipeline.config.sources import StacConf
 from pipeline.errors import ConfigError, RadiometryError, SceneError
 from pipeline.geo.raster import remote
+from pipeline.geo.raster.area import area_around, outline
 from pipeline.geo.scenes.scene import Scene, open_catalog
 from pipeline.geo.sources.find import named_files
 from pipeline.geo.sources.stac import area_of, search
@@ -294,6 +296,63 @@ def test_the_least_cloudy_in_the_order_of_their_time(tmp_path: Path) -> None:
                 days(cloud_cover=9.0)
             with pytest.raises(SceneError, match="there is no scene"):
                 days(area=[10.0, 50.0, 11.0, 51.0])
+
+
+def _at(
+    item: dict[str, Any], name: str, geometry: shapely.Geometry, bbox: list[float]
+) -> dict[str, Any]:
+    """The Item under another name on other ground."""
+    other = json.loads(json.dumps(item)) | {"id": name, "bbox": bbox}
+    other["geometry"] = shapely.geometry.mapping(geometry)
+    other["properties"]["grid:code"] = name
+    return other
+
+
+def test_an_area_across_the_antimeridian_finds_the_scenes_of_both_sides(tmp_path: Path) -> None:
+    item = published("earth-search-v1")
+    across = shapely.MultiPolygon(
+        [shapely.box(179.9, -18, 180, -17), shapely.box(-180, -18, -179.2, -17)]
+    )
+    items = [
+        _at(item, "west", shapely.box(179.0, -18, 179.7, -17), [179.0, -18, 179.7, -17]),
+        _at(item, "across", across, [179.9, -18, -179.2, -17]),
+        _at(item, "east", shapely.box(-179.5, -18, -178.5, -17), [-179.5, -18, -178.5, -17]),
+        _at(item, "africa", shapely.box(10, -18, 11, -17), [10, -18, 11, -17]),
+    ]
+    corners = [179.6, -17.6, -179.4, -17.4]
+    drawn = shapely.Polygon([(179.6, -17.6), (180.6, -17.6), (180.6, -17.4), (179.6, -17.4)])
+    naive = shapely.Polygon([(179.6, -17.6), (-179.4, -17.6), (-179.4, -17.4), (179.6, -17.4)])
+    places = {"past_180": drawn, "naive": naive, "cut": outline((179.6, -17.6, -179.4, -17.4))}
+    areas: list[Any] = [corners]
+    for name, place in places.items():
+        gpd.GeoDataFrame(geometry=[place], crs="OGC:CRS84").to_file(tmp_path / f"{name}.geojson")
+        areas.append(str(tmp_path / f"{name}.geojson"))
+    # drawn in metres of zone 1, where the meridian is nothing special
+    gpd.GeoSeries([drawn], crs="OGC:CRS84").to_crs(32701).to_file(tmp_path / "utm.gpkg")
+    areas.append(str(tmp_path / "utm.gpkg"))
+    with serving_api(items, tmp_path) as api:
+        for area in areas:
+            stated = {"stac": api, "collection": item["collection"], "datetime": "2023"}
+            conf = StacConf(**stated, area=area, max_scenes=9)
+            shape = area_of(conf)
+            assert area_around(shape) == pytest.approx(corners, abs=0.01), area
+            assert {one["id"] for one in search(conf, shape)} == {"west", "across", "east"}, area
+
+
+@pytest.mark.parametrize(
+    "area",
+    [
+        [13.0, 52.0, 12.0, 53.0],  # west and east taken for each other
+        [-12.0, 52.0, -13.0, 53.0],
+        [179.0, -17.0, 181.0, -16.0],
+        [180.0, -17.0, -180.0, -16.0],
+        [179.0, -16.0, -179.0, -17.0],
+        [12.0, 52.0, 12.0, 53.0],
+    ],
+)
+def test_corners_that_are_no_area(area: list[float]) -> None:
+    with pytest.raises(ValidationError, match="west is above east only across 180 degrees; correct it"):
+        StacConf(stac="http://x", collection="c", area=area, datetime="2020")
 
 
 def test_of_an_acquisition_processed_twice_the_later_baseline(tmp_path: Path) -> None:

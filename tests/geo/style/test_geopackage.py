@@ -11,6 +11,7 @@ import geopandas as gpd
 import numpy as np
 import pyogrio
 import pytest
+import shapely
 
 from pipeline.errors import OutputError
 from pipeline.geo.style.geopackage import categorized_qml, squares, write_layer
@@ -105,6 +106,17 @@ def test_squares_of_several_zones_come_in_degrees():
     assert (west, east) == pytest.approx((9 - 0.0069, 15 + 0.0069), abs=2e-4)
     assert south < 49.65 < north
     assert here.to_crs(32632).iloc[0].area == pytest.approx(1e6, rel=1e-6)
+
+
+def test_squares_of_two_zones_are_cut_at_the_antimeridian(tmp_path):
+    x, y, epsg = np.array([834_000.0, 166_000.0]), np.array([2e5, 2e5]), np.array([32660, 32601])
+    here = squares(x, y, epsg, 1000.0)
+    assert (here.total_bounds[0], here.total_bounds[2]) == (-180, 180)
+    # of the square, not of the strip round the world
+    assert shapely.area(here.to_numpy()).max() < 1e-4
+    write_layer(tmp_path / "a.gpkg", "kinds", gpd.GeoDataFrame({"kind": ["a", "b"]}, geometry=here), "")
+    read = gpd.read_file(tmp_path / "a.gpkg", layer="kinds").geometry
+    assert shapely.area(read.to_numpy()).max() < 1e-4
 
 
 LIMITED = """

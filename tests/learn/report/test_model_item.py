@@ -4,8 +4,10 @@ import json
 
 import pystac
 import pytest
+import shapely
 from pystac.extensions.mlm import MLMExtension
 from pystac.validation.stac_validator import JsonSchemaSTACValidator
+from shapely.geometry import shape
 
 from pipeline.learn.network.lenet import build
 from pipeline.learn.report.model_item import onnx_item, weights_item
@@ -54,3 +56,11 @@ def test_a_model_without_a_region_has_no_outline(meta):
     assert item["geometry"] is None
     assert "bbox" not in item
     assert json.loads(json.dumps(item)) == item
+
+
+def test_a_region_across_the_antimeridian_is_cut_there(meta):
+    item = weights_item(meta.model_copy(update={"region": [179.5, -17.5, -179.25, -17.0]}), "./w")
+    assert item["bbox"] == [179.5, -17.5, -179.25, -17.0]
+    expected = [shapely.box(179.5, -17.5, 180, -17), shapely.box(-180, -17.5, -179.25, -17)]
+    assert shape(item["geometry"]).equals(shapely.MultiPolygon(expected))
+    assert all(part.exterior.is_ccw for part in shape(item["geometry"]).geoms)

@@ -113,6 +113,11 @@ def test_limitations_name_region_season_level_and_classes_of_low_recall(summary)
     assert model_card(poor).count("\n- ") == html_report(poor, {}).count("<li>") == 9
 
 
+def test_the_card_names_a_region_across_the_antimeridian(summary):
+    card = model_card(changed(summary, region=[179.5, -17.5, -179.25, -17.0]))
+    assert "Labelled ground: 179.50° E to 179.25° W, 17.50° S to 17.00° S." in card
+
+
 def test_limitations_of_images_and_of_models_without_a_region(summary):
     scenes = [
         scene.model_copy(update={"datetime": "2015-06-23/2017-08-31", "level": None})
