@@ -7,7 +7,7 @@ import sys
 import click
 
 from pipeline import __version__
-from pipeline.cli import commands, stages
+from pipeline.cli import commands, stages, start
 from pipeline.errors import LenscapeError
 
 
@@ -17,7 +17,7 @@ def cli() -> None:
     """Sentinel-2 scenes in, land-cover class maps out."""
 
 
-for module in (stages, commands):
+for module in (stages, commands, start):
     for command in vars(module).values():
         if isinstance(command, click.Command):
             cli.add_command(command)

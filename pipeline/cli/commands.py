@@ -35,33 +35,6 @@ def describe(conf: Path, network: str | None, store: Path | None, **numbers: int
 
 
 @click.command()
-@click.option("--scene", type=EXISTING, required=True, help="A folder of one file per band.")
-@click.option("--labels", type=EXISTING, required=True, help="A vector file with polygons.")
-@click.option("--attribute", required=True, help="The attribute that holds the class.")
-@click.option("--layer", help="The layer of the labels, where the file has several.")
-@click.option("--scale", type=float, help="Reflectance per DN, such as 0.0001.")
-@click.option("--offset", type=float, help="Reflectance at DN 0: -0.1 from baseline 04.00 on, or 0.")
-@click.option("--datetime", help="Time of acquisition; from the names of the files where absent.")
-@click.option("--level", type=click.Choice(["L1C", "L2A"]), help="Processing level.")
-@click.option("--platform", help="Satellite, such as sentinel-2a.")
-@click.option("--id", help="Name of the scene; that of its folder where absent.")
-@click.option("--credit", help="Attribution of the labels; written into every map.")
-@click.option("--copy", is_flag=True, help="Copy the files to data/own/ instead of linking them.")
-def start(**options: Any) -> None:
-    """Set up a scene and labels of your own: check them, then write the conf."""
-    from pipeline.commands.start import Details, run
-
-    inputs = (options.pop("scene"), options.pop("labels"), options.pop("attribute"))
-    details = Details(
-        layer=options.pop("layer"),
-        credit=options.pop("credit"),
-        copy=options.pop("copy"),
-        scene={key: value for key, value in options.items() if value is not None},
-    )
-    run(*inputs, details)
-
-
-@click.command()
 @path("conf/train.yaml", "--train")
 @path("conf/networks/lenet5.yaml", "--lenet5", help="A second conf of train, in the table as lenet5.")
 @path("conf/split.yaml", "--split")

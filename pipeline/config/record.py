@@ -33,7 +33,9 @@ def _moment(value: Any) -> Any:
     except (TypeError, ValueError):
         raise ValueError(f"{value!r} is no time; write it as '2017-02-16T10:21:01Z'") from None
     if moment.tzinfo is None:
-        raise ValueError(f"{value!r} has no time zone; write a Z behind it for UTC")
+        raise ValueError(
+            f"{value!r} has no time zone; write it as '{moment:%Y-%m-%dT%H:%M:%S}Z' where it is UTC"
+        )
     return moment
 
 

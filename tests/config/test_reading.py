@@ -161,7 +161,8 @@ def test_records_do_not_change() -> None:
         pytest.param(
             FetchConf,
             "train: [{id: a, path: p, datetime: '2017-02-16T10:21:01'}]",
-            "key 'train[0].datetime': '2017-02-16T10:21:01' has no time zone; write a Z behind it",
+            "key 'train[0].datetime': '2017-02-16T10:21:01' has no time zone; write it as "
+            "'2017-02-16T10:21:01Z' where it is UTC.",
             id="time zone",
         ),
         pytest.param(

@@ -2,40 +2,25 @@
 
 from __future__ import annotations
 
-import re
-import shutil
 from pathlib import Path
 
 import pytest
 
 from tests.support.pages import HOWTO, follow
-from tests.support.products import L1C, METADATA, zipped
+from tests.support.products import L1C, product_of, zipped
 from tests.support.projects import DEMO, Project
 
 pytestmark = pytest.mark.slow
-
-IMAGE = re.compile(r"<IMAGE_FILE>([^<]*_(B\d\d|B8A))</IMAGE_FILE>")
-
-
-def _product(project: Project, folder: Path) -> Path:
-    text = (METADATA / f"{L1C}.xml").read_text(encoding="utf-8")
-    root = folder / f"{L1C}.SAFE"
-    for image, band in IMAGE.findall(text):
-        (source,) = (project.path / "data" / "demo" / "scenes" / "east").glob(f"*_{band}.jp2")
-        target = root / f"{image}.jp2"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, target)
-    (root / "MTD_MSIL1C.xml").write_text(text, encoding="utf-8")
-    return zipped(root)
 
 
 def test_from_a_product_to_a_map(finished_project: Project, tmp_path: Path) -> None:
     project = finished_project.copy(tmp_path, outputs=False)
     labels = DEMO / "labels" / "osm_landuse.gpkg"
+    product = zipped(product_of(project.path / "data" / "demo" / "scenes" / "east", tmp_path))
     printed = follow(
         HOWTO / "safe.md",
         project,
-        {"PRODUCT": str(_product(project, tmp_path)), "LABELS": str(labels)},
+        {"PRODUCT": str(product), "LABELS": str(labels)},
     )
     assert f"train: {L1C}  2021-09-08" in printed
     maps = project.path / "data" / "maps" / L1C

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -54,6 +55,19 @@ def make_product(
     level = re.search(r"MSI(L1C|L2A)", name)
     assert level is not None
     (root / f"MTD_MSI{level[1]}.xml").write_text(text, encoding="utf-8")
+    return root
+
+
+def product_of(bands: Path, folder: Path) -> Path:
+    """A folder `<name>.SAFE` of L1C with the JP2 files of a folder of one file a band."""
+    text = (METADATA / f"{L1C}.xml").read_text(encoding="utf-8")
+    root = folder / f"{L1C}.SAFE"
+    for image, band, _ in _IMAGE.findall(text):
+        (source,) = bands.glob(f"*_{band}.jp2")
+        target = root / f"{image}.jp2"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+    (root / "MTD_MSIL1C.xml").write_text(text, encoding="utf-8")
     return root
 
 
