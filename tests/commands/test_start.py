@@ -597,3 +597,10 @@ def test_a_search_finds_and_downloads_the_scene(
     assert f"scene {item['id']}: " in said
     assert "(as its catalog says)" in said
     assert list((root / "data" / "downloads").rglob("*.tif")), "for `fetch` to go on with"
+
+
+def test_labels_beside_the_bands_are_used(
+    start: Start, scene: Path, labels: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start(labels=Path(shutil.copy(labels, scene)))
+    assert "not used: notes.txt\n" in capsys.readouterr().out

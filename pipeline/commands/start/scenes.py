@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,7 @@ def look_at_scenes(names: list[str], given: Given, downloads: Downloads, work: P
         items = [_checked(scene, conf, work) for scene in files]
         found.append(Found(kind, entry, conf, items, files))
         ids += [scene.id for scene in files]
-        if unused := _unused(found[-1]):
+        if unused := _unused(found[-1], given.labels):
             print(f"  not used: {listed(unused)}")
     return found
 
@@ -118,11 +119,11 @@ def _radiometry(scene: SceneFiles, conf: SourceConf) -> str:
     return f"reflectance = DN * {' or DN * '.join(texts)} ({origin})"
 
 
-def _unused(found: Found) -> list[str]:
-    """The files of a folder of bands that are neither bands nor masks."""
+def _unused(found: Found, labels: Sequence[Path]) -> list[str]:
+    """The files of a folder of bands that are neither bands nor masks, nor labels."""
     if found.kind != "path":
         return []
-    used, folder = found.used, Path(found.entry["path"])
+    used, folder = found.used | {path.absolute() for path in labels}, Path(found.entry["path"])
     files = sorted(file for file in folder.iterdir() if file.absolute() not in used)
     names = [file.name for file in files if not file.name.startswith(".")]
     hint = " (a mask? then --mask {})"
