@@ -220,7 +220,7 @@ def test_a_scene_that_lies_elsewhere_has_a_small_picture(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def odd_world(tmp_path_factory):
     """A world made where the path holds what means something in URLs, SQL and XML."""
-    root = tmp_path_factory.mktemp("odd") / "Ort #2, 100%25 'a' \"b\" & ä <ß>" / "x?mode=y"
+    root = tmp_path_factory.mktemp("odd") / "Ort #2, 100 % 'a' \"b\" & ä <ß>" / "x?mode=y"
     root.mkdir(parents=True)
     return make_world(root)
 
