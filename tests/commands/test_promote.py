@@ -32,7 +32,7 @@ def predictions(right: float, seed: int, blocks: int = 30) -> str:
 
 
 def register(
-    folder, text: str | None, gain: float = 0.05, seed: int = 0, split: str = "2" * 64
+    folder, text: str | None, gain: float | None = 0.05, seed: int = 0, split: str = "2" * 64
 ) -> None:
     """A version as train registers it and evaluate adds to it."""
     meta = model_meta()
@@ -43,7 +43,7 @@ def register(
         assert read_meta(models).weights_sha256
         if text is not None:
             tracker.text(text, PREDICTIONS)
-            tracker.metrics({"test/gain": gain})
+            tracker.metrics({} if gain is None else {"test/gain": gain})
 
 
 @pytest.fixture(scope="module")
@@ -128,3 +128,10 @@ def test_a_version_that_was_not_evaluated_is_refused(store):
 def test_changes_name_what_differs_and_what_only_one_has():
     ours, theirs = {"a": "1", "b": "2", "c": "3"}, {"a": "1", "b": "1", "d": "4"}
     assert changes(ours, theirs) == [("b", "1", "2"), ("c", "–", "3"), ("d", "4", "–")]
+
+
+def test_a_model_without_baselines_is_not_said_to_be_worse_than_them(store):
+    register(store, predictions(0.9, seed=2), gain=None, seed=1)
+    with pytest.raises(MismatchError, match=r"was compared with no baseline \(name some in conf/eval"):
+        run("challenger")
+    assert aliases() == {"champion": "1", "challenger": "2"}

@@ -11,7 +11,8 @@ from pipeline.config.evaluate import CardConf
 from pipeline.learn.evaluation.band_importance import BandImportance
 from pipeline.learn.report.summary import RunSummary
 from pipeline.learn.stats.accuracy import Scores
-from pipeline.learn.stats.intervals import Interval, ScoreIntervals
+from pipeline.learn.stats.intervals import Interval
+from pipeline.learn.stats.score_intervals import ScoreIntervals
 from tests.support.learners import model_meta
 from tests.support.stores import make_split, make_store
 

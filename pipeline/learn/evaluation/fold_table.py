@@ -17,7 +17,8 @@ import pandas as pd
 
 from pipeline.learn.stats.accuracy import Scores
 from pipeline.learn.stats.calibration import Reliability
-from pipeline.learn.stats.intervals import Hits, ScoreIntervals
+from pipeline.learn.stats.intervals import Hits
+from pipeline.learn.stats.score_intervals import ScoreIntervals
 
 BLOCKS, RANDOM = "blocks", "random"
 """Kinds of split: by blocks of ground, or patch by patch."""

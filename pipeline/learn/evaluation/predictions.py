@@ -20,7 +20,8 @@ from pipeline.learn.inference.predictor import batched_probabilities
 from pipeline.learn.network.classifier import ModelMeta, PatchClassifier
 from pipeline.learn.stats.accuracy import Scores
 from pipeline.learn.stats.calibration import Reliability, uncalibrated
-from pipeline.learn.stats.intervals import Hits, ScoreIntervals
+from pipeline.learn.stats.intervals import Hits
+from pipeline.learn.stats.score_intervals import ScoreIntervals
 from pipeline.split_folder import SplitFolder
 from pipeline.store import PatchStore
 

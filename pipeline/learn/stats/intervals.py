@@ -5,23 +5,27 @@ is drawn anew is therefore the block of ground, with all of its patches (Davison
 Bootstrap Methods and their Application, sections 2.4 and 3.8). Each drawn accuracy is measured in its
 own standard error (studentised), because with few blocks the percentiles of the accuracies themselves
 are too narrow. benchmarks/coverage.py measures how often the intervals hold the truth.
+
+Where hardly a block differs from the others, a bootstrap sees no spread: 20 blocks without a mistake do
+not say that there is none anywhere. There the interval is the exact one of a share (Clopper and Pearson
+1934, Biometrika 26), as Korn and Graubard propose for clustered samples and shares near 0 and 1 (1998,
+Survey Methodology 24), with each block as one trial: a block says no less than one patch, so that this
+interval is rather too wide than too narrow.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import betaincinv
 
 FEWEST_BLOCKS = 20
-"""With fewer blocks the interval is not reliable, and its record has a note."""
+"""With fewer blocks the interval is not reliable, its record has a note, and nothing is significant."""
 DRAWS = 4000
 LEVEL = 0.95
-WIDE = 0.3
-"""Of an interval of balanced accuracy: a wider one has a note."""
 _AT_A_TIME = 500
 _LEAST = 1e-9
 
@@ -35,6 +39,7 @@ class Interval:
 
     value: float
     low: float
+    """Not a number, like `high`, where there is no interval: of one block nothing can be drawn anew."""
     high: float
     blocks: int
     """Blocks of ground that it comes from."""
@@ -45,24 +50,43 @@ class Interval:
         return self.blocks >= FEWEST_BLOCKS
 
     @property
-    def record(self) -> dict[str, float | int | str]:
+    def known(self) -> bool:
+        """Whether there is an interval."""
+        return not math.isnan(self.low)
+
+    @property
+    def significant(self) -> bool:
+        """Of a difference: whether it is surely above 0."""
+        return self.enough_blocks and self.low > 0
+
+    @property
+    def record(self) -> dict[str, float | int | str | None]:
         """For a JSON file."""
-        ends = {name: round(getattr(self, name), 4) for name in ("value", "low", "high")}
-        return ends | {"blocks": self.blocks} | ({"note": self.note} if self.note else {})
+        record: dict[str, float | int | str | None] = {"value": round(self.value, 4)}
+        for name, end in (("low", self.low), ("high", self.high)):
+            record[name] = round(end, 4) if self.known else None
+        return record | {"blocks": self.blocks} | ({"note": self.note} if self.note else {})
 
     @property
     def note(self) -> str:
         """A remark to be shown with it; empty where it is reliable."""
         if self.enough_blocks:
             return ""
-        plural = "" if self.blocks == 1 else "s"
+        if not self.known:
+            return f"{self.blocks} block of test ground, of which no interval can be had"
         return (
-            f"{self.blocks} block{plural} of test ground, fewer than {FEWEST_BLOCKS}: too few for a "
+            f"{self.blocks} blocks of test ground, fewer than {FEWEST_BLOCKS}: too few for a "
             "reliable interval, which is then often too narrow"
         )
 
+    def ends(self, sign: str = "") -> str:
+        """The ends in words; with a plus before positive ones if `sign` is that."""
+        if not self.known:
+            return "no interval"
+        return f"95 % CI {self.low:{sign}.3f} to {self.high:{sign}.3f}"
+
     def __str__(self) -> str:
-        return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
+        return f"{self.value:.3f} ({self.ends().removeprefix('95 % CI ')})"
 
 
 @dataclass(frozen=True)
@@ -113,27 +137,52 @@ def balanced_accuracy(hits: Hits, draws: int = DRAWS, seed: int = 0) -> Interval
 
     The interval is value - t(0.975) x error to value - t(0.025) x error, where t are the quantiles of
     (drawn value - value) / drawn error, and errors are those of a sum of independent blocks
-    (linearisation; Davison and Hinkley 1997, section 2.7.2). It ends where accuracies end: at 0 and 1
+    (linearisation; Davison and Hinkley 1997, section 2.7.2); where too many drawn errors are 0 for such
+    quantiles, the interval is the exact one by blocks. It ends where accuracies end: at 0 and 1
     or, of a difference, at -1 and 1. The blocks are drawn anew `draws` times.
     """
     present = hits.total.sum(axis=0) > 0
     right, total = hits.right[:, present], hits.total[:, present]
     blocks = len(total)
     value, error = (float(figures[0]) for figures in _estimates(np.ones((1, blocks)), right, total))
-    if blocks < 2:  # of one block nothing can be drawn anew: the figure may be anything
-        return Interval(value, hits.least, 1.0, blocks)
-    if error < _LEAST:
-        return Interval(value, value, value, blocks)
+    if blocks < 2:
+        return Interval(value, math.nan, math.nan, blocks)
     random = np.random.default_rng(seed)
-    ratios = []
+    ratios, without_spread = [], 0
     for first in range(0, draws, _AT_A_TIME):
         size = min(_AT_A_TIME, draws - first)
         drawn = random.multinomial(blocks, np.full(blocks, 1 / blocks), size).astype(np.float64)
         values, errors = _estimates(drawn, right, total)
         ratios.append((values - value) / np.maximum(errors, _LEAST))
+        without_spread += int((errors < _LEAST).sum())
+    if error < _LEAST or without_spread > draws * (1 - LEVEL) / 2:
+        return Interval(value, *_exact(Hits(right, total, hits.least)), blocks)
     smallest, largest = np.quantile(np.concatenate(ratios), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     low, high = max(value - largest * error, hits.least), min(value - smallest * error, 1.0)
     return Interval(value, float(low), float(high), blocks)
+
+
+def _exact(hits: Hits) -> tuple[float, float]:
+    """The exact interval by blocks, those that hold a class; of several classes, the means of the ends.
+
+    A difference is the share that only the one model has right, less the share of the other.
+    """
+    blocks = (hits.total > 0).sum(axis=0)  # (K,)
+    shares = hits.right.sum(axis=0) / hits.total.sum(axis=0)
+    low, high = _clopper_pearson(shares.clip(0, 1), blocks)
+    if hits.least < 0:
+        other_low, other_high = _clopper_pearson((-shares).clip(0, 1), blocks)
+        low, high = low - other_high, high - other_low
+    return float(low.mean()), float(high.mean())
+
+
+def _clopper_pearson(shares: Counts, trials: npt.NDArray[np.integer]) -> tuple[Counts, Counts]:
+    """Both ends of the exact intervals of shares of so many trials, (K,) each."""
+    hits, tail = shares * trials, (1 - LEVEL) / 2
+    with np.errstate(invalid="ignore"):
+        low = np.where(hits > 0, betaincinv(hits, trials - hits + 1, tail), 0.0)
+        high = np.where(hits < trials, betaincinv(hits + 1, trials - hits, 1 - tail), 1.0)
+    return low, high
 
 
 def _estimates(drawn: Counts, right: Counts, total: Counts) -> tuple[Counts, Counts]:
@@ -151,94 +200,3 @@ def _estimates(drawn: Counts, right: Counts, total: Counts) -> tuple[Counts, Cou
     blocks = drawn.sum(axis=1)
     variance = (drawn * np.square(parts)).sum(axis=1) * blocks / np.maximum(blocks - 1, 1)
     return recalls.sum(axis=1) / classes, np.sqrt(variance)
-
-
-@dataclass(frozen=True)
-class ScoreIntervals:
-    """The figures of a network and its baselines, by name, with their intervals."""
-
-    accuracy: dict[str, Interval]
-    balanced_accuracy: dict[str, Interval]
-    best_baseline: str | None
-    """The baseline of the highest balanced accuracy; None without baselines."""
-    gain: Interval | None
-    """Balanced accuracy of the network less that of the best baseline, on the same patches."""
-
-    @classmethod
-    def of(cls, hits: Mapping[str, Hits], baselines: Mapping[str, Hits]) -> ScoreIntervals:
-        """Of networks, the first of which is compared, and of baselines, all on the same patches."""
-        models = {**hits, **baselines}
-        balanced = {name: balanced_accuracy(counts) for name, counts in models.items()}
-        best_baseline = max(baselines, key=lambda name: balanced[name].value, default=None)
-        first = next(iter(hits.values()))
-        return cls(
-            {name: accuracy(counts) for name, counts in models.items()},
-            balanced,
-            best_baseline,
-            balanced_accuracy(first.less(baselines[best_baseline])) if best_baseline else None,
-        )
-
-    @property
-    def comparison(self) -> str:
-        """The network compared with the best baseline, in words; empty without baselines."""
-        if self.gain is None or self.best_baseline is None:
-            return ""
-        gain, other = self.gain, self.best_baseline.replace("_", " ")
-        result = "not better"
-        if gain.value > 0:
-            result = "significantly better" if gain.low > 0 else "not significantly better"
-        return (
-            f"{result} than {other}: balanced accuracy {gain.value:+.3f} "
-            f"(95 % CI {gain.low:+.3f} to {gain.high:+.3f})"
-        )
-
-    @property
-    def notes(self) -> list[str]:
-        """Sentences that belong beside the intervals: wide ones, too few blocks."""
-        overall, balanced = self._network
-        width = balanced.high - balanced.low
-        wide = (
-            f"the interval of balanced accuracy is {width:.2f} wide: too little test ground, or too "
-            "few patches of some classes, for a decision"
-        )
-        notes = [note for note in (wide if width > WIDE else "", overall.note) if note]
-        return [f"{note[:1].upper()}{note[1:]}." for note in notes]
-
-    @property
-    def sentence(self) -> str:
-        """The network's scores and its comparison in words, with the notes."""
-        overall, balanced = self._network
-        scores = (
-            f"95 % CI by block ({overall.blocks}): accuracy {overall}, balanced accuracy {balanced}"
-        )
-        first = "; ".join(part for part in (scores, self.comparison) if part)
-        return " ".join([f"{first}.", *self.notes])
-
-    @property
-    def _network(self) -> tuple[Interval, Interval]:
-        """Accuracy and balanced accuracy of the network."""
-        return next(iter(self.accuracy.values())), next(iter(self.balanced_accuracy.values()))
-
-    @property
-    def record(self) -> dict[str, Any]:
-        """For a JSON file."""
-        intervals = {"accuracy": self.accuracy, "balanced_accuracy": self.balanced_accuracy}
-        record: dict[str, Any] = {
-            figure: {name: interval.record for name, interval in of_models.items()}
-            for figure, of_models in intervals.items()
-        }
-        if self.gain is not None:
-            record["gain"] = self.gain.record | {"over": self.best_baseline}
-        return record
-
-    @property
-    def metrics(self) -> dict[str, float]:
-        """For MLflow: the ends of the network's intervals and of its gain."""
-        ends = dict(zip(("accuracy", "balanced_accuracy"), self._network, strict=True))
-        gain = {} if self.gain is None else {"gain": self.gain}
-        metrics = {
-            f"{name}_{end}": getattr(interval, end)
-            for name, interval in (ends | gain).items()
-            for end in ("low", "high")
-        }
-        return metrics | {name: interval.value for name, interval in gain.items()}

@@ -38,11 +38,16 @@ def decide(challenger: ModelVersion, champion: ModelVersion) -> Decision:
         TrackingError: when one of them was not evaluated.
     """
     difference = _difference(challenger, champion)
-    gain = run_data(challenger).metrics.get(GAIN, 0.0)
+    gain = run_data(challenger).metrics.get(GAIN)
     figures = (
-        f"balanced accuracy {difference.value:+.3f} (95 % CI {difference.low:+.3f} to "
-        f"{difference.high:+.3f}, {difference.blocks} blocks)"
+        f"balanced accuracy {difference.value:+.3f} ({difference.ends('+')}, "
+        f"{difference.blocks} block{'' if difference.blocks == 1 else 's'})"
     )
+    if gain is None:
+        return Decision(
+            False,
+            "was compared with no baseline (name some in conf/evaluate.yaml and run `evaluate` again)",
+        )
     if gain <= 0:
         return Decision(False, f"is not better than its best baseline ({gain:+.3f} balanced accuracy)")
     if not difference.enough_blocks:
@@ -50,7 +55,7 @@ def decide(challenger: ModelVersion, champion: ModelVersion) -> Decision:
             False,
             f"differs from {champion.uri} by {figures}: too few blocks of test ground for a decision",
         )
-    if difference.low <= 0:
+    if not difference.significant:
         return Decision(False, f"is not significantly better than {champion.uri}: {figures}")
     return Decision(True, figures)
 

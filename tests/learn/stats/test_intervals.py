@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from pipeline.learn.stats.accuracy import Scores
-from pipeline.learn.stats.intervals import Hits, Interval, ScoreIntervals, accuracy, balanced_accuracy
+from pipeline.learn.stats.intervals import Hits, Interval, accuracy, balanced_accuracy
+from pipeline.learn.stats.score_intervals import ScoreIntervals
 
 CLASSES = 3
 
@@ -73,7 +74,7 @@ def test_the_difference_of_two_models_on_the_same_patches_is_known_better_than_e
     assert 0 < gain.low < gain.value < gain.high < 0.06
     assert gain.high - gain.low < balanced_accuracy(first).high - balanced_accuracy(first).low
     none = balanced_accuracy(first.less(first))
-    assert (none.low, none.value, none.high) == (0, 0, 0)
+    assert -0.1 < none.low < none.value == 0 < none.high < 0.1, "60 blocks without one that differs"
 
 
 def test_a_class_of_few_blocks_is_no_error():
@@ -87,10 +88,54 @@ def test_few_blocks_have_a_note():
     assert "19 blocks of test ground, fewer than 20" in accuracy(hits(19, seed=0)).record["note"]
     assert "note" not in accuracy(hits(20, seed=0)).record
     alone = accuracy(hits(1, seed=0))
-    assert (alone.low, alone.high) == (0, 1)
+    assert (alone.known, str(alone)) == (False, f"{alone.value:.3f} (no interval)")
+    assert (alone.record["low"], alone.record["high"]) == (None, None)
+    assert "1 block of test ground, of which no interval can be had" in alone.note
     difference = accuracy(hits(1, seed=0).less(hits(1, seed=0)))
-    assert (difference.low, difference.high) == (-1, 1)
-    assert "1 block of" in alone.note
+    assert (difference.known, difference.significant) == (False, False)
+
+
+def of_blocks(blocks: int, right: int, patches: int = 30, classes: int = 1) -> Hits:
+    """Blocks of as many patches of each class, of which the same number is right in each."""
+    total = np.full((blocks, classes), float(patches))
+    return Hits(np.full((blocks, classes), float(right)), total)
+
+
+@pytest.mark.parametrize("find", [accuracy, balanced_accuracy])
+def test_blocks_without_a_mistake_do_not_say_that_there_is_none(find):
+    perfect = find(of_blocks(20, 30, classes=3))
+    # Clopper and Pearson: 20 of 20, two-sided 95 %
+    assert (perfect.low, perfect.high) == (pytest.approx(0.025 ** (1 / 20)), 1)
+    nothing = find(of_blocks(20, 0))
+    assert (nothing.low, nothing.high) == (0, pytest.approx(1 - 0.025 ** (1 / 20)))
+    assert find(of_blocks(4, 30)).low < 0.5
+
+
+def test_blocks_that_are_all_alike_have_an_interval():
+    alike = accuracy(of_blocks(20, 15))
+    # 10 of 20 by scipy.stats.binomtest
+    assert (alike.low, alike.high) == (pytest.approx(0.2720, abs=1e-4), pytest.approx(0.7280, abs=1e-4))
+    two = of_blocks(22, 30)
+    two.right[0] = 1
+    odd = accuracy(two)
+    assert odd.low < odd.value < odd.high
+
+
+@pytest.mark.parametrize("blocks", [2, 4, 8, 19])
+def test_on_few_blocks_nothing_is_significant(blocks):
+    network, majority = of_blocks(blocks, 30, classes=2), of_blocks(blocks, 1, classes=2)
+    figures = ScoreIntervals.of({"network": network}, {"majority": majority})
+    assert figures.gain is not None
+    assert figures.gain.low < figures.gain.value
+    assert not figures.gain.significant
+    assert "significant" not in figures.sentence
+    assert "better, on too few blocks to rule out chance, than majority" in figures.sentence
+
+
+def test_of_one_block_mlflow_gets_no_ends():
+    alone = ScoreIntervals.of({"network": of_blocks(1, 30)}, {"majority": of_blocks(1, 1)})
+    assert set(alone.metrics) == {"gain"}
+    assert alone.record["gain"]["low"] is None
 
 
 def test_the_same_patches_give_the_same_interval():
