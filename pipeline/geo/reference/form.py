@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import pyogrio
 
+from pipeline.config.opening import opening
 from pipeline.errors import LabelError
-from pipeline.files import write_csv
+from pipeline.files import csv_text, publish
 from pipeline.geo.reference.sample import MapClass
 from pipeline.geo.style.geopackage import squares, write_layer
 from pipeline.geo.style.xml import render
@@ -73,9 +74,10 @@ def write_form(
         geometry=squares(cells["x"], cells["y"], np.full(count, epsg), cell_m),
     )
     key = ((at, names[value]) for at, value in enumerate(cells["value"].tolist(), start=1))
-    write_csv(key_path(sample), ("id", "map_class"), key)
-    write_layer(sample, LAYER, frame, _form_qml(choices))
-    sample.chmod(0o644)  # unlike other layers it is there to be edited
+    with publish(key_path(sample)) as partial:  # it appears after the form, and not without it
+        partial.write_text(csv_text(("id", "map_class"), key), encoding="utf-8", newline="\n")
+        write_layer(sample, LAYER, frame, _form_qml(choices))
+        sample.chmod(0o644)  # unlike other layers it is there to be edited
 
 
 def read_form(sample: Path, classes: Sequence[MapClass]) -> Labelled:
@@ -85,17 +87,18 @@ def read_form(sample: Path, classes: Sequence[MapClass]) -> Labelled:
         LabelError: when a file is missing or broken, the two do not go together, a cell has no class
             yet, or one that the map does not have.
     """
-    try:
+    with opening(
+        lambda why: LabelError(
+            f"{sample} and {key_path(sample)} are no reference sample of `lenscape sample` ({why}); "
+            "draw one."
+        )
+    ):
         frame = pyogrio.read_dataframe(sample, layer=LAYER, read_geometry=False)
         labelled = {name: frame[name].fillna("").astype(str) for name in (FIRST, SECOND)}
-        ids = frame["id"].to_numpy()
+        # one that was added by hand may have none
+        ids = np.array([_whole(number) for number in frame["id"].fillna(-1).tolist()])
         with key_path(sample).open(encoding="utf-8", newline="") as stream:
-            key = {int(row["id"]): row["map_class"] for row in csv.DictReader(stream)}
-    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, OSError, KeyError) as error:
-        raise LabelError(
-            f"{sample} and {key_path(sample)} are no reference sample of `lenscape sample` ({error}); "
-            "draw one."
-        ) from error
+            key = {_whole(row["id"]): row["map_class"] for row in csv.DictReader(stream)}
     if sorted(ids.tolist()) != sorted(key):
         raise LabelError(
             f"{sample} has other cells than {key_path(sample)}: cells were added or deleted, which "
@@ -110,6 +113,13 @@ def read_form(sample: Path, classes: Sequence[MapClass]) -> Labelled:
             "class map that the sample was drawn from."
         )
     return Labelled(mapped, *(labelled[name].to_numpy().astype(str) for name in (FIRST, SECOND)))
+
+
+def _whole(number: str | float) -> int:
+    """A whole number, which spreadsheets write as 1.0."""
+    if not float(number).is_integer():
+        raise ValueError(f"the id {number} is no whole number")
+    return int(float(number))
 
 
 def _require_known(

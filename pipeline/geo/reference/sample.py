@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.config.opening import opening
 from pipeline.errors import SceneError
 from pipeline.geo.maps.raster_writer import squares
 from pipeline.geo.raster import raster_file
@@ -51,17 +53,23 @@ class MapFrame:
         if not path.name.endswith(_END):
             raise SceneError(f"{path} is no class map; name a file that ends in {_END}.")
         item = path.with_name(f"{path.name.removesuffix(_END)}.json")
-        try:
+        with opening(
+            lambda why: SceneError(
+                f"{path} has no Item and table of areas beside it that go with it ({why}); run "
+                "`predict` again."
+            )
+        ):
             described = read_json(item)["assets"]["classmap"]["classification:classes"]
-            with (path.parent / "areas.csv").open(encoding="utf-8", newline="") as stream:
-                lines = [line for line in stream if not line.startswith("#")]
+            text = (path.parent / "areas.csv").read_text(encoding="utf-8")
+            lines = [line for line in StringIO(text, newline="") if not line.startswith("#")]
             areas = {row["value"]: row for row in csv.DictReader(lines)}
-            return cls(path, [_class(one, areas) for one in described if one["value"]])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            classes = [_class(one, areas) for one in described if one["value"]]
+        if not any(one.cells for one in classes):
             raise SceneError(
-                f"{path} has no Item and table of areas beside it that go with it "
-                f"({type(error).__name__}: {error}); run `predict` again."
-            ) from error
+                f"{path} has no cell with a class, so that none can be drawn; name the map of a scene "
+                "with data."
+            )
+        return cls(path, classes)
 
     def draw(self, counts: Sequence[int], seed: int) -> dict[str, npt.NDArray[Any]]:
         """Cells drawn at random within each class, `counts` of each, without replacement.
