@@ -103,7 +103,7 @@ class AugmentConf(Conf):
 
 
 class TrainConf(Conf):
-    """`conf/train.yaml`: the network and how it learns."""
+    """`conf/train.yaml`: the network and how it learns. The defaults are what that file says."""
 
     bands: Literal["all", "rgb", "10m"] | Annotated[list[str], Field(min_length=1)] = "all"
     """Input bands, out of those of the store."""
@@ -122,13 +122,13 @@ class TrainConf(Conf):
     """Share of each label that is spread over all classes."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.99
     """Decay, a step, of the running mean of the weights that is validated and kept; 0 for none."""
-    patience: Positive = 10
+    patience: Positive = 20
     """Training stops after this many epochs in a row that are not kept (see `tolerance`)."""
     monitor: Literal["balanced_accuracy", "loss"] = "balanced_accuracy"
     """The validation score that chooses the epoch; never the overall accuracy."""
-    tolerance: Annotated[float, Field(ge=0)] = 0.02
+    tolerance: Annotated[float, Field(ge=0)] = 0.05
     """Of the epochs whose score lies within this of the best one, the last is kept."""
-    calibration_folds: Annotated[int, Field(ge=0, le=20)] = 0
+    calibration_folds: Annotated[int, Field(ge=0, le=20)] = 3
     """So many more networks are trained, each without a share of the training blocks; their predictions
     for these calibrate the probabilities. Below 2 the validation part alone calibrates."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0

@@ -27,6 +27,7 @@ pytestmark = [
 
 NETWORK = """
 epochs: 3
+calibration_folds: 0
 batch_size: 32
 lr: 0.01
 network: {convolutions: [{filters: 4, kernel: 3, pool: {size: 2}}], dense: [{units: 8}]}

@@ -34,6 +34,7 @@ from tests.support.stores import BANDS, join, make_split, make_store, make_table
 CPU = ComputeConf(accelerator="cpu")
 SMALL = {
     "epochs": 1,
+    "calibration_folds": 0,
     "batch_size": 64,
     "network": {"convolutions": [{"filters": 4, "kernel": 3, "pool": {"size": 2}}]},
 }

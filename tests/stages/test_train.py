@@ -22,6 +22,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:mlflow")
 
 OWN = """
 epochs: 4
+calibration_folds: 0
 batch_size: 32
 lr: 0.01
 network:
@@ -92,7 +93,7 @@ def test_a_network_from_yaml_is_trained_and_written(trained):
 
 def test_the_model_says_what_it_was_made_from(trained):
     meta = PatchClassifier.load(trained[0]).meta
-    settings = TrainConf(epochs=4, batch_size=32, lr=0.01, network=meta.network)
+    settings = TrainConf(epochs=4, batch_size=32, lr=0.01, calibration_folds=0, network=meta.network)
     assert meta.hashes.conf == sha256_of_value(settings.model_dump(mode="json"))
     assert meta.bands == ["B02", "B03", "B04", "B08"]
     assert meta.preset == "own"
@@ -106,7 +107,7 @@ def test_the_same_conf_gives_the_same_model(trained, inputs, place):
 
 @pytest.mark.usefixtures("place")
 def test_a_choice_of_bands_is_trained_on(inputs):
-    conf = "bands: rgb\nnetwork: lenet5\nepochs: 1\nbatch_size: 32\n"
+    conf = "bands: rgb\nnetwork: lenet5\nepochs: 1\nbatch_size: 32\ncalibration_folds: 0\n"
     classifier = train(inputs, conf)
     assert classifier.meta.bands == ["B04", "B03", "B02"]
     assert classifier.meta.preset == "lenet5"
@@ -116,7 +117,9 @@ def test_a_choice_of_bands_is_trained_on(inputs):
 
 @pytest.mark.usefixtures("place")
 def test_a_perceptron_is_trained_and_drawn_like_the_others(inputs):
-    classifier = train(inputs, "network: {dense: [{units: 6}]}\nepochs: 1\nbatch_size: 32\n")
+    classifier = train(
+        inputs, "network: {dense: [{units: 6}]}\nepochs: 1\nbatch_size: 32\ncalibration_folds: 0\n"
+    )
     assert classifier.meta.preset == "own"
     assert Path("models/figures/filters.png").stat().st_size > 0
 

@@ -19,6 +19,7 @@ from tests.support.tracked import mlflow_store
 
 CONF = """
 epochs: 2
+calibration_folds: 0
 batch_size: 32
 lr: 0.01
 network: {convolutions: [{filters: 4, kernel: 3, pool: {size: 2}}], dense: [{units: 8}]}

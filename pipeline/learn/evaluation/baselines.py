@@ -35,7 +35,9 @@ from pipeline.learn.inference.predictor import batched_probabilities
 Features = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.integer]
 NAMES: tuple[str, ...] = get_args(BaselineName)
-PERCEPTRON = TrainConf(network="mlp", epochs=30, patience=30, lr=1e-3, tolerance=0.05)
+PERCEPTRON = TrainConf(
+    network="mlp", epochs=30, patience=30, lr=1e-3, tolerance=0.05, calibration_folds=0
+)
 """How the perceptron learns: as many epochs whatever the data, so that its time is bounded by them."""
 MOST_ROWS = 20_000
 """Patches that a tree of the forest and the support vector machine learn from, at most."""
