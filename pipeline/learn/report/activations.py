@@ -13,7 +13,7 @@ from torch import nn
 
 from pipeline.learn.network.classifier import PatchClassifier
 from pipeline.learn.network.layers import Layer, plan
-from pipeline.learn.report.figures import mosaic, outline, picture_grid
+from pipeline.learn.report.figures import mosaic, outline, picture_grid, plain
 
 _SHOWN = 16
 """Channels of a layer that are shown, as a square of squares."""
@@ -60,7 +60,7 @@ def activation_maps(classifier: PatchClassifier, shown: Sequence[Shown]) -> Figu
     figure, grid = picture_grid(rows, cols, 2.1 * max(cols, 3), 2.4 * rows + 0.5)
     for row, (one, maps) in enumerate(zip(shown, each, strict=True)):
         grid[row, 0].imshow(one.picture, interpolation="nearest")
-        grid[row, 0].set_title(one.title, fontsize=8)
+        grid[row, 0].set_title(plain(one.title), fontsize=8)
         for col, name in enumerate(layers, start=1):
             values = [m[name][:_SHOWN] for m in each]
             low, high = min(v.min() for v in values), max(v.max() for v in values)

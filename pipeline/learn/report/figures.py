@@ -59,7 +59,7 @@ def curves(history: Sequence[Epoch], best: int) -> Figure:
 
 def confusion(scores: Scores, titles: Sequence[str]) -> Figure:
     """Counts with the share of each true class as the shade; the truth in rows."""
-    count = len(titles)
+    count, titles = len(titles), [plain(title) for title in titles]
     side = max(5.5, 2.2 + 0.55 * count)
     figure, axes = _chart(side + 1.2, side)
     shares = scores.confusion / np.maximum(scores.support[:, None], 1)
@@ -88,7 +88,7 @@ def per_class(scores: Scores, titles: Sequence[str]) -> Figure:
         "recall": ([row.recall for row in rows], _ORANGE),
         "F1": ([row.f1 for row in rows], _GREEN),
     }
-    named = [f"{title} ({row.support:,})" for title, row in zip(titles, rows, strict=True)]
+    named = [f"{plain(title)} ({row.support:,})" for title, row in zip(titles, rows, strict=True)]
     _bars(axes, named, series)
     axes.set(xlim=(0, 1), xlabel="share", title="Scores per class (with its number of test patches)")
     figure.legend(loc="outside lower center", ncols=3, frameon=False)
@@ -141,6 +141,11 @@ def band_importance(bands: Sequence[tuple[str, float, float]]) -> Figure:
     return figure
 
 
+def plain(text: str) -> str:
+    """A text as matplotlib takes it, for which dollars begin and end a formula."""
+    return text.replace("$", r"\$")
+
+
 def _chart(width: float, height: float) -> tuple[Figure, Axes]:
     """A figure of one chart, in inches."""
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -175,8 +180,8 @@ def gallery(mistakes: Sequence[Mistake], bands: Sequence[str], patch_m: float, c
         cell = side * cell_m / patch_m
         outline(axes, (side - cell) / 2 - 0.5, cell)
         lines = (
-            f"true: {mistake.truth}",
-            f"predicted: {mistake.predicted}",
+            f"true: {plain(mistake.truth)}",
+            f"predicted: {plain(mistake.predicted)}",
             f"confidence {mistake.probability:.0%}",
         )
         axes.set_title("\n".join(fill(line, 24) for line in lines), fontsize=8)

@@ -1,7 +1,8 @@
 """Documents about an evaluated model, made from one `RunSummary` by the templates in `templates/`.
 
 Sentences that more than one document shows are macros of `sentences.j2`, rendered once as plain text;
-a document places them. HTML is escaped: titles of classes and names of scenes may be any text.
+a document places them. HTML and Markdown are escaped: titles of classes and names of scenes may be any
+text.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from jinja2.runtime import Macro
+from markupsafe import Markup
 
 from pipeline.learn.report.summary import RunSummary
 from pipeline.learn.stats.applicability import SEASON_DAYS
@@ -28,6 +30,19 @@ _OPTIONS: dict[str, Any] = {
 }
 _TEXT = Environment(autoescape=False, **_OPTIONS)
 _HTML = Environment(autoescape=True, **_OPTIONS)
+_MARKED = re.compile(r"[\\`*\[\]|~]|(?<!\w)_|_(?!\w)")
+"""What Markdown would take for emphasis, code, a link or a column; `_` only beside a word."""
+
+
+def _as_text(value: object) -> str:
+    """A value in Markdown, in which it is nothing but text; what is marked `safe` stays as it is."""
+    if isinstance(value, Markup):
+        return value
+    text = _MARKED.sub(r"\\\g<0>", " ".join(str(value).split()))
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+_MARKDOWN = Environment(autoescape=False, finalize=_as_text, **_OPTIONS)
 
 
 @dataclass(frozen=True)
@@ -73,12 +88,12 @@ def html_report(
 
 def model_card(run: RunSummary) -> str:
     """The model card in Markdown, after Mitchell et al. 2019, Model Cards for Model Reporting."""
-    return _TEXT.get_template("model_card.md.j2").render(run=run, text=sentences(run))
+    return _MARKDOWN.get_template("model_card.md.j2").render(run=run, text=sentences(run))
 
 
 def run_description(run: RunSummary, tags: Mapping[str, str]) -> str:
     """The description of the MLflow run in Markdown."""
-    return _TEXT.get_template("run_description.md.j2").render(run=run, text=sentences(run, tags))
+    return _MARKDOWN.get_template("run_description.md.j2").render(run=run, text=sentences(run, tags))
 
 
 def _unwrapped(text: str) -> str:

@@ -20,7 +20,7 @@ from pipeline.learn.evaluation.baselines import training_patches
 from pipeline.learn.evaluation.predictions import NETWORK, Evaluation
 from pipeline.learn.network.classifier import ModelMeta
 from pipeline.learn.stats.accuracy import ClassScores, Scores
-from pipeline.learn.stats.intervals import ScoreIntervals
+from pipeline.learn.stats.score_intervals import ScoreIntervals
 from pipeline.split_folder import Split
 from pipeline.store import ClassInfo, StoreMeta
 
@@ -128,7 +128,7 @@ class RunSummary:
             "test": self.network.numbers | {"patches": self.patches["test"]},
             "baseline": self.baselines,
             "classes": {info.name: vars(scores) for info, scores in self.classes},
-            "mixed_positions_left_out": self.store.counts["left_out"]["impure"],
+            "mixed_positions_left_out": self.store.counts["left_out"].get("impure", 0),
             "calibration": self.calibration,
             "intervals": self.intervals.record,
         }

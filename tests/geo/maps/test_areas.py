@@ -78,3 +78,11 @@ def test_blocks_do_not_change_the_table():
     assert areas_csv(tally_of(cells, GRID, 2), CLASSES, 10.0) == areas_csv(
         tally_of(cells, GRID, 99), CLASSES, 10.0
     )
+
+
+def test_no_spreadsheet_runs_what_a_code_says():
+    codes = ["=cmd|' /C calc'!A0", "@SUM(1)", "-1"]
+    classes = [one.model_copy(update={"code": code}) for one, code in zip(CLASSES, codes, strict=True)]
+    text = areas_csv(tally_of(cells_of(GRID), GRID, 5), classes, 10.0)
+    rows = csv.DictReader(line for line in text.splitlines() if not line.startswith("#"))
+    assert [row["code"] for row in rows][:3] == [f"'{codes[0]}", f"'{codes[1]}", "-1"]

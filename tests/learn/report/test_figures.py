@@ -216,3 +216,15 @@ def test_a_band_without_a_valid_pixel_is_black():
     patches = np.full((1, 3, 4, 4), 500, dtype=np.uint16)
     patches[:, 1] = 0
     assert figures.picture(patches[0], figures.stretch(patches))[..., 1].max() == 0
+
+
+def test_dollars_in_titles_begin_no_formula():
+    titles = [r"Cost $\frac{a$ b", "$1 to $2", r"\$"]
+    mistake = figures.Mistake(np.zeros((8, 8, 3)), titles[0], titles[1], 0.5)
+    shown = (
+        figures.confusion(scores(3), titles),
+        figures.per_class(scores(3), titles),
+        figures.gallery([mistake], BANDS, 160, 80),
+    )
+    for figure in shown:  # matplotlib raises where it cannot read a formula
+        assert all(not text._preprocess_math(text.get_text())[1] for text in drawn(figure))

@@ -17,7 +17,8 @@ from pipeline.learn.report.rendering import (
     sentences,
 )
 from pipeline.learn.stats.accuracy import Scores
-from pipeline.learn.stats.intervals import Interval, ScoreIntervals
+from pipeline.learn.stats.intervals import Interval
+from pipeline.learn.stats.score_intervals import ScoreIntervals
 from tests.learn.report.test_summary import WHOLE, with_images
 from tests.support.summaries import CALIBRATION, SCORES, intervals, make_summary
 
@@ -49,7 +50,12 @@ def limitations(summary) -> list[str]:
             "significantly better than svm: balanced accuracy +0.050 (95 % CI +0.010 to +0.090)",
         ),
         (intervals(0.05, -0.01, 0.11), "fair", "is not significantly better than svm"),
-        (intervals(0.05, 0.01, 0.09, blocks=8), "fair", "is significantly better than svm"),
+        (
+            intervals(0.05, 0.01, 0.09, blocks=8),
+            "fair",
+            "is better, on too few blocks to rule out chance, than svm",
+        ),
+        (intervals(0.05, float("nan"), float("nan"), blocks=1), "fair", "+0.050 (no interval)"),
         (intervals(-0.01, -0.05, 0.03), "bad", "is not better than svm: balanced accuracy -0.010"),
         (
             replace(intervals(0, 0, 0), gain=None, best_baseline=None),
@@ -266,7 +272,7 @@ def test_the_card_has_its_sections_and_tables(summary):
     assert "The region of its labels is not known." in model_card(summary)
 
 
-def test_text_of_people_is_escaped_in_html_and_not_in_markdown(summary):
+def test_text_of_people_is_text_in_html_and_in_markdown(summary):
     title = "<b>Wald & Wiese</b>"
     classes = [c.model_copy(update={"title": title}) for c in summary.meta.classes]
     card = CardConf(limits=["<script>"])
@@ -278,7 +284,26 @@ def test_text_of_people_is_escaped_in_html_and_not_in_markdown(summary):
     assert html.count("&lt;b&gt;Wald &amp; Wiese&lt;/b&gt;") >= 4  # the table, twice in a sentence
     assert "&lt;script&gt;" in html
     assert "data:image/png;base64,iVBORw==" in html
-    assert f"| {title} |" in model_card(run)
+    card = model_card(run)
+    assert "| &lt;b&gt;Wald &amp; Wiese&lt;/b&gt; |" in card
+    assert "\n- &lt;script&gt;\n" in card
+    assert not re.search("<[bis]", card + run_description(run, {}))
+
+
+@pytest.mark.parametrize(
+    ("title", "expected"),
+    [
+        ("a | b", r"a \| b"),
+        ("[x](javascript:y)", r"\[x\](javascript:y)"),
+        ("*bold* _it_ `code` ~no~", r"\*bold\* \_it\_ \`code\` \~no\~"),
+        ("bare_ground", "bare_ground"),
+        ("two\n\n# lines", "two # lines"),
+    ],
+)
+def test_a_title_stays_in_its_cell_of_a_markdown_table(summary, title, expected):
+    classes = [c.model_copy(update={"title": title}) for c in summary.meta.classes]
+    card = model_card(changed(summary, classes=classes))
+    assert f"\n| {expected} | 0.67 | 0.50 | 4 |\n" in card
 
 
 def test_the_champion_is_compared_where_the_registry_was_asked(summary):
