@@ -15,7 +15,9 @@ from pipeline.errors import ConfigError
 QUANTIFICATION = 10_000
 """Harmonised DN per unit of reflectance, as in the products themselves."""
 LARGEST_DN = 65_534
-"""The largest harmonised DN; 65535 marks saturation in a product."""
+"""The largest harmonised DN."""
+SATURATED = 65_535
+"""The DN that marks saturation in a product."""
 
 
 @dataclass(frozen=True)
@@ -78,42 +80,41 @@ def select(spec: str | Sequence[str], available: Sequence[str], where: str) -> t
     return names
 
 
-def valid_of(dn: npt.NDArray[Any], nodata: float | None = None) -> npt.NDArray[np.bool_]:
-    """Which values of a band are some: of DN those but 0 and 65535, of floats the finite ones.
+NO_DN: tuple[float, ...] = (0, SATURATED)
+"""The DN that stand for no value: nodata and saturation."""
 
-    `nodata` is a value of floats that stands for none.
-    """
-    if dn.dtype.kind != "f":
-        valid: npt.NDArray[np.bool_] = (dn != 0) & (dn != 65_535)
-        return valid
-    finite: npt.NDArray[np.bool_] = np.isfinite(dn)
-    return finite if nodata is None else finite & (dn != nodata)
+
+def valid_of(values: npt.NDArray[Any], none: tuple[float, ...] = NO_DN) -> npt.NDArray[np.bool_]:
+    """Which values of a band are some: those that are not in `none`, and of floats the finite ones."""
+    valid: npt.NDArray[np.bool_] = np.isfinite(values)
+    for value in none:
+        valid &= values != value
+    return valid
 
 
 def harmonise(
-    dn: npt.NDArray[Any], scale: float, offset: float, nodata: float | None = None
+    values: npt.NDArray[Any], scale: float, offset: float, none: tuple[float, ...] = NO_DN
 ) -> npt.NDArray[np.uint16]:
-    """Harmonised DN (reflectance x 10000) from DN of 8 or 16 bits or from floats, in any shape.
+    """Harmonised DN (reflectance x 10000) from integers of 8 or 16 bits or from floats, in any shape.
 
-    Reflectance = DN * scale + offset, in one rounding. DN 0 stays 0, nodata, whatever the offset;
-    65535 is saturated and becomes nodata; what is at or below 0 after the offset is darkest, 1. Of
-    floats NaN, infinity and `nodata` become 0; a zero among them is as dark as any.
+    Reflectance = value * scale + offset, in one rounding. The values in `none`, and of floats NaN and
+    infinity, become 0, nodata, whatever the offset; what is at or below 0 after it is darkest, 1.
     """
-    if dn.dtype.kind == "f":
-        return _of_floats(dn, scale, offset, nodata)
-    table, same = _harmonised(dn.dtype, scale, offset)
-    if same and (dn.size == 0 or dn.max() < 65_535):
-        return dn
-    return table.take(dn.view(f"u{dn.itemsize}"))
+    if values.dtype.kind == "f":
+        return _of_numbers(values, scale, offset, none)
+    table, same = _harmonised(values.dtype, scale, offset, none)
+    if same and (values.size == 0 or values.max() < SATURATED):
+        return values
+    return table.take(values.view(f"u{values.itemsize}"))
 
 
-def _of_floats(
-    values: npt.NDArray[np.floating], scale: float, offset: float, nodata: float | None
+def _of_numbers(
+    values: npt.NDArray[Any], scale: float, offset: float, none: tuple[float, ...]
 ) -> npt.NDArray[np.uint16]:
     # what overflows is not finite, or clipped
     with np.errstate(over="ignore", invalid="ignore"):
         dn = np.rint(values.astype(np.float64) * (scale * QUANTIFICATION) + offset * QUANTIFICATION)
-    valid = valid_of(values, nodata)
+    valid = valid_of(values, none)
     harmonised = np.clip(np.where(valid, dn, 0), 1, LARGEST_DN).astype(np.uint16)
     harmonised[~valid] = 0
     return harmonised
@@ -121,15 +122,13 @@ def _of_floats(
 
 @cache
 def _harmonised(
-    dtype: np.dtype[Any], scale: float, offset: float
+    dtype: np.dtype[Any], scale: float, offset: float, none: tuple[float, ...]
 ) -> tuple[npt.NDArray[np.uint16], bool]:
     """The harmonised DN of every bit pattern of a type, and whether all but 65535 are the DN itself.
 
     A look-up is faster than arithmetic.
     """
     dn = np.arange(2 ** (8 * dtype.itemsize), dtype=f"u{dtype.itemsize}").view(dtype)
-    values = np.rint(dn.astype(np.float64) * (scale * QUANTIFICATION) + offset * QUANTIFICATION)
-    harmonised = np.clip(values, 1, LARGEST_DN).astype(np.uint16)
-    harmonised[(dn == 0) | (dn.astype(np.int64) == 65_535)] = 0
-    same = dtype == np.uint16 and np.array_equal(harmonised[:-1], np.arange(65_535))
+    harmonised = _of_numbers(dn.astype(np.int64), scale, offset, none)
+    same = dtype == np.uint16 and np.array_equal(harmonised[:-1], np.arange(SATURATED))
     return harmonised, same

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.bands import BANDS, harmonise, select
+from pipeline.bands import BANDS, NO_DN, harmonise, select
 from pipeline.errors import ConfigError
 from tests.support.examples import examples
 
@@ -106,15 +106,15 @@ def test_harmonised_dn(dn: int, scale: float, offset: float, expected: int) -> N
     ],
 )
 def test_harmonised_reflectance(dtype: type, value: float, expected: int) -> None:
-    harmonised = harmonise(np.array([[value]], dtype=dtype), 1.0, 0.0, -9_999.0)
+    harmonised = harmonise(np.array([[value]], dtype=dtype), 1.0, 0.0, (-9_999.0,))
     assert (harmonised.dtype, harmonised.tolist()) == (np.uint16, [[expected]])
 
 
 def test_a_value_for_none_that_float32_cannot_hold_exactly() -> None:
     declared = float(np.finfo(np.float32).min)
     values = np.array([declared, 0.3], dtype=np.float32)
-    assert harmonise(values, 1.0, 0.0, declared).tolist() == [0, 3_000]
-    assert harmonise(np.array([0.1, 0.3], dtype=np.float32), 1.0, 0.0, 0.1).tolist() == [0, 3_000]
+    assert harmonise(values, 1.0, 0.0, (declared,)).tolist() == [0, 3_000]
+    assert harmonise(np.array([0.1, 0.3], dtype=np.float32), 1.0, 0.0, (0.1,)).tolist() == [0, 3_000]
 
 
 def test_floats_that_are_dn_become_what_the_dn_would() -> None:
@@ -122,7 +122,19 @@ def test_floats_that_are_dn_become_what_the_dn_would() -> None:
     whole, floats = (harmonise(dn.astype(kind), 0.0001, -0.1) for kind in (np.uint16, np.float32))
     assert np.array_equal(whole, floats)
     reflectance = (dn / 10_000).astype(np.float32)
-    assert np.array_equal(harmonise(reflectance, 1.0, 0.0), dn)
+    assert np.array_equal(harmonise(reflectance, 1.0, 0.0, ()), dn)
+    assert harmonise(np.array([0, 1, 65_535, np.nan], np.float32), 0.0001, 0.0).tolist() == [0, 1, 0, 0]
+
+
+@pytest.mark.parametrize("value", [-9_999, -10_000, -32_768, 7])
+def test_other_integers_for_none(value: int) -> None:
+    dn = np.array([value, 0, 3, 1_200], dtype=np.int16)
+    assert harmonise(dn, 0.0001, -0.1, (*NO_DN, value)).tolist() == [0, 0, 1, 200]
+    assert harmonise(dn, 0.0001, -0.1, (float(value),)).tolist() == [0, 1, 1, 200]
+
+
+def test_a_value_for_none_that_a_type_cannot_hold() -> None:
+    assert harmonise(np.array([0, 9], np.uint16), 0.0001, 0.0, (-9_999.0,)).tolist() == [1, 9]
 
 
 @examples(60)

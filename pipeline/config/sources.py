@@ -75,10 +75,10 @@ class StatedConf(MaskingConf):
     offset: float | None = None
     """Reflectance at DN 0 (-0.1 for baseline 04.00 and later, 0 before); as `scale`."""
     values: Literal["dn", "reflectance"] = "dn"
-    """What the files hold: whole digital numbers, or reflectance in floats, where scale is 1 and offset
-    0 unless stated."""
+    """What the files hold: whole digital numbers, which may be floats, or reflectance in floats, where
+    scale is 1 and offset 0 unless stated."""
     nodata: float | None = None
-    """Of reflectance: the value that stands for none beside NaN; that of the files where absent."""
+    """The value that stands for none beside DN 0 and NaN; that of the files where absent."""
     platform: str | None = None
     """Satellite, such as `sentinel-2a`."""
     level: Literal["L1C", "L2A"] | None = None
@@ -87,12 +87,6 @@ class StatedConf(MaskingConf):
     """Processing baseline of the product, such as `05.09`; it is recorded, never used to guess."""
     mask: MaskConf | None = None
     """Pixels to leave out (cloud, shadow), whatever the files themselves say."""
-
-    @model_validator(mode="after")
-    def _nodata_is_of_floats(self) -> StatedConf:
-        if self.nodata is not None and self.values == "dn":
-            raise ValueError("nodata is stated, but of DN it is 0; drop it, or add values: reflectance")
-        return self
 
 
 class SceneConf(StatedConf):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from pipeline.config.fetch import FetchConf, SourceConf
 from pipeline.config.reading import load
 from pipeline.errors import ConfigError, SceneError
 from pipeline.files import open_edits, publish, unwatched, work_folder
-from pipeline.geo.scenes.catalog import scene_item, write_catalog
+from pipeline.geo.scenes.catalog import DARK_SHARE, scene_item, write_catalog
 from pipeline.geo.scenes.masks import mask_scene
+from pipeline.geo.scenes.zeros import tell_zeros
 from pipeline.geo.sources.download import Downloads
 from pipeline.geo.sources.eurosat import write_images
 from pipeline.geo.sources.find import find_scenes, named_files
@@ -78,17 +80,38 @@ def _items(
     """The checked Items of the scenes of a source, with their masks, which are made in a folder."""
     items = []
     for files in find_scenes(source, downloads):
-        item = scene_item(files)
+        item = scene_item(files, partial(_warn, files.id))
+        zeros = tell_zeros(item, files, folder / files.id / "nodata.tif")
         shares = mask_scene(item, files, conf.masking(source), folder / files.id / "mask.tif")
         scene = f"{folder.name}: {files.id}"
         print(
             f"{scene}  {files.datetime:%Y-%m-%d}  {', '.join(item.assets)}  ({files.origin})",
             flush=True,
         )
+        if files.mask is not None and not sum(shares.values()):
+            marks = ", ".join(map(str, files.mask.classes))
+            _warn(
+                files.id,
+                f"the mask {files.mask.layer.href} marks no pixel, as none there is {marks}; correct "
+                "its `invalid`, or drop it where the scene is clear.",
+            )
         if shares:
             print(f"{scene}  masked {_listed(shares)}", flush=True)
+        if dark := item.properties.get(DARK_SHARE):
+            listed = ", ".join(f"{share:.1%} of {band}" for band, share in dark.items())
+            print(f"{scene}  reflectance 0 or less, stored as the darkest value: {listed}", flush=True)
+        if zeros.dark or zeros.edge:
+            print(
+                f"{scene}  pixels with DN 0 in some bands: {zeros.dark:,} dark, {zeros.edge:,} nodata "
+                f"as they touch ground without data; in all bands: {zeros.all_bands:,}, nodata",
+                flush=True,
+            )
         items.append(item)
     return items
+
+
+def _warn(scene: str, doubt: str) -> None:
+    print(f"warning: {scene}: {doubt}", file=sys.stderr, flush=True)
 
 
 def _listed(shares: Mapping[str, float]) -> str:

@@ -145,7 +145,8 @@ def _other_ground(folder: Path) -> dict[str, Any]:
 
 def _dark(band: str, native: PixelGrid) -> np.ndarray:
     shape = native.height, native.width
-    return clear(native) if band == "SCL" else np.full(shape, 600, dtype=np.uint16)
+    dn = 500 + np.arange(native.height * native.width, dtype=np.uint16).reshape(shape) % 100
+    return clear(native) if band == "SCL" else dn
 
 
 def _offset_twice(folder: Path) -> dict[str, Any]:
@@ -199,7 +200,11 @@ CASES = [
     Case("missing granule in a zip", _no_granule_in_zip, r"\.zip lacks GRANULE/.*; unpack or download"),
     Case("missing band file", _no_band, r"lacks GRANULE/.*_B11, which .*; unpack or download"),
     Case("bands of different ground", _other_ground, r"_B03\.jp2 covers other ground .*; give bands"),
-    Case("offset applied already", _offset_twice, r"_B01_60m\.jp2: with scale .* or less; correct"),
+    Case(
+        "offset applied already",
+        _offset_twice,
+        r"_B01_60m\.jp2: with scale .* below -0\.03; its own .*: download",
+    ),
     Case(
         "no quantification", _no_quantification, r"MTD_MSIL2A\.xml does not state a quant.*; download"
     ),

@@ -127,7 +127,22 @@ def _all_saturated(folder: Path) -> dict[str, Any]:
 
 
 def _other_nodata(folder: Path) -> dict[str, Any]:
-    return _band(folder, nodata=1)
+    conf = _band(folder)
+    conf["fetch.yaml"]["train"][0]["nodata"] = -9999
+    return conf
+
+
+def _all_alike(folder: Path) -> dict[str, Any]:
+    return _band(folder, 0 * positions(GRID) + 1_234)
+
+
+def _reflectance_as_percent(folder: Path) -> dict[str, Any]:
+    values = (positions(GRID) / 200).astype(np.float32)[None]
+    return _stack(folder, ["B02"], values, values="reflectance", scale=None, offset=None)
+
+
+def _web_mercator(folder: Path) -> dict[str, Any]:
+    return _band(folder, crs=CRS.from_epsg(3857), transform=Affine(10, 0, 1_400_000, 0, -10, 6_880_000))
 
 
 def _png(folder: Path) -> dict[str, Any]:
@@ -205,7 +220,7 @@ def _no_sentinel_pixels(folder: Path) -> dict[str, Any]:
 
 
 def _offset_twice(folder: Path) -> dict[str, Any]:
-    conf = _band(folder, np.full((GRID.height, GRID.width), 700, dtype=np.uint16))
+    conf = _band(folder, positions(GRID) // 100 + np.uint16(500))
     conf["fetch.yaml"]["train"][0]["offset"] = -0.1
     return conf
 
@@ -260,7 +275,9 @@ CASES = [
         "two files of a band", _doubled_file, r"two files of band B02, B02\.tif and x_b02\.TIF; leave"
     ),
     Case(
-        "NaN and infinity as DN", _floats_as_dn, r"stack\.tif holds float32 values; .*add `values: refl"
+        "NaN and infinity as DN",
+        _floats_as_dn,
+        r"stack\.tif holds float32 values that .*add `values: r",
     ),
     Case(
         "nothing but NaN and infinity", _floats_of_nothing, r"stack\.tif has no valid pixel: .*; give"
@@ -274,7 +291,16 @@ CASES = [
         r"second/bands/B02\.tif has no valid pixel: .*; give",
     ),
     Case("all saturated", _all_saturated, r"B02\.tif has no valid pixel: all are 65535, .*; give the"),
-    Case("another nodata", _other_nodata, r"B02\.tif declares 1 to be nodata, .*; convert it"),
+    Case(
+        "another nodata", _other_nodata, r"B02\.tif holds uint16 .* can be -9999, .*; correct it there"
+    ),
+    Case("one value everywhere", _all_alike, r"B02\.tif: all of its valid pixels are 1234, .*; export"),
+    Case("per cent", _reflectance_as_percent, r"stack\.tif: with scale 1 .*; `scale: 0\.01` and `off"),
+    Case(
+        "web mercator",
+        _web_mercator,
+        r"B02\.tif has EPSG:3857, in .* 1\.6\d m .*; warp it to EPSG:32633",
+    ),
     Case("PNG named .tif", _png, r"B03\.tif is a PNG file whatever its name says; give a GeoTIFF"),
     Case("folder in place of a file", _folder_as_file, r"B03\.tif is a folder; name a raster file"),
     Case("file in place of a folder", _file_as_folder, r"B02\.tif is a file; name a folder"),
@@ -301,7 +327,11 @@ CASES = [
     Case(
         "pixels of another sensor", _no_sentinel_pixels, r"B02\.tif has pixels of 30 m; give Sentinel"
     ),
-    Case("offset applied already", _offset_twice, r"B02\.tif: with scale .* or less; correct scale"),
+    Case(
+        "offset applied already",
+        _offset_twice,
+        r"B02\.tif: with scale .* below -0.03; `scale: 0.0001` and",
+    ),
     Case(
         "mask on another grid", _mask_elsewhere, r"mask\.tif does not cover its scene .*; give a mask"
     ),

@@ -27,10 +27,11 @@ def _made(
     folder: Path,
     change: Callable[[Item], Any] = lambda _: None,
     spoil: Callable[[FileServer, Path], Any] = lambda *_: None,
+    added: int = 0,
 ) -> dict[str, Any]:
     """An API with one Item and its pixels, of which one thing is wrong; the conf that names it."""
     server = _SERVERS.enter_context(serving(folder / "files"))
-    item = with_pixels(published("earth-search-v1"), folder / "files", server.url(), 0, _BANDS)
+    item = with_pixels(published("earth-search-v1"), folder / "files", server.url(), added, _BANDS)
     area, collection = degrees(corner(item), 60), item["collection"]
     change(item)
     found = {"type": "FeatureCollection", "features": [item], "links": []}
@@ -78,7 +79,7 @@ def _without_id(folder: Path) -> dict[str, Any]:
 
 
 def _wrong_offset(folder: Path) -> dict[str, Any]:
-    return _made(folder, lambda item: item["properties"].update({_APPLIED: False}))
+    return _made(folder, lambda item: item["properties"].update({_APPLIED: False}), added=-280)
 
 
 def _contradiction(folder: Path) -> dict[str, Any]:
@@ -161,7 +162,9 @@ CASES = [
         "Item without assets", _without_assets, rf"{_ITEM} of http.* is not what a STAC API .*; check"
     ),
     Case(
-        "Item with a wrong offset", _wrong_offset, r"B09.*: with scale .* reflectance of 0.*; correct"
+        "Item with a wrong offset",
+        _wrong_offset,
+        r"B09.*: with scale .* below -0\.03; .*`offset: 0` fit",
     ),
     Case(
         "Item against its baseline", _contradiction, rf"{_ITEM} states an offset of -0.1, which .*; add"

@@ -51,9 +51,9 @@ def corner(item: dict[str, Any], side: int = SIDE) -> PixelGrid:
 
 
 def ground(grid: PixelGrid, band: str, added: int) -> Pixels:
-    """DN of a band that know where they are, brighter than `DARK`, and what a product adds to them."""
+    """DN of a band that know where they are, as bright as ground, and what a product adds to them."""
     native = native_grid(grid, band)
-    return (positions(native) + DARK + added).astype(np.uint16)
+    return (positions(native) % 12_007 + DARK + added).astype(np.uint16)
 
 
 def with_pixels(

@@ -18,6 +18,8 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import SceneError
 from pipeline.geo.images.image_file import ImageFile
+from pipeline.geo.raster.grid import PixelGrid
+from pipeline.geo.scenes.checks import require_true_scale
 from pipeline.geo.scenes.stac import beside, described, read_json
 
 COLLECTION = "collection.json"
@@ -90,7 +92,8 @@ def of_file(file: ImageFile, content: bytes, dataset: Any) -> Image:
     """The record of an image that is open.
 
     Raises:
-        SceneError: when it has no georeference, or is not on a north-up grid of 10 m.
+        SceneError: when it has no georeference, or is not on a north-up grid of 10 m
+            in a CRS of true scale.
     """
     crs, transform = dataset.crs, dataset.transform
     if crs is None or transform.is_identity:
@@ -111,6 +114,7 @@ def of_file(file: ImageFile, content: bytes, dataset: Any) -> Image:
             f"images of {PIXEL_M:g} m, north up."
         )
     shape = dataset.height, dataset.width
+    require_true_scale(PixelGrid(epsg, transform.c, transform.f, *shape, PIXEL_M), file.path)
     sha256 = hashlib.sha256(content).hexdigest()
     return Image(file, len(content), sha256, epsg, tuple(transform)[:6], shape)
 

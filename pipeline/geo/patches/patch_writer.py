@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
 
+from pipeline.bands import LARGEST_DN
 from pipeline.geo.raster.area import cut_at_antimeridian
 from pipeline.geo.scenes.stac import to_degrees
 
@@ -75,6 +76,8 @@ class PatchWriter:
         self.kept = np.zeros(classes, dtype=np.int64)
         """Patches written so far, per class."""
         self.kept_on_grid = np.zeros(classes, dtype=np.int64)
+        self.clipped = np.zeros(shape[0], dtype=np.int64)
+        """Pixels of each band as bright as a store can say."""
         self.invalid = 0
         """Patches passed over because of their pixels."""
         self._shape = shape
@@ -129,6 +132,8 @@ class PatchWriter:
 
     def _fill(self, patches: Patches) -> None:
         for piece in patches.pieces():
+            if piece.size and piece.max() >= LARGEST_DN:
+                self.clipped += (piece >= LARGEST_DN).sum(axis=(0, 2, 3))
             self._pixels.write(piece.astype("<u2", copy=False).data)
 
     def _wait(self) -> None:

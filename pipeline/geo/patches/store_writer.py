@@ -11,15 +11,18 @@ from typing import Any
 
 from tqdm import tqdm
 
+from pipeline.bands import LARGEST_DN, QUANTIFICATION
 from pipeline.config.classes import ClassConf, ClassesConf
 from pipeline.config.tile import TileConf
-from pipeline.errors import LabelError
+from pipeline.errors import LabelError, RadiometryError
 from pipeline.files import publish, require_space, sha256_of, write_json
 from pipeline.geo.patches.patch_writer import Patches, PatchWriter
 from pipeline.store import ClassInfo, Geometry, StoreMeta
 
 _ROW_BYTES = 200
 """Of a row of the table, about."""
+_MOST_CLIPPED = 0.03
+"""Share of a band's pixels that may be as bright as a store can say."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,7 @@ def write_store(inputs: TileInputs, content: StoreContent, out: Path) -> dict[st
 
     Raises:
         LabelError: when no patch is left.
+        RadiometryError: when the pixels of a band are too bright for reflectance.
         SceneError: when pixels cannot be read.
         OutputError: when the disk is too small.
     """
@@ -78,6 +82,7 @@ def write_store(inputs: TileInputs, content: StoreContent, out: Path) -> dict[st
                 bar.update(writer.write(patches))
         counts = _counts(writer, content, [info.name for info in infos])
         _require_some(sum(writer.kept), content, counts["left_out"])
+        _require_reflectance(writer, content.bands, tile.patch_px)
         meta = StoreMeta(
             bands=list(content.bands),
             geometry=geometry,
@@ -114,6 +119,17 @@ def _require_some(count: int, content: StoreContent, left_out: Mapping[str, int]
         raise LabelError(
             f"no {content.unit} is left of {sum(left_out.values())} ({reasons}); {content.remedy}."
         )
+
+
+def _require_reflectance(writer: PatchWriter, bands: Sequence[str], patch_px: int) -> None:
+    pixels = int(writer.kept.sum()) * patch_px**2
+    for band, clipped in zip(bands, writer.clipped.tolist(), strict=True):
+        if clipped > _MOST_CLIPPED * pixels:
+            raise RadiometryError(
+                f"{clipped / pixels:.0%} of the pixels of {band} in the patches have a reflectance of "
+                f"{LARGEST_DN / QUANTIFICATION:.1f} or more, which nothing has; correct scale and "
+                "offset of the scenes in the conf of fetch."
+            )
 
 
 def _info(conf: ClassConf) -> ClassInfo:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy.typing as npt
 import rasterio
@@ -23,9 +23,27 @@ from pipeline.geo.raster.grid import PixelGrid, Window
 from pipeline.geo.raster.remote import gdal_options, is_remote
 from pipeline.geo.raster.signing import signed
 
-_DN = {"uint8", "uint16", "int16"}
+_CODES = {"uint8", "uint16", "int16"}
 FLOATS = {"float32", "float64"}
+_NOISE_PX = 1e-6
+"""How far float noise in a geotransform may move a pixel at the other end of a raster."""
 _CACHE_BYTES = 64_000_000
+
+type Kind = Literal["codes", "dn", "reflectance"]
+"""What the values of a layer are: codes as of a mask, digital numbers, or reflectance."""
+_TYPES: dict[Kind, tuple[set[str], str]] = {
+    "codes": (_CODES, "; give whole numbers of 8 or 16 bits (gdal_translate -ot Byte)"),
+    "dn": (
+        _CODES | FLOATS,
+        "; give digital numbers (uint16) with their scale and offset in the conf",
+    ),
+    "reflectance": (
+        FLOATS,
+        ", but the conf says `values: reflectance`, which means floats; drop that and state scale and "
+        "offset",
+    ),
+}
+"""The types of each kind, and what is said of another one."""
 
 
 class Layer(NamedTuple):
@@ -145,11 +163,12 @@ def _gdal_for(href: str) -> Iterator[None]:
         ) from error
 
 
-def inspect(href: str, layer: int | None = None, *, floats: bool = False) -> RasterFile:
+def inspect(href: str, layer: int | None = None, kind: Kind = "codes") -> RasterFile:
     """Open a raster file and check that it lies on a grid that lenscape can use.
 
     `layer` is the one that is meant, from 1; without it, the file must have just one. Its values must
-    be floats if `floats` says so, else DN.
+    be of a type that its `kind` may have: integers of 8 or 16 bits, of DN also floats, of reflectance
+    floats alone.
 
     Raises:
         SceneError: when it is no GeoTIFF or JPEG 2000, was cut off, lacks the layer or has several
@@ -166,27 +185,14 @@ def inspect(href: str, layer: int | None = None, *, floats: bool = False) -> Ras
         if number > dataset.count:
             raise SceneError(f"{href} has {dataset.count} layers, none of them is number {number}.")
         dtype = dataset.dtypes[number - 1]
-        _require_type(dtype, href, floats=floats)
+        types, remedy = _TYPES[kind]
+        if dtype not in types:
+            raise SceneError(f"{href} holds {dtype} values{remedy}.")
         nodata = dataset.nodatavals[number - 1]
         file = RasterFile(Layer(href, layer), grid_of(dataset, href), dtype, nodata)
         # of a file that was cut off, the last pixel is missing whatever else can still be read
         read(dataset, Window(dataset.height - 1, dataset.width - 1, 1, 1), number)
         return file
-
-
-def _require_type(dtype: str, href: str, *, floats: bool) -> None:
-    if dtype in (FLOATS if floats else _DN):
-        return
-    if floats:
-        raise SceneError(
-            f"{href} holds {dtype} values, but the conf says `values: reflectance`, which means "
-            "floats; drop that and state scale and offset."
-        )
-    reflectance = "if they are reflectance, add `values: reflectance` in the conf, else "
-    raise SceneError(
-        f"{href} holds {dtype} values; {reflectance if dtype in FLOATS else ''}give digital numbers "
-        "(uint16) with their scale and offset in the conf."
-    )
 
 
 def grid_of(dataset: Any, href: str) -> PixelGrid:
@@ -210,16 +216,22 @@ def grid_of(dataset: Any, href: str) -> PixelGrid:
         raise SceneError(
             f"{href} does not say where it lies; assign bounds (gdal_edit.py -a_ullr ...)."
         )
-    if transform.b or transform.d:
+    height, width = dataset.height, dataset.width
+    across, down = transform.a, -transform.e
+    pixel_m = (across + down) / 2
+    limit_m = _NOISE_PX * pixel_m
+    if abs(pixel_m - round(pixel_m, 6)) * max(height, width) <= limit_m:
+        pixel_m = round(pixel_m, 6)
+    if max(abs(transform.b) * height, abs(transform.d) * width) > limit_m:
         raise SceneError(f"{href} is rotated; warp it to a north-up grid (gdalwarp).")
     if transform.e > 0:
         raise SceneError(f"{href} is south-up; warp it to a north-up grid (gdalwarp).")
-    pixel_m = float(transform.a)
-    if pixel_m != -transform.e:
+    if max(abs(across - pixel_m) * width, abs(down - pixel_m) * height) > limit_m:
         raise SceneError(
-            f"{href} has pixels of {pixel_m:g} x {-transform.e:g} m; warp it to square ones (gdalwarp)."
+            f"{href} has pixels of {across:.10g} x {down:.10g} m; warp it to square ones (gdalwarp)."
         )
-    return PixelGrid(epsg, transform.c, transform.f, dataset.height, dataset.width, pixel_m)
+    x0, y0 = (round(edge, 5) for edge in (transform.c, transform.f))
+    return PixelGrid(epsg, x0, y0, height, width, pixel_m)
 
 
 def read(dataset: Any, window: Window, layer: int | None = None) -> npt.NDArray[Any]:

@@ -8,7 +8,7 @@ time and their hrefs are relative, so that the same pixels give the same bytes.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,15 @@ from pipeline.files import linked, relative_href
 from pipeline.geo.raster.archive import checksum_of, size_of
 from pipeline.geo.raster.area import window_of
 from pipeline.geo.raster.grid import PixelGrid
-from pipeline.geo.raster.raster_file import RasterFile, inspect
+from pipeline.geo.raster.raster_file import FLOATS, RasterFile, inspect
 from pipeline.geo.raster.remote import is_remote, look_up
 from pipeline.geo.scenes.checks import (
     require_band,
     require_cover,
-    require_pixels,
     require_same_ground,
     require_size,
+    require_true_scale,
+    with_nodata,
 )
 from pipeline.geo.scenes.item import (
     ETAG,
@@ -35,8 +36,10 @@ from pipeline.geo.scenes.item import (
     LAYER,
     MASK,
     NAN,
+    VALUES,
     ten_metre_grid,
 )
+from pipeline.geo.scenes.radiometry import dark_shares, require_plausible, sampled
 from pipeline.geo.scenes.scene_files import BandLayer, MaskLayer, SceneFiles
 from pipeline.geo.scenes.stac import (
     extensions,
@@ -50,6 +53,8 @@ from pipeline.geo.scenes.stac import (
 )
 
 EXTENSIONS = extensions("eo/v2.0.0", "file/v2.1.0", "projection/v2.0.0", "raster/v2.0.0")
+DARK_SHARE = "lenscape:dark_share"
+"""Property of an Item: about which share of a band has a reflectance of 0 or less, by band."""
 OPTIONAL_EXTENSIONS = {
     "grid:code": "https://stac-extensions.github.io/grid/v1.1.0/schema.json",
     "processing:level": "https://stac-extensions.github.io/processing/v1.2.0/schema.json",
@@ -60,34 +65,49 @@ _MEDIA = {".jp2": pystac.MediaType.JPEG2000}
 _MGRS = re.compile(r"(?:^|_)T?((?:0[1-9]|[1-5]\d|60)[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V])(?:_|$)")
 
 
-def scene_item(files: SceneFiles) -> pystac.Item:
+def _unheard(_: str) -> None:
+    """What takes a warning that nobody wants."""
+
+
+def scene_item(files: SceneFiles, warn: Callable[[str], object] = _unheard) -> pystac.Item:
     """The checked Item of a scene, with absolute hrefs; `write_catalog` makes them relative.
+
+    `warn` is told what of the scene is doubtful, a sentence at a time.
 
     Raises:
         SceneError: when a file is missing, damaged, or not on the ground of the others.
         RadiometryError: when scale or offset is contradicted by the pixels.
     """
-    layers = {name: inspect(*band.layer, floats=band.floats) for name, band in files.bands.items()}
+    layers = {
+        name: inspect(*band.layer, "reflectance" if band.reflectance else "dn")
+        for name, band in files.bands.items()
+    }
+    bands = {name: with_nodata(band, layers[name]) for name, band in files.bands.items()}
     grid = ten_metre_grid(file.grid for file in layers.values())
+    require_true_scale(grid, next(iter(layers.values())).href)
     part = grid if files.area is None else grid.part(window_of(grid, files.area, files.id))
     item = _bare_item(files, part)
+    samples = {}
     for name, file in layers.items():
-        band = files.bands[name]
         require_band(file)
         require_size(file, files.sizes)
         require_same_ground(file, grid)
-        require_pixels(file, band, part)
+        samples[name] = sampled(file, bands[name], part)
+    for doubt in require_plausible(samples):
+        warn(doubt)
+    if dark := dark_shares(samples):
+        item.properties[DARK_SHARE] = dark
     # all layers of a stack are of one file, which is read through for its checksum
     identities = {href: _identity(href) for href in {file.href for file in layers.values()}}
     for name, file in layers.items():
-        fields = _band_fields(name, file, files.bands[name]) | identities[file.href]
+        fields = _band_fields(name, file, bands[name]) | identities[file.href]
         item.add_asset(name, _asset(file, fields))
     if files.mask is not None:
         add_mask(item, files.mask, part)
     return item
 
 
-def add_mask(item: pystac.Item, mask: MaskLayer, grid: PixelGrid) -> None:
+def add_mask(item: pystac.Item, mask: MaskLayer, grid: PixelGrid, key: str = MASK) -> None:
     """Add the asset of a mask to the Item of a scene.
 
     Raises:
@@ -96,7 +116,7 @@ def add_mask(item: pystac.Item, mask: MaskLayer, grid: PixelGrid) -> None:
     file = inspect(*mask.layer)
     require_cover(file, grid)
     fields = {"data_type": file.dtype, INVALID_VALUES: list(mask.classes)} | _identity(file.href)
-    item.add_asset(MASK, _asset(file, fields, role="data-mask"))
+    item.add_asset(key, _asset(file, fields, role="data-mask"))
 
 
 def write_catalog(
@@ -156,17 +176,18 @@ def _bare_item(scene: SceneFiles, grid: PixelGrid) -> pystac.Item:
 
 def _band_fields(name: str, file: RasterFile, source: BandLayer) -> dict[str, Any]:
     band = BANDS[name]
-    nodata = NAN if source.nodata is None else source.nodata
+    usual = NAN if source.reflectance else 0
     described: dict[str, Any] = {"name": name, "eo:center_wavelength": band.center_wavelength_um}
     if band.common_name is not None:
         described["eo:common_name"] = band.common_name
-    return {
+    fields = {
         "bands": [described],
         "data_type": file.dtype,
-        "nodata": nodata if source.floats else 0,
+        "nodata": usual if source.nodata is None else source.nodata,
         "raster:scale": source.scale,
         "raster:offset": source.offset,
     }
+    return fields | {VALUES: "dn"} if file.dtype in FLOATS and not source.reflectance else fields
 
 
 def _asset(file: RasterFile, fields: dict[str, Any], role: str = "data") -> pystac.Asset:

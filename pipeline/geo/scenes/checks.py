@@ -2,36 +2,33 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
+from pyproj import Geod
+from pyproj.aoi import AreaOfInterest
+from pyproj.database import query_utm_crs_info
 
-from pipeline.bands import valid_of
-from pipeline.errors import RadiometryError, SceneError
-from pipeline.geo.raster.area import covering
-from pipeline.geo.raster.grid import PixelGrid, Window
-from pipeline.geo.raster.raster_file import FLOATS, RasterFile, opened, read, read_decimated
+from pipeline.bands import NO_DN
+from pipeline.errors import SceneError
+from pipeline.geo.raster.grid import PixelGrid
+from pipeline.geo.raster.raster_file import FLOATS, RasterFile
 from pipeline.geo.scenes.scene_files import BandLayer
+from pipeline.geo.scenes.stac import to_degrees
 
-MAX_NONPOSITIVE = 0.01
-"""Largest share of a band's valid pixels at or below reflectance 0 (DESIGN.md, rule 1)."""
 _BAND_M = (10.0, 20.0, 60.0)
-_NO_VALUE = (None, 0.0, 65_535.0)
-_CHECK_PX = 1024
-_STRIP_PX = 512
 _EDGE_TOLERANCE_M = 60.0
-_SATURATED = 65_535
-_REMEDY = {
-    False: "correct scale and offset of the scene in the conf (the offset may have been applied "
-    "already)",
-    True: "correct them in the conf, or add the value that stands for nodata there (`nodata: 0`)",
-}
-"""By whether a band holds floats."""
+_SCALE_ERROR = 0.01
+"""By how much a metre of a CRS may differ from one on the ground."""
+_EARTH = Geod(ellps="WGS84")
+_STEPS_M = np.array([(0, 500, 0, 500, 500), (0, 0, 500, 500, -500)])
+"""East and north, from the middle of a scene: no step and four, since scale may depend on direction."""
 
 
 def require_band(file: RasterFile) -> None:
-    """Refuse what is no Sentinel-2 band: pixels of another size, or another value for nodata.
+    """Refuse what is no Sentinel-2 band: pixels of another size.
 
     Raises:
         SceneError: when it is none.
@@ -41,10 +38,59 @@ def require_band(file: RasterFile) -> None:
             f"{file.href} has pixels of {file.grid.pixel_m:.10g} m; give Sentinel-2 bands at their "
             "10, 20 or 60 m."
         )
-    if file.dtype not in FLOATS and file.nodata not in _NO_VALUE:
+
+
+def with_nodata(band: BandLayer, file: RasterFile) -> BandLayer:
+    """A band with the value for nodata that its file declares, where no other one is stated.
+
+    Raises:
+        SceneError: when the stated one is no value that the file can hold.
+    """
+    if band.nodata is not None and not _holds(file.dtype, band.nodata):
         raise SceneError(
-            f"{file.href} declares {file.nodata:g} to be nodata, which is 0 in Sentinel-2 products; "
-            "convert it (gdalwarp -dstnodata 0)."
+            f"{file.href} holds {file.dtype} values, none of which can be {band.nodata:g}, which the "
+            "conf states as `nodata`; correct it there."
+        )
+    usual = not band.reflectance and file.nodata in NO_DN
+    if band.nodata is not None or usual or file.nodata is None or not _holds(file.dtype, file.nodata):
+        return band
+    return replace(band, nodata=file.nodata)
+
+
+def _holds(dtype: str, value: float) -> bool:
+    """Whether a type can hold a number."""
+    if dtype in FLOATS:
+        return math.isfinite(value)
+    limits = np.iinfo(dtype)
+    return limits.min <= value <= limits.max and value == int(value)
+
+
+def require_true_scale(grid: PixelGrid, href: str) -> None:
+    """Refuse a CRS in which distances and areas at a scene are not those on the ground.
+
+    Raises:
+        SceneError: when a metre of the CRS differs by more than 1 %.
+    """
+    left, bottom, right, top = grid.bounds
+    east, north = _STEPS_M
+    longitude, latitude = to_degrees(grid.epsg).transform(
+        (left + right) / 2 + east, (bottom + top) / 2 + north
+    )
+    if not np.isfinite([longitude, latitude]).all():
+        raise SceneError(
+            f"{href} lies outside of the area of EPSG:{grid.epsg}; assign its own CRS and bounds "
+            "(gdal_edit.py -a_srs ... -a_ullr ...)."
+        )
+    middle = np.full(4, longitude[0]), np.full(4, latitude[0])
+    _, _, ground_m = _EARTH.inv(*middle, longitude[1:], latitude[1:])
+    scale = max(np.hypot(east, north)[1:] / ground_m, key=lambda ratio: abs(ratio - 1))
+    if abs(scale - 1) > _SCALE_ERROR:
+        here = AreaOfInterest(longitude[0], latitude[0], longitude[0], latitude[0])
+        zones = query_utm_crs_info(datum_name="WGS 84", area_of_interest=here)
+        zone = f"EPSG:{zones[0].code}" if zones else "its UTM zone"
+        raise SceneError(
+            f"{href} has EPSG:{grid.epsg}, in which a metre on the ground is {scale:.3g} m there; warp "
+            f"it to {zone} (gdalwarp -t_srs)."
         )
 
 
@@ -95,48 +141,3 @@ def require_same_ground(file: RasterFile, grid: PixelGrid) -> None:
             f"{file.href} covers other ground than the finest band (edges {apart:g} m apart); "
             "give bands of one product."
         )
-
-
-def require_pixels(file: RasterFile, band: BandLayer, scene: PixelGrid) -> None:
-    """Refuse a band without any valid pixel, and one whose pixels contradict its scale and offset.
-
-    Only the ground of the scene is looked at (DESIGN.md, rule 1).
-
-    Raises:
-        SceneError: when no pixel is valid.
-        RadiometryError: when more than `MAX_NONPOSITIVE` of the valid pixels have no reflectance.
-    """
-    window = covering(file.grid, scene.bounds) or file.grid.window
-    with opened(file.href) as dataset:
-        dn = read_decimated(dataset, _CHECK_PX, file.layer.number, window)
-        valid = dn[valid_of(dn, band.nodata)]
-        if not len(valid):
-            _require_valid(file, band, dataset, window)
-            return
-    share = float((valid.astype(np.float64) * band.scale + band.offset <= 0).mean())
-    if share > MAX_NONPOSITIVE:
-        raise RadiometryError(
-            f"{file.href}: with scale {band.scale:g} and offset {band.offset:g}, {share:.0%} of its "
-            f"valid pixels have a reflectance of 0 or less; {_REMEDY[band.floats]}."
-        )
-
-
-def _require_valid(file: RasterFile, band: BandLayer, dataset: Any, window: Window) -> None:
-    """Refuse a band whose every pixel is invalid, for which a look at a part of them is not enough.
-
-    Raises:
-        SceneError: when it is.
-    """
-    saturated = False
-    for strip in window.parts(_STRIP_PX, window.width):
-        dn = read(dataset, strip, file.layer.number)
-        if valid_of(dn, band.nodata).any():
-            return
-        saturated |= not band.floats and bool((dn == _SATURATED).any())
-    none = "NaN, infinity or the value for nodata" if band.floats else "0, which is nodata"
-    if saturated:
-        none = f"{_SATURATED}, which is saturated, or 0, which is nodata"
-    raise SceneError(
-        f"{file.href} has no valid pixel: all are {none}; give the scene of another date or an area "
-        "that has pixels."
-    )

@@ -30,19 +30,27 @@ LAYER = "lenscape:layer"
 """Field of an asset whose file has several layers: the number of its own, from 1."""
 ETAG = "lenscape:etag"
 """Field of a remote asset, which has no checksum: the ETag that its server states."""
+EMPTY = "nodata"
+"""Key of the asset of a scene with dark zeros: where it has no data."""
+DARK_ZEROS = "lenscape:dark_zeros"
+"""Field of a band: whether DN 0 is dark, and `EMPTY` says where there are no data."""
+VALUES = "lenscape:values"
+"""Field of a band of floats that are not reflectance: `dn`."""
 NAN = "nan"
 """The `nodata` of a band of floats without a number for it, as STAC writes it."""
 _READ_AS = (LAYER, "raster:scale", "raster:offset", INVALID_VALUES)
 """Fields of an asset on which the meaning of its bytes depends."""
+_READ_AS_TOO = ("nodata", VALUES, DARK_ZEROS)
+"""The same, of those that say more than that DN 0 is nodata."""
 
 
 def raster_layers(item: pystac.Item, path: Path) -> dict[str, Layer]:
-    """The layers of the bands of an Item that lies at `path`, in the order of `BANDS`, then its mask.
+    """The layers of the bands of an Item that lies at `path`, in the order of `BANDS`, then its masks.
 
     Raises:
         SceneError: when there is no band, or a file is missing or is not the one that was fetched.
     """
-    keys = [key for key in (*BANDS, MASK) if key in item.assets]
+    keys = [key for key in (*BANDS, MASK, EMPTY) if key in item.assets]
     layers = {
         key: Layer(_present(item.assets[key], path), item.assets[key].extra_fields.get(LAYER))
         for key in keys
@@ -56,12 +64,15 @@ def band_layer(asset: pystac.Asset, layer: Layer) -> BandLayer:
     """The band that an asset describes."""
     fields = asset.extra_fields
     declared = fields.get("nodata")
+    reflectance = fields["data_type"] in FLOATS and VALUES not in fields
+    none = (None, NAN) if reflectance else (None, NAN, 0)
     return BandLayer(
         layer,
         fields["raster:scale"],
         fields["raster:offset"],
-        fields["data_type"] in FLOATS,
-        None if declared is None or declared == NAN else float(declared),
+        reflectance,
+        None if declared in none else float(declared),
+        bool(fields.get(DARK_ZEROS)),
     )
 
 
@@ -140,11 +151,11 @@ def scene_info(item: pystac.Item, epsg: int) -> SceneInfo:
     """The record of a scene in a store and a model, from its Item."""
     fields = item.properties
     digest = hashlib.sha256()
-    for key in sorted({*BANDS, MASK} & item.assets.keys()):
+    for key in sorted({*BANDS, MASK, EMPTY} & item.assets.keys()):
         asset = item.assets[key]
         read_as = [asset.extra_fields.get(field) for field in _READ_AS]
-        if (nodata := asset.extra_fields.get("nodata")) not in (None, 0):
-            read_as.append(nodata)
+        more = [asset.extra_fields.get(field) for field in _READ_AS_TOO]
+        read_as += [value for value in more if value not in (None, 0)]
         digest.update(f"{key} {_identity(asset)} {json.dumps(read_as)}\n".encode())
     if any(is_remote(asset.href) for asset in item.assets.values()):
         # of a remote file the scene may be a part

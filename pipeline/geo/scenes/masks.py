@@ -8,7 +8,7 @@ by a round disk, because their edges are not where a classification draws them.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -104,7 +104,7 @@ def make_mask(
         if (window := covering(finest, scene.bounds)) is None:
             return None
         grid = finest.part(window)
-        counts = _write(path, grid, _strips(sources, grid, masking.grow_m))
+        counts = write_mask(path, grid, _strips(sources, grid, masking.grow_m), NAMES)
         values = sorted(frozenset.union(*(source.values for source in sources)))
     if masking.grow_m and not _SOFT.isdisjoint(values):
         values.append(MARGIN)
@@ -147,8 +147,14 @@ def _strips(sources: Sequence[Source], grid: PixelGrid, grow_m: float) -> Iterat
         yield codes[row - first : end - first]
 
 
-def _write(path: Path, grid: PixelGrid, strips: Iterator[Codes]) -> npt.NDArray[np.int64]:
-    """Write a mask; how often each value occurs."""
+def write_mask(
+    path: Path, grid: PixelGrid, strips: Iterator[Codes], names: Mapping[int, str]
+) -> npt.NDArray[np.int64]:
+    """Write a mask from its strips, top to bottom, with the names of its values; how often each occurs.
+
+    Raises:
+        OutputError: when it cannot be written.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     counts, row = np.zeros(256, dtype=np.int64), 0
     with (
@@ -159,7 +165,7 @@ def _write(path: Path, grid: PixelGrid, strips: Iterator[Codes]) -> npt.NDArray[
             blockxsize=_STRIP_PX, blockysize=_STRIP_PX,
         ) as file,
     ):  # fmt: skip
-        file.update_tags(values=", ".join(f"{value} {name}" for value, name in NAMES.items()))
+        file.update_tags(values=", ".join(f"{value} {name}" for value, name in names.items()))
         file.set_band_description(1, "mask")
         for codes in strips:
             counts += np.bincount(codes.ravel(), minlength=256)

@@ -18,6 +18,7 @@ from pipeline.geo.raster.grid import Indices, PixelGrid, Window, mirror_index
 from pipeline.geo.raster.nearest_lookup import Axis, NearestPixels, nearest_cols, nearest_rows
 from pipeline.geo.raster.raster_file import Layer
 from pipeline.geo.scenes.item import (
+    EMPTY,
     MASK,
     band_layer,
     epsg_of,
@@ -41,7 +42,8 @@ class Scene:
     grid: PixelGrid
     files: dict[str, BandLayer]
     """By band name, in the order of `BANDS`."""
-    mask: MaskLayer | None
+    masks: tuple[MaskLayer, ...]
+    """Each of them empties all bands where it says so."""
     grids: dict[Layer, PixelGrid]
     """Of each of these layers, at its native resolution."""
     info: SceneInfo
@@ -60,11 +62,13 @@ class Scene:
             epsg, assets = epsg_of(item), item.assets
             layers = raster_layers(item, path)
             bands = {name: band_layer(assets[name], layers[name]) for name in BANDS if name in layers}
-            mask = mask_layer(assets[MASK], layers[MASK]) if MASK in layers else None
+            masks = tuple(
+                mask_layer(assets[key], layers[key]) for key in (MASK, EMPTY) if key in layers
+            )
             grids = {layer: grid_of(assets[key].extra_fields, epsg) for key, layer in layers.items()}
             grid = grid_of(item.properties, epsg)
             name = require_name(item.id, str(path), "run `fetch` again")
-            return cls(name, path, grid, bands, mask, grids, scene_info(item, epsg))
+            return cls(name, path, grid, bands, masks, grids, scene_info(item, epsg))
 
     @property
     def item(self) -> pystac.Item:
@@ -86,8 +90,8 @@ class Scene:
         decode: dict[Layer, Decode] = {
             self.files[band].layer: self.files[band].harmonised for band in bands
         }
-        if self.mask is not None:
-            decode[self.mask.layer] = partial(np.isin, test_elements=list(self.mask.classes))
+        for mask in self.masks:
+            decode[mask.layer] = partial(np.isin, test_elements=list(mask.classes))
         plan = (_needs(self._nearest(window, bands)) for window in windows)
         return BlockCache(decode, plan, shown, _has_nodata)
 
@@ -128,26 +132,26 @@ class Scene:
                 plane[:] = 0
             elif layer not in plain:
                 nearest.put(blocks[layer], plane, outside=0)
-        if self.mask is not None and (nearest := nearest_of[self.mask.layer]) is not None:
+        for mask in self.masks:
             # where there is no mask, a pixel stays as the bands have it
-            pixels[:, nearest.pick(blocks[self.mask.layer], outside=0)] = 0
+            if (nearest := nearest_of[mask.layer]) is not None:
+                pixels[:, nearest.pick(blocks[mask.layer], outside=0)] = 0
         return pixels
 
     def bands_with_nodata(self, window: Window, bands: Sequence[str], cache: BlockCache) -> list[int]:
         """Indices of those bands that may have nodata pixels in a window that was read by a cache."""
         nearest_of = self._nearest(window, bands)
         marked = {layer for layer, n in nearest_of.items() if cache.marked(_needs({layer: n}))}
-        if self.mask is not None and self.mask.layer in marked:
+        if any(mask.layer in marked for mask in self.masks):
             return list(range(len(bands)))
         outside = {layer for layer, n in nearest_of.items() if n is None or not n.inside}
         layers = [self.files[band].layer for band in bands]
         return [index for index, layer in enumerate(layers) if layer in marked | outside]
 
     def _nearest(self, window: Window, bands: Sequence[str]) -> dict[Layer, NearestPixels | None]:
-        """By layer of some bands and the mask, its pixels nearest to those of a window."""
+        """By layer of some bands and the masks, its pixels nearest to those of a window."""
         layers = [self.files[band].layer for band in bands]
-        if self.mask is not None:
-            layers.append(self.mask.layer)
+        layers += [mask.layer for mask in self.masks]
         by_grid = {
             grid: NearestPixels.of(
                 _rows_in(grid, self.grid, window.row, window.height),

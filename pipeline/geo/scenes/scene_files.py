@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.bands import harmonise
+from pipeline.bands import NO_DN, SATURATED, harmonise
 from pipeline.config.record import NAMES_ARE, is_name
 from pipeline.config.sources import MaskClass, MaskConf
 from pipeline.errors import SceneError
@@ -37,6 +37,10 @@ Sentinel-2 L2A Algorithm Theoretical Basis Document, S2-PDGS-MPC-ATBD-L2A."""
 USER_MASK = "mask"
 """The class of all masked pixels of a mask of the user."""
 
+type Origin = Literal["conf", "search", "file", "item", "baseline", "product"]
+"""Who says scale and offset: the conf of a scene or of a search, the file, the Item of a catalog, its
+processing baseline alone, or the metadata of a product."""
+
 
 @dataclass(frozen=True)
 class BandLayer:
@@ -45,14 +49,26 @@ class BandLayer:
     layer: Layer
     scale: float
     offset: float
-    floats: bool = False
-    """Whether its values are floats, reflectance as a rule, not DN."""
+    reflectance: bool = False
+    """Whether its values are reflectance in floats, of which 0 is as dark as any; else whole DN."""
     nodata: float | None = None
-    """Of floats: the nodata value, beside NaN and infinity."""
+    """The value that stands for none, beside 0 and 65535 of DN, NaN and infinity of floats."""
+    dark_zeros: bool = False
+    """Of DN: whether 0 is dark instead, and a mask of the scene says where there are no data."""
+    origin: Origin = "conf"
+    """Where scale and offset are from; an Item does not keep it."""
+
+    @property
+    def none(self) -> tuple[float, ...]:
+        """The values that stand for none."""
+        own = () if self.nodata is None else (self.nodata,)
+        if self.reflectance:
+            return own
+        return (*((SATURATED,) if self.dark_zeros else NO_DN), *own)
 
     def harmonised(self, values: npt.NDArray[Any]) -> npt.NDArray[np.uint16]:
         """The harmonised DN of pixels of the layer."""
-        return harmonise(values, self.scale, self.offset, self.nodata)
+        return harmonise(values, self.scale, self.offset, self.none)
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ def scene_files(conf: SafeConf) -> list[SceneFiles]:
             conf.safe,
             _moment(root, product),
             {
-                band: BandLayer(Layer(product.href(images[band])), *radiometry[band])
+                band: BandLayer(Layer(product.href(images[band])), *radiometry[band], origin="product")
                 for band in BANDS
                 if band in images
             },

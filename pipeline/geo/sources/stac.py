@@ -43,6 +43,7 @@ from pipeline.geo.sources.stac_names import (
     level,
     processing_baseline,
     radiometry,
+    states_offset,
 )
 
 MOST_FOUND = 2000
@@ -79,7 +80,11 @@ def _files(item: Item, conf: StacConf, area: Area) -> SceneFiles:
     fields = item["properties"]
     stated = None if conf.scale is None or conf.offset is None else (conf.scale, conf.offset)
     bands = {
-        band: BandLayer(_layer(item, asset), *(stated or radiometry(item, asset)))
+        band: BandLayer(
+            _layer(item, asset),
+            *(stated or radiometry(item, asset)),
+            origin="search" if stated else "item" if states_offset(item, asset) else "baseline",
+        )
         for band, asset in band_assets(item, conf.bands).items()
     }
     classes, platform = classification(item), fields.get("platform")

@@ -100,6 +100,12 @@ def radiometry(item: Mapping[str, Any], asset: Mapping[str, Any]) -> tuple[float
     return 1 / QUANTIFICATION if scale is None else scale, offset
 
 
+def states_offset(item: Mapping[str, Any], asset: Mapping[str, Any]) -> bool:
+    """Whether an Item says itself which offset an asset has, or that it was applied."""
+    applied = any(item["properties"].get(key) is True for key in _APPLIED)
+    return applied or _stated(asset)[1] is not None
+
+
 def processing_baseline(item: Mapping[str, Any]) -> str | None:
     """The processing baseline of an Item, such as `05.09`."""
     stated = (str(item["properties"].get(key, "")) for key in _BASELINE)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pipeline.bands import NO_DN
 from pipeline.config.sources import StatedConf
 from pipeline.errors import RadiometryError
 from pipeline.geo.raster.archive import require_whole
@@ -14,6 +15,7 @@ from pipeline.geo.scenes.scene_files import (
     SCENE_CLASSIFICATION,
     BandLayer,
     MaskLayer,
+    Origin,
     SceneFiles,
 )
 
@@ -89,24 +91,31 @@ def stated_scene(
     )
 
 
-def _band(conf: StatedConf, origin: str, layer: Layer, metadata: BandMetadata) -> BandLayer:
+def _band(conf: StatedConf, scene: str, layer: Layer, metadata: BandMetadata) -> BandLayer:
     """A band with its scale and offset: reflectance = value * scale + offset."""
-    floats = conf.values == "reflectance"
     scale = _agreed("scale", conf.scale, metadata.scale, conf, layer)
     offset = _agreed("offset", conf.offset, metadata.offset, conf, layer)
-    if floats:
-        scale = 1.0 if scale is None else scale
+    pairs = ((conf.scale, metadata.scale), (conf.offset, metadata.offset))
+    conf_alone = any(stated is not None and in_file is None for stated, in_file in pairs)
+    file_too = any(in_file is not None for _, in_file in pairs)
+    origin: Origin = "file" if file_too and not conf_alone else "conf"
+    if conf.values == "reflectance":
         nodata = _agreed("nodata", conf.nodata, metadata.nodata, conf, layer)
-        return BandLayer(layer, scale, offset or 0.0, floats=True, nodata=nodata)
+        return BandLayer(
+            layer, 1.0 if scale is None else scale, offset or 0.0, True, nodata, origin=origin
+        )
+    # a file that declares 0 says what is so of all DN, one that declares another value says more
+    declared = None if metadata.nodata in NO_DN else metadata.nodata
+    nodata = _agreed("nodata", conf.nodata, declared, conf, layer)
     if offset is None and metadata.scale is not None:
         offset = 0.0  # of a file that states the one, GDAL takes the other for 0
     missing = [key for key, value in (("scale", scale), ("offset", offset)) if value is None]
     if scale is None or offset is None:
         raise RadiometryError(
-            f"scene {conf.id} ({origin}): its radiometry is unknown; add {' and '.join(missing)} to "
+            f"scene {conf.id} ({scene}): its radiometry is unknown; add {' and '.join(missing)} to "
             "it in the conf (scale: 0.0001; offset: 0 before baseline 04.00, -0.1 from then on)."
         )
-    return BandLayer(layer, scale, offset)
+    return BandLayer(layer, scale, offset, nodata=nodata, origin=origin)
 
 
 def _agreed(

@@ -34,6 +34,44 @@ def test_the_grid_is_the_files_own(tmp_path: Path) -> None:
     assert inspect(str(path)).nodata == 0
 
 
+@pytest.mark.parametrize(
+    "noisy",
+    [
+        Affine(10.000000000000002, 0, 3e5, 0, -9.999999999999998, 5.8e6),
+        Affine(9.999999999999998, 0, 3e5, 0, -9.999999999999998, 5.8e6),
+        Affine(10, 1e-15, 3e5, -1e-15, -10, 5.8e6),
+        Affine(10, 0, 300_000.00000000006, 0, -10, 5_799_999.999999999),
+        Affine(10.00000001, 0, 3e5, 0, -10, 5.8e6),
+    ],
+)
+def test_float_noise_in_a_geotransform(tmp_path: Path, noisy: Affine) -> None:
+    path = write_raster(tmp_path / "a.tif", PIXELS, GRID, transform=noisy)
+    assert inspect(str(path)).grid == GRID
+
+
+@pytest.mark.parametrize(
+    ("transform", "problem"),
+    [
+        (Affine(10.000001, 0, 3e5, 0, -10, 5.8e6), "has pixels of 10.000001 x 10 m"),
+        (Affine(10, 1e-6, 3e5, 0, -10, 5.8e6), "is rotated"),
+        (Affine(-10, 0, 3e5, 0, -10, 5.8e6), "has pixels of -10 x 10 m"),
+    ],
+)
+def test_more_than_noise(tmp_path: Path, transform: Affine, problem: str) -> None:
+    path = write_raster(tmp_path / "a.tif", PIXELS, GRID, transform=transform)
+    with pytest.raises(SceneError, match=problem):
+        inspect(str(path))
+
+
+def test_pixels_of_any_size_stay_as_they_are(tmp_path: Path) -> None:
+    """Such as `gdalwarp` gives a mask."""
+    side = 10.784313725490197
+    path = write_raster(
+        tmp_path / "a.tif", PIXELS, GRID, transform=Affine(side, 0, 3e5, 0, -side, 5.8e6)
+    )
+    assert inspect(str(path)).grid.pixel_m == side
+
+
 UTM, PLACE = CRS.from_epsg(32633), GRID.transform
 FEET = CRS.from_epsg(2263)  # US survey feet
 NO_CODE = CRS.from_proj4("+proj=tmerc +lat_0=1 +lon_0=13.3 +k=0.9 +x_0=5 +datum=WGS84 +units=m")

@@ -1,143 +1,24 @@
 """What is refused before it becomes a scene."""
 
-import re
-from pathlib import Path
-
-import numpy as np
 import pytest
 
-from pipeline.errors import RadiometryError, SceneError
+from pipeline.errors import SceneError
 from pipeline.geo.raster.grid import PixelGrid
-from pipeline.geo.raster.raster_file import Layer, RasterFile, inspect
+from pipeline.geo.raster.raster_file import Layer, RasterFile
 from pipeline.geo.scenes.checks import (
     require_band,
     require_cover,
-    require_pixels,
     require_same_ground,
+    require_true_scale,
+    with_nodata,
 )
 from pipeline.geo.scenes.scene_files import BandLayer
-from tests.support.worlds import GRID, write_raster
-
-HUNDRED = PixelGrid(32633, 300_000, 5_800_000, 100, 100)
+from tests.support.worlds import GRID
 
 
 def band(grid: PixelGrid, nodata: float | None = None) -> RasterFile:
     """What `inspect` would say of a file that is not there."""
     return RasterFile(Layer("x_B11.tif"), grid, "uint16", nodata)
-
-
-def look(path: Path, offset: float = 0.0, scene: PixelGrid = HUNDRED) -> None:
-    """The checks of the pixels of a file of DN."""
-    file = inspect(str(path))
-    require_pixels(file, BandLayer(file.layer, 0.0001, offset), scene)
-
-
-def look_at_floats(path: Path, nodata: float | None = None) -> None:
-    """The checks of the pixels of a file of reflectance."""
-    file = inspect(str(path), floats=True)
-    require_pixels(file, BandLayer(file.layer, 1.0, 0.0, floats=True, nodata=nodata), HUNDRED)
-
-
-def dark(share: float) -> np.ndarray:
-    """10,000 pixels of which that share has the DN 1000 and the others 3000, well mixed."""
-    pixels = np.full(10_000, 3_000, dtype=np.uint16)
-    pixels[: round(share * 10_000)] = 1_000
-    return np.random.default_rng(0).permutation(pixels).reshape(100, 100)
-
-
-@pytest.mark.parametrize(
-    ("share", "offset", "refused"),
-    [
-        (0.02, -0.1, True),
-        (0.0101, -0.1, True),
-        (0.01, -0.1, False),
-        (0.02, -0.09, False),
-        (1, 0, False),
-    ],
-)
-def test_radiometry_that_the_pixels_contradict(
-    tmp_path: Path, share: float, offset: float, *, refused: bool
-) -> None:
-    path = write_raster(tmp_path / "x_B03.tif", dark(share), HUNDRED)
-    if not refused:
-        look(path, offset)
-        return
-    stated = f"with scale 0.0001 and offset {offset:g}, {share:.0%} of its valid pixels have"
-    with pytest.raises(RadiometryError, match=f"^{re.escape(f'{path}: {stated}')}") as caught:
-        look(path, offset)
-    assert "correct scale and offset of the scene in the conf" in str(caught.value)
-
-
-def test_invalid_pixels_have_no_part_in_it(tmp_path: Path) -> None:
-    """Neither nodata, however much of it, nor saturation counts, as valid pixels or as dark ones."""
-    pixels = dark(0)
-    pixels[:90] = 0
-    look(write_raster(tmp_path / "a.tif", pixels, HUNDRED), -0.1)
-    pixels[:90] = 65_535
-    pixels[90, :20] = 1_000  # 20 of 1,000 valid ones
-    path = write_raster(tmp_path / "b.tif", pixels, HUNDRED)
-    with pytest.raises(RadiometryError, match="2% of its valid pixels"):
-        look(path, -0.1)
-
-
-@pytest.mark.parametrize(
-    ("pixels", "problem"),
-    [
-        ([[0, 0], [0, 0]], "all are 0, which is nodata"),
-        ([[0, 65_535], [0, 0]], "all are 65535, which is saturated, or 0"),
-    ],
-)
-def test_a_band_without_a_valid_pixel(tmp_path: Path, pixels: list[list[int]], problem: str) -> None:
-    grid = PixelGrid(32633, 300_000, 5_800_000, 2, 2)
-    path = write_raster(tmp_path / "x_B03.tif", np.array(pixels, dtype=np.uint16), grid)
-    with pytest.raises(SceneError, match=rf"x_B03\.tif has no valid pixel: {problem}.*; give"):
-        look(path, scene=grid)
-
-
-def test_one_valid_pixel_is_found_wherever_it_is(tmp_path: Path) -> None:
-    """A decimated look does not see it."""
-    pixels = np.zeros((2_100, 2_100), dtype=np.uint16)
-    large = PixelGrid(32633, 300_000, 5_800_000, 2_100, 2_100)
-    for row, col in ((0, 0), (1_233, 1_231), (2_099, 2_099)):
-        pixels[:] = 0
-        pixels[row, col] = 3_000
-        look(write_raster(tmp_path / "a.tif", pixels, large, compress="deflate"), -0.1, large)
-
-
-def test_only_the_ground_of_the_scene_counts(tmp_path: Path) -> None:
-    pixels = np.zeros((100, 100), dtype=np.uint16)
-    pixels[:, 50:] = 1_000
-    pixels[50:, 50:] = 3_000
-    path = write_raster(tmp_path / "a.tif", pixels, HUNDRED)
-    look(path, -0.1, PixelGrid(32633, 300_500, 5_799_500, 50, 50))
-    with pytest.raises(SceneError, match="no valid pixel"):
-        look(path, -0.1, PixelGrid(32633, 300_000, 5_800_000, 100, 50))
-    with pytest.raises(RadiometryError, match="100% of its valid pixels"):
-        look(path, -0.1, PixelGrid(32633, 300_500, 5_800_000, 50, 50))
-
-
-def test_reflectance_in_floats_is_held_to_the_same_rules(tmp_path: Path) -> None:
-    reflectance = (dark(0) / 10_000).astype(np.float32)
-    reflectance[0, :50], reflectance[1, :50] = np.nan, np.inf
-    look_at_floats(write_raster(tmp_path / "a.tif", reflectance, HUNDRED))
-    reflectance[2:5] = 0
-    path = write_raster(tmp_path / "b.tif", reflectance, HUNDRED)
-    with pytest.raises(RadiometryError, match=r"3% of its valid .*; correct .* \(`nodata: 0`\)"):
-        look_at_floats(path)
-    look_at_floats(path, nodata=0)
-    empty = write_raster(tmp_path / "c.tif", np.full_like(reflectance, np.nan), HUNDRED)
-    with pytest.raises(SceneError, match="no valid pixel: all are NaN, infinity or the value"):
-        look_at_floats(empty)
-
-
-def test_large_bands_are_looked_at_all_over(tmp_path: Path) -> None:
-    """A decimated look sees what is spread over the band, in the share that it has."""
-    pixels = np.full((3_000, 2_000), 3_000, dtype=np.uint16)
-    pixels[-300:] = 900
-    large = PixelGrid(32633, 300_000, 5_800_000, 3_000, 2_000)
-    path = write_raster(tmp_path / "a.tif", pixels, large, compress="deflate")
-    with pytest.raises(RadiometryError, match="10% of its valid pixels"):
-        look(path, -0.1, large)
 
 
 @pytest.mark.parametrize(
@@ -168,14 +49,63 @@ def test_pixels_of_another_size(pixel_m: float) -> None:
         require_band(band(PixelGrid(32633, 300_000, 5_800_020, 44, 40, pixel_m)))
 
 
-@pytest.mark.parametrize("nodata", [None, 0.0, 65_535.0])
-def test_usual_values_for_nodata(nodata: float | None) -> None:
-    require_band(band(GRID, nodata))
+@pytest.mark.parametrize(
+    ("dtype", "declared", "stated", "taken"),
+    [
+        ("uint16", None, None, None),
+        ("uint16", 0.0, None, None),
+        ("uint16", 65_535.0, None, None),
+        ("uint16", -9_999.0, None, None),
+        ("int16", -9_999.0, None, -9_999.0),
+        ("int16", None, -32_768.0, -32_768.0),
+        ("uint16", None, 0.0, 0.0),
+        ("float32", float("nan"), None, None),
+        ("float32", -9_999.0, None, -9_999.0),
+    ],
+)
+def test_values_for_nodata_that_files_declare_or_the_conf_states(
+    dtype: str, declared: float | None, stated: float | None, taken: float | None
+) -> None:
+    file = RasterFile(Layer("x_B11.tif"), GRID, dtype, declared)
+    assert with_nodata(BandLayer(file.layer, 0.0001, 0.0, nodata=stated), file).nodata == taken
 
 
-def test_another_value_for_nodata() -> None:
-    with pytest.raises(SceneError, match=r"x_B11\.tif declares -9999 to be nodata"):
-        require_band(band(GRID, -9_999.0))
+@pytest.mark.parametrize(
+    ("dtype", "stated"), [("uint16", -9_999.0), ("int16", -99_990.0), ("int16", -999.9)]
+)
+def test_a_value_for_nodata_that_no_pixel_can_have(dtype: str, stated: float) -> None:
+    file = RasterFile(Layer("x_B11.tif"), GRID, dtype, None)
+    with pytest.raises(SceneError, match=rf"holds {dtype} values, none of which can be {stated:g},"):
+        with_nodata(BandLayer(file.layer, 0.0001, 0.0, nodata=stated), file)
+
+
+@pytest.mark.parametrize(
+    ("epsg", "x0", "y0", "problem"),
+    [
+        (32633, 300_000, 5_800_000, None),
+        (3035, 4_500_000, 3_200_000, None),
+        (32661, 2_000_000, 1_500_000, None),
+        (27700, 400_000, 300_000, None),
+        (
+            3857,
+            1_170_000,
+            6_800_000,
+            "a metre on the ground is 1.6[0-9] m there; warp it to EPSG:32632",
+        ),
+        (3857, -10_600_000, 2_040_000, "a metre on the ground is 1.05 m there; warp it to EPSG:32614"),
+        (3857, 2_000_000, -2_040_000, "is 1.05 m there; warp it to EPSG:3273[34]"),
+        (32633, 1_500_000, 100_000, "is 1.01 m there; warp it to EPSG:32635"),
+        (3395, 1_170_000, 6_800_000, "m there; warp it to EPSG:32632"),
+        (3035, 2_500_000, 1_000_000, "m there; warp it to EPSG:326"),
+    ],
+)
+def test_a_crs_in_which_lengths_are_wrong(epsg: int, x0: float, y0: float, problem: str | None) -> None:
+    grid = PixelGrid(epsg, x0, y0, 100, 100)
+    if problem is None:
+        require_true_scale(grid, "x_B02.tif")
+        return
+    with pytest.raises(SceneError, match=rf"x_B02\.tif has EPSG:{epsg}, in which .*{problem}"):
+        require_true_scale(grid, "x_B02.tif")
 
 
 @pytest.mark.parametrize(

@@ -183,7 +183,7 @@ def test_what_a_scene_remembers(tmp_path: Path) -> None:
     masked = fetched(tmp_path / "c", bands, mask={"path": str(mask)}).info
     write_raster(bands / "x_B02.tif", positions(GRID)[::-1], GRID)
     other = fetched(tmp_path / "d", bands).info
-    brighter = fetched(tmp_path / "e", bands, scale=0.0002).info
+    brighter = fetched(tmp_path / "e", bands, scale=0.00012).info
     assert len({info.checksum, masked.checksum, other.checksum, brighter.checksum}) == 4
 
 

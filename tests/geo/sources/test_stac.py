@@ -238,7 +238,7 @@ def test_an_item_that_states_its_offset_wrongly(tmp_path: Path) -> None:
     """Element84/earth-search#66 and #71: not applied, says the Item, but the pixels are without it."""
     item = published("earth-search-v1")
     item["properties"]["earthsearch:boa_offset_applied"] = False
-    with place(tmp_path, item, 0) as there:
+    with place(tmp_path, item, -280) as there:
         with pytest.raises(
             RadiometryError, match=r"with scale 0\.0001 and offset -0\.1, .* of its valid pixels"
         ):
