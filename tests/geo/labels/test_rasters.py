@@ -74,6 +74,22 @@ def test_on_the_grid_of_the_scene_codes_stay_where_they_are(tmp_path: Path) -> N
     }
 
 
+@pytest.mark.parametrize("value", [-9_999, -32_768, 32_767])
+@pytest.mark.parametrize("declared", [True, False])
+def test_any_code_may_stand_for_none(tmp_path: Path, value: int, *, declared: bool) -> None:
+    """As the file declares it, or the conf states it."""
+    codes = random_codes((GRID.height, GRID.width)).astype(np.int16)
+    codes[codes == 0] = value
+    path = tmp_path / "cover.tif"
+    options = {"nodata": value} if declared else {}
+    write_raster(path, codes, GRID, **options)
+    conf = RasterLabelConf(raster=str(path), nodata=None if declared else value)
+    labels = open_raster(conf, classes(), "classes.yaml").on(CELLS)
+    np.testing.assert_array_equal(pixels(labels), meaning(codes))
+    assert labels is not None
+    assert labels.counts["nodata"] == int((codes == value).sum())
+
+
 def test_coarse_codes_come_by_the_nearest_pixel(tmp_path: Path) -> None:
     """100 m, beginning 30 m west and 40 m north of the scene."""
     codes = random_codes((15, 14), (10, 30, 80))
