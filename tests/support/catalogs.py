@@ -53,7 +53,7 @@ def corner(item: dict[str, Any], side: int = SIDE) -> PixelGrid:
 def ground(grid: PixelGrid, band: str, added: int) -> Pixels:
     """DN of a band that know where they are, as bright as ground, and what a product adds to them."""
     native = native_grid(grid, band)
-    return (positions(native) % 12_007 + DARK + added).astype(np.uint16)
+    return (positions(native) % 12_007 + np.int64(DARK + added)).astype(np.uint16)
 
 
 def with_pixels(

@@ -39,7 +39,8 @@ from pipeline.geo.scenes.item import (
     VALUES,
     ten_metre_grid,
 )
-from pipeline.geo.scenes.radiometry import dark_shares, require_plausible, sampled
+from pipeline.geo.scenes.radiometry import dark_shares, require_plausible, zeros_apart
+from pipeline.geo.scenes.samples import sampled
 from pipeline.geo.scenes.scene_files import BandLayer, MaskLayer, SceneFiles
 from pipeline.geo.scenes.stac import (
     extensions,
@@ -93,7 +94,7 @@ def scene_item(files: SceneFiles, warn: Callable[[str], object] = _unheard) -> p
         require_size(file, files.sizes)
         require_same_ground(file, grid)
         samples[name] = sampled(file, bands[name], part)
-    for doubt in require_plausible(samples):
+    for doubt in require_plausible(samples) + zeros_apart(samples):
         warn(doubt)
     if dark := dark_shares(samples):
         item.properties[DARK_SHARE] = dark

@@ -31,9 +31,9 @@ LAYER = "lenscape:layer"
 ETAG = "lenscape:etag"
 """Field of a remote asset, which has no checksum: the ETag that its server states."""
 EMPTY = "nodata"
-"""Key of the asset of a scene with dark zeros: where it has no data."""
+"""Key of the mask of a scene with dark zeros: where it has no data, if there is such ground."""
 DARK_ZEROS = "lenscape:dark_zeros"
-"""Field of a band: whether DN 0 is dark, and `EMPTY` says where there are no data."""
+"""Field of a band: whether DN 0 is dark, so that `EMPTY` alone says where there are no data."""
 VALUES = "lenscape:values"
 """Field of a band of floats that are not reflectance: `dn`."""
 NAN = "nan"
@@ -63,7 +63,7 @@ def raster_layers(item: pystac.Item, path: Path) -> dict[str, Layer]:
 def band_layer(asset: pystac.Asset, layer: Layer) -> BandLayer:
     """The band that an asset describes."""
     fields = asset.extra_fields
-    declared = fields.get("nodata")
+    declared: Any = fields.get("nodata")
     reflectance = fields["data_type"] in FLOATS and VALUES not in fields
     none = (None, NAN) if reflectance else (None, NAN, 0)
     return BandLayer(

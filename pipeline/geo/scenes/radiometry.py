@@ -16,6 +16,7 @@ import numpy as np
 
 from pipeline.bands import QUANTIFICATION
 from pipeline.errors import RadiometryError
+from pipeline.geo.raster.remote import is_remote
 from pipeline.geo.scenes.samples import Ranked, Sample
 from pipeline.geo.scenes.scene_files import Origin
 
@@ -28,12 +29,14 @@ _DARKEST = -0.03
 _MOST_DARK: dict[Origin, float] = {"product": 0.2, "item": 0.2, "file": 0.2}
 _MOST_DARK_STATED = 0.05
 """The share that may be darker: more of it where the maker of the pixels states the offset."""
-_DIM_MEDIAN, _DIM, _DUSK = 0.001, 0.01, 0.05
-"""Of the brightest band: the least median, the least 99th percentile, and that of open water alone."""
+_DIM, _DUSK = 0.01, 0.05
+"""The 99th percentile of the brightest band: the least of any ground, and of more than open water."""
 _OFFSET_LEFT = 0.08
 """Shadow, water or woods of some band are darker, unless an offset was left in the pixels."""
 _TIED = 0.01
 """Share of the pixels of every band that have one value without reflectance: it stands for nodata."""
+_ZEROS_APART = 0.005
+"""By how much the shares of DN 0 of two bands may differ at the edge of a swath."""
 _SCALES, _OFFSETS = (1 / QUANTIFICATION, 1.0, 0.01, 0.001), (0.0, -0.1)
 """Of products and exports, the likely ones first."""
 _P99 = -11
@@ -46,6 +49,17 @@ def dark_shares(samples: Mapping[str, Sample]) -> dict[str, float]:
     """About which share of a band's valid pixels has a reflectance of 0 or less, where some have."""
     shares = {name: float((sample.reflectance <= 0).mean()) for name, sample in samples.items()}
     return {name: round(share, 3) for name, share in shares.items() if share}
+
+
+def zeros_apart(samples: Mapping[str, Sample]) -> list[str]:
+    """What of bands on the web is 0 that is not in others: only a look at all pixels tells it apart."""
+    most, least = (end(samples.values(), key=lambda one: one.zeros) for end in (max, min))
+    if not is_remote(most.file.href) or most.zeros - least.zeros <= _ZEROS_APART:
+        return []
+    return [
+        f"{most.file.href}: {most.zeros:.1%} of its pixels are 0, of another band {least.zeros:.1%}; "
+        "all count as nodata of their band: `keep: download` tells dark ones from those without data."
+    ]
 
 
 def require_plausible(samples: Mapping[str, Sample]) -> list[str]:
@@ -96,7 +110,7 @@ def _faults(samples: Mapping[str, Sample], reflectances: _Reflectances) -> Itera
     # in the cirrus band nearly all ground is black
     if lit := [name for name in known if name != "B10"]:
         name = max(lit, key=lambda name: known[name][_P99])
-        if np.median(known[name]) < _DIM_MEDIAN or known[name][_P99] < _DIM:
+        if known[name][_P99] < _DIM:
             yield name, f"hardly a pixel of any band has a reflectance above {known[name][_P99]:.2g}"
 
 
@@ -137,7 +151,7 @@ def _remedy(samples: Mapping[str, Sample], sample: Sample) -> str:
         whole = all((one.values == np.rint(one.values)).all() for one in samples.values())
         kind = "`values: dn`, " if band.reflectance and whole and fit[0] == _SCALES[0] else ""
         what = f"{kind}`scale: {fit[0]:g}` and `offset: {fit[1]:g}` fit the pixels: state them"
-    where = "of the source in the conf"
+    where = "in the conf"
     if band.origin == "file":
         where = "in the files themselves (gdal_edit.py -scale ... -offset ...)"
     extremes = (float(sample.values[rank]) for rank in (0, -1) if _could_state_nodata(sample))

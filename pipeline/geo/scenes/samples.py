@@ -32,6 +32,8 @@ class Sample:
     count: int
     """Valid pixels that were looked at."""
     values: Ranked
+    zeros: float = 0.0
+    """The share of all pixels looked at that is DN 0."""
 
     @property
     def reflectance(self) -> Ranked:
@@ -54,6 +56,7 @@ def sampled(file: RasterFile, band: BandLayer, scene: PixelGrid) -> Sample:
     with opened(file.href) as dataset:
         values = read_decimated(dataset, _LOOK_PX, file.layer.number, window)
         valid = values[valid_of(values, band.none)]
+        zeros = 0.0 if band.reflectance else float((values == 0).mean())
         if not len(valid):
             valid = _first_valid(file, band, dataset, window)
     if not band.reflectance and valid.dtype.kind == "f" and (valid != np.rint(valid)).any():
@@ -62,7 +65,7 @@ def sampled(file: RasterFile, band: BandLayer, scene: PixelGrid) -> Sample:
             "add `values: reflectance` in the conf, and a scale unless it is 1."
         )
     ranks = np.linspace(0, len(valid) - 1, _RANKS).round().astype(np.intp)
-    return Sample(file, band, len(valid), np.sort(valid)[ranks].astype(np.float64))
+    return Sample(file, band, len(valid), np.sort(valid)[ranks].astype(np.float64), zeros)
 
 
 def _first_valid(file: RasterFile, band: BandLayer, dataset: Any, window: Window) -> npt.NDArray[Any]:

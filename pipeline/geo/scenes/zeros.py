@@ -3,12 +3,13 @@
 Before baseline 04.00, L2A has DN 0 where a reflectance is 0 or less, such as in the infrared over
 water, and DN 0 also where there are no data. A pixel has none where all bands are 0. Where some of
 them are, it is dark, unless it is connected to such ground: at the edge of a swath the bands end some
-pixels apart. A scene with dark zeros gets a mask of its pixels without data; in all others, 0 says so.
+pixels apart. A scene with dark zeros gets a mask of its pixels without data, where there are any; in all others, 0
+says so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -84,12 +85,13 @@ def tell_zeros(item: pystac.Item, files: SceneFiles, path: Path) -> Zeros:
                 kinds[row : row + len(strip)] = strip
         parts = [kinds[row : row + _STRIP_PX] for row in range(0, grid.height, _STRIP_PX)]
         _mark_edges(kinds)
-        counts = sum(np.bincount(part.ravel(), minlength=4) for part in parts)
+        counts = np.sum([np.bincount(part.ravel(), minlength=4) for part in parts], axis=0)
         zeros = Zeros(*(int(counts[kind]) for kind in (_ALL, _EDGE, _SOME)))
-        if zeros.dark:
+        if zeros.dark and zeros.all_bands + zeros.edge:
             empty = (np.isin(part, (_ALL, _EDGE)).astype(np.uint8) for part in parts)
             write_mask(path, grid, empty, _NAMES)
             add_mask(item, MaskLayer(Layer(str(path)), {1: _NAMES[1]}), grid, EMPTY)
+        if zeros.dark:
             for asset in bands:
                 asset.extra_fields[DARK_ZEROS] = True
     finally:
@@ -97,7 +99,7 @@ def tell_zeros(item: pystac.Item, files: SceneFiles, path: Path) -> Zeros:
     return zeros
 
 
-def _strips(grid: PixelGrid, grids: _Grids) -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
+def _strips(grid: PixelGrid, grids: _Grids) -> Generator[tuple[int, npt.NDArray[np.uint8]]]:
     """The kind of each pixel of a scene, strip by strip, with the first row of each."""
     rows = range(0, grid.height, _STRIP_PX)
     windows = [Window(row, 0, min(_STRIP_PX, grid.height - row), grid.width) for row in rows]

@@ -137,7 +137,7 @@ def test_nothing_stays_open_when_the_rest_is_not_wanted(scene: Scene) -> None:
 
 
 def test_a_damaged_file_ends_in_an_error(tmp_path: Path) -> None:
-    scene = make_scene(tmp_path, size=(64, 64))
+    scene = make_scene(tmp_path)
     path = Path(scene.files["B03"].layer.href)
     path.write_bytes(path.read_bytes()[:-3000])
     with pytest.raises(SceneError, match=r"B03\.tif cannot be read"):

@@ -116,7 +116,7 @@ def test_right_values_are_taken_without_a_word(
     np.testing.assert_array_equal(pixels, plain)
 
 
-FIT = r"`scale: 0\.0001` and `offset: 0` fit the pixels: state them of the source in the conf"
+FIT = r"`scale: 0\.0001` and `offset: 0` fit the pixels: state them in the conf"
 FIT_OFFSET = FIT.replace("offset: 0", r"offset: -0\.1")
 FIT_FLOATS = FIT.replace(r"0\.0001", "1")
 NODATA = r"where -9999 stands for nodata, add `nodata: -9999`"
@@ -165,16 +165,14 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "keys", "outcome", "says"), WRONG)
+@pytest.mark.parametrize("case", WRONG, ids=lambda case: f"{case[0]}-{case[1]}")
 def test_wrong_values_are_loud(
     tmp_path: Path,
     made: Made,
-    kind: str,
-    keys: dict[str, Any],
-    outcome: str,
-    says: str,
+    case: tuple[str, dict[str, Any], str, str],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    kind, keys, outcome, says = case
     source = entry(made(kind), kind, **keys)
     if outcome == "refused":
         with pytest.raises(LenscapeError, match=says) as caught:
@@ -200,7 +198,7 @@ def test_the_order_of_layers_that_say_their_band(tmp_path: Path, ground: Pixels)
     stack = {"id": "s", "stack": str(path), "datetime": WHEN} | STATED["plain"]
     plain = run(tmp_path, stack)
     np.testing.assert_array_equal(run(tmp_path, stack | {"bands": list(_LAYERS)}), plain)
-    with pytest.raises(LenscapeError, match="says that its layer 1 is B02, .* says B08; correct"):
+    with pytest.raises(LenscapeError, match=r"says that its layer 1 is B02, .* says B08; correct"):
         run(tmp_path, stack | {"bands": list(reversed(_LAYERS))})
 
 
@@ -222,7 +220,7 @@ def test_a_mask_that_marks_nothing_is_warned_of(
 
 
 @pytest.mark.parametrize(
-    ("value", "outcome"), [(1_000, "masked 6"), (10, "masked 1"), (-100, None), (10_000, None)]
+    ("value", "outcome"), [(1_000, "masked 70.1%"), (10, "masked 1.9%"), (-100, None), (10_000, None)]
 )
 def test_the_margin_of_a_mask_is_told_or_refused(
     tmp_path: Path, value: float, outcome: str | None, capsys: pytest.CaptureFixture[str]
@@ -304,7 +302,9 @@ class TestDarkPixels:
                 else np.resize(ground[band][0], (native.height, native.width))
             ),
         )
-        with pytest.raises(LenscapeError, match="below -0.03; its own metadata .*: download") as caught:
+        with pytest.raises(
+            LenscapeError, match=r"below -0\.03; its own metadata .*: download"
+        ) as caught:
             run(tmp_path, {"safe": str(root)})
         assert "`offset" not in str(caught.value)
 

@@ -134,3 +134,13 @@ def test_a_mask_of_the_user_counts_too(tmp_path: Path) -> None:
     assert (pixels[(slice(None), *NO_DATA)] == 0).all()
     assert (pixels[1][LAKE] == 1).all()
     assert scene.info.checksum != fetched(tmp_path, tmp_path / "in").info.checksum
+
+
+def test_where_all_ground_has_data_there_is_no_mask(tmp_path: Path) -> None:
+    pixels = positions(GRID) + 300
+    write_raster(tmp_path / "in" / "x_B02.tif", pixels, GRID)
+    pixels[5, 7] = 0
+    write_raster(tmp_path / "in" / "x_B08.tif", pixels, GRID)
+    scene = fetched(tmp_path, tmp_path / "in")
+    assert set(scene.item.assets) == {"B02", "B08"}
+    assert scene.read(Window(5, 6, 1, 3), ("B08",)).tolist() == [[[907, 1, 909]]]

@@ -173,7 +173,7 @@ def test_what_is_no_whole_product_is_refused(tmp_path: Path, spoil: object, says
 
 def test_an_offset_that_was_applied_already_is_refused(tmp_path: Path) -> None:
     root = make_product(tmp_path, L2A, steep(0))
-    with pytest.raises(RadiometryError, match=r"have a reflectance of 0 or less; correct"):
+    with pytest.raises(RadiometryError, match=r"below -0\.03; its own metadata state them"):
         fetched(tmp_path / "catalog", root)
 
 
