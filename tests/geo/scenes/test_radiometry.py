@@ -220,7 +220,7 @@ def test_a_mask_that_marks_nothing_is_warned_of(
 
 
 @pytest.mark.parametrize(
-    ("value", "outcome"), [(1_000, "masked 70.1%"), (10, "masked 1.9%"), (-100, None), (10_000, None)]
+    ("value", "outcome"), [(1_000, "masked 70.1%"), (10, "masked 1.6%"), (-100, None), (10_000, None)]
 )
 def test_the_margin_of_a_mask_is_told_or_refused(
     tmp_path: Path, value: float, outcome: str | None, capsys: pytest.CaptureFixture[str]
