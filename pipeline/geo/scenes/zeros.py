@@ -3,8 +3,8 @@
 Before baseline 04.00, L2A has DN 0 where a reflectance is 0 or less, such as in the infrared over
 water, and DN 0 also where there are no data. A pixel has none where all bands are 0. Where some of
 them are, it is dark, unless it is connected to such ground: at the edge of a swath the bands end some
-pixels apart. A scene with dark zeros gets a mask of its pixels without data, where there are any; in all others, 0
-says so.
+pixels apart. A scene with dark zeros gets a mask of its pixels without data, where there are any; in
+all others, 0 says so.
 """
 
 from __future__ import annotations
