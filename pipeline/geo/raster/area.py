@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 from pyproj import Transformer
-from rasterio.warp import transform_bounds
 from shapely.geometry.base import BaseGeometry
 
 from pipeline.errors import SceneError
@@ -63,7 +62,8 @@ def covering(grid: PixelGrid, bounds: Area) -> Window | None:
 
 def _ground(epsg: int, area: Area) -> Area:
     """The bounds of an area in a CRS, m, grown to whole 60 m."""
-    left, bottom, right, top = transform_bounds("OGC:CRS84", f"EPSG:{epsg}", *area)
+    to_ground = Transformer.from_crs("OGC:CRS84", f"EPSG:{epsg}", always_xy=True)
+    left, bottom, right, top = to_ground.transform_bounds(*area)
     west, south = (math.floor(edge / _SNAP_M) * _SNAP_M for edge in (left, bottom))
     east, north = (math.ceil(edge / _SNAP_M) * _SNAP_M for edge in (right, top))
     return west, south, east, north
