@@ -231,7 +231,7 @@ def test_the_same_start_writes_the_same_bytes(start: Start) -> None:
         (
             {"scene_keys": {"scale": 0.0001, "offset": -0.1}},
             RadiometryError,
-            "reflectance of 0 or less",
+            "reflectance below -0.03",
         ),
         (
             {"scene_keys": RADIOMETRY | {"id": "a b"}},

@@ -26,7 +26,7 @@ from pipeline.learn.tracking.tracking_uri import connect
 from pipeline.stages import predict
 from pipeline.store import Statistics
 from tests.support.learners import model_meta
-from tests.support.placed import HEIGHT, WIDTH, X0, Y0, make_bands, make_catalog
+from tests.support.placed import HEIGHT, WIDTH, X0, Y0, describe, make_bands, make_catalog
 
 BANDS = ["B02", "B03"]
 # of MLflow's own dependencies
@@ -85,7 +85,7 @@ def scenes(tmp_path_factory):
     folder = tmp_path_factory.mktemp("world")
     bands = {
         "one": make_bands(folder / "one", HOLES),
-        "two": make_bands(folder / "two", size=(40, 50)),
+        "two": make_bands(folder / "two", size=(40, 50), lowest=100),
     }
     make_catalog(folder / "scenes", bands)
     return folder / "scenes"
@@ -318,6 +318,7 @@ def test_damaged_pixels_leave_the_earlier_map_as_it_was(model, scenes, conf, tmp
     before = digests(out)
     path = folders["two"] / "B03.tif"
     path.write_bytes(b"\0" * path.stat().st_size)
+    describe(tmp_path / "world" / "scenes" / "two" / "two.json", "B03", path)
     with pytest.raises(SceneError, match=r"two/B03\.tif cannot be read"):
         predict.run(conf, model, tmp_path / "world" / "scenes", out)
     assert digests(out) == before

@@ -29,6 +29,7 @@ from pipeline.geo.sources.folder import scene_files
 from pipeline.stages import tile
 from pipeline.store import PatchStore
 from tests.support.labelled import make_labels, px_box
+from tests.support.placed import describe
 from tests.support.worlds import (
     EDGE,
     GRID,
@@ -258,6 +259,7 @@ def test_only_the_bands_asked_for_are_read(place: Place, tmp_path: Path) -> None
     place.scenes(s1=own)
     path = own / "x_B09.tif"
     path.write_bytes(b"\0" * path.stat().st_size)
+    describe(place.folder / "train" / "s1" / "s1.json", "B09", path)
     assert len(place.tile(bands=["B02", "B05"])) > 0
     assert "B09" in place.refused(SceneError)
 
@@ -377,18 +379,15 @@ def test_a_disk_that_fills_up_leaves_the_store_that_was_there(
 
 @pytest.mark.parametrize("suffix", [".jp2", ".tif"])
 def test_a_truncated_scene_leaves_nothing_behind(tmp_path: Path, suffix: str) -> None:
-    grid = PixelGrid(32633, 300_000.0, 5_800_020.0, 240, 240)
+    side = 138  # positions are reflectances below 2
+    grid = PixelGrid(32633, 300_000.0, 5_800_020.0, side, side)
     bands = position_bands(tmp_path / "bands", grid, suffix)
-    place = Place(tmp_path / "place").scenes(s1=bands).label(("wood", px_box(grid, 0, 0, 240, 240)))
+    place = Place(tmp_path / "place").scenes(s1=bands).label(("wood", px_box(grid, 0, 0, side, side)))
     path = bands / f"x_B02{suffix}"
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     assert "run `fetch` again" in place.refused(SceneError)
-    # an Item that knows no better, so that only reading tells
-    item = place.folder / "train" / "s1" / "s1.json"
-    described = json.loads(item.read_text())
-    described["assets"]["B02"]["file:size"] = len(whole) // 2
-    item.write_text(json.dumps(described))
+    describe(place.folder / "train" / "s1" / "s1.json", "B02", path)
     assert f"x_B02{suffix} cannot be read" in place.refused(SceneError)
 
 

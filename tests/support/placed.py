@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,8 +12,10 @@ from affine import Affine
 from rasterio.crs import CRS
 
 from pipeline.config.sources import SceneConf
+from pipeline.files import sha256_of
 from pipeline.geo.scenes.catalog import scene_item, write_catalog
 from pipeline.geo.scenes.scene import Scene, open_catalog
+from pipeline.geo.scenes.stac import file_fields
 from pipeline.geo.sources.folder import scene_files
 
 # neither edge is a multiple of 80 m, the usual cell, and the far edges cut cells too
@@ -26,13 +29,16 @@ NODATA: list[NodataRect] = [(100, 60, 7, 8), (30, 30, 40, 40)]
 
 
 def make_bands(
-    folder: Path, nodata: Iterable[NodataRect] = (), size: tuple[int, int] = (HEIGHT, WIDTH)
+    folder: Path,
+    nodata: Iterable[NodataRect] = (),
+    size: tuple[int, int] = (HEIGHT, WIDTH),
+    lowest: int = 1,
 ) -> Path:
-    """Write the two bands as GeoTIFFs."""
+    """Write the two bands as GeoTIFFs, whose pixels count rows and columns from `lowest` on."""
     folder.mkdir(parents=True)
     places = {"B02": np.arange(size[0])[:, None], "B03": np.arange(size[1])[None]}
     for band, values in places.items():
-        pixels = (1 + np.broadcast_to(values, size)).astype(np.uint16)
+        pixels = (lowest + np.broadcast_to(values, size)).astype(np.uint16)
         for row, col, height, width in nodata:
             pixels[row : row + height, col : col + width] = 0
         with rasterio.open(
@@ -67,3 +73,10 @@ def make_scene(
     """The scene `s.1` in a catalog of its own."""
     bands = make_bands(folder / "bands", nodata, size)
     return make_catalog(folder / "scenes", {"s.1": bands})[0]
+
+
+def describe(item: Path, band: str, path: Path) -> None:
+    """Let an Item know no better of a file that has changed, so that only reading tells."""
+    content = json.loads(item.read_text())
+    content["assets"][band] |= file_fields(sha256_of(path), path.stat().st_size)
+    item.write_text(json.dumps(content))
