@@ -7,6 +7,7 @@ relation to the other bands is broken.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -51,18 +52,21 @@ def permutation_importance(
     Correlated bands replace each other: the loss of each of them is then small, though without both
     it would be large.
     """
-    random, classes = np.random.default_rng(0), len(classifier.meta.classes)
+    random, bands = np.random.default_rng(0), classifier.meta.bands
 
-    def score(pixels: npt.NDArray[np.uint16]) -> float:
-        predicted = batched_probabilities(classifier, [pixels]).argmax(axis=1)
-        return Scores.of(truth, predicted, classes).balanced_accuracy
+    def variants() -> Iterator[npt.NDArray[np.uint16]]:
+        yield patches
+        for band in range(len(bands)):
+            for _ in range(_REPEATS):
+                permuted = patches.copy()
+                permuted[:, band] = patches[random.permutation(len(patches)), band]
+                yield permuted
 
-    unchanged, result = score(patches), []
-    for index, band in enumerate(classifier.meta.bands):
-        losses = []
-        for _ in range(_REPEATS):
-            permuted = patches.copy()
-            permuted[:, index] = patches[random.permutation(len(patches)), index]
-            losses.append(unchanged - score(permuted))
-        result.append(BandImportance(band, float(np.mean(losses)), float(np.std(losses))))
-    return result
+    predicted = batched_probabilities(classifier, variants()).argmax(axis=1).reshape(-1, len(patches))
+    classes = len(classifier.meta.classes)
+    unchanged, *permuted = (Scores.of(truth, one, classes).balanced_accuracy for one in predicted)
+    losses = unchanged - np.reshape(permuted, (len(bands), _REPEATS))
+    return [
+        BandImportance(band, float(np.mean(loss)), float(np.std(loss)))
+        for band, loss in zip(bands, losses, strict=True)
+    ]

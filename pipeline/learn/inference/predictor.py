@@ -7,7 +7,7 @@ changes a bit of the result.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -150,13 +150,27 @@ def batched_probabilities(classifier: PatchClassifier, patches: Iterable[Pixels]
     """
     classifier.eval()
     with torch.inference_mode(), one_thread():
-        parts = [
-            _probabilities(classifier, piece[start : start + BATCH])
-            for piece in patches
-            for start in range(0, len(piece), BATCH)
-        ]
+        parts = [_probabilities(classifier, batch) for batch in _full_batches(patches)]
     empty = np.empty((0, len(classifier.meta.classes)), dtype=np.float32)
     return np.concatenate([empty, *parts])
+
+
+def _full_batches(pieces: Iterable[Pixels]) -> Iterator[Pixels]:
+    """The patches of all pieces in their order, `BATCH` at a time; only the last batch has fewer."""
+    kept: list[Pixels] = []
+    count = 0
+    for piece in pieces:
+        for start in range(0, len(piece), BATCH):
+            part = piece[start : start + BATCH]
+            missing = BATCH - count
+            kept.append(part[:missing])
+            count += len(kept[-1])
+            if count == BATCH:
+                yield np.concatenate(kept)
+                kept = [part[missing:]]
+                count = len(kept[0])
+    if count:
+        yield np.concatenate(kept)
 
 
 def _probabilities(classifier: PatchClassifier, patches: Pixels) -> Probabilities:
