@@ -11,7 +11,7 @@ from pipeline.learn.tracking.promotion import changes
 from pipeline.learn.tracking.registry import PREDICTIONS
 from pipeline.learn.tracking.run import keep, open_run
 from pipeline.learn.tracking.tracking_uri import connect
-from tests.support.learners import model_meta
+from tests.support.learners import SMALL, model_meta
 from tests.support.tracked import RECORD, make_models, mlflow_store
 
 pytestmark = pytest.mark.filterwarnings(
@@ -35,7 +35,7 @@ def register(
     folder, text: str | None, gain: float | None = 0.05, seed: int = 0, split: str = "2" * 64
 ) -> None:
     """A version as train registers it and evaluate adds to it."""
-    meta = model_meta()
+    meta = model_meta(SMALL)
     meta = meta.model_copy(update={"hashes": meta.hashes.model_copy(update={"split": split})})
     models = make_models(folder / f"models{seed}{split[0]}", meta, seed)
     with open_run(RECORD) as tracker:

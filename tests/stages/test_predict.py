@@ -27,6 +27,7 @@ from pipeline.stages import predict
 from pipeline.store import Statistics
 from tests.support.learners import model_meta
 from tests.support.placed import HEIGHT, WIDTH, X0, Y0, describe, make_bands, make_catalog
+from tests.support.tracked import mlflow_store
 
 BANDS = ["B02", "B03"]
 # of MLflow's own dependencies
@@ -38,8 +39,7 @@ HOLES = [(60, 60, 30, 30), (100, 20, 3, 4), (150, 165, 20, 6)]
 def store(tmp_path_factory):
     """An MLflow store of its own."""
     folder = tmp_path_factory.mktemp("mlflow")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+    with mlflow_store(folder), pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         yield folder
 
@@ -94,7 +94,7 @@ def scenes(tmp_path_factory):
 @pytest.fixture
 def conf(tmp_path):
     path = tmp_path / "predict.yaml"
-    path.write_text("model: trained\n")
+    path.write_text("model: trained\nmosaic: none\n")
     return path
 
 
@@ -136,6 +136,7 @@ def classes_by_hand(model):
 
 
 def test_maps_are_those_of_the_model_patch_by_patch(model, scenes, conf, tmp_path, capsys):
+    conf.write_text("model: trained\n")
     out = tmp_path / "maps"
     predict.run(conf, model, scenes, out, machine(tmp_path, 2))
     expected = classes_by_hand(model)
@@ -219,13 +220,13 @@ def test_cells_outside_the_area_of_applicability_are_mapped_counted_and_printed(
     run_id = json.loads((model / "run.json").read_text())["run_id"]
     logged = connect().get_run(run_id).data.metrics["outside_area_of_applicability/one"]
     assert logged == pytest.approx(share)
-    conf.write_text("dissimilarity: false\n")
+    conf.write_text("dissimilarity: false\nmosaic: none\n")
     predict.run(conf, model, scenes, out, machine(tmp_path, 2))
     assert not (out / "one" / "one_dissimilarity.tif").exists()
 
 
 def test_probabilities_are_a_band_a_class(model, scenes, conf, tmp_path):
-    conf.write_text("probabilities: true\n")
+    conf.write_text("probabilities: true\nmosaic: none\n")
     predict.run(conf, model, scenes, tmp_path / "maps", machine(tmp_path, 2))
     folder = tmp_path / "maps" / "one"
     with (
@@ -242,8 +243,7 @@ def test_probabilities_are_a_band_a_class(model, scenes, conf, tmp_path):
     assert (np.abs(shares.sum(axis=0)[mapped] - 100) <= 2).all()  # four rounded shares
     own = np.take_along_axis(shares, np.maximum(best.astype(int) - 1, 0)[None], axis=0)[0]
     assert (own[mapped] == highest[mapped]).all()
-    predict.run(conf, model, scenes, tmp_path / "maps", machine(tmp_path, 1))
-    conf.write_text("model: trained\n")
+    conf.write_text("mosaic: none\n")
     predict.run(conf, model, scenes, tmp_path / "maps", machine(tmp_path, 1))
     assert not (folder / "one_probabilities.tif").exists()
 
@@ -283,6 +283,7 @@ def test_a_network_with_padding_runs_patch_by_patch_and_prints_why(scenes, conf,
 
 
 def test_a_scene_no_more_listed_is_forgotten_and_other_files_stay(model, scenes, conf, tmp_path):
+    conf.write_text("model: trained\n")
     out = tmp_path / "maps"
     predict.run(conf, model, scenes, out)
     (out / "one" / "one_classmap.tif.aux.xml").write_text("of a viewer")
@@ -376,6 +377,7 @@ def test_mosaics_follow_the_conf_and_go_when_they_are_no_more_due(model, scenes,
 
 
 def test_a_mosaic_of_the_same_scene_twice_is_its_map(model, scenes, conf, tmp_path):
+    conf.write_text("model: trained\n")
     folders = dict.fromkeys(("again", "one"), scenes.parent / "one")
     make_catalog(tmp_path / "scenes", folders)
     predict.run(conf, model, tmp_path / "scenes", tmp_path / "maps")
@@ -400,6 +402,7 @@ def test_a_crs_that_is_none_is_refused_before_any_work(model, scenes, conf, tmp_
 
 
 def test_grids_that_only_resampling_could_join_have_a_warning(model, scenes, conf, tmp_path, capsys):
+    conf.write_text("model: trained\n")
     shutil.copytree(scenes.parent / "two", tmp_path / "two")
     for path in (tmp_path / "two").iterdir():
         with rasterio.open(path, "r+") as dataset:

@@ -16,6 +16,7 @@ from pipeline.learn.network.classifier import PatchClassifier
 from pipeline.learn.network.history import read_history
 from pipeline.stages.train import run
 from tests.support.stores import make_split, make_store
+from tests.support.tracked import mlflow_store
 
 # what MLflow and SQLAlchemy have to say to each other
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:mlflow")
@@ -41,8 +42,7 @@ def inputs(tmp_path_factory):
     store = make_store(folder / "patches")
     make_split(folder / "split", store)
     (folder / "compute.yaml").write_text("accelerator: cpu\n")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+    with mlflow_store(folder), pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)  # where MLflow keeps the artifacts of such a store
         yield folder
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pipeline.config.train import resolve
+from pipeline.config.train import ConvolutionConf, NetworkConf, resolve
 from pipeline.learn.data.training_data import TrainingData
 from pipeline.learn.network.classifier import Hashes, ModelMeta
 from pipeline.store import ClassInfo, Geometry, SceneInfo, Statistics
 from tests.support.stores import make_split, make_store
 
 BANDS = ["B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12"]
+SMALL = NetworkConf(convolutions=[ConvolutionConf(filters=4)])
+"""Layers of a network that no test looks into."""
 
 
 def training_data(folder: Path, bands: int = 3, patch_px: int = 8, **store: Any) -> TrainingData:
@@ -23,7 +25,11 @@ def training_data(folder: Path, bands: int = 3, patch_px: int = 8, **store: Any)
 
 
 def model_meta(
-    network: str = "modern", bands: int = 3, patch_px: int = 16, cell_px: int = 8, classes: int = 4
+    network: str | NetworkConf = "modern",
+    bands: int = 3,
+    patch_px: int = 16,
+    cell_px: int = 8,
+    classes: int = 4,
 ) -> ModelMeta:
     """Metadata of a model that nothing was trained for."""
     preset, layout = resolve(network)

@@ -217,12 +217,23 @@ def _copy_or_link(source: str, target: str) -> None:
 
 @cache
 def empty_store() -> bytes:
-    """A database with MLflow's tables and nothing in them: to make them takes seconds."""
-    with TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # MLflow's own
-        database = Path(folder) / "mlflow.db"
-        mlflow.MlflowClient(f"sqlite:///{database}").search_experiments()
-        return database.read_bytes()
+    """A database with MLflow's tables and nothing in them.
+
+    To make them takes seconds, so it is kept beside pytest's own cache, once a version of MLflow.
+    """
+    kept = ROOT / ".pytest_cache" / f"mlflow-{mlflow.__version__}.db"
+    kept.parent.mkdir(exist_ok=True)
+    with kept.with_suffix(".lock").open("w") as lock, TemporaryDirectory() as folder:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not kept.exists():
+            database = Path(folder) / "mlflow.db"
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # MLflow's own
+                mlflow.MlflowClient(f"sqlite:///{database}").search_experiments()
+            whole = kept.with_suffix(".new")
+            shutil.copyfile(database, whole)
+            whole.replace(kept)
+        return kept.read_bytes()
 
 
 def move_store(database: Path, before: Path, after: Path) -> None:

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal
 from urllib.parse import unquote, urlsplit
 
-type Fault = Literal["stall", "cut"] | int
-"""What goes wrong with an answer: it stops half-way and stays open, or is closed, or is a status."""
+type Fault = Literal["stall", "silence", "cut"] | int
+"""What goes wrong with an answer: it stops half-way, or before its first byte, and stays open; it stops
+half-way and is closed; or it is a status."""
 
 
 @dataclass(frozen=True)
@@ -154,14 +155,14 @@ class FileServer:
         handler.end_headers()
         if request.method == "HEAD":
             return
-        part = body if fault is None else body[: len(body) // 2]
+        part = body if fault is None else b"" if fault == "silence" else body[: len(body) // 2]
         for at in range(0, len(part), 1 << 16):
             some = part[at : at + (1 << 16)]
             # counted first: who has read the bytes may ask for the count at once
             with self._lock:
                 self.sent[request.path] += len(some)
             handler.wfile.write(some)
-        if fault == "stall":
+        if fault in ("stall", "silence"):
             handler.wfile.flush()
             self._over.wait(60)
         if fault is not None:
@@ -212,7 +213,7 @@ def serving(folder: Path, **settings: Any) -> Iterator[FileServer]:
     server = Server(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     files.port = server.server_address[1]
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
         yield files

@@ -14,7 +14,7 @@ from pipeline.learn.network.classifier import ModelMeta, PatchClassifier
 from pipeline.learn.network.history import Epoch, write_history
 from pipeline.learn.tracking.run import Part, RunRecord, keep, open_run
 from pipeline.learn.tracking.tracking_uri import connect
-from tests.support.learners import model_meta
+from tests.support.learners import SMALL, model_meta
 from tests.support.projects import empty_store, move_store
 
 HISTORY = (
@@ -66,7 +66,7 @@ def make_models(folder: Path, meta: ModelMeta | None = None, seed: int = 0) -> P
     """A folder as `train` leaves it, but for `run.json`; the weights are random."""
     folder.mkdir(parents=True)
     torch.manual_seed(seed)
-    PatchClassifier(meta or model_meta()).eval().save(folder)
+    PatchClassifier(meta or model_meta(SMALL)).eval().save(folder)
     write_history(folder / "history.csv", HISTORY)
     (folder / "layers.txt").write_text("layer  weights\n", encoding="utf-8")
     (folder / "figures").mkdir()

@@ -58,7 +58,7 @@ def test_a_download_from_a_server_that_fails_for_a_while(
     with serving(folder) as server:
         file = look_up(server.url("a.bin"))
         if "stall" in faults:
-            monkeypatch.setattr(remote, "TIMEOUT_S", 2.0)
+            monkeypatch.setattr(remote, "TIMEOUT_S", 1.0)
         server.fault = faults_of("a.bin", faults)
         server.forget()
         download(file, tmp_path / "to" / "a")
@@ -82,7 +82,7 @@ def test_a_look_up_at_a_server_that_fails_for_a_while(folder: Path) -> None:
     [
         (500, "its server answers 500"),
         ("cut", "the connection was cut"),
-        ("stall", r"no answer within 0\.5 s"),
+        ("stall", r"no answer within 0\.2 s"),
     ],
 )
 def test_a_server_that_keeps_failing(
@@ -91,7 +91,7 @@ def test_a_server_that_keeps_failing(
     with serving(folder) as server:
         file = look_up(server.url("a.bin"))
         if fault == "stall":
-            monkeypatch.setattr(remote, "TIMEOUT_S", 0.5)
+            monkeypatch.setattr(remote, "TIMEOUT_S", 0.2)
         # half of each answer arrives, until there is no half of the last byte
         partial = tmp_path / f"a.{file.key}.part"
         partial.write_bytes(CONTENT[:-1])

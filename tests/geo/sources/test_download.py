@@ -133,7 +133,7 @@ def test_scale_offset_and_nodata_stay(tmp_path: Path) -> None:
 FAULTS: list[list[Fault | None]] = [
     [None, None, 500, 503, 429],
     [None, None, "cut", "cut"],
-    [None, None, "stall"],
+    [None, None, "silence"],
     [500, 503, None, None, "cut", None, 503],
 ]
 
@@ -143,20 +143,20 @@ def test_a_server_that_fails_for_a_while_gives_the_same_bytes(
     server: FileServer, tmp_path: Path, faults: list[Fault | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = fetched(server, tmp_path / "one")[0].read_bytes()
-    if "stall" in faults:
+    if "silence" in faults:  # after half an answer GDAL would wait for seconds more
         monkeypatch.setattr(remote, "TIMEOUT_S", 1.0)  # GDAL counts whole seconds
     server.fault = faults_of(PATH, faults)
     assert fetched(server, tmp_path / "two")[0].read_bytes() == expected
 
 
-@pytest.mark.parametrize("fault", [500, "cut", "stall"])
+@pytest.mark.parametrize("fault", [500, "cut", "silence"])
 def test_a_run_that_failed_leaves_nothing_half_written_and_fetches_no_finished_file_again(
     server: FileServer, tmp_path: Path, fault: Fault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     finished, downloads = fetched(server, tmp_path)
     before = finished.read_bytes()
     monkeypatch.setattr(remote, "TRIES", 2)
-    if fault == "stall":
+    if fault == "silence":
         monkeypatch.setattr(remote, "TIMEOUT_S", 1.0)  # GDAL counts whole seconds
     # every answer but those of the look-up and of the header fails
     server.fault = lambda one: fault if one.range is not None and one.range[0] else None

@@ -45,7 +45,7 @@ def models(tmp_path_factory):
     """The folder of a model that is tracked and registered."""
     folder = tmp_path_factory.mktemp("model")
     with mlflow_store(folder):
-        track(make_models(folder / "models"))
+        track(make_models(folder / "models", model_meta("modern")))
         yield folder / "models"
 
 
