@@ -449,7 +449,7 @@ def test_a_registered_model_maps_as_the_trained_one(model, scenes, conf, tmp_pat
     pinned = RegisteredModelConf(
         uri="models:/lenscape/1", weights_sha256=sha256_of(model / "weights.safetensors")
     )
-    conf.write_text(f"model: {json.dumps(pinned.model_dump())}\n")
+    conf.write_text(f"model: {json.dumps(pinned.model_dump())}\nmosaic: none\n")
     shutil.rmtree(tmp_path / "maps")
     predict.run(conf, tmp_path / "no model here", scenes, tmp_path / "maps")
     assert digests(tmp_path / "maps") == trained
