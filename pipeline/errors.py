@@ -6,9 +6,17 @@ remedy. The command line prints it on stderr and exits with code 2; nothing half
 
 from __future__ import annotations
 
+import re
+
+_CONTROL = re.compile(r"\s*[\x00-\x1f\x7f-\x9f\u2028\u2029][\s\x00-\x1f\x7f-\x9f]*")
+
 
 class LenscapeError(Exception):
     """An input or environment that lenscape cannot work with; the message holds the remedy."""
+
+    def __init__(self, message: str) -> None:
+        """Keep a message on one line, though names and values in it come from files."""
+        super().__init__(_CONTROL.sub(" ", message))
 
 
 class ConfigError(LenscapeError):

@@ -9,15 +9,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
 from pipeline.config.record import Conf
 from pipeline.errors import StoreError
 from pipeline.files import sha256_of
-from pipeline.store import FORMAT, PatchStore, Statistics, read_columns, read_record, require_hash
+from pipeline.store import (
+    FORMAT,
+    PARTS,
+    PatchStore,
+    Statistics,
+    read_columns,
+    read_record,
+    reading,
+    require_hash,
+)
 
 
 class Split(Conf):
@@ -26,7 +36,7 @@ class Split(Conf):
     format: int = FORMAT
     seed: int
     """The seed that was used, which may be a later one than the conf's."""
-    block_m: float
+    block_m: Annotated[float, Field(gt=0)]
     folds: int | None
     fold: int | None
     lists: str | None = None
@@ -59,6 +69,15 @@ class SplitFolder:
         if opened.split.store_sha256 != store.sha256:
             raise StoreError(f"{folder} splits another store than {store.folder}; run `split` again.")
         require_hash(folder / "parts.parquet", opened.split.parts_sha256, "split")
+        with reading(folder / "split.json", "split"):
+            lengths = len(opened.split.statistics.mean), len(opened.split.statistics.std)
+            if set(lengths) != {len(store.meta.bands)}:
+                raise ValueError("its statistics are of other bands")
+            if len(opened.split.class_counts) != len(store.meta.classes):
+                raise ValueError("its counts are of other classes")
+        with reading(folder / "parts.parquet", "split"):
+            if len(opened.parts) != len(store) or not set(opened.parts.tolist()) <= set(PARTS):
+                raise ValueError("it does not name a part for each patch")
         return opened
 
     @cached_property

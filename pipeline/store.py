@@ -16,14 +16,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NotRequired, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
-from pydantic import ValidationError
+from pydantic import Field, model_validator
 
-from pipeline.config.record import Conf
+from pipeline.config.opening import opening
+from pipeline.config.record import Conf, Positive, Share, Times
 from pipeline.errors import StoreError
 from pipeline.files import sha256_of
 
@@ -45,6 +46,11 @@ PATCH_COLUMNS = {
     "polygon": "row of the label polygon or point that gives most of the cell its class, -1 for none",
     "geometry": "outline of the cell in OGC:CRS84",
 }
+_KINDS = {
+    "scene": "text", "epsg": "iu", "x": "f", "y": "f", "label": "iu", "purity": "f", "valid": "f",
+    "on_grid": "b", "polygon": "iu",
+}  # fmt: skip
+"""Of the values of each column that is read, in NumPy's letters."""
 
 
 class ClassInfo(Conf):
@@ -64,7 +70,7 @@ class SceneInfo(Conf):
     id: str
     epsg: int | None
     """None for a collection of images in several CRSs."""
-    datetime: str
+    datetime: Times
     """RFC 3339, UTC; a range `from/to` where nobody published more."""
     platform: str | None
     level: str | None
@@ -90,10 +96,16 @@ class ImagesInfo(Conf):
 class Geometry(Conf):
     """The squares that a model sees and speaks of, in pixels of `pixel_m` metres."""
 
-    patch_px: int
-    cell_px: int
-    min_valid: float
-    pixel_m: float = 10.0
+    patch_px: Positive
+    cell_px: Positive
+    min_valid: Share
+    pixel_m: Annotated[float, Field(gt=0)] = 10.0
+
+    @model_validator(mode="after")
+    def _cell_is_in_the_patch(self) -> Geometry:
+        if self.cell_px > self.patch_px:
+            raise ValueError("a cell is no larger than its patch")
+        return self
 
     @property
     def margin_px(self) -> int:
@@ -111,32 +123,41 @@ class Geometry(Conf):
         return self.cell_px * self.pixel_m
 
 
-class StoreMeta(Conf):
-    """`meta.json` of a store: set once by `tile`, inherited by every later stage."""
-
-    format: int = FORMAT
-    bands: list[str]
-    """Names of the bands in the order of the C axis."""
-    geometry: Geometry
-    stride_px: int
-    min_purity: float
-    resampling: str = "nearest"
-    classes: list[ClassInfo]
-    scenes: list[SceneInfo]
-    credit: str
-    """Credit of the labels."""
-    counts: dict[str, Any]
-    """Patches per class, and what was left out and why."""
-    patches_sha256: str
-    images: ImagesInfo | None = None
-    """Of a store of labelled images, which is made without scenes and labels."""
-
-
 class Statistics(Conf):
     """Of the valid pixels of the training part, per band of the store, in DN."""
 
     mean: list[float]
-    std: list[float]
+    std: list[Annotated[float, Field(gt=0)]]
+
+
+class PatchCounts(TypedDict):
+    """Patches per class, and what was left out and why; together they are all positions."""
+
+    kept: dict[str, int]
+    kept_on_grid: dict[str, int]
+    left_out: dict[str, int]
+    positions: int
+    labels: NotRequired[list[dict[str, Any]]]
+
+
+class StoreMeta(Conf):
+    """`meta.json` of a store: set once by `tile`, inherited by every later stage."""
+
+    format: int = FORMAT
+    bands: Annotated[list[str], Field(min_length=1)]
+    """Names of the bands in the order of the C axis."""
+    geometry: Geometry
+    stride_px: Positive
+    min_purity: float
+    resampling: str = "nearest"
+    classes: Annotated[list[ClassInfo], Field(min_length=1)]
+    scenes: list[SceneInfo]
+    credit: str
+    """Credit of the labels."""
+    counts: PatchCounts
+    patches_sha256: str
+    images: ImagesInfo | None = None
+    """Of a store of labelled images, which is made without scenes and labels."""
 
 
 @dataclass(frozen=True)
@@ -159,10 +180,10 @@ class PatchStore:
             require_hash(folder / LISTS, store.meta.images.lists_sha256, "tile")
         side = store.meta.geometry.patch_px
         shape = len(store), len(store.meta.bands), side, side
-        if store.pixels.shape != shape:
+        if store.pixels.shape != shape or store.pixels.dtype != np.uint16:
             raise StoreError(
-                f"{folder / 'pixels.npy'} has the shape {store.pixels.shape} where meta.json and "
-                f"patches.parquet promise {shape}; run `tile` again."
+                f"{folder / 'pixels.npy'} has the shape {store.pixels.shape} of {store.pixels.dtype} "
+                f"where meta.json and patches.parquet promise {shape} of uint16; run `tile` again."
             )
         return store
 
@@ -178,14 +199,20 @@ class PatchStore:
         """uint16 (N, C, P, P), memory-mapped and read-only."""
         path = self.folder / "pixels.npy"
         with reading(path, "tile"):
-            return np.load(path, mmap_mode="r")  # type: ignore[no-any-return]
+            return np.lib.format.open_memmap(path, mode="r")
 
     @cached_property
     def patches(self) -> dict[str, npt.NDArray[Any]]:
         """The table of patches as arrays of N values, without the outlines."""
-        return read_columns(
-            self.folder / "patches.parquet", [c for c in PATCH_COLUMNS if c != "geometry"], "tile"
-        )
+        path = self.folder / "patches.parquet"
+        table = read_columns(path, [*_KINDS], "tile")
+        with reading(path, "tile"):
+            for name, values in table.items():
+                if not _of_kind(values, _KINDS[name]):
+                    raise ValueError(f"column '{name}' does not hold what it should")
+            if any(label not in range(len(self.meta.classes)) for label in np.unique(table["label"])):
+                raise ValueError("column 'label' holds what is no class")
+        return table
 
     def published_parts(self, name: str) -> npt.NDArray[Any]:
         """The part of each patch in a list of a collection of images; `unused` where it is in none."""
@@ -256,15 +283,15 @@ def read_columns(path: Path, names: list[str], stage: str) -> dict[str, npt.NDAr
         return {name: table.column(name).to_numpy() for name in names}
 
 
+def _of_kind(values: npt.NDArray[Any], kind: str) -> bool:
+    if kind == "text":
+        return all(isinstance(value, str) for value in values)
+    return values.dtype.kind in kind and bool(np.isfinite(values).all())
+
+
 @contextmanager
 def reading(path: Path, stage: str) -> Iterator[None]:
     """A StoreError for a file that `stage` writes, where it is missing or broken."""
-    try:
+    missing = StoreError(f"{path} does not exist; run `{stage}` first.")
+    with opening(lambda why: StoreError(f"{path} is broken ({why}); run `{stage}` again."), missing):
         yield
-    except FileNotFoundError:
-        raise StoreError(f"{path} does not exist; run `{stage}` first.") from None
-    except ValidationError as error:
-        key = ".".join(map(str, error.errors()[0]["loc"]))
-        raise StoreError(f"{path} is broken at key '{key}'; run `{stage}` again.") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{path} is broken ({type(error).__name__}); run `{stage}` again.") from error

@@ -1,5 +1,7 @@
 """The split of a store on disk: read back, and refused where it does not fit."""
 
+import json
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -61,3 +63,39 @@ def test_parts_are_text_whatever_wrote_them(store: PatchStore, tmp_path: Path) -
     write_json(tmp_path / "split" / "split.json", stated.model_dump(mode="json"))
     again = SplitFolder.open(tmp_path / "split", store)
     assert again.rows("train").tolist() == split.rows("train").tolist()
+
+
+@pytest.mark.parametrize("parts", [["train"] * 49, ["train"] * 49 + ["val"], [None] * 50, [1.5] * 50])
+def test_parts_that_are_none(store: PatchStore, tmp_path: Path, parts: list[object]) -> None:
+    make_split(tmp_path / "split", store)
+    path = tmp_path / "split" / "parts.parquet"
+    pq.write_table(pa.table({"part": parts}), path)
+    split = json.loads((tmp_path / "split" / "split.json").read_text())
+    split["parts_sha256"] = sha256_of(path)
+    (tmp_path / "split" / "split.json").write_text(json.dumps(split))
+    with pytest.raises(StoreError, match=r"parts\.parquet is broken \(.*does not name a part for each"):
+        SplitFolder.open(tmp_path / "split", store)
+
+
+def test_a_table_of_parts_that_arrow_cannot_read(store: PatchStore, tmp_path: Path) -> None:
+    make_split(tmp_path / "split", store)
+    path = tmp_path / "split" / "parts.parquet"
+    content = bytearray(path.read_bytes())
+    for at in range(4, len(content) - 8):  # each byte of it once, but for its marks
+        path.write_bytes(content[:at] + bytes([content[at] ^ 0x55]) + content[at + 1 :])
+        with suppress(StoreError):
+            SplitFolder.open(tmp_path / "split", store)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("class_counts", [1]), ("statistics", {"mean": [1.0], "std": [1.0]})],
+)
+def test_a_split_of_other_bands_or_classes(
+    store: PatchStore, tmp_path: Path, key: str, value: object
+) -> None:
+    make_split(tmp_path / "split", store)
+    path = tmp_path / "split" / "split.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    with pytest.raises(StoreError, match=r"split\.json is broken \(ValueError: its .* are of other"):
+        SplitFolder.open(tmp_path / "split", store)

@@ -168,6 +168,52 @@ def test_lists_that_changed_since(store: PatchStore) -> None:
     with pytest.raises(
         StoreError, match=r"lists\.parquet is broken: it has changed since `tile` wrote"
     ):
+        PatchStore.open(store.folder).published_parts("mine")
+
+
+def test_pixels_of_another_type(store: PatchStore) -> None:
+    path = store.folder / "pixels.npy"
+    np.save(path, np.load(path).astype(np.float64))
+    with pytest.raises(StoreError, match=r"of float64 where .* of uint16; run `tile` again"):
+        PatchStore.open(store.folder)
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "says"),
+    [
+        ("label", [9], "column 'label' holds what is no class"),
+        ("label", [None], "column 'label' does not hold what it should"),
+        ("scene", [7], "column 'scene' does not hold what it should"),
+        ("x", [float("nan")], "column 'x' does not hold what it should"),
+        ("epsg", ["a"], "column 'epsg' does not hold what it should"),
+    ],
+)
+def test_a_table_that_holds_something_else(
+    store: PatchStore, column: str, values: list[object], says: str
+) -> None:
+    path = store.folder / "patches.parquet"
+    table = pq.read_table(path)
+    index = table.column_names.index(column)
+    pq.write_table(table.set_column(index, column, pa.array(values * len(table))), path)
+    change(store.folder / "meta.json", patches_sha256=sha256_of(path))
+    with pytest.raises(StoreError, match=rf"patches\.parquet is broken \(ValueError: {says}\)"):
+        PatchStore.open(store.folder)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("geometry", {"patch_px": 4, "cell_px": 8, "min_valid": 0.5, "pixel_m": 10.0}),
+        ("stride_px", 0),
+        ("classes", []),
+        ("counts", {"kept": {}}),
+        ("scenes", [{"id": "s1"}]),
+        ("min_purity", float("inf")),
+    ],
+)
+def test_metadata_that_mean_nothing(store: PatchStore, key: str, value: object) -> None:
+    change(store.folder / "meta.json", **{key: value})
+    with pytest.raises(StoreError, match=rf"meta\.json is broken \(key '{key}.*run `tile` again"):
         PatchStore.open(store.folder)
 
 

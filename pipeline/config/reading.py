@@ -5,18 +5,55 @@ YAML is parsed as DVC parses it (YAML 1.2), so that `1e-3` is a number on both s
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from datetime import date
 from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
+from ruamel.yaml.constructor import ConstructorError, SafeConstructor
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import Node
 
+from pipeline.config.opening import opening
 from pipeline.config.record import PATTERNS, Conf
 from pipeline.errors import ConfigError
+
+_MOST_VALUES = 100_000
+"""In a file, those of aliases as often as they stand there."""
+_DEEPEST = 32
+_LARGEST = 2**63
+"""No whole number may reach this: tables and random numbers have 64 bits."""
+_UNWRITABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+"""Characters that no path, and often no file, can hold."""
+
+
+class _Timestamp(str):
+    """A time that is not in quotes, as it is written; DVC could not write it to dvc.lock."""
+
+    __slots__ = ()
+
+
+class _Constructor(SafeConstructor):
+    """Makes the values of a file; one that is none is named with its line."""
+
+    def construct_object(self, node: Node, deep: bool = False) -> Any:
+        """The value of a node."""
+        try:
+            return super().construct_object(node, deep)
+        except (YAMLError, RecursionError):
+            raise
+        except Exception as error:
+            kind = str(node.tag).rsplit(":", 1)[-1]
+            problem = f"{str(node.value)[:80]!r} is no {kind}"
+            raise ConstructorError(None, None, problem, node.start_mark) from error
+
+
+_Constructor.add_constructor(
+    "tag:yaml.org,2002:timestamp", lambda loader, node: _Timestamp(loader.construct_scalar(node))
+)
 
 
 def load[C: Conf](path: Path, model: type[C]) -> C:
@@ -26,14 +63,21 @@ def load[C: Conf](path: Path, model: type[C]) -> C:
         ConfigError: when the file is missing, is no YAML, or does not fit the record; the message
             names the file, the key and the value.
     """
+    yaml = YAML(typ="safe", pure=True)
+    yaml.Constructor = _Constructor
     try:
-        raw = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist; create it or name another file.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read ({error}); it must be a UTF-8 text file.") from error
-    except YAMLError as error:
-        raise ConfigError(f"{path} is no valid YAML: {_position(error)}; correct it there.") from error
+    with opening(lambda why: ConfigError(f"{path} is no valid YAML: {why}; correct it there.")):
+        try:
+            raw = yaml.load(text)
+        except YAMLError as error:
+            raise ConfigError(
+                f"{path} is no valid YAML: {_position(error)}; correct it there."
+            ) from error
     return parse({} if raw is None else raw, model, str(path))
 
 
@@ -43,13 +87,29 @@ def parse[C: Conf](raw: Any, model: type[C], file: str) -> C:
     Raises:
         ConfigError: when it does not fit the record.
     """
-    for key, value in _leaves(raw):
-        if isinstance(value, date):  # DVC stops at a YAML timestamp: it cannot write it to dvc.lock
-            raise ConfigError(f"{file}: key '{_dotted(key)}' is {_shown(value)}; put it in quotes.")
+    for number, (key, value) in enumerate(_values(raw)):
+        if number == _MOST_VALUES or len(key) > _DEEPEST:
+            raise ConfigError(
+                f"{file}: key '{_dotted(key[:3])}' holds itself, or more than {_MOST_VALUES:,} values "
+                f"or {_DEEPEST} levels of them; write it without aliases."
+            )
+        if problem := _unusable(value):
+            raise ConfigError(f"{file}: key '{_dotted(key)}' {problem}.")
     try:
         return model.model_validate(raw)
     except ValidationError as error:
         raise ConfigError(_sentence(file, error, model, raw)) from None
+
+
+def _unusable(value: Any) -> str:
+    """What is wrong with a value whatever its key; empty for any other."""
+    if isinstance(value, _Timestamp):
+        return f"is {value}; put it in quotes"
+    if isinstance(value, int) and abs(value) >= _LARGEST:
+        return "is a number of more than 64 bits; correct the value"
+    if isinstance(value, str) and (odd := _UNWRITABLE.search(value)):
+        return f"holds the character U+{ord(odd[0]):04X}, which no file can have; take it out"
+    return ""
 
 
 def _position(error: YAMLError) -> str:
@@ -62,13 +122,12 @@ def _position(error: YAMLError) -> str:
 type _Key = tuple[int | str, ...]
 
 
-def _leaves(raw: Any, key: _Key = ()) -> Iterator[tuple[_Key, Any]]:
-    """The values of a parsed file that hold no others, with their keys."""
+def _values(raw: Any, key: _Key = ()) -> Iterator[tuple[_Key, Any]]:
+    """All values of a parsed file with their keys, a list or a mapping before what it holds."""
+    yield key, raw
     if isinstance(raw, dict | list):
         for part, value in raw.items() if isinstance(raw, dict) else enumerate(raw):
-            yield from _leaves(value, (*key, part))
-    else:
-        yield key, raw
+            yield from _values(value, (*key, part))
 
 
 def _sentence(file: str, error: ValidationError, model: type[Conf], raw: Any) -> str:
@@ -87,6 +146,8 @@ def _sentence(file: str, error: ValidationError, model: type[Conf], raw: Any) ->
             return f"{at} is unknown; the keys there are {', '.join(_keys_beside(first, model))}."
         case "missing":
             return f"{at} is missing; add it."
+        case "invalid_key":
+            return f"{at} has a key that is no text; put it in quotes."
         case "value_error":
             return f"{at}: {first['ctx']['error']}."
         case _:
@@ -143,5 +204,5 @@ def _needed(problem: ErrorDetails) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value) if not isinstance(value, date) else value.isoformat()
+    text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Any, TypeGuard
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$"
 """What may become the name of a file or a folder: it never leads out of the folder that it is in."""
@@ -36,10 +36,23 @@ def _moment(value: Any) -> Any:
         raise ValueError(
             f"{value!r} has no time zone; write it as '{moment:%Y-%m-%dT%H:%M:%S}Z' where it is UTC"
         )
+    if not 1 < moment.year < 9999:  # in another zone it would be no time any more
+        raise ValueError(f"{value!r} is no time of a scene; correct the year")
     return moment
 
 
 Moment = Annotated[datetime, BeforeValidator(_moment)]
+
+
+def _moments(text: str) -> str:
+    for moment in text.split("/", maxsplit=1):
+        date.fromisoformat(moment[:10])
+        _moment(moment)
+    return text
+
+
+Times = Annotated[str, AfterValidator(_moments)]
+"""A time (RFC 3339), or two with a slash between them, as an output holds it."""
 
 
 class Conf(BaseModel):

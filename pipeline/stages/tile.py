@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from pipeline.geo.images.collection import holds_images
 from pipeline.geo.patches.image_store import image_content
 from pipeline.geo.patches.scene_store import scene_content
 from pipeline.geo.patches.store_writer import StoreContent, TileInputs, write_store
+from pipeline.store import PatchCounts
 
 
 def run(
@@ -42,7 +43,7 @@ def run(
     _report(write_store(inputs, content, out), content, out)
 
 
-def _report(counts: dict[str, Any], content: StoreContent, out: Path) -> None:
+def _report(counts: PatchCounts, content: StoreContent, out: Path) -> None:
     kept, on_grid = counts["kept"], counts["kept_on_grid"]
     width = max(12, *(len(name) for name in kept))
     print(f"{'class':<{width}}{'patches':>10}{'on cell grid':>14}")
@@ -59,5 +60,5 @@ def _report(counts: dict[str, Any], content: StoreContent, out: Path) -> None:
         print(f"warning: no cell has the class {name!r}; label some of it or drop it.", file=sys.stderr)
 
 
-def _listed(counts: dict[str, Any]) -> str:
+def _listed(counts: Mapping[str, Any]) -> str:
     return ", ".join(f"{n} {kind}" for kind, n in counts.items() if kind != "file").replace("_", " ")

@@ -155,8 +155,76 @@ def test_records_do_not_change() -> None:
         pytest.param(
             FetchConf,
             "train: [{id: a, path: p, datetime: 2017-02-16T10:21:01Z}]",
-            "key 'train[0].datetime' is 2017-02-16T10:21:01+00:00; put it in quotes.",
+            "key 'train[0].datetime' is 2017-02-16T10:21:01Z; put it in quotes.",
             id="timestamp",
+        ),
+        pytest.param(
+            FetchConf,
+            "train: [{id: a, path: p, datetime: 2017-02-30}]",
+            "key 'train[0].datetime' is 2017-02-30; put it in quotes.",
+            id="no day, without quotes",
+        ),
+        pytest.param(
+            FetchConf,
+            "train: [{id: a, path: p, datetime: 2017-02-16T25:00:00Z}]",
+            "key 'train[0].datetime' is 2017-02-16T25:00:00Z; put it in quotes.",
+            id="no hour, without quotes",
+        ),
+        pytest.param(
+            FetchConf,
+            "train: [{id: a, path: p, datetime: 25:00:00Z}]",
+            "key 'train[0].datetime': '25:00:00Z' is no time; write it as",
+            id="an hour alone",
+        ),
+        pytest.param(
+            FetchConf,
+            "train: [{id: a, path: p, datetime: '9999-12-31T23:59:59-12:00'}]",
+            "key 'train[0].datetime': '9999-12-31T23:59:59-12:00' is no time of a scene; correct the",
+            id="the end of time",
+        ),
+        pytest.param(
+            FetchConf,
+            "train: []\nmap: !!bool maybe",
+            "is no valid YAML: line 2, column 6: 'maybe' is no bool; correct it there.",
+            id="tag",
+        ),
+        pytest.param(
+            SplitConf, "seed: " + "9" * 5000, "is no valid YAML: line 1, column 7: '999", id="digits"
+        ),
+        pytest.param(
+            SplitConf,
+            "seed: 0x" + "f" * 5000,
+            "key 'seed' is a number of more than 64 bits; correct the value.",
+            id="hexadecimal digits",
+        ),
+        pytest.param(
+            FetchConf,
+            "map: &a [*a]",
+            "key 'map[0][0]' holds itself, or more than 100,000 values or 32 levels of them; write it",
+            id="an alias that holds itself",
+        ),
+        pytest.param(
+            FetchConf,
+            "a: &a [x, x, x, x, x, x, x, x, x]\n"
+            + "".join(
+                f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n"
+                for a, b in zip("abcdefgh", "bcdefghi", strict=True)
+            ),
+            "key 'f[0][3]' holds itself, or more than 100,000 values",
+            id="nine levels of nine aliases",
+        ),
+        pytest.param(SplitConf, "[" * 3000, "is no valid YAML: RecursionError: maximum", id="levels"),
+        pytest.param(
+            FetchConf,
+            'train: [{id: a, path: "a\\0"}]',
+            "key 'train[0].path' holds the character U+0000, which no file can have; take it out.",
+            id="a character that is none",
+        ),
+        pytest.param(
+            FetchConf,
+            'train: [{id: a, path: p, "a\\nb": 1}]',
+            "key 'train[0].a b' is unknown; the keys there are",
+            id="a key of two lines",
         ),
         pytest.param(
             FetchConf,
@@ -235,6 +303,10 @@ def test_what_is_wrong_is_said(tmp_path: Path, model: type[Conf], text: str, exp
     assert message.startswith(expected)
     assert message.endswith(".")
     assert "\n" not in message
+
+
+def test_the_defaults_of_train_are_those_of_its_file() -> None:
+    assert load(CONF / "train.yaml", TrainConf) == TrainConf()
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -10,12 +10,14 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import ConfigDict, Field, TypeAdapter
 
+from pipeline.config.record import Conf, Times
 from pipeline.errors import SceneError
 from pipeline.geo.images.image_file import ImageFile
 from pipeline.geo.raster.grid import PixelGrid
@@ -67,6 +69,30 @@ class About:
     """Whether these are all images that were published."""
 
 
+class _Summary(Conf):
+    count: int
+    level: str
+    bands: list[str]
+    whole: bool
+    lists: list[str]
+    published_lists: list[str]
+
+
+class _Collection(Conf):
+    """What is read of a STAC Collection; it may hold more."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    id: str
+    title: str
+    description: str
+    license: str
+    summary: Annotated[_Summary, Field(alias=SUMMARY)]
+
+
+_TIMES = TypeAdapter(Times)
+
+
 @dataclass(frozen=True)
 class ImageSet(About):
     """A collection opened for reading: tables of a row an image."""
@@ -107,8 +133,13 @@ def of_file(file: ImageFile, content: bytes, dataset: Any) -> Image:
             f"{file.path} has the CRS {crs.to_string()}, which is none in metres with an EPSG code; "
             "reproject it to its UTM zone."
         )
-    off = max(abs(transform.a - PIXEL_M), abs(-transform.e - PIXEL_M))
-    if transform.b or transform.d or off > _TOLERANCE_M:
+    off = np.abs(np.array([transform.a, -transform.e]) - PIXEL_M)
+    if (
+        transform.b
+        or transform.d
+        or not (off <= _TOLERANCE_M).all()
+        or not np.isfinite(transform).all()
+    ):
         raise SceneError(
             f"{file.path} has pixels of {transform.a:g} x {-transform.e:g} m or is rotated; give "
             f"images of {PIXEL_M:g} m, north up."
@@ -133,7 +164,10 @@ def open_images(folder: Path) -> ImageSet:
     path = folder / IMAGES
     with described(folder / COLLECTION, "STAC Collection of images"):
         fields = read_json(folder / COLLECTION)
-        summary = fields[SUMMARY]
+        stated = _Collection.model_validate(fields)
+        start, end = fields["extent"]["temporal"]["interval"][0]
+        _TIMES.validate_python(f"{start}/{end}")
+    summary = stated.summary
     with described(path, "table of images"):
         table = pq.read_table(path)
         assets = table.column("assets").combine_chunks().field(ASSET)
@@ -142,15 +176,15 @@ def open_images(folder: Path) -> ImageSet:
         shapes = np.array(table.column("proj:shape").to_pylist(), dtype=np.int64)
         codes = table.column("proj:code").to_pylist()
         return ImageSet(
-            id=fields["id"],
-            title=fields["title"],
-            description=fields["description"],
-            license=fields["license"],
-            interval=tuple(fields["extent"]["temporal"]["interval"][0]),
-            level=summary["level"],
-            bands=tuple(summary["bands"]),
-            whole=summary["whole"],
-            published=summary["published_lists"],
+            id=stated.id,
+            title=stated.title,
+            description=stated.description,
+            license=stated.license,
+            interval=(start, end),
+            level=summary.level,
+            bands=tuple(summary.bands),
+            whole=summary.whole,
+            published=summary.published_lists,
             table=pa.table(
                 {
                     "scene": table["id"],
@@ -163,7 +197,7 @@ def open_images(folder: Path) -> ImageSet:
                     "y": transforms[:, 5] + transforms[:, 4] * shapes[:, 0] / 2,
                 }
             ),
-            parts=pa.table({name: table[f"{PARTS}{name}"] for name in summary["lists"]}),
+            parts=pa.table({name: table[f"{PARTS}{name}"] for name in summary.lists}),
             side_px=int(shapes[0, 0]),
             checksum=hashlib.sha256(checksums.encode()).hexdigest(),
         )

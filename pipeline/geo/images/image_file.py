@@ -15,14 +15,15 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import rasterio
-from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 
+from pipeline.config.opening import opening
 from pipeline.errors import SceneError
 from pipeline.geo.raster.archive import is_of_macos, is_zip, opened_zip, split
 
 _SUFFIXES = (".tif", ".tiff")
 _NUMBER = re.compile(r"(\d+)")
+_ENCRYPTED = 0x1
 
 
 @dataclass(frozen=True)
@@ -113,17 +114,18 @@ class ImageReader(ExitStack):
             raise SceneError(f"{path} cannot be read ({error.strerror}); make it readable.") from error
 
     def _read_zipped(self, outer: Path, inner: str, most: int) -> bytes:
-        try:
-            with self._opened(outer).open(inner) as stream:
+        archive = self._opened(outer)
+        with opening(
+            lambda why: SceneError(
+                f"{outer} is damaged where it holds {inner} ({why}); download it again."
+            )
+        ):
+            if inner not in archive.NameToInfo:
+                raise SceneError(f"{outer} holds no {inner} any more; run `fetch` again.")
+            if archive.NameToInfo[inner].flag_bits & _ENCRYPTED:
+                raise SceneError(f"{outer} is encrypted; give the zip as published.")
+            with archive.open(inner) as stream:
                 return stream.read(most)
-        except KeyError:
-            raise SceneError(f"{outer} holds no {inner} any more; run `fetch` again.") from None
-        except RuntimeError as error:
-            raise SceneError(f"{outer} is encrypted ({error}); give the zip as published.") from error
-        except (zipfile.BadZipFile, zipfile.zlib.error, EOFError, NotImplementedError) as error:  # type: ignore[attr-defined]
-            raise SceneError(
-                f"{outer} is damaged where it holds {inner} ({error}); download it again."
-            ) from error
 
     def _opened(self, path: Path) -> zipfile.ZipFile:
         with self._lock:
@@ -140,7 +142,11 @@ def decoded(content: bytes, path: str) -> Iterator[Any]:
     Raises:
         SceneError: when it is none, or damaged, also for what fails while it is open.
     """
-    try:
+    with opening(
+        lambda why: SceneError(
+            f"{path} cannot be read ({why}); it is damaged or no GeoTIFF: fetch it again."
+        )
+    ):
         # images are read side by side: threads inside GDAL would only slow that down
         alone = rasterio.Env(GDAL_NUM_THREADS="1")
         with (
@@ -149,8 +155,3 @@ def decoded(content: bytes, path: str) -> Iterator[Any]:
             file.open(driver="GTiff") as dataset,
         ):
             yield dataset
-    except (RasterioError, OSError, ValueError) as error:
-        reason = str(error.__cause__ or error).split("\n")[0].rstrip(".")
-        raise SceneError(
-            f"{path} cannot be read ({reason}); it is damaged or no GeoTIFF: fetch it again."
-        ) from error

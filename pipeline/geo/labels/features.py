@@ -191,7 +191,7 @@ def meanings(classes: ClassesConf) -> dict[str | int, int]:
 def unknown_values(counts: Mapping[Any, int], unit: str, file: str) -> str:
     """What is wrong with values that are no class, by how often they occur, and what to do."""
     by_count = sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))
-    shown = ", ".join(f"{value!r} ({count} {unit})" for value, count in by_count[:8])
+    shown = ", ".join(f"{repr(value)[:80]} ({count} {unit})" for value, count in by_count[:8])
     more = f" and {len(by_count) - 8} more" if len(by_count) > 8 else ""
     return (
         f"{shown}{more}, which is no class; list it in {file}, under the `values` of a class or under "
@@ -204,7 +204,13 @@ def _classes_of(
 ) -> npt.NDArray[np.int16]:
     """The class of each feature, -1 where it has no value or an ignored one."""
     known = meanings(classes)
-    counts = Counter(values.dropna().tolist())
+    try:
+        counts = Counter(values.dropna().tolist())
+    except TypeError:
+        raise LabelError(
+            f"{conf.path}: attribute {conf.attribute!r} holds lists or the like; it must hold one "
+            "text or number a feature."
+        ) from None
     if unknown := {value: count for value, count in counts.items() if value not in known}:
         if wrong := misread(
             (value for value in unknown if isinstance(value, str)),

@@ -15,11 +15,11 @@ from typing import Any
 import geopandas as gpd
 import pyarrow.parquet as pq
 import pyogrio
-from pyogrio.errors import DataLayerError, DataSourceError
 from pyproj import CRS
 from pyproj.exceptions import CRSError
 
 from pipeline.config.labels import VectorLabelConf
+from pipeline.config.opening import opening
 from pipeline.errors import LabelError
 from pipeline.geo.labels.encodings import STATE_IT, misread
 from pipeline.geo.labels.tables import OPTIONS, coordinate_columns, points_of_table
@@ -37,22 +37,24 @@ def read_frame(conf: VectorLabelConf) -> gpd.GeoDataFrame:
     if not Path(conf.path).exists():
         raise LabelError(f"{conf.path} does not exist; correct the path of the labels.")
     read = _read_parquet if Path(conf.path).suffix.lower() in _PARQUET else _read_gdal
-    try:
+    with (
+        opening(
+            lambda why: LabelError(
+                f"{conf.path} cannot be read as vectors ({why}); give a GeoPackage, Shapefile, "
+                "GeoJSON, FlatGeobuf, GeoParquet or CSV file."
+            )
+        ),
         # what is odd about a geometry is found and counted by those who use it
-        with warnings.catch_warnings(action="ignore"):
+        warnings.catch_warnings(action="ignore"),
+    ):
+        try:
             frame = read(conf)
-    except UnicodeDecodeError as error:
-        if Path(conf.path).read_bytes()[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-            raise LabelError(f"{conf.path} is in UTF-16; save it in UTF-8.") from error
-        raise LabelError(
-            f"{conf.path} holds texts that are not in {error.encoding}; {STATE_IT}."
-        ) from error
-    except (DataSourceError, DataLayerError, ValueError, OSError) as error:
-        reason = " ".join(str(error).split()).rstrip(".")
-        raise LabelError(
-            f"{conf.path} cannot be read as vectors ({reason}); give a GeoPackage, Shapefile, GeoJSON, "
-            "FlatGeobuf, GeoParquet or CSV file."
-        ) from error
+        except UnicodeDecodeError as error:
+            if Path(conf.path).read_bytes()[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+                raise LabelError(f"{conf.path} is in UTF-16; save it in UTF-8.") from error
+            raise LabelError(
+                f"{conf.path} holds texts that are not in {error.encoding}; {STATE_IT}."
+            ) from error
     return _with_crs(frame, conf)
 
 

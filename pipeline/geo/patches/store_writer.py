@@ -17,7 +17,7 @@ from pipeline.config.tile import TileConf
 from pipeline.errors import LabelError, RadiometryError
 from pipeline.files import publish, require_space, sha256_of, write_json
 from pipeline.geo.patches.patch_writer import Patches, PatchWriter
-from pipeline.store import ClassInfo, Geometry, StoreMeta
+from pipeline.store import ClassInfo, Geometry, PatchCounts, StoreMeta
 
 _ROW_BYTES = 200
 """Of a row of the table, about."""
@@ -57,7 +57,7 @@ class StoreContent:
     warnings: Sequence[str] = ()
 
 
-def write_store(inputs: TileInputs, content: StoreContent, out: Path) -> dict[str, Any]:
+def write_store(inputs: TileInputs, content: StoreContent, out: Path) -> PatchCounts:
     """Write a store to the folder `out`; its counts, as `meta.json` has them.
 
     Raises:
@@ -96,7 +96,7 @@ def write_store(inputs: TileInputs, content: StoreContent, out: Path) -> dict[st
     return counts
 
 
-def _counts(writer: PatchWriter, content: StoreContent, names: list[str]) -> dict[str, Any]:
+def _counts(writer: PatchWriter, content: StoreContent, names: list[str]) -> PatchCounts:
     """Patches per class and what was left out; together they are all positions."""
     left_out = content.left_out | {"invalid": writer.invalid}
     return {

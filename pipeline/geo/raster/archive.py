@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -21,6 +23,11 @@ PERMIT = "give yourself the permission, or copy it"
 """What to do about a file that may not be read."""
 _JP2 = b"\x00\x00\x00\x0cjP  "
 _VECTORS = (".fgb", ".geojson", ".gpkg", ".kml", ".shp")
+_DAMAGED = (
+    zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, UnicodeDecodeError,
+    OverflowError,
+)  # fmt: skip
+"""What reading a zip may end in."""
 
 
 def split(path: Path | str) -> tuple[Path, str | None]:
@@ -128,7 +135,7 @@ def opened_zip(path: Path) -> Iterator[zipfile.ZipFile]:
     try:
         with _opened(path) as stream, zipfile.ZipFile(stream) as archive:
             yield archive
-    except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+    except _DAMAGED as error:
         raise SceneError(
             f"{path} is no whole zip ({str(error).rstrip('.')}); download it again."
         ) from error

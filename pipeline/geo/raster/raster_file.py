@@ -155,7 +155,7 @@ def _gdal_for(href: str) -> Iterator[None]:
             **(gdal_options() if remote else {}),
         ):
             yield
-    except (RasterioError, OSError, ValueError) as error:
+    except (RasterioError, CPLE_BaseError, OSError, ValueError) as error:
         reason = str(error.__cause__ or error).split("\n")[0].rstrip(".")
         remedy = "check the connection, or" if remote else "it is damaged or no raster:"
         raise SceneError(

@@ -7,18 +7,21 @@ import json
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import pystac
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter
+from pyproj import CRS
 
 from pipeline.bands import BANDS
+from pipeline.config.record import Conf, Positive, Times
 from pipeline.errors import SceneError
 from pipeline.geo.raster.archive import checksum_of, is_file, size_of, split
 from pipeline.geo.raster.grid import PixelGrid
 from pipeline.geo.raster.raster_file import FLOATS, Layer
 from pipeline.geo.raster.remote import is_remote, look_up
 from pipeline.geo.scenes.scene_files import USER_MASK, BandLayer, MaskLayer
-from pipeline.geo.scenes.stac import beside, multihash
+from pipeline.geo.scenes.stac import beside, multihash, read_json
 from pipeline.store import SceneInfo
 
 PIXEL_M = 10.0
@@ -42,6 +45,78 @@ _READ_AS = (LAYER, "raster:scale", "raster:offset", INVALID_VALUES)
 """Fields of an asset on which the meaning of its bytes depends."""
 _READ_AS_TOO = ("nodata", VALUES, DARK_ZEROS)
 """The same, of those that say more than that DN 0 is nodata."""
+
+
+class _Fields(Conf):
+    """What is read of an Item; it may hold more."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+def _north_up(transform: list[float]) -> list[float]:
+    width, _, x0, _, height, y0 = transform[:6]
+    if not (0 < width < 1e5 and -1e5 < height < 0 and max(abs(x0), abs(y0)) < 1e9):
+        raise ValueError("no transform of a north-up raster in metres")
+    return transform
+
+
+type _Transform = Annotated[list[float], Field(min_length=6), AfterValidator(_north_up)]
+type _Side = Annotated[int, Field(gt=0, le=1_000_000)]
+type _Shape = Annotated[list[_Side], Field(min_length=2, max_length=2)]
+
+
+class _Properties(_Fields):
+    datetime: Times
+    code: Annotated[str, Field(alias="proj:code", pattern=r"^EPSG:\d{4,6}$")]
+    transform: Annotated[_Transform, Field(alias="proj:transform")]
+    shape: Annotated[_Shape, Field(alias="proj:shape")]
+    platform: str | None = None
+    level: Annotated[str | None, Field(alias="processing:level")] = None
+    baseline: Annotated[str | None, Field(alias="s2:processing_baseline")] = None
+
+
+class _Asset(_Fields):
+    href: str
+    data_type: str
+    transform: Annotated[_Transform, Field(alias="proj:transform")]
+    shape: Annotated[_Shape, Field(alias="proj:shape")]
+    layer: Annotated[Positive | None, Field(alias=LAYER)] = None
+    size: Annotated[int, Field(alias="file:size", ge=0)]
+    checksum: Annotated[str | None, Field(alias="file:checksum")] = None
+    etag: Annotated[str | None, Field(alias=ETAG)] = None
+
+
+class _Band(_Asset):
+    scale: Annotated[float, Field(alias="raster:scale", gt=0)]
+    offset: Annotated[float, Field(alias="raster:offset")]
+    nodata: float | Literal["nan"] | None = None
+
+
+class _Mask(_Asset):
+    values: Annotated[list[int], Field(alias=INVALID_VALUES)]
+
+
+class _Item(_Fields):
+    id: Annotated[str, Field(min_length=1)]
+    properties: _Properties
+    assets: dict[str, Any]
+
+
+_BANDS = TypeAdapter(dict[str, _Band])
+_MASKS = TypeAdapter(dict[str, _Mask])
+
+
+def read_item(path: Path) -> pystac.Item:
+    """The Item of a scene, of which what is read has the type that it should.
+
+    Raises:
+        ValidationError: when it has not; other errors where the file is no Item.
+    """
+    content = read_json(path)
+    assets = _Item.model_validate(content).assets
+    _BANDS.validate_python({key: asset for key, asset in assets.items() if key in BANDS})
+    _MASKS.validate_python({key: asset for key, asset in assets.items() if key == MASK})
+    return pystac.Item.from_dict(content)
 
 
 def raster_layers(item: pystac.Item, path: Path) -> dict[str, Layer]:
@@ -91,8 +166,14 @@ def ten_metre_grid(grids: Iterable[PixelGrid]) -> PixelGrid:
 
 
 def epsg_of(item: pystac.Item) -> int:
-    """The EPSG code of the CRS of an Item."""
-    return int(item.properties["proj:code"].removeprefix("EPSG:"))
+    """The EPSG code of the CRS of an Item.
+
+    Raises:
+        CRSError: when there is none of that code.
+    """
+    code = int(item.properties["proj:code"].removeprefix("EPSG:"))
+    CRS.from_epsg(code)
+    return code
 
 
 def _present(asset: pystac.Asset, item: Path) -> str:

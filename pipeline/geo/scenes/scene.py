@@ -25,6 +25,7 @@ from pipeline.geo.scenes.item import (
     grid_of,
     mask_layer,
     raster_layers,
+    read_item,
     scene_info,
 )
 from pipeline.geo.scenes.scene_files import BandLayer, MaskLayer, require_name
@@ -58,7 +59,7 @@ class Scene:
         """
         path = Path(path)
         with described(path, "STAC Item of a scene"):
-            item = pystac.Item.from_dict(read_json(path))
+            item = read_item(path)
             epsg, assets = epsg_of(item), item.assets
             layers = raster_layers(item, path)
             bands = {name: band_layer(assets[name], layers[name]) for name in BANDS if name in layers}

@@ -19,14 +19,13 @@ from pyproj import Transformer
 from shapely.geometry import Polygon, mapping
 from shapely.geometry.base import BaseGeometry
 
+from pipeline.config.opening import opening
 from pipeline.errors import SceneError
 from pipeline.files import write_json
 from pipeline.geo.raster.area import Area, area_around, cut_at_antimeridian
 from pipeline.geo.raster.grid import PixelGrid
 
 CATALOG = "catalog.json"
-_BROKEN = (ValueError, KeyError, TypeError, AttributeError, OSError)
-"""What reading a file of another form than promised may end in."""
 
 
 def extensions(*names: str) -> list[str]:
@@ -41,13 +40,9 @@ def described(path: Path, kind: str) -> Iterator[None]:
     Raises:
         SceneError: when reading it fails.
     """
-    try:
+    missing = SceneError(f"{path} does not exist; run `fetch` first.")
+    with opening(lambda why: SceneError(f"{path} is no {kind} ({why}); run `fetch` again."), missing):
         yield
-    except FileNotFoundError:
-        raise SceneError(f"{path} does not exist; run `fetch` first.") from None
-    except (*_BROKEN, pystac.STACError, pystac.STACTypeError) as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise SceneError(f"{path} is no {kind} ({reason}); run `fetch` again.") from error
 
 
 def read_json(path: Path) -> dict[str, Any]:

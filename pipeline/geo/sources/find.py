@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.config.fetch import SourceConf
+from pipeline.config.opening import opening
 from pipeline.config.sources import EurosatConf, MaskConf, SafeConf, SceneConf, StacConf, StackConf
+from pipeline.errors import SceneError
 from pipeline.geo.scenes.scene_files import SceneFiles
 from pipeline.geo.sources import eurosat, folder, safe, stac, stack
 from pipeline.geo.sources.download import Downloads
@@ -23,7 +25,12 @@ def find_scenes(source: SourceConf, downloads: Downloads) -> list[SceneFiles]:
         case StackConf():
             return [stack.scene_files(source)]
         case SafeConf():
-            return safe.scene_files(source)
+            with opening(
+                lambda why: SceneError(
+                    f"{source.safe} is no product as ESA writes it ({why}); download it again."
+                )
+            ):
+                return safe.scene_files(source)
         case StacConf():
             return stac.scene_files(source, downloads)
         case EurosatConf():

@@ -150,10 +150,11 @@ def _granules(
 def _radiometry(root: ET.Element, level: str, product: Product) -> dict[str, tuple[float, float]]:
     """Scale and offset of each band: reflectance = DN * scale + offset."""
     stated = [_text(root, name) for name in _QUANTIFICATION[level]]
-    offsets = {
-        element.get("band_id"): float(element.text or "nan") for element in every(root, _OFFSET[level])
-    }
     try:
+        offsets = {
+            element.get("band_id"): float(element.text or "nan")
+            for element in every(root, _OFFSET[level])
+        }
         scale = 1 / float(next(filter(None, stated)))
         # the number of a band in the metadata is its index among all 13
         by_band = {
@@ -161,7 +162,9 @@ def _radiometry(root: ET.Element, level: str, product: Product) -> dict[str, tup
         }
     except (StopIteration, ValueError, ZeroDivisionError):
         by_band = {}
-    if not by_band or any(math.isnan(offset) for _, offset in by_band.values()):
+    if not by_band or not all(
+        0 < scale < math.inf and math.isfinite(offset) for scale, offset in by_band.values()
+    ):
         raise RadiometryError(
             f"{product.href(product.metadata)} does not state a quantification and offsets that are "
             "numbers; download the product again."

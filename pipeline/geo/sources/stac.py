@@ -14,14 +14,12 @@ import numpy as np
 import pystac_client
 import requests
 import shapely
-from pyproj.exceptions import ProjError
-from pystac import STACError
 from pystac_client.exceptions import APIError
 from pystac_client.stac_api_io import StacApiIO
-from pystac_client.warnings import PystacClientWarning
 from shapely.geometry.base import BaseGeometry
 
 from pipeline.bands import BANDS
+from pipeline.config.opening import opening
 from pipeline.config.sources import StacConf
 from pipeline.errors import ConfigError, SceneError
 from pipeline.geo.raster import remote
@@ -49,8 +47,6 @@ from pipeline.geo.sources.stac_names import (
 MOST_FOUND = 2000
 """With more Items than that, a search is too wide to take the least cloudy ones from it."""
 _PAGE = 100
-_BROKEN = (ValueError, KeyError, TypeError, AttributeError, IndexError)
-"""What reading an answer of another form than promised may end in."""
 
 type Item = Mapping[str, Any]
 
@@ -146,17 +142,15 @@ def area_of(conf: StacConf) -> BaseGeometry:
     if isinstance(conf.area, list):
         west, south, east, north = conf.area
         return outline((west, south, east, north))
-    try:
+    with opening(
+        lambda why: SceneError(
+            f"the area {conf.area} cannot be read ({why}); give a vector file with a CRS, or "
+            "[west, south, east, north] in degrees."
+        )
+    ):
         frame = gpd.read_file(vectors_for_gdal(conf.area))
         shapes = cut_at_antimeridian(frame.to_crs("OGC:CRS84").geometry.dropna().to_numpy())
         shape = shapely.union_all(shapes)
-    except (OSError, RuntimeError, *_BROKEN, ProjError) as error:
-        # what pyogrio raises is a RuntimeError
-        reason = " ".join(str(error).split()).rstrip(".")
-        raise SceneError(
-            f"the area {conf.area} cannot be read ({reason}); give a vector file with a CRS, or "
-            "[west, south, east, north] in degrees."
-        ) from error
     if shape.is_empty or shape.area == 0 or not np.isfinite(shape.bounds).all():
         raise SceneError(f"the area {conf.area} holds no polygon; draw one and save it again.")
     return shape
@@ -186,21 +180,22 @@ def search(conf: StacConf, area: BaseGeometry) -> list[Item]:
 @contextmanager
 def described(url: str, subject: str) -> Iterator[None]:
     """Turn errors of an API, and of answers in another form, into a `SceneError` in one sentence."""
-    try:
-        # it warns where an API does not declare what it may be able to do all the same
-        with warnings.catch_warnings(action="ignore"):
-            yield
-    except (requests.RequestException, APIError) as error:
-        reason = " ".join(str(error).split())[:200].rstrip(".")
-        raise SceneError(
-            f"{url} cannot be searched ({type(error).__name__}: {reason}); check the address, the "
-            "collection and the connection."
-        ) from error
-    except (STACError, NotImplementedError, PystacClientWarning, *_BROKEN) as error:
-        raise SceneError(
-            f"{subject} is not what a STAC API sends ({type(error).__name__}); check the address in a "
-            "browser: it must lead to JSON that lists `conformsTo`."
-        ) from error
+    with opening(
+        lambda why: SceneError(
+            f"{subject} is not what a STAC API sends ({why}); check the address in a browser: it must "
+            "lead to JSON that lists `conformsTo`."
+        )
+    ):
+        try:
+            # it warns where an API does not declare what it may be able to do all the same
+            with warnings.catch_warnings(action="ignore"):
+                yield
+        except (requests.RequestException, APIError) as error:
+            reason = " ".join(str(error).split())[:200].rstrip(".")
+            raise SceneError(
+                f"{url} cannot be searched ({type(error).__name__}: {reason}); check the address, the "
+                "collection and the connection."
+            ) from error
 
 
 def _search_results(conf: StacConf, area: BaseGeometry) -> list[Item]:

@@ -10,6 +10,7 @@ states; where no asset states an offset, the pixels are those of the product, of
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -97,7 +98,13 @@ def radiometry(item: Mapping[str, Any], asset: Mapping[str, Any]) -> tuple[float
         offset = 0.0
     elif offset is None:
         offset = _PRODUCT_OFFSET if baseline is not None and baseline >= _WITH_OFFSET else 0.0
-    return 1 / QUANTIFICATION if scale is None else scale, offset
+    scale = 1 / QUANTIFICATION if scale is None else scale
+    if not (0 < scale < math.inf and math.isfinite(offset)):
+        raise RadiometryError(
+            f"the Item {item['id']} states the scale {scale:g} and the offset {offset:g}, which no "
+            "band has; add scale and offset of its pixels to the source in the conf."
+        )
+    return scale, offset
 
 
 def states_offset(item: Mapping[str, Any], asset: Mapping[str, Any]) -> bool:

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import cast
+from typing import Annotated, cast
 
 import numpy as np
 import numpy.typing as npt
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from pipeline import __version__
+from pipeline.config.opening import opening
 from pipeline.config.record import Conf
 from pipeline.config.train import NetworkConf
 from pipeline.errors import MismatchError, StoreError
@@ -66,17 +67,26 @@ class ModelMeta(Conf):
     """Of the input bands in the training part, DN."""
     class_weights: list[float]
     """Of the loss, in the order of the classes; baselines are fitted with the same."""
-    temperature: float = 1.0
+    temperature: Annotated[float, Field(gt=0)] = 1.0
     """What the logits were divided by after training (see `calibration`); the weights hold it."""
     temperature_blocks: int = 0
     """Blocks of ground, not trained on, that it was chosen by; 0 of older models."""
     scenes: list[SceneInfo]
     """The scenes of the store."""
-    region: list[float] | None = None
+    region: Annotated[list[float], Field(min_length=4, max_length=4)] | None = None
     """West, south, east and north of the labelled ground, degrees; None of older models."""
     hashes: Hashes
     weights_sha256: str = ""
     """Hash of `weights.safetensors`; empty until the model is saved."""
+
+    @model_validator(mode="after")
+    def _lengths_agree(self) -> ModelMeta:
+        statistics = self.statistics
+        if not len(self.bands) == len(statistics.mean) == len(statistics.std) > 0:
+            raise ValueError("bands and statistics are not of one length")
+        if not len(self.classes) == len(self.class_weights) > 0:
+            raise ValueError("classes and class_weights are not of one length")
+        return self
 
 
 class PatchClassifier(nn.Module):
@@ -179,18 +189,14 @@ class PatchClassifier(nn.Module):
                 f"{meta.weights_sha256[:12]}: they are of two models, or one is damaged; "
                 "restore both from one model or run `train` again."
             )
-        classifier = cls(meta)
-        try:
+        refusal = f"{path} does not hold the weights of the network in {folder / META}"
+        with opening(lambda why: StoreError(f"{refusal} ({why}); run `train` again.")):
+            classifier = cls(meta)
             weights = safetensors.torch.load(path.read_bytes())
             others = [name for name in weights if name.startswith(_FEATURES)]
             arrays = {name.removeprefix(_FEATURES): weights.pop(name).numpy() for name in others}
             classifier.training_features = TrainingFeatures(**arrays) if arrays else None
             classifier.load_state_dict(weights)
-        except (SafetensorError, RuntimeError, TypeError) as error:
-            raise StoreError(
-                f"{path} does not hold the weights of the network in {folder / META} "
-                f"({type(error).__name__}); run `train` again."
-            ) from error
         return classifier.eval()
 
     def require_matches(self, store: StoreMeta, where: str) -> list[int]:

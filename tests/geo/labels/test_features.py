@@ -217,3 +217,13 @@ def test_coordinates_that_are_no_numbers(tmp_path: Path, value: float) -> None:
     conf = make_labels(tmp_path / "a.gpkg", [("wood", SQUARE), ("wood", odd), ("lake", odd)])
     with pytest.raises(LabelError, match=r"a\.gpkg: of feature 2 \(there are 2 such\) a coordinate"):
         read_features(conf, CLASSES)
+
+
+def test_values_that_are_lists(tmp_path: Path) -> None:
+    frame = gpd.GeoDataFrame({"kind": [["wood"], ["lake"]]}, geometry=[SQUARE, SQUARE], crs=EPSG)
+    frame.to_parquet(tmp_path / "a.parquet")
+    conf = VectorLabelConf(path=str(tmp_path / "a.parquet"), attribute="kind")
+    with pytest.raises(
+        LabelError, match=r"a\.parquet: attribute 'kind' holds lists or the like; it must"
+    ):
+        read_features(conf, CLASSES)

@@ -165,3 +165,16 @@ def test_several_files_of_a_zip(tmp_path: Path) -> None:
     with pytest.raises(LabelError, match="has several layers; name one of a, b as `layer`"):
         read_frame(conf)
     assert len(read_frame(conf.model_copy(update={"layer": "b"}))) == 1
+
+
+def test_a_ring_that_is_not_closed(tmp_path: Path) -> None:
+    conf = make_labels(tmp_path / "a.geojson", [("wood", SQUARE)])
+    path = tmp_path / "a.geojson"
+    first, _, rest = path.read_text().partition("[ [ [ ")
+    corner, _, rest = rest.partition(" ]")
+    path.write_text(f"{first}[ [ [ 3.0, 3.0 ]{rest}")
+    assert corner not in ("", "3.0, 3.0")
+    with pytest.raises(
+        LabelError, match=r"a\.geojson cannot be read as vectors \(GEOSException.*; give"
+    ):
+        read_frame(conf)

@@ -254,9 +254,8 @@ class TestBroken:
         ("content", "reason"),
         [
             ("{", "JSONDecodeError"),
-            ("[1, 2]", "AttributeError"),
-            ('{"type": "Feature"}', "STACTypeError"),
-            ('{"type": "Catalog", "stac_version": "1.1.0"}', "STACTypeError"),
+            ("[1, 2]", "no keys with their values"),
+            ('{"type": "Feature"}', "key 'id': Field required"),
         ],
     )
     def test_an_item_that_is_none(self, own: Scene, content: str, reason: str) -> None:
@@ -275,7 +274,47 @@ class TestBroken:
         content = json.loads(own.path.read_text())
         del content["assets"]["B05"][key]
         own.path.write_text(json.dumps(content))
-        with pytest.raises(SceneError, match=rf"is no STAC Item of a scene \(KeyError: '{key}'\)"):
+        with pytest.raises(SceneError, match=rf"is no STAC Item of a scene \(key 'B05.{key}': Field"):
+            Scene.open(own.path)
+
+    @pytest.mark.parametrize(
+        ("place", "key", "value"),
+        [
+            (("assets", "B05"), "raster:scale", "0.0001"),
+            (("assets", "B05"), "raster:scale", 0),
+            (("assets", "B05"), "raster:offset", [0.0]),
+            (("assets", "B05"), "raster:offset", float("inf")),
+            (("assets", "B05"), "proj:transform", ["http://[::1", 0, 3e5, 0, -10, 5.8e6]),
+            (("assets", "B05"), "proj:transform", [0, 0, 3e5, 0, 0, 5.8e6]),
+            (("assets", "B05"), "proj:shape", [10**9, 60]),
+            (("assets", "B05"), "file:size", None),
+            ((), "id", None),
+            (("properties",), "proj:code", "EPSG:abc"),
+            (("properties",), "proj:code", None),
+            (("properties",), "proj:transform", [10.0, "\n", 3e5, 0, -10, 5.8e6]),
+            (("properties",), "datetime", "2017-02-30T10:00:00Z"),
+        ],
+    )
+    def test_an_item_of_other_types(
+        self, own: Scene, place: tuple[str, ...], key: str, value: object
+    ) -> None:
+        content = json.loads(own.path.read_text())
+        holder = content
+        for name in place:
+            holder = holder[name]
+        holder[key] = value
+        own.path.write_text(json.dumps(content))
+        where = f"{place[-1]}." if place else ""
+        with pytest.raises(
+            SceneError, match=rf"s1\.json is no STAC .* \(key '{where}{key}.*run `fetch`"
+        ):
+            Scene.open(own.path)
+
+    def test_a_crs_that_does_not_exist(self, own: Scene) -> None:
+        content = json.loads(own.path.read_text())
+        content["properties"]["proj:code"] = "EPSG:99999"
+        own.path.write_text(json.dumps(content))
+        with pytest.raises(SceneError, match=r"s1\.json is no STAC Item of a scene \(.*99999"):
             Scene.open(own.path)
 
     def test_a_catalog_that_is_none(self, own: Scene, tmp_path: Path) -> None:

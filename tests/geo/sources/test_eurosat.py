@@ -201,3 +201,15 @@ def test_other_bytes_than_the_published_ones_are_refused(published: Published) -
         published.fetch()
     assert not published.train.exists()
     assert not list(published.downloads.rglob(f"{eurosat.ZIP}*"))
+
+
+@pytest.mark.parametrize("content", [b"", b"II*\x00", b"GIF89a"])
+def test_an_image_without_pixels(tmp_path: Path, content: bytes) -> None:
+    (make_eurosat(tmp_path / "eurosat", 2, LABELS) / "Forest" / "Forest_2.tif").write_bytes(content)
+    path = zipped(tmp_path / "eurosat", tmp_path / "x.zip")
+    found = [file for file in find_images(path) if file.name == "Forest_2"]
+    with (
+        ImageReader() as reader,
+        pytest.raises(SceneError, match=r"Forest_2\.tif cannot be read \(.*\); it is damaged or no"),
+    ):
+        eurosat.checked(found[0], reader)

@@ -364,3 +364,20 @@ def test_images_have_the_size_that_their_granule_states(tmp_path: Path) -> None:
     path.write_text(TILE.format(rows="many"))
     with pytest.raises(SceneError, match="sizes that are no numbers; download"):
         fetched(tmp_path / "c", root)
+
+
+@pytest.mark.parametrize("value", ["abc", "", "1e309", "nan"])
+@pytest.mark.parametrize(
+    "element", ['<BOA_ADD_OFFSET band_id="3">', '<BOA_QUANTIFICATION_VALUE unit="none">']
+)
+def test_radiometry_that_is_no_number(tmp_path: Path, element: str, value: str) -> None:
+    root = make_product(tmp_path, L2A)
+    path = root / "MTD_MSIL2A.xml"
+    text = path.read_text()
+    assert element in text
+    before, _, after = text.partition(element)
+    path.write_text(before + element + value + after[after.index("<") :])
+    with pytest.raises(
+        RadiometryError, match=r"MTD_MSIL2A\.xml does not state a quantification and off"
+    ):
+        scene_files(SafeConf(safe=str(root)))

@@ -138,3 +138,11 @@ def test_only_the_bands_that_are_wanted() -> None:
         band_assets(item, ["B8A", "B02"])
     with pytest.raises(SceneError, match="no asset of any Sentinel-2 band, its assets are none; name"):
         band_assets({"id": "i", "assets": {}}, None)
+
+
+@pytest.mark.parametrize(("key", "value"), [("scale", 0), ("scale", "-1"), ("offset", float("inf"))])
+def test_a_scale_or_offset_that_no_band_has(key: str, value: object) -> None:
+    item = published("earth-search-v0")
+    item["assets"]["B02"] |= {"raster:scale": 0.0001, "raster:offset": 0.0} | {f"raster:{key}": value}
+    with pytest.raises(RadiometryError, match="which no band has; add scale and offset"):
+        radiometry(item, item["assets"]["B02"])

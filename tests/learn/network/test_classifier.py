@@ -130,10 +130,27 @@ def test_metadata_of_another_format_are_refused(tmp_path):
         PatchClassifier.load(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("bands", [], "bands and statistics are not of one length"),
+        ("statistics", {"mean": [1.0], "std": [1.0]}, "bands and statistics are not of one length"),
+        ("class_weights", [1.0], "classes and class_weights are not of one length"),
+        ("region", [12.0, 52.0], "key 'region'"),
+        ("temperature", 0, "key 'temperature'"),
+    ],
+)
+def test_metadata_that_do_not_agree_are_refused(tmp_path, key, value, says):
+    classifier().save(tmp_path)
+    change(tmp_path / META, key, value)
+    with pytest.raises(StoreError, match=rf"is broken \(.*{says}.*run `train` again"):
+        PatchClassifier.load(tmp_path)
+
+
 def test_broken_metadata_are_refused_with_the_key(tmp_path):
     classifier().save(tmp_path)
     change(tmp_path / META, "bands", "B02")
-    with pytest.raises(StoreError, match="broken at key 'bands'"):
+    with pytest.raises(StoreError, match=r"is broken \(key 'bands': .*; run `train` again"):
         PatchClassifier.load(tmp_path)
     (tmp_path / META).write_text("{")
     with pytest.raises(StoreError, match="is broken"):
