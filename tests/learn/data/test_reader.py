@@ -112,16 +112,16 @@ def test_a_file_replaced_meanwhile_stays_what_it_was(tmp_path):
 @pytest.mark.parametrize(
     ("change", "found"),
     [
-        (lambda pixels: pixels.astype(np.float32), "float32 in C order"),
-        (lambda pixels: pixels.astype(">u2"), ">u2 in C order"),
-        (np.asfortranarray, "uint16 in Fortran order"),
+        (lambda pixels: pixels.astype(np.float32), r"has the shape .* of float32 where"),
+        (lambda pixels: pixels.astype(">u2"), r"has the shape .* of >u2 where"),
+        (np.asfortranarray, "holds uint16 in Fortran order where"),
     ],
 )
 def test_other_arrays_are_refused(tmp_path, change, found):
     store = make_store(tmp_path / "store", count=COUNT)
     pixels = np.array(store.pixels)
     np.save(store.folder / "pixels.npy", change(pixels))
-    with pytest.raises(StoreError, match=rf"pixels\.npy holds {found} where uint16 in C order is read"):
+    with pytest.raises(StoreError, match=rf"pixels\.npy {found} .*uint16"):
         PatchReader(PatchStore.open(store.folder), [0])
 
 
