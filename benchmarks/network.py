@@ -18,7 +18,7 @@ from pipeline.geo.scenes.scene import Scene
 from pipeline.geo.scenes.thumbnail import Thumbnail
 from pipeline.learn.network.classifier import Hashes, ModelMeta, PatchClassifier
 from pipeline.learn.tracking.run import RunRecord, open_run, write_record
-from pipeline.store import ClassInfo, Geometry, Statistics
+from pipeline.store_meta import ClassInfo, Geometry, Statistics
 
 LENET_64 = Path(__file__).parent / "lenet_64.yaml"
 _SEED = 0

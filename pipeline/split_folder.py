@@ -18,16 +18,8 @@ from pydantic import Field
 from pipeline.config.record import Conf
 from pipeline.errors import StoreError
 from pipeline.files import sha256_of
-from pipeline.store import (
-    FORMAT,
-    PARTS,
-    PatchStore,
-    Statistics,
-    read_columns,
-    read_record,
-    reading,
-    require_hash,
-)
+from pipeline.store import PARTS, PatchStore, read_columns, read_record, reading, require_hash
+from pipeline.store_meta import FORMAT, Statistics
 
 
 class Split(Conf):

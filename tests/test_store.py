@@ -14,7 +14,8 @@ from hypothesis.extra.numpy import arrays
 
 from pipeline.errors import StoreError
 from pipeline.files import sha256_of
-from pipeline.store import PATCH_COLUMNS, Geometry, PatchStore
+from pipeline.store import PATCH_COLUMNS, PatchStore
+from pipeline.store_meta import Geometry
 from tests.support.examples import examples
 from tests.support.stores import make_store
 

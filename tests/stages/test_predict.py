@@ -24,7 +24,7 @@ from pipeline.learn.stats.applicability import TrainingFeatures, patch_features
 from pipeline.learn.tracking.run import RunRecord, open_run, resume
 from pipeline.learn.tracking.tracking_uri import connect
 from pipeline.stages import predict
-from pipeline.store import Statistics
+from pipeline.store_meta import Statistics
 from tests.support.learners import model_meta
 from tests.support.placed import HEIGHT, WIDTH, X0, Y0, describe, make_bands, make_catalog
 from tests.support.tracked import mlflow_store

@@ -18,7 +18,7 @@ from pipeline.geo.patches.positions import Positions, labelled_positions
 from pipeline.geo.patches.scene_patches import StripPatches
 from pipeline.geo.raster.grid import PixelGrid
 from pipeline.geo.scenes.scene import Scene
-from pipeline.store import SceneInfo
+from pipeline.store_meta import SceneInfo
 
 EPSG = 32633
 COLORS = ("#1b9e77", "#d95f02", "#7570b3", "#e7298a")

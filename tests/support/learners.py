@@ -8,7 +8,7 @@ from typing import Any
 from pipeline.config.train import ConvolutionConf, NetworkConf, resolve
 from pipeline.learn.data.training_data import TrainingData
 from pipeline.learn.network.classifier import Hashes, ModelMeta
-from pipeline.store import ClassInfo, Geometry, SceneInfo, Statistics
+from pipeline.store_meta import ClassInfo, Geometry, SceneInfo, Statistics
 from tests.support.stores import make_split, make_store
 
 BANDS = ["B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12"]

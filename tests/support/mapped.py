@@ -13,7 +13,7 @@ from pipeline.geo.maps.catalog import MapFolder
 from pipeline.geo.maps.raster_writer import temporary_raster
 from pipeline.geo.mosaics.mosaic import MappedScene
 from pipeline.geo.raster.grid import PatchGrid, PixelGrid
-from pipeline.store import ClassInfo, SceneInfo
+from pipeline.store_meta import ClassInfo, SceneInfo
 
 CLASSES = [
     ClassInfo(name="forest", title="Wald & Forst", color="#1b7837"),

@@ -21,14 +21,8 @@ import shapely
 
 from pipeline.files import canonical_json, sha256_of
 from pipeline.split_folder import Split, SplitFolder
-from pipeline.store import (
-    PATCH_COLUMNS,
-    ClassInfo,
-    Geometry,
-    PatchStore,
-    SceneInfo,
-    StoreMeta,
-)
+from pipeline.store import PATCH_COLUMNS, PatchStore
+from pipeline.store_meta import ClassInfo, Geometry, SceneInfo, StoreMeta
 
 PIXEL_M = 10.0
 BANDS = ("B02", "B03", "B04", "B08")

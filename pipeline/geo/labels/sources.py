@@ -20,7 +20,7 @@ from pipeline.geo.labels.points import Points, points_of
 from pipeline.geo.labels.polygons import Polygons, polygons_of
 from pipeline.geo.labels.rasters import LabelRaster, open_raster
 from pipeline.geo.raster.grid import PatchGrid
-from pipeline.store import SceneInfo
+from pipeline.store_meta import SceneInfo
 
 type LabelSource = Polygons | Points | LabelRaster
 """One source of labels, opened and checked."""

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.files import csv_text
-from pipeline.store import ClassInfo
+from pipeline.store_meta import ClassInfo
 
 HEADER = (
     "# Ground that the class map gives to each class, inside {}; each piece counts once.",

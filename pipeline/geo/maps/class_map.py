@@ -32,7 +32,7 @@ from pipeline.geo.maps.raster_writer import Cells, RasterWriter
 from pipeline.geo.raster.grid import PixelGrid
 from pipeline.geo.style.colors import DISSIMILARITY_RAMP, PER_CENT_RAMP, rgb
 from pipeline.geo.style.xml import readable, render
-from pipeline.store import ClassInfo, SceneInfo
+from pipeline.store_meta import ClassInfo, SceneInfo
 
 NODATA = 0
 CONFIDENCE_NODATA = 255

@@ -23,7 +23,7 @@ from pipeline.geo.maps.class_map import MapRecord, Provenance
 from pipeline.geo.maps.postprocessing import UNCLASSIFIED
 from pipeline.geo.maps.sidecars import SIDECARS, sidecars_of
 from pipeline.geo.scenes.stac import extensions, footprint, grid_fields, placed
-from pipeline.store import ClassInfo
+from pipeline.store_meta import ClassInfo
 
 _EXTENSIONS = extensions(
     "classification/v2.0.0", "file/v2.1.0", "processing/v1.2.0", "projection/v2.0.0", "raster/v2.0.0"

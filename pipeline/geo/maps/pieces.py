@@ -18,7 +18,7 @@ from pipeline.geo.maps.raster_writer import Cells
 from pipeline.geo.raster.block_cache import CHUNK_PX, BlockCache
 from pipeline.geo.raster.grid import Indices, PatchGrid
 from pipeline.geo.scenes.scene import Scene
-from pipeline.store import ClassInfo, Geometry
+from pipeline.store_meta import ClassInfo, Geometry
 
 Classify = Callable[[npt.NDArray[np.uint16], int, int, Sequence[int] | None], npt.NDArray[np.float32]]
 """Pixels (C, H, W) of a piece with its context, rows, cols, and the indices of the bands that may have

@@ -23,7 +23,7 @@ from pipeline.geo.maps.areas import Tally
 from pipeline.geo.maps.raster_writer import Cells, RasterWriter
 from pipeline.geo.raster.grid import PatchGrid, square_sums
 from pipeline.geo.style.geopackage import categorized_qml, write_layer
-from pipeline.store import ClassInfo
+from pipeline.store_meta import ClassInfo
 
 UNCLASSIFIED = "unclassified"
 """Name of the class of cells whose confidence is too low."""

@@ -22,7 +22,7 @@ from pipeline.geo.maps.cog import read_small
 from pipeline.geo.style.colors import rgb
 from pipeline.geo.style.fonts import FONT, fonts, legible
 from pipeline.geo.style.xml import readable
-from pipeline.store import ClassInfo
+from pipeline.store_meta import ClassInfo
 
 Bounds = tuple[float, float, float, float]
 """Left, bottom, right, top in the CRS, m."""

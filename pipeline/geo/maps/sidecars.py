@@ -23,7 +23,7 @@ from pipeline.geo.maps.class_map import MapRecord
 from pipeline.geo.scenes.stac import footprint
 from pipeline.geo.style.colors import rgb
 from pipeline.geo.style.xml import readable, render
-from pipeline.store import ClassInfo
+from pipeline.store_meta import ClassInfo
 
 SIDECARS = {
     ".sld": ("sld", "application/vnd.ogc.sld+xml", "style", "Style for GeoServer"),

@@ -23,7 +23,7 @@ from pipeline.geo.maps.sidecars import write_sidecars
 from pipeline.geo.mosaics.mosaic import Mosaic, joined
 from pipeline.geo.scenes.stac import footprint
 from pipeline.geo.style.colors import PER_CENT_RAMP, rgb
-from pipeline.store import ClassInfo
+from pipeline.store_meta import ClassInfo
 
 _SIDE = 1024
 """Side of the squares of cells that are in memory at a time."""

@@ -43,7 +43,7 @@ from pipeline.geo.raster.area import area_around, enclosing, outline
 from pipeline.geo.raster.grid import PatchGrid, PixelGrid
 from pipeline.geo.scenes.stac import footprint
 from pipeline.geo.style.xml import render
-from pipeline.store import ClassInfo
+from pipeline.store_meta import ClassInfo
 
 WHOLE = "mosaic"
 """Name of the map over all zones and of its folder."""

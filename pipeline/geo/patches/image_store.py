@@ -36,7 +36,8 @@ from pipeline.geo.patches.positions import drawn, ground_ranks
 from pipeline.geo.patches.store_writer import StoreContent, TileInputs
 from pipeline.geo.scenes.stac import multihash
 from pipeline.parallel import AHEAD, run_pieces, worker_count
-from pipeline.store import LISTS, ImagesInfo, SceneInfo
+from pipeline.store import LISTS
+from pipeline.store_meta import ImagesInfo, SceneInfo
 
 _BATCH_BYTES = 8_000_000
 """Pixels of the images that are read at a time, about."""

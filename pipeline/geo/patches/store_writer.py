@@ -17,7 +17,7 @@ from pipeline.config.tile import TileConf
 from pipeline.errors import LabelError, RadiometryError
 from pipeline.files import publish, require_space, sha256_of, write_json
 from pipeline.geo.patches.patch_writer import Patches, PatchWriter
-from pipeline.store import ClassInfo, Geometry, PatchCounts, StoreMeta
+from pipeline.store_meta import ClassInfo, Geometry, PatchCounts, StoreMeta
 
 _ROW_BYTES = 200
 """Of a row of the table, about."""

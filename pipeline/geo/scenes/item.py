@@ -22,7 +22,7 @@ from pipeline.geo.raster.raster_file import FLOATS, Layer
 from pipeline.geo.raster.remote import is_remote, look_up
 from pipeline.geo.scenes.scene_files import USER_MASK, BandLayer, MaskLayer
 from pipeline.geo.scenes.stac import beside, multihash, read_json
-from pipeline.store import SceneInfo
+from pipeline.store_meta import SceneInfo
 
 PIXEL_M = 10.0
 MASK = "mask"

@@ -30,7 +30,7 @@ from pipeline.geo.scenes.item import (
 )
 from pipeline.geo.scenes.scene_files import BandLayer, MaskLayer, require_name
 from pipeline.geo.scenes.stac import CATALOG, beside, described, read_json
-from pipeline.store import SceneInfo
+from pipeline.store_meta import SceneInfo
 
 
 @dataclass(frozen=True)

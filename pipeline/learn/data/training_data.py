@@ -13,7 +13,8 @@ from scipy.spatial import cKDTree
 from pipeline.errors import SplitError
 from pipeline.learn.data.reader import PatchReader, Pixels, Rows
 from pipeline.split_folder import SplitFolder
-from pipeline.store import PatchStore, Statistics
+from pipeline.store import PatchStore
+from pipeline.store_meta import Statistics
 
 _COARSEST_M = 60.0
 """Pixel of the coarsest bands: windows grown by it on each side share none when they are apart."""

@@ -25,7 +25,8 @@ from pipeline.errors import MismatchError, StoreError
 from pipeline.files import publish, sha256_of, write_json
 from pipeline.learn.network.lenet import build
 from pipeline.learn.stats.applicability import TrainingFeatures, patch_features
-from pipeline.store import ClassInfo, Geometry, SceneInfo, Statistics, StoreMeta, read_record
+from pipeline.store import read_record
+from pipeline.store_meta import ClassInfo, Geometry, SceneInfo, Statistics, StoreMeta
 
 MODEL_FORMAT = 1
 WEIGHTS = "weights.safetensors"

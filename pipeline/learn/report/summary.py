@@ -22,7 +22,7 @@ from pipeline.learn.network.classifier import ModelMeta
 from pipeline.learn.stats.accuracy import ClassScores, Scores
 from pipeline.learn.stats.score_intervals import ScoreIntervals
 from pipeline.split_folder import Split
-from pipeline.store import ClassInfo, StoreMeta
+from pipeline.store_meta import ClassInfo, StoreMeta
 
 PUBLISHED = {
     "EuroSAT": (

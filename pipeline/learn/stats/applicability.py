@@ -21,7 +21,7 @@ from operator import add
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.store import SceneInfo
+from pipeline.store_meta import SceneInfo
 
 QUANTILE = 0.95
 """Share of the validation part within the threshold."""

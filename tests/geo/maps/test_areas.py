@@ -4,7 +4,7 @@ import numpy as np
 
 from pipeline.geo.maps.areas import Tally, areas_csv
 from pipeline.geo.raster.grid import PatchGrid, PixelGrid
-from pipeline.store import ClassInfo
+from pipeline.store_meta import ClassInfo
 
 CLASSES = [
     ClassInfo(name="forest", title="Forest", color="#00ff00", code="311"),

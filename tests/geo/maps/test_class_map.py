@@ -13,7 +13,7 @@ from PIL import Image
 from pipeline.geo.maps import class_map, raster_writer
 from pipeline.geo.raster.grid import PixelGrid
 from pipeline.geo.style.colors import rgb
-from pipeline.store import ClassInfo
+from pipeline.store_meta import ClassInfo
 from tests.support.mapped import info
 from tests.support.viewers import open_in_qgis
 

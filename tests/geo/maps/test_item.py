@@ -12,7 +12,7 @@ from pipeline.geo.maps.catalog import MapFolder
 from pipeline.geo.maps.item import write_item
 from pipeline.geo.maps.sidecars import write_sidecars
 from pipeline.geo.raster.grid import PixelGrid
-from pipeline.store import ClassInfo
+from pipeline.store_meta import ClassInfo
 from tests.support.mapped import info
 
 CLASSES = [

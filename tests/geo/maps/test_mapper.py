@@ -21,7 +21,7 @@ from pipeline.geo.maps.mapper import map_scene
 from pipeline.geo.maps.pieces import Mapper, map_piece, pieces, valid_share
 from pipeline.geo.raster import block_cache
 from pipeline.geo.raster.raster_file import OpenFile
-from pipeline.store import ClassInfo, Geometry
+from pipeline.store_meta import ClassInfo, Geometry
 from tests.support.mapped import info
 from tests.support.placed import HEIGHT, WIDTH, X0, Y0, make_scene
 

@@ -17,7 +17,7 @@ from pipeline.geo.maps import postprocessing as postprocessing_module
 from pipeline.geo.maps.mapper import map_scene
 from pipeline.geo.maps.pieces import Mapper, Piece, map_piece
 from pipeline.geo.maps.postprocessing import PostProcessing, majority
-from pipeline.store import ClassInfo, Geometry
+from pipeline.store_meta import ClassInfo, Geometry
 from tests.support.mapped import CLASSES, info
 from tests.support.placed import make_scene
 

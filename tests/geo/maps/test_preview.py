@@ -8,7 +8,7 @@ from pipeline.geo.maps.class_map import MapRecord, Provenance
 from pipeline.geo.raster.grid import PixelGrid
 from pipeline.geo.style.colors import rgb
 from pipeline.geo.style.fonts import fonts, legible
-from pipeline.store import ClassInfo
+from pipeline.store_meta import ClassInfo
 from tests.support.mapped import info
 
 CLASSES = [

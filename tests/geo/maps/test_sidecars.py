@@ -21,7 +21,7 @@ from pipeline.geo.maps.sidecars import (
     write_sidecars,
 )
 from pipeline.geo.raster.grid import PixelGrid
-from pipeline.store import ClassInfo
+from pipeline.store_meta import ClassInfo
 from tests.support.mapped import CLASSES, info
 from tests.support.viewers import PYTHON, qgis_is_here
 

@@ -20,7 +20,7 @@ from pipeline.geo.maps.pieces import Mapper
 from pipeline.geo.maps.true_colour import write_true_colour
 from pipeline.geo.qgis.project import PROJECT, write_project
 from pipeline.geo.style.geopackage import categorized_qml, write_layer
-from pipeline.store import Geometry
+from pipeline.store_meta import Geometry
 from tests.support.mapped import CLASSES, info
 from tests.support.placed import HEIGHT, WIDTH, X0, Y0, make_scene
 from tests.support.viewers import open_in_qgis, open_project_in_qgis

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from pipeline.learn.report.summary import PUBLISHED
-from pipeline.store import ImagesInfo
+from pipeline.store_meta import ImagesInfo
 from tests.support.summaries import SCORES, make_summary
 
 WHOLE = ImagesInfo(

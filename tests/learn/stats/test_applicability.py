@@ -16,7 +16,7 @@ from pipeline.learn.stats.applicability import (
     sample_px,
     window_features,
 )
-from pipeline.store import SceneInfo
+from pipeline.store_meta import SceneInfo
 
 HOLES = np.array([700, 800, 900], dtype=np.uint16)
 
