@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -14,9 +14,8 @@ from pipeline.config.fetch import FetchConf, SourceConf
 from pipeline.config.reading import load
 from pipeline.errors import ConfigError, SceneError
 from pipeline.files import open_edits, publish, unwatched, work_folder
-from pipeline.geo.scenes.catalog import DARK_SHARE, scene_item, write_catalog
-from pipeline.geo.scenes.masks import mask_scene
-from pipeline.geo.scenes.zeros import tell_zeros
+from pipeline.geo.scenes.catalog import write_catalog
+from pipeline.geo.scenes.checked import checked_scene
 from pipeline.geo.sources.download import Downloads
 from pipeline.geo.sources.eurosat import write_images
 from pipeline.geo.sources.find import find_scenes, named_files
@@ -80,44 +79,24 @@ def _items(
     """The checked Items of the scenes of a source, with their masks, which are made in a folder."""
     items = []
     for files in find_scenes(source, downloads):
-        item = scene_item(files, partial(_warn, files.id))
-        zeros = tell_zeros(item, files, folder / files.id / "nodata.tif")
-        shares = mask_scene(item, files, conf.masking(source), folder / files.id / "mask.tif")
         scene = f"{folder.name}: {files.id}"
-        print(
-            f"{scene}  {files.datetime:%Y-%m-%d}  {', '.join(item.assets)}  ({files.origin})",
-            flush=True,
-        )
-        if files.mask is not None and not sum(shares.values()):
-            marks = ", ".join(map(str, files.mask.classes))
-            _warn(
-                files.id,
-                f"the mask {files.mask.layer.href} marks no pixel, as none there is {marks}; correct "
-                "its `invalid`, or drop it where the scene is clear.",
-            )
-        if shares:
-            print(f"{scene}  masked {_listed(shares)}", flush=True)
-        if dark := item.properties.get(DARK_SHARE):
-            listed = ", ".join(f"{share:.1%} of {band}" for band, share in dark.items())
-            print(f"{scene}  reflectance 0 or less, stored as the darkest value: {listed}", flush=True)
-        if zeros.dark or zeros.edge:
+        warn = partial(_warn, files.id)
+        item, facts = checked_scene(files, conf.masking(source), folder / files.id, warn)
+        if files.unused:
             print(
-                f"{scene}  pixels with DN 0 in some bands: {zeros.dark:,} dark, {zeros.edge:,} nodata "
-                f"as they touch ground without data; in all bands: {zeros.all_bands:,}, nodata",
-                flush=True,
+                f"{files.id}: not used, as no GeoTIFF or JPEG 2000 file whose name ends with a band: "
+                f"{', '.join(files.unused)}"
             )
+        print(f"{scene}  {files.datetime:%Y-%m-%d}  {', '.join(item.assets)}  ({files.origin})")
+        for fact in facts:
+            print(f"{scene}  {fact}")
+        sys.stdout.flush()
         items.append(item)
     return items
 
 
 def _warn(scene: str, doubt: str) -> None:
     print(f"warning: {scene}: {doubt}", file=sys.stderr, flush=True)
-
-
-def _listed(shares: Mapping[str, float]) -> str:
-    """The masked share of a scene, in total and by class."""
-    listed = ", ".join(f"{name} {share:.1%}" for name, share in shares.items() if share)
-    return f"{sum(shares.values()):.1%}" + (f": {listed}" if listed else "")
 
 
 def _require_own_ids(items: Sequence[pystac.Item], conf: Path) -> None:

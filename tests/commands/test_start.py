@@ -271,7 +271,7 @@ def test_an_attribute_of_one_value_or_too_many_is_refused(
     frame = gpd.pd.concat([frame] * 2, ignore_index=True)
     frame["each"] = [str(i) for i in range(len(frame))]
     frame.to_file(tmp_path / "odd.gpkg")
-    for attribute, words in (("one", "has 1 values"), ("each", "a class map has 2 to 254 classes")):
+    for attribute, words in (("one", "has 1 value;"), ("each", "a class map has 2 to 254 classes")):
         with pytest.raises(LabelError, match=words):
             start(attribute=attribute, labels=tmp_path / "odd.gpkg")
 

@@ -20,7 +20,6 @@ from pipeline.config.reading import load, parse
 from pipeline.config.split import SplitConf
 from pipeline.config.tile import TileConf
 from pipeline.geo.scenes.catalog import write_catalog
-from pipeline.geo.scenes.scene import open_catalog
 from pipeline.geo.sources.download import Downloads
 from pipeline.geo.sources.eurosat import DOWNLOAD
 
@@ -61,7 +60,7 @@ def run(given: Given, root: Path = Path()) -> None:
         else:
             entries = label_entries(given)
             write_catalog(work / "train", [item for one in trained for item in one.items], "train")
-            plan = scene_plan(entries, open_catalog(work / "train"), given, (tile, split), root)
+            plan = scene_plan(entries, work / "train", given, (tile, split), root)
     _write(plan, (trained, mapped), given, now, root)
 
 

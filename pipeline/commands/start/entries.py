@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -39,8 +39,9 @@ _PAGES = {"path": "stack", "stack": "stack", "safe": "safe", "stac": "stac", "eu
 _OF_ONE = ("id", "datetime", "mask")
 """Keys that differ from scene to scene."""
 _RASTERS = {".jp2", ".tif", ".tiff"}
-_TIME = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)")
-_DAY = re.compile(r"(?<!\d)(20[1-4]\d)-?(0[1-9]|1[0-2])-?(0[1-9]|[12]\d|3[01])(?!\d)")
+_DATE = r"(?<!\d)(20[1-4]\d)-?(0[1-9]|1[0-2])-?(0[1-9]|[12]\d|3[01])"
+_TIME = re.compile(_DATE + r"T([01]\d|2[0-3])([0-5]\d)([0-5]\d)")
+_DAY = re.compile(_DATE + r"(?!\d)")
 _CHECK_PX = 256
 
 
@@ -67,22 +68,19 @@ def kind_of(name: str) -> str:
 
 def _kind_of_many(path: Path) -> str:
     """The key that goes with a folder or a zip, by the names of the files in it."""
-    names = list(_names(path))
-    if path.is_dir() and any("/" not in file for file in names if is_raster(file)):
+    if path.is_dir():
+        names = [file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()]
+    else:
+        with opened_zip(path) as archive:
+            names = archive.namelist()
+    rasters = [name for name in names if is_raster(name)]
+    if path.is_dir() and any("/" not in name for name in rasters):
         return "path"
-    if any(re.search(r"MTD[^/]*\.xml$", file) for file in names):
+    if any(re.search(r"MTD[^/]*\.xml$", name) for name in names):
         return "safe"
-    if any(is_raster(file) for file in names):
+    if rasters:
         return "eurosat"
     return "path" if path.is_dir() else "safe"
-
-
-def _names(path: Path) -> Iterator[str]:
-    """The names of the files in a folder, or in a zip."""
-    if path.is_dir():
-        return (file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
-    with opened_zip(path) as archive:
-        return iter(archive.namelist())
 
 
 def is_raster(file: str) -> bool:
@@ -180,20 +178,10 @@ def moment(text: str) -> tuple[str, str]:
 
 def _moment_in(names: str) -> str | None:
     """The first time in some names, or the only day; None where there is none."""
-    for match in _TIME.finditer(names):
-        text = "{}-{}-{}T{}:{}:{}Z".format(*match.groups())
-        if moment(text)[0] and _is_moment(text):
-            return text
+    if (time := _TIME.search(names)) is not None:
+        return "{}-{}-{}T{}:{}:{}Z".format(*time.groups())
     days = {"-".join(groups) for groups in _DAY.findall(names)}
-    return next(iter(days)) if len(days) == 1 and _is_moment(next(iter(days))) else None
-
-
-def _is_moment(text: str) -> bool:
-    try:
-        datetime.fromisoformat(text)
-    except ValueError:
-        return False
-    return True
+    return days.pop() if len(days) == 1 else None
 
 
 def _state_values(entry: dict[str, Any], files: list[Path]) -> None:
@@ -219,11 +207,13 @@ def _require_radiometry(entry: dict[str, Any], files: list[Path], path: Path) ->
     if entry.get("values") == "reflectance":
         return
     layers = [metadata for file in files for metadata in band_metadata(str(file))]
-    in_files = [one for one in layers if one.description != CLASSIFICATION]
-    scaled = "scale" in entry or all(one.scale is not None for one in in_files)
-    # of a file that states the one, `fetch` takes the other for 0
-    offset = "offset" in entry or all((one.scale, one.offset) != (None, None) for one in in_files)
-    missing = [f"--{key}" for key, known in (("scale", scaled), ("offset", offset)) if not known]
+    bands = [one for one in layers if one.description != CLASSIFICATION]
+    # of a file that states the scale alone, `fetch` takes the offset for 0
+    known = {
+        "scale": all(one.scale is not None for one in bands),
+        "offset": all((one.scale, one.offset) != (None, None) for one in bands),
+    }
+    missing = [f"--{key}" for key, in_files in known.items() if key not in entry and not in_files]
     if missing:
         raise RadiometryError(
             f"{path}: its radiometry is unknown; state {' and '.join(missing)}, reflectance = DN * "

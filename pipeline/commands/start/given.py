@@ -1,13 +1,15 @@
-"""What `lenscape start` is told."""
+"""What `lenscape start` is told, and how it names things."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from pipeline.config.record import is_name
 
 WHERE = "lenscape start"
 """Begins the messages about what is wrong with an option."""
@@ -35,12 +37,13 @@ class Given:
 
 
 def slug(text: str, otherwise: str) -> str:
-    """A machine name from any text; `otherwise` where no letter or digit of ASCII is left."""
+    """A name from any text; `otherwise` where no letter or digit of ASCII is left."""
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
-    return re.sub(r"[^A-Za-z0-9_.-]+", "_", plain).strip("_.-")[:100] or otherwise
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "_", plain).strip("_.-")[:90]
+    return name if is_name(name) else otherwise
 
 
-def free_name(name: str, taken: Sequence[str] | Mapping[str, Any]) -> str:
+def free_name(name: str, taken: Container[str]) -> str:
     """A name, or where it is taken the first of `name_2`, `name_3`, ... that is not."""
     free, number = name, 2
     while free in taken:

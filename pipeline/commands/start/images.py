@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from pipeline.commands.start.classes import ClassTable
 from pipeline.commands.start.given import WHERE, Given
-from pipeline.commands.start.plan import Plan, say_sizes, split_keys
+from pipeline.commands.start.plan import Plan
 from pipeline.commands.start.scenes import Found
-from pipeline.commands.start.sizes import Proposal, Sizes, propose, require_two
+from pipeline.commands.start.sizes import Proposal, Sizes, propose
 from pipeline.config.sources import EurosatConf
 from pipeline.config.split import SplitConf
 from pipeline.errors import ConfigError
@@ -23,6 +25,8 @@ from pipeline.geo.split.blocks import Patches
 from pipeline.store import PARTS
 
 _CREDIT = "EuroSAT (Helber et al. 2019), MIT"
+_BLOCK_M = 9600.0
+"""Images lie kilometres apart: blocks are tried up to this side at least."""
 
 
 def image_plan(
@@ -43,52 +47,48 @@ def image_plan(
     folder.mkdir()
     print(write_images(conf, folder, folder, downloads))
     images = open_images(folder)
-    table = _table(images, given)
-    lists = _usable_lists(images, table)
-    sizes = Sizes(images.side_px, images.side_px, images.side_px)
-    proposal = None if lists else _by_blocks(images, table, split, sizes)
-    while isinstance(proposal, int):
-        require_two([str(value) for value in table.values], images.id)
-        print(f"  ignored, because too few images: {table.values[proposal]}")
-        table = table.without(table.values[proposal])
-        proposal = _by_blocks(images, table, split, sizes)
     classes = images.table["class"].to_pylist()
-    for one in table.raw["classes"]:
-        value = one.get("values", [one["name"]])[0]
-        print(f"  {one.get('title', one['name']):<24} {classes.count(value):>8} images  {one['color']}")
-    if proposal is None:
-        print(f"parts as in the list '{lists[0]}'")
+    table = ClassTable(sorted(set(classes)), given.credit or _CREDIT)
+    sizes = Sizes(images.side_px, images.side_px, images.side_px)
+    if (published := _usable_list(images, table)) is not None:
+        keys: dict[str, Any] = {"lists": published}
     else:
-        say_sizes(proposal)
-    keys = {"lists": lists[0]} if proposal is None else split_keys(split, proposal)
-    return Plan([], table.raw, sizes.keys, keys, images=True)
+        table, proposal = _by_blocks(images, table, split, sizes)
+        keys = proposal.split_keys(split)
+    table.say(map(classes.count, table.values), "images")
+    if published is None:
+        proposal.say()
+    else:
+        print(f"parts as in the list '{published}'")
+    return Plan([], table.raw, asdict(sizes), keys, images=True)
 
 
-def _table(images: ImageSet, given: Given) -> ClassTable:
-    values = sorted(set(images.table["class"].to_pylist()))
-    return ClassTable(values, [], {}, given.credit or _CREDIT)
+def _by_blocks(
+    images: ImageSet, table: ClassTable, split: SplitConf, sizes: Sizes
+) -> tuple[ClassTable, Proposal]:
+    """Blocks that bring every class to each part; a class of too few images is ignored."""
+    apart = split.model_copy(update={"block_m": max(split.block_m, _BLOCK_M)})
+    while True:
+        labels = classes_of(images, table.conf, "conf/classes.yaml")
+        rows = labels >= 0
+        patches: Patches = {
+            **{name: images.table[name].to_numpy()[rows] for name in ("epsg", "x", "y")},
+            "label": labels[rows],
+            "on_grid": np.ones(int(rows.sum()), dtype=bool),
+        }
+        found = propose(lambda _, patches=patches: patches, [sizes], apart, table.titles)  # type: ignore[misc]
+        if isinstance(found, Proposal):
+            return table, found
+        print(f"  ignored, because too few images: {table.titles[found]}")
+        table = table.without(table.values[found])
 
 
-def _by_blocks(images: ImageSet, table: ClassTable, split: SplitConf, sizes: Sizes) -> Proposal | int:
-    """Blocks, as large as those of the conf or larger, that bring every class to each part."""
+def _usable_list(images: ImageSet, table: ClassTable) -> str | None:
+    """The first published list by which every class trains and no part is empty."""
     labels = classes_of(images, table.conf, "conf/classes.yaml")
-    rows = labels >= 0
-    patches: Patches = {
-        **{name: images.table[name].to_numpy()[rows] for name in ("epsg", "x", "y")},
-        "label": labels[rows],
-        "on_grid": np.ones(int(rows.sum()), dtype=bool),
-    }
-    apart = split.model_copy(update={"block_m": max(split.block_m, 9600.0)})
-    return propose(lambda _: patches, [sizes], apart, [str(value) for value in table.values])
-
-
-def _usable_lists(images: ImageSet, table: ClassTable) -> list[str]:
-    """The published lists by which every class trains and no part is empty."""
-    labels = classes_of(images, table.conf, "conf/classes.yaml")
-    usable = []
     for name in images.parts.column_names:
         part = np.array(images.parts[name].to_pylist(), dtype=object)
         trains = np.unique(labels[part == "train"])
         if all((part == each).any() for each in PARTS[:3]) and len(trains) == len(table.values):
-            usable.append(name)
-    return usable
+            return str(name)
+    return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +25,8 @@ from pipeline.config.sources import (
     StatedConf,
 )
 from pipeline.errors import ConfigError
-from pipeline.geo.scenes.catalog import scene_item
-from pipeline.geo.scenes.item import epsg_of, grid_of
-from pipeline.geo.scenes.masks import mask_scene
+from pipeline.geo.scenes.checked import checked_scene
+from pipeline.geo.scenes.item import MASK, epsg_of, grid_of
 from pipeline.geo.scenes.scene_files import MaskLayer, SceneFiles
 from pipeline.geo.sources.download import Downloads
 from pipeline.geo.sources.find import find_scenes
@@ -91,17 +91,19 @@ def look_at_scenes(names: list[str], given: Given, downloads: Downloads, work: P
 
 def _checked(scene: SceneFiles, conf: SourceConf, work: Path) -> pystac.Item:
     """The Item of a scene, which must pass the checks of `fetch`; prints what it is."""
-    item = scene_item(scene)
-    shares = mask_scene(item, scene, Masking(), work / scene.id / "mask.tif")
+    doubts: list[str] = []
+    item, facts = checked_scene(scene, Masking(), work / scene.id, doubts.append)
     grid = grid_of(item.properties, epsg_of(item))
     print(
         f"scene {scene.id}: {grid.height} x {grid.width} px of 10 m, EPSG:{grid.epsg}, "
         f"{scene.datetime:%Y-%m-%d %H:%M %Z}"
     )
-    print(f"  bands {', '.join(scene.bands)}")
-    print(f"  {_radiometry(scene, conf)}")
-    masked = sum(shares.values())
-    print(f"  masked {masked:.1%}" if shares else "  no mask: clouds, if any, count as ground (--mask)")
+    if MASK not in item.assets:
+        facts.append("no mask: clouds, if any, count as ground (--mask)")
+    for fact in [f"bands {', '.join(scene.bands)}", _radiometry(scene, conf), *facts]:
+        print(f"  {fact}")
+    for doubt in doubts:
+        print(f"warning: {scene.id}: {doubt}", file=sys.stderr)
     return item
 
 

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from math import gcd
 from typing import Any
 
 import numpy as np
 
 from pipeline.config.split import SplitConf
+from pipeline.config.tile import TileConf
 from pipeline.errors import LabelError
 from pipeline.geo.split.blocks import Blocks, Patches, largest_block_m
 
-MOST_PATCHES = 100_000
+_MOST_PATCHES = 100_000
 """More are not cut: training patches then stand side by side, or some of each class are drawn."""
 _WIDER = 4.0
 """How much larger than the conf's a block is tried, where none of its size or smaller works."""
 _SHARES = (0.2, 0.2), (0.3, 0.3)
 """Of validation and test, where those of the conf leave a class out whatever the blocks."""
 _FOLDS = 5
+_FINER = (4, 2)
+"""Sides of a cell that are tried where polygons are too few or too small for larger ones."""
+_LARGEST_CELL, LARGEST_PATCH = 32, 48
 
 
 @dataclass(frozen=True)
@@ -28,11 +33,6 @@ class Sizes:
     patch_px: int
     cell_px: int
     stride_px: int
-
-    @property
-    def keys(self) -> dict[str, Any]:
-        """Keys of `tile.yaml`."""
-        return {"patch_px": self.patch_px, "cell_px": self.cell_px, "stride_px": self.stride_px}
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,35 @@ class Proposal:
     """Of each class, the cells on the cell grid."""
     folds_block_m: float | None
     """The largest blocks, up to those of the split, with which five folds work; None where none do."""
-    tile: dict[str, Any] = field(default_factory=dict)
-    """Further keys of `tile.yaml`, which bound the number of patches."""
+    max_per_class: int | None
+    """Where there are too many."""
+
+    def split_keys(self, now: SplitConf) -> dict[str, Any]:
+        """The keys of `split.yaml` that are not as they are."""
+        new = {key: getattr(self.split, key) for key in ("block_m", "validation", "test")}
+        changed = {key: value for key, value in new.items() if getattr(now, key) != value}
+        return changed | {"lists": None}
+
+    def say(self) -> None:
+        """Print patches and blocks that work."""
+        sizes, split, folds = self.sizes, self.split, self.folds_block_m
+        print(
+            f"patches of {sizes.patch_px} px, cells of {sizes.cell_px} px, a training patch every "
+            f"{sizes.stride_px} px\n"
+            f"blocks of {split.block_m:g} m, {split.validation:.0%} for validation, {split.test:.0%} "
+            "for test: every class reaches each part"
+        )
+        many = f"five folds (folds: 5): blocks of up to {folds:g} m"
+        print(many if folds else "five folds: too few labels")
+
+
+def sizes_of_polygons(tile: TileConf) -> list[Sizes]:
+    """The sizes to try: those of the conf, then finer cells."""
+    first = Sizes(tile.patch_px, tile.cell_px, tile.stride_px)
+    if not (1 < first.cell_px <= _LARGEST_CELL and first.patch_px <= LARGEST_PATCH):
+        first = Sizes(16, 8, 4)
+    finer = [cell for cell in _FINER if cell < first.cell_px and (first.patch_px - cell) % 2 == 0]
+    return [first, *(Sizes(first.patch_px, cell, gcd(cell, first.stride_px)) for cell in finer)]
 
 
 def propose(
@@ -56,14 +83,21 @@ def propose(
 
     `cut` gives the cells on the cell grid. Where no size works, the class is returned that lies in the
     fewest blocks.
+
+    Raises:
+        LabelError: when that class is one of two.
     """
     patches: Patches = {}
     for size in sizes:
         patches, patch_m = cut(size), 10.0 * size.patch_px
         if len(patches["x"]) and (found := _fitting(patches, split, patch_m, names)) is not None:
             return _proposal(size, found, patches, names)
-    if not len(patches["x"]):
-        return 0
+    if len(names) <= 2:
+        raise LabelError(
+            f"of {' and '.join(names)}, the cells lie too close together for training, validation and "
+            "test ground apart from each other; label more of the scene, in three places or more a "
+            "class."
+        )
     of_patch = Blocks.of(patches, 2 * patch_m).of_patch
     return int(np.argmin([len(np.unique(of_patch[patches["label"] == k])) for k in range(len(names))]))
 
@@ -88,24 +122,8 @@ def _fitting(
 def _proposal(sizes: Sizes, conf: SplitConf, patches: Patches, names: Sequence[str]) -> Proposal:
     cells = np.bincount(patches["label"], minlength=len(names))
     folds = conf.model_copy(update={"folds": _FOLDS, "fold": 0})
-    bounds: dict[str, Any] = {}
-    if cells.sum() * (sizes.cell_px / sizes.stride_px) ** 2 > MOST_PATCHES:
+    if cells.sum() * (sizes.cell_px / sizes.stride_px) ** 2 > _MOST_PATCHES:
         sizes = Sizes(sizes.patch_px, sizes.cell_px, sizes.cell_px)
-    if cells.sum() > MOST_PATCHES:
-        bounds["max_per_class"] = MOST_PATCHES // len(names)
+    most = _MOST_PATCHES // len(names) if cells.sum() > _MOST_PATCHES else None
     folds_block_m = largest_block_m(patches, folds, 10.0 * sizes.patch_px, names)
-    return Proposal(sizes, conf, cells.tolist(), folds_block_m, bounds)
-
-
-def require_two(names: Sequence[str], files: str) -> None:
-    """Refuse to leave out one class more where only two are left.
-
-    Raises:
-        LabelError: when there are only two.
-    """
-    if len(names) <= 2:
-        raise LabelError(
-            f"{files}: of {' and '.join(names)}, the cells lie too close together for training, "
-            "validation and test ground apart from each other; label more of the scene, in three "
-            "places or more a class."
-        )
+    return Proposal(sizes, conf, cells.tolist(), folds_block_m, most)

@@ -85,8 +85,12 @@ class LabelRaster:
         piece_px = max(1, min(_LARGEST_PX, math.isqrt(int(_PIECE_PX / density))))
         return RasterLabels(self, scene, resampling, piece_px, counts=counts)
 
-    def _counts(self, window: Window) -> dict[str, int]:
-        """Its pixels in a window: `pixels` with a class, `ignored` and `nodata`."""
+    def codes_in(self, window: Window) -> tuple[Counter[int], int]:
+        """How many pixels in a window have which code, and how many have none.
+
+        Raises:
+            LabelError: when a pixel is no whole number.
+        """
         by_code: Counter[int] = Counter()
         total = 0
         with raster_file.opened(self.conf.raster, any_format=True) as dataset:
@@ -97,14 +101,18 @@ class LabelRaster:
                 self._require_whole(pixels)
                 codes, counts = np.unique(pixels, return_counts=True)
                 by_code.update(dict(zip(codes.tolist(), counts.tolist(), strict=True)))
+        return by_code, total - by_code.total()
+
+    def _counts(self, window: Window) -> dict[str, int]:
+        """Its pixels in a window: `pixels` with a class, `ignored` and `nodata`."""
+        by_code, nodata = self.codes_in(window)
         known = dict(zip(self.codes.tolist(), self.classes.tolist(), strict=True))
         if unknown := {code: count for code, count in by_code.items() if code not in known}:
             unknown = {int(code): count for code, count in unknown.items()}  # 7, not 7.0
             listed = unknown_values(unknown, "pixels near the scene", self.classes_file)
             raise LabelError(f"{self.conf.raster} holds {listed}")
         ignored = sum(count for code, count in by_code.items() if known[code] == UNLABELLED)
-        labelled = by_code.total()
-        return {"pixels": labelled - ignored, "ignored": ignored, "nodata": total - labelled}
+        return {"pixels": by_code.total() - ignored, "ignored": ignored, "nodata": nodata}
 
     def _read(self, dataset: Any, window: Window) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         """The pixels (H, W) of a window inside the raster, and which of them are no nodata."""

@@ -125,6 +125,8 @@ class SceneFiles:
     """The masks of the source itself; the conf selects classes of them."""
     sizes: Mapping[float, tuple[int, int]] = field(default_factory=dict)
     """By pixel size in m, the rows and columns that its metadata state of its files."""
+    unused: tuple[str, ...] = ()
+    """The rasters in its folder that are neither bands nor masks."""
 
 
 def require_name(name: object, where: str, remedy: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline.bands import BANDS
@@ -20,7 +21,7 @@ _OTHER_SUFFIXES = {".dat", ".hdf", ".img", ".j2k", ".nc", ".vrt"}
 
 
 def scene_files(conf: SceneConf) -> SceneFiles:
-    """The files of a scene that the conf describes; rasters that are not taken are named.
+    """The files of a scene that the conf describes.
 
     Raises:
         SceneError: when the folder is missing, or has no band or two files of one.
@@ -32,14 +33,9 @@ def scene_files(conf: SceneConf) -> SceneFiles:
     used = {path.absolute() for path in paths.values()}
     if conf.mask is not None:
         used.add(Path(conf.mask.path).absolute())
-    if passed_over := [path.name for path in rasters if path.absolute() not in used]:
-        print(
-            f"{conf.id}: not used, as no GeoTIFF or JPEG 2000 file whose name ends with a band: "
-            f"{', '.join(passed_over)}",
-            flush=True,
-        )
+    unused = tuple(path.name for path in rasters if path.absolute() not in used)
     layers = {name: (Layer(str(path)), band_metadata(str(path))[0]) for name, path in paths.items()}
-    return stated_scene(conf, conf.path, layers)
+    return replace(stated_scene(conf, conf.path, layers), unused=unused)
 
 
 def band_files(folder: Path) -> dict[str, Path]:
