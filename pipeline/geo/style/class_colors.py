@@ -26,22 +26,25 @@ _SHADES = (0.0, 0.35, -0.3, 0.6, -0.5, 0.2, -0.15)
 # The first line that fits counts: what is more special stands first. `\b` before or behind a word that
 # is a part of others by chance.
 _MEANINGS = (
+    ("#3b3b47", r"shadow|schatten|\bombres?\b|sombra"),
+    ("#e8e8e8", r"cloud|cirrus|wolk|nuage|\bnubes?\b|nuvem|nuvens"),
     (
         "#cfe4f5",
-        r"snow|glaci|\bice|schnee|\beis\b|gletscher|firn\b|neige|nieve|hielo|\bneve\b"
-        r"|\bgelo\b",
+        r"snow|glaci|\bice|schnee|\beis\b|gletscher|firn\b|neige|nieve|hielo|\bneves?\b"
+        r"|\bgelo\b|\bglaces?\b",
     ),
+    ("#7fbf4d", r"urban green|green space|\b(?:zona|area)s? verde|espaces? verts?"),
     (
         "#6fb8c4",
         r"wetland|swamp|marsh|\bbog|\bfens?\b|\bpeat|mangrov|\breeds?\b|feucht|sumpf|moor"
         r"|schilf|\bhumid[ae]|marais|marecage|tourbi|humedal|pantan|turber|\bumid|brejo"
-        r"|turfeira",
+        r"|turfeira|marisma|alagad|inundad|inundav|inondab|varze|mangue|mangl",
     ),
     (
         "#a0568c",
         r"orchard|vineyard|\bvines?\b|permanent ?crop|obst|weinb|\bwein\b|\breben"
-        r"|streuobst|verger|viticult|vigne|vinedo|huert|frutal|\boliv|oliveda|pomar|vinha"
-        r"|plantat|plantac",
+        r"|streuobst|verger|viticult|vigne|vignobl|vinedo|huert|frutal|\boliv|oliveda|pomar|vinha"
+        r"|(?<!forest )plantat(?!ion forest)|plantac",
     ),
     (
         "#8d5fa8",
@@ -56,14 +59,16 @@ _MEANINGS = (
     (
         "#d0453e",
         r"built|build|urban|urbain|residen|settle|\bcity\b|\btown|village|\bhous"
-        r"|artificial|imperv|siedlung|wohn|gebaude|gebaeude|bebau|versiegel|\bstadt"
+        r"|artificial|imperv|siedlung|wohn|gebaude|gebaeude|bebau|versiegel|\bstadt(?!wald)"
         r"|\bort\b|ortschaft|\bbati|habitat|\bville\b|edific|construid|construcc"
-        r"|construcao|ciudad|\bcasas?\b|cidade",
+        r"|construcao|ciudad|\bcasas?\b|cidade"
+        r"|\bhaus|maison|sealed",
     ),
     (
         "#a6824c",
         r"shrub|scrub|bush|heath|chaparral|heide|busch|strauch|maquis|macchia|matorral"
-        r"|arbust|broussaille|\blandes?\b|garrigue|brezal|\bmato\b|fourre",
+        r"|arbust|broussaille|\blandes?\b|garrigue|brezal|\bmato\b|fourre"
+        r"|matagal|hecke|hedge|\bhaies?\b",
     ),
     (
         "#1f7a3d",
@@ -75,29 +80,30 @@ _MEANINGS = (
         "#7fbf4d",
         r"grass|meadow|pasture|savann|steppe|\blawn|herbac|\bherb|wiese|weide|grunland"
         r"|gruenland|rasen|prairie|paturage|pelouse|prado|prader|pastiz|\bpasto|pastag"
-        r"|campo limpo|relva",
+        r"|campo limpo|relva|gazon|cesped|gramine",
     ),
     (
         "#e6c35c",
         r"crop|\bfarm|arable|agric|\bfields?\b|cereal|wheat|maize|\bcorn\b|barley|\brice\b"
         r"|rapeseed|acker|landwirt|getreide|weizen|\bmais\b|gerste|\braps\b|\bfeld|cultur"
         r"|cultiv|labour|\bchamps?\b|terres? arable|\bble\b|colza|labor|\btrigo\b|maiz"
-        r"|\bmilho|lavoura|\bsoja",
+        r"|\bmilho|lavoura|\bsoja|ruben?\b|kartoffel|sugar ?cane|canne a sucre|\bcana de",
     ),
     (
         "#cdb08c",
         r"\bbare|barren|\bsoil|\bsand|rock|\bdune|desert|beach|gravel|quarr|boden\b|\bfels"
         r"|gestein|schotter|\bkies|brach|\bkahl|strand|\bsols?\b|\bnu(?:s|e|es|a|as)?\b"
         r"|roche|sable|plage|carriere|suelo|desnud|arena|\broca|playa|\bsolo|rocha|areia"
-        r"|praia|exposto",
+        r"|praia|exposto|vegetationslos|(?:ohne|sans|sin|sem|non|un) ?veget",
     ),
     (
         "#2f7fd6",
         r"water|\blakes?\b|lake\b|\brivers?\b|\bseas?\b|ocean|\bponds?\b|reservoir|stream"
         r"|lagoon|wasser|gewass|gewaess|\bsee|seen?\b|fluss|\bfluesse|teich|weiher|meer"
         r"|\beaux?\b|\blacs?\b|riviere|fleuve|\bmer\b|etang|\bagua|\blago|\brios?\b"
-        r"|embalse|\bmar\b|laguna|lagoa|represa|acude|canal",
+        r"|embalse|\bmar\b|laguna|lagoa|represa|acude|canal|\bbach|\bbache\b|ozean",
     ),
+    ("#7fbf4d", r"\bcampos?\b"),
 )
 
 

@@ -11,21 +11,25 @@ from pipeline.geo.style.colors import oklab, rgb
 WATER, FOREST, GRASS, CROPS = "#2f7fd6", "#1f7a3d", "#7fbf4d", "#e6c35c"
 ORCHARD, BUILT_UP, INDUSTRY, ROAD = "#a0568c", "#d0453e", "#8d5fa8", "#5c5c5c"
 SHRUBS, BARE, WETLAND, SNOW = "#a6824c", "#cdb08c", "#6fb8c4", "#cfe4f5"
+CLOUD, SHADOW = "#e8e8e8", "#3b3b47"
 NAMES = {
     WATER: (
-        "Water|Lakes and rivers|SeaLake|River|Wasser / Seen|Gewässer|Fluss|Badesee|Eau"
+        "Bäche|Ozean|Water|Lakes and rivers|SeaLake|River|Wasser / Seen|Gewässer|Fluss|Badesee|Eau"
         "|Plans d'eau|Lac|Rivière|Agua|Cuerpos de agua|Río|Embalse|Água|Lagoa|Mar"
     ),
     FOREST: (
-        "Forest|Wood|tree_cover|Coniferous forest|Nadelwald|Laubwald|Wald und Gehölz|Forêt"
+        "Stadtwald|Plantation forest|Nadelwälder|Forest|Wood|tree_cover"
+        "|Coniferous forest|Nadelwald|Laubwald|Wald und Gehölz|Forêt"
         "|Bois|Forêt de feuillus|Bosque|Bosque de coníferas|Floresta|Mata|Árvores"
     ),
     GRASS: (
-        "Grass|Grassland|meadow|Pasture|HerbaceousVegetation|Wiese|Grünland|Weide|Prairie"
+        "Gazon|Césped|Zonas verdes|Urban green|Campos|Grass|Grassland|meadow"
+        "|Pasture|HerbaceousVegetation|Wiese|Grünland|Weide|Prairie"
         "|Pâturage|Prado|Pradera|Pastizal|Pastagem"
     ),
     CROPS: (
-        "Cropland|farm|AnnualCrop|Agriculture|Arable land|Acker|Ackerland|Landwirtschaft"
+        "Zuckerrüben|Cana-de-açúcar|Cultivos de regadío|Campos de cultivo|Cropland"
+        "|farm|AnnualCrop|Agriculture|Arable land|Acker|Ackerland|Landwirtschaft"
         "|Getreide|Cultures|Terres arables|Cultivos|Tierra agrícola|Maíz|Lavoura|Agricultura"
     ),
     ORCHARD: (
@@ -33,22 +37,30 @@ NAMES = {
         "|Olivar|Pomar|Vinha"
     ),
     BUILT_UP: (
-        "Built-up|built_up|Residential|Urban area|Settlement|Artificial surfaces|Siedlung"
+        "Häuser|Área construída|Tissu urbain|Built-up|built_up|Residential"
+        "|Urban area|Settlement|Artificial surfaces|Siedlung"
         "|Wohngebiet|Gebäude|Bebauung|Bâti|Zone urbaine|Edificios|Zona urbana|Ciudad"
         "|Área urbana|Cidade"
     ),
     INDUSTRY: ("Industrial|Commercial|Industriegebiet|Gewerbe|Zone industrielle|Industria|Indústria"),
     ROAD: ("Road|Highway|Straße|Autobahn|Feldweg|Route|Carretera|Estrada|Rodovia"),
-    SHRUBS: ("Shrubland|scrub|Bush|Heath|Gebüsch|Heide|Strauch|Maquis|Matorral|Arbustos|Landes"),
+    SHRUBS: (
+        "Hecken|Haies|Matagal|Shrubland|scrub|Bush|Heath|Gebüsch|Heide|Strauch"
+        "|Maquis|Matorral|Arbustos|Landes"
+    ),
     BARE: (
-        "Bare ground|Bare soil|Barren|Sand|Rock|offener Boden|Fels|Sol nu|Sable|Roche"
+        "vegetationslos|Sin vegetación|Bare ground|Bare soil|Barren|Sand|Rock"
+        "|offener Boden|Fels|Sol nu|Sable|Roche"
         "|Suelo desnudo|Arena|Solo exposto|Areia|Rocha"
     ),
     WETLAND: (
-        "Wetland|Herbaceous wetland|Swamp|Peat bog|Moor|Feuchtgebiet|Sumpf|Zone humide|Marais"
+        "Áreas alagadas|Marismas|Manguezal|Wetland|Herbaceous wetland|Swamp"
+        "|Peat bog|Moor|Feuchtgebiet|Sumpf|Zone humide|Marais"
         "|Humedal|Pantano|Zona húmida|Brejo"
     ),
-    SNOW: ("Snow|Snow and ice|Glacier|Schnee|Gletscher|Neige|Nieve|Hielo|Neve"),
+    CLOUD: ("Cloud|clouds|Wolken|bewölkt|Nuages|Nubes|Nuvens"),
+    SHADOW: ("Cloud shadow|Wolkenschatten|Ombre|Sombra"),
+    SNOW: ("Neves eternas|Snow|Snow and ice|Glacier|Schnee|Gletscher|Neige|Nieve|Hielo|Neve"),
 }
 
 
