@@ -28,6 +28,7 @@ setup: ## make or update .venv (every other command does it where needed)
 
 .PHONY: demo
 demo: setup ## map the embedded scene: dvc repro, then say where the results are
+	@git rev-parse --git-dir >/dev/null 2>&1 || dvc config --local core.no_scm true
 	dvc repro
 	@echo
 	@for map in data/maps/*/*_classmap.tif; do echo "Class map:  $$map (QGIS opens it with names and colours)"; done

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import subprocess
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ import rasterio
 import torch
 
 import pipeline
+from pipeline.parallel import core_count
 
 ROOT = Path(__file__).parent.parent
 CACHE_BYTES = 512_000_000
@@ -23,7 +23,7 @@ CACHE_BYTES = 512_000_000
 
 def cores() -> int:
     """Cores that this process may use."""
-    return len(os.sched_getaffinity(0))
+    return core_count()
 
 
 def facts() -> dict[str, str]:

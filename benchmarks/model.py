@@ -9,7 +9,6 @@ and the file of the network that `python -m benchmarks` leaves in its work folde
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import torch
 from benchmarks.device import on_device
 from benchmarks.form import Network, dense, product
 from benchmarks.timing import Measured, side_by_side
+from pipeline.parallel import core_count
 
 
 def beside_product(
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("network", type=Path, help="the file of the network")
     parser.add_argument("--seconds", type=float, default=30.0, help="of each of three runs")
     options = parser.parse_args()
-    network, cores = Network.load(options.network), len(os.sched_getaffinity(0))
+    network, cores = Network.load(options.network), core_count()
     measured = beside_product(network, cores, options.seconds)
     gflops = {name: measured[name].rate / 1e9 for name in measured}
     share = 100 * gflops["dense form"] / gflops["product"]

@@ -9,14 +9,26 @@ from __future__ import annotations
 import re
 
 _CONTROL = re.compile(r"\s*[\x00-\x1f\x7f-\x9f\u2028\u2029][\s\x00-\x1f\x7f-\x9f]*")
+_LOGIN = re.compile(r"(\w://)[^\s/?#\"'<>]*@")
+"""User and password, or a token, before the host of an address."""
+_SECRET = re.compile(
+    r"([?&;][^=&\s]*(?:sig|token|key|secret|passw|pwd|credential|auth)[^=&\s]*=)[^&\s\"'<>)]+",
+    re.IGNORECASE,
+)
+"""A value in the query of an address whose name says that it lets somebody in."""
+
+
+def masked(text: str) -> str:
+    """A text in which passwords, tokens and signatures of addresses are `***`."""
+    return _SECRET.sub(r"\1***", _LOGIN.sub(r"\1***@", text))
 
 
 class LenscapeError(Exception):
     """An input or environment that lenscape cannot work with; the message holds the remedy."""
 
     def __init__(self, message: str) -> None:
-        """Keep a message on one line, though names and values in it come from files."""
-        super().__init__(_CONTROL.sub(" ", message))
+        """Keep a message on one line and without secrets: names and values in it come from files."""
+        super().__init__(masked(_CONTROL.sub(" ", message)))
 
 
 class ConfigError(LenscapeError):

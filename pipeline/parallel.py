@@ -22,7 +22,14 @@ _TIMEOUT_S = 10
 
 def worker_count(compute: ComputeConf) -> int:
     """Pieces of work at a time: as the conf says, or one a core that this process may use."""
-    return compute.workers or len(os.sched_getaffinity(0))
+    return compute.workers or core_count()
+
+
+def core_count() -> int:
+    """The cores that this process may use; macOS cannot restrict a process to some of them."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def run_pieces[P, R](

@@ -6,6 +6,8 @@ Each test works in a copy of one project that ran once.
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -15,7 +17,7 @@ import pyogrio
 import pytest
 import rasterio
 
-from tests.support.projects import CONF, Project, scene_entry, stages_run, write_jp2
+from tests.support.projects import CONF, ROOT, Project, scene_entry, stages_run, write_jp2
 from tests.support.viewers import open_in_qgis, open_layers_in_qgis
 
 pytestmark = pytest.mark.slow
@@ -112,6 +114,35 @@ def test_queued_experiments_land_in_the_main_store(project: Project) -> None:
     assert {"seed-1", "seed-2"} <= names
     assert list(project.path.rglob("mlflow.db")) == [project.path / "mlflow.db"]
     assert set(project.dvc("exp", "list", "--name-only").split()) == {"seed-1", "seed-2"}
+
+
+def test_queued_experiments_run_on_scenes_of_ones_own(project: Project) -> None:
+    """By the commands of the README."""
+    demo, own = project.path / "data" / "demo", project.path / "data" / "own"
+    shutil.copytree(demo / "scenes" / "east", own / "scenes" / "mine")
+    shutil.copy(demo / "labels" / "osm_landuse.gpkg", own / "labels" / "mine.gpkg")
+    scene = scene_entry("east").replace("data/demo/scenes/east", "data/own/scenes/mine")
+    project.conf("fetch", CONF["fetch"].replace("{scenes}", scene))
+    labels = "data/own/labels/mine.gpkg"
+    project.conf("tile", CONF["tile"].replace("data/demo/labels/osm_landuse.gpkg", labels))
+    project.commit("a scene of my own")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    queued, run = re.findall(
+        r"^dvc (exp run --queue .*--copy.*)\n^dvc (exp run --run-all.*)$", readme, re.M
+    )[0]
+    words = queued.replace("SCENE", "mine").replace("LABELS.gpkg", "mine.gpkg").split()
+    project.dvc(*words, "--name", "on-my-own", "train")
+    project.dvc(*run.split())
+    assert project.dvc("exp", "list", "--name-only").split() == ["on-my-own"]
+    assert "on-my-own" in {tags.get("dvc.experiment") for tags in tags_of_runs(project)}
+
+
+def test_the_demo_runs_without_git(project: Project) -> None:
+    shutil.rmtree(project.path / ".git")
+    shutil.copy(ROOT / "Makefile", project.path)
+    shown = project.run("make", "--old-file", "setup", "demo")
+    assert "Class map:  data/maps/east/east_classmap.tif" in shown
+    assert stages_run(shown) == set()
 
 
 def test_a_second_clone_replays_its_run(project: Project, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Pieces of work: in order, few at a time, here and on a Dask scheduler."""
 
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -100,3 +101,12 @@ def test_a_scheduler_that_nobody_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_as_many_workers_as_stated_or_as_cores() -> None:
     assert worker_count(ComputeConf(workers=7)) == 7
     assert worker_count(ComputeConf()) >= 1
+
+
+def test_workers_are_the_cores_that_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 2, 5}, raising=False)
+    assert worker_count(ComputeConf()) == 3
+    assert worker_count(ComputeConf(workers=7)) == 7
+    monkeypatch.delattr(os, "sched_getaffinity")  # as on macOS
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    assert worker_count(ComputeConf()) == 4

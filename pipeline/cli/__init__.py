@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from importlib.util import find_spec
+from pathlib import Path
 
 import click
 
@@ -23,10 +26,23 @@ for module in (stages, commands, start):
             cli.add_command(command)
 
 
+_OF_AN_INSTALLATION = ("PROJ_DATA", "PROJ_LIB", "GDAL_DATA")
+"""Where PROJ and GDAL look for their data, such as the EPSG codes."""
+
+
 def main() -> None:
     """Run the command line; a `LenscapeError` ends in one sentence and exit code 2."""
+    _forget_other_installations()
     try:
         cli()
     except LenscapeError as error:
         print(f"lenscape: {error}", file=sys.stderr)
         sys.exit(2)
+
+
+def _forget_other_installations() -> None:
+    """Unset what leads to the data of another PROJ or GDAL; the packages here bring their own."""
+    rasterio = find_spec("rasterio")  # does not import it
+    if rasterio and rasterio.origin and Path(rasterio.origin).with_name("proj_data").is_dir():
+        for name in _OF_AN_INSTALLATION:
+            os.environ.pop(name, None)

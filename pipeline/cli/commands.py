@@ -102,6 +102,15 @@ def promote(version: str, because: str | None) -> None:
 
 @click.command()
 @path("models", "--model", help="Folder of `train`.")
+def log(model: Path) -> None:
+    """Record in MLflow what a store that failed has missed of a model, its report and its maps."""
+    from pipeline.commands.log import run
+
+    run(model)
+
+
+@click.command()
+@path("models", "--model", help="Folder of `train`.")
 @path("model.onnx", "--out")
 def export(model: Path, out: Path) -> None:
     """Write the model as an ONNX file that other programs can run, checked against torch."""

@@ -13,12 +13,17 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
 from pipeline import __version__
-from pipeline.errors import LenscapeError
+from pipeline.errors import LenscapeError, masked
 from pipeline.files import free_bytes, open_edits
+from pipeline.parallel import core_count
 
 _RASTERS = {"JP2OpenJPEG": "bands of products", "GTiff": "bands as GeoTIFF", "COG": "class maps"}
 _REINSTALL = "pip install --force-reinstall --no-cache-dir"
+_UTM = 32633
 _QGIS = "from qgis.core import Qgis; print(Qgis.QGIS_VERSION)"
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 _JP2 = ("GTiff", "JP2OpenJPEG")
@@ -50,9 +55,11 @@ class Check:
     ok: bool = True
     needed: bool = True
     """Whether the stages cannot do without it."""
+    fault: str = "missing"
+    """What is wrong where it is not ok."""
 
     def __str__(self) -> str:
-        mark = "ok" if self.ok else "MISSING" if self.needed else "-"
+        mark = "ok" if self.ok else self.fault.upper() if self.needed else "-"
         return f"{self.name:<12} {mark:<8} {self.message}"
 
 
@@ -68,7 +75,8 @@ def run(folder: Path) -> None:
         if check.needed and not check.ok:
             missing.append(check)
     if missing:
-        raise LenscapeError(f"{missing[0].name} is missing: {missing[0].message}.")
+        first = missing[0]
+        raise LenscapeError(f"{first.name} is {first.fault}: {first.message}.")
 
 
 def _checks(folder: Path) -> Iterator[Check]:
@@ -78,6 +86,7 @@ def _checks(folder: Path) -> Iterator[Check]:
     space = f"{gigabytes:.1f} GB free at {folder.absolute()}"
     yield Check("disk", space if gigabytes > 1 else f"{space}; free some space", ok=gigabytes > 1)
     yield _imported("rasters", _rasters)
+    yield _imported("projections", _projections)
     yield _imported("vectors", _vectors)
     yield _labels(folder)
     drivers = _drivers()
@@ -91,6 +100,7 @@ def _checks(folder: Path) -> Iterator[Check]:
     yield _imported("MLflow", _runs)
     yield _program("DVC", Path(sys.executable).parent / "dvc", "runs the stages; pip install dvc")
     yield _program("git", "git", "needed by DVC; install it with your system's package manager")
+    yield from _files_of_dvc(folder)
     yield _qgis()
     browser = next(filter(shutil.which, _BROWSERS), _BROWSERS[0])
     yield _program("Chromium", browser, "only tests of the MLflow UI need it", needed=False)
@@ -132,6 +142,18 @@ def _rasters() -> Check:
     return Check("rasters", f"{message}, {', '.join(_RASTERS)}")
 
 
+def _projections() -> Check:
+    try:
+        code = import_module("rasterio.crs").CRS.from_epsg(_UTM).to_epsg()
+        ok = code == import_module("pyproj").CRS.from_epsg(_UTM).to_epsg() == _UTM
+    except (ValueError, RuntimeError):  # of rasterio and of pyproj
+        ok = False
+    others = [name for name in ("PROJ_DATA", "PROJ_LIB", "GDAL_DATA") if name in os.environ]
+    remedy = f"unset {', '.join(others)}" if others else f"{_REINSTALL} rasterio pyproj"
+    message = "EPSG codes are known" if ok else f"PROJ does not find its EPSG codes; {remedy}"
+    return Check("projections", message, ok=ok, fault="broken")
+
+
 def _vectors() -> Check:
     pyogrio = import_module("pyogrio")
     modes = pyogrio.list_drivers()
@@ -168,14 +190,31 @@ def _accelerator() -> Check:
     elif torch.backends.mps.is_available():
         device = "Apple GPU"
     else:
-        device = f"none, {os.cpu_count()} cores"
+        device = f"none, {core_count()} cores"
     return Check("accelerator", f"{device} (torch {torch.__version__})")
 
 
 def _runs() -> Check:
-    return Check(
-        "MLflow", f"runs go to {import_module('pipeline.learn.tracking.tracking_uri').store_uri()}"
-    )
+    uri = import_module("pipeline.learn.tracking.tracking_uri").store_uri()
+    return Check("MLflow", f"runs go to {masked(uri)}")
+
+
+def _files_of_dvc(folder: Path) -> Iterator[Check]:
+    """What a kill in the wrong moment can leave: DVC then fails on every command."""
+    lock, outputs = folder / ".dvc" / "tmp" / "rwlock", folder / "dvc.lock"
+    if lock.is_file() and not _is_mapping(lock):
+        yield Check("rwlock", f"no DVC runs? then delete {lock}", ok=False, fault="broken")
+    if outputs.is_file() and not _is_mapping(outputs):
+        remedy = f"git checkout {outputs} (or delete it), then dvc repro: what was made is in its cache"
+        yield Check("dvc.lock", remedy, ok=False, fault="broken")
+
+
+def _is_mapping(path: Path) -> bool:
+    """Whether a file of JSON or YAML is whole."""
+    try:
+        return isinstance(YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8")), dict)
+    except (YAMLError, UnicodeDecodeError):
+        return False
 
 
 def _qgis() -> Check:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
 from pipeline.config.reading import load
 from pipeline.config.record import Conf, Positive
+from pipeline.errors import ConfigError
+
+_TASKS = ("SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "RANK")
+"""Where launchers of several processes number them."""
 
 
 class ComputeConf(Conf):
@@ -16,6 +21,7 @@ class ComputeConf(Conf):
 
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     devices: Literal["auto"] | Positive = "auto"
+    """Of training; each takes its share of every batch."""
     precision: Literal["auto", "float32", "bf16"] = "auto"
     """Of training, and on CUDA of predict; `auto` is bf16 on CUDA and float32 elsewhere."""
     workers: Positive | None = None
@@ -27,7 +33,27 @@ class ComputeConf(Conf):
     scheduler: str | None = None
     """Address of a Dask scheduler (`tcp://host:8786`); this process where absent."""
 
+    def on_one_device(self) -> Self:
+        """For what trains networks on the way: Lightning starts the command again for each device."""
+        return self.model_copy(update={"devices": 1})
+
 
 def load_compute(path: Path | None) -> ComputeConf:
-    """`conf/compute.yaml`, or its defaults where no file is named; errors are those of `load`."""
+    """`conf/compute.yaml`, or its defaults where no file is named; errors are those of `load`.
+
+    Raises:
+        ConfigError: when a launcher has started this command several times.
+    """
+    _require_first_task()
     return ComputeConf() if path is None else load(path, ComputeConf)
+
+
+def _require_first_task() -> None:
+    """Several copies of a command would write the same files; those of Lightning have a local rank."""
+    for name in _TASKS:
+        task = os.environ.get(name, "0")
+        if task != "0" and "LOCAL_RANK" not in os.environ:
+            raise ConfigError(
+                f"a launcher has started this command several times ({name}={task}); start it once "
+                "(srun --ntasks=1), it uses all devices that `devices` in the compute conf allows."
+            )

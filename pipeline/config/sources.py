@@ -127,7 +127,8 @@ class StacConf(MaskingConf):
     id: ClassVar[None] = None
     """The scenes are named by the catalog."""
     stac: Annotated[str, Field(pattern=r"^https?://")]
-    """Address of the API, such as `https://earth-search.aws.element84.com/v1`."""
+    """Address of the API, such as `https://earth-search.aws.element84.com/v1`; `${NAME}` in it is taken
+    from the environment, so that a password or a token does not stand here."""
     collection: str
     """Collection of Sentinel-2 scenes of one level, such as `sentinel-2-l2a`."""
     area: str | Degrees

@@ -12,14 +12,15 @@ from pipeline.config.compute import load_compute
 from pipeline.config.reading import load
 from pipeline.config.split import SplitConf
 from pipeline.crossvalidation.fitting import Study, Tested, joined, tested
+from pipeline.errors import TrackingError
 from pipeline.files import publish, write_json
 from pipeline.learn.evaluation import fold_table
 from pipeline.learn.evaluation.baselines import NAMES
 from pipeline.learn.evaluation.fold_table import BLOCKS
 from pipeline.learn.report.provenance import flattened
 from pipeline.learn.stats.accuracy import Scores
-from pipeline.learn.tracking.run import RunRecord, child_run, open_run
-from pipeline.learn.tracking.tracking_uri import checkout_state
+from pipeline.learn.tracking.run import RunRecord, child_run, open_run, warn
+from pipeline.learn.tracking.tracking_uri import checkout_state, connect
 from pipeline.store import PatchStore
 
 
@@ -38,7 +39,9 @@ def cross_validate(
     Raises:
         LenscapeError: when a conf or the store cannot be used, or a fold cannot be trained.
     """
-    opened, machine, base = PatchStore.open(store), load_compute(compute), load(split, SplitConf)
+    opened, base = PatchStore.open(store), load(split, SplitConf)
+    machine = load_compute(compute).on_one_device()
+    connect()  # a store that is not there is better known before hours of work than after
     tests = tested(study.jobs(opened, base, machine), machine)
     cells = joined(opened, tests, base.block_m)
     first, *others = study.networks
@@ -55,7 +58,10 @@ def cross_validate(
         cells.assign(**named).to_parquet(partial, compression="zstd")
     text = fold_table.summary(figures, study.plan.folds)
     print("\n" + text)
-    _track(figures, text, tests, opened, study, files)
+    try:
+        _track(figures, text, tests, opened, study, files)
+    except TrackingError as error:
+        warn(f"{error} The table is not recorded; it lies in {out}.")
     return figures
 
 

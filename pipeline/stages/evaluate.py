@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import geopandas as gpd
@@ -27,7 +28,7 @@ from pipeline.learn.report.rendering import (
 )
 from pipeline.learn.report.summary import RunSummary
 from pipeline.learn.stats.accuracy import table
-from pipeline.learn.tracking.pages import REPORT, log_page
+from pipeline.learn.tracking.pages import REPORT
 from pipeline.learn.tracking.promotion import changes, decide
 from pipeline.learn.tracking.registry import (
     PREDICTIONS,
@@ -35,9 +36,11 @@ from pipeline.learn.tracking.registry import (
     run_data,
     version_of_run,
 )
-from pipeline.learn.tracking.run import Tracker, resume
+from pipeline.learn.tracking.run import add
+from pipeline.learn.tracking.tracker import Additions, Tracker
 
 _RIGHT, _WRONG = "#2c7fb8", "#d7301f"
+_NOT_COMPARED = Champion("The MLflow store did not answer, so that this model was not compared.")
 
 
 def run(
@@ -49,7 +52,9 @@ def run(
         LenscapeError: when an input is missing, or model, store and split do not belong together.
     """
     settings = load(conf, EvaluateConf)
-    evaluation = evaluate_test_part(settings, model, store, split, load_compute(compute))
+    evaluation = evaluate_test_part(
+        settings, model, store, split, load_compute(compute).on_one_device()
+    )
     blocks = _blocks(evaluation)
     summary = RunSummary.of(evaluation, blocks, settings.card)
     figures = evaluation_figures(evaluation, summary.bands, settings.gallery)
@@ -61,9 +66,8 @@ def run(
     print(summary.intervals.sentence)
     texts = sentences(summary)
     print("\n".join(filter(None, (texts[name] for name in ("calibration", "scope", "published")))))
-    with resume(model) as tracker:
-        tracker.text(evaluation.table(blocks), PREDICTIONS)
-        _track(tracker, summary, figures, pictures)
+    predictions = evaluation.table(blocks)
+    add(model, "evaluate", partial(_track, predictions, summary, figures, pictures))
 
 
 def _blocks(evaluation: Evaluation) -> npt.NDArray[np.str_]:
@@ -138,19 +142,22 @@ def _per_cent(dissimilarity: npt.NDArray[np.float64], count: int) -> npt.NDArray
     return np.ceil(100 * dissimilarity).astype(np.int32)
 
 
-def _track(tracker: Tracker, summary: RunSummary, figures: Figures, pictures: dict[str, bytes]) -> None:
-    """Add figures, descriptions and the report to the model's run."""
-    tracker.metrics(summary.metrics)
+def _track(
+    predictions: str, summary: RunSummary, figures: Figures, pictures: dict[str, bytes], run: Additions
+) -> None:
+    """Add predictions, figures, descriptions and the report to the model's run."""
+    run.text(predictions, PREDICTIONS)
+    run.metrics(summary.metrics)
     for name, (_, figure) in figures.items():
-        tracker.figure(figure, f"figures/{name}.png")
-    tags, card = tracker.data.tags, model_card(summary)
-    tracker.describe(run_description(summary, tags))
-    tracker.text(card, MODEL_CARD)
+        run.figure(figure, f"figures/{name}.png")
+    tags, card = run.current_tags(), model_card(summary)
+    run.describe(run_description(summary, tags))
+    run.text(card, MODEL_CARD)
     scores = summary.network.numbers
     shown = {name: f"{scores[name]:.4f}" for name in ("balanced_accuracy", "accuracy")}
-    tracker.describe_version(card, shown)
-    champion = _compare_with_champion(tracker)
-    log_page(tracker, html_report(summary, pictures, tags, champion))
+    run.describe_version(card, shown)
+    champion = _compare_with_champion(run) if isinstance(run, Tracker) else _NOT_COMPARED
+    run.text(html_report(summary, pictures, tags, champion), REPORT)
 
 
 def _compare_with_champion(tracker: Tracker) -> Champion:

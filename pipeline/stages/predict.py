@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +26,10 @@ from pipeline.geo.scenes.scene import Scene, open_catalog
 from pipeline.learn.inference.predictor import Predictor
 from pipeline.learn.network.classifier import ModelMeta, PatchClassifier, require_bands
 from pipeline.learn.stats.applicability import domain_shift
-from pipeline.learn.tracking.pages import MAPS, refresh_page
+from pipeline.learn.tracking.pages import MAPS
 from pipeline.learn.tracking.registry import registered_model_folder
-from pipeline.learn.tracking.run import resume, run_record
+from pipeline.learn.tracking.run import add, ask_store, run_record
+from pipeline.learn.tracking.tracker import Additions
 
 _COMPARED = 128
 """Side of the square of cells in which classes of low precision are compared with those of float32."""
@@ -45,6 +47,7 @@ def run(conf: Path, model: Path, scenes: Path, out: Path, compute: Path | None =
     settings, machine = load(conf, PredictConf), load_compute(compute)
     folder = model if settings.model == "trained" else registered_model_folder(settings.model)
     run_record(folder)  # no run to add to is better known before hours of work than after
+    ask_store("predict")
     classifier = PatchClassifier.load(folder)
     meta = classifier.meta
     to_map = open_catalog(scenes)
@@ -80,7 +83,7 @@ def run(conf: Path, model: Path, scenes: Path, out: Path, compute: Path | None =
         write_project(out / PROJECT, out)
     else:
         remove(out / PROJECT)
-    _track(folder, folders, maps, outside)
+    add(folder, "predict", partial(_track, folders, maps, outside))
 
 
 def _plan(conf: Path, settings: PredictConf, scenes: list[Scene], mapper: Mapper) -> Plan | None:
@@ -196,14 +199,12 @@ def _summary(record: MapRecord, files: MapFolder) -> str:
 
 
 def _track(
-    model: Path, folders: list[MapFolder], maps: list[MappedScene], outside: dict[str, float]
+    folders: list[MapFolder], maps: list[MappedScene], outside: dict[str, float], run: Additions
 ) -> None:
     """Add previews, areas, metrics and notes of the scenes to the run of the model."""
-    with resume(model) as tracker:
-        for files in folders:
-            for path in (files.preview, files.areas):
-                if path.exists():  # the map over all zones has neither
-                    tracker.artifact(path, f"{MAPS}/{files.scene}")
-        refresh_page(tracker)
-        tracker.metrics(outside)
-        tracker.tags({f"note.{m.files.scene}": m.origin.note for m in maps if m.origin.note})
+    for files in folders:
+        for path in (files.preview, files.areas):
+            if path.exists():  # the map over all zones has neither
+                run.artifact(path, f"{MAPS}/{files.scene}")
+    run.metrics(outside)
+    run.tags({f"note.{m.files.scene}": m.origin.note for m in maps if m.origin.note})

@@ -17,8 +17,9 @@ from pipeline.learn.network.layers import plan, table
 from pipeline.learn.network.lenet import first_kernels
 from pipeline.learn.report import figures, provenance
 from pipeline.learn.report.model_item import weights_item
-from pipeline.learn.tracking.run import Part, RunRecord, keep, open_run
+from pipeline.learn.tracking.run import Part, RunRecord
 from pipeline.learn.tracking.tracking_uri import checkout_state
+from pipeline.learn.tracking.training_run import TrainingRun
 from pipeline.learn.training.fit import fit
 from pipeline.learn.training.trainer import FitResult, first_process
 from pipeline.split_folder import SplitFolder
@@ -29,7 +30,7 @@ def run(conf: Path, store: Path, split: Path, out: Path, compute: Path | None = 
     """Train a network, open its MLflow run and write the folder `out`.
 
     The folder holds weights and metadata, the history by epoch, the table of layers, figures, and
-    `run.json`, by which later stages find the run.
+    `run.json`, by which later stages find the run. An MLflow store that fails does not end a training.
 
     Raises:
         LenscapeError: when an input is missing or does not fit; nothing is written then.
@@ -51,12 +52,11 @@ def run(conf: Path, store: Path, split: Path, out: Path, compute: Path | None = 
             "training blocks"
         )
     record = _record(data, split_folder, settings)
-    with publish(out) as folder, open_run(record) as tracker:
-        result = fit(data, settings, machine, tracker.epoch)
+    with publish(out) as folder, TrainingRun(record) as training:
+        result = fit(data, settings, machine, training.epoch)
         result.classifier.meta = _with_region(result.classifier.meta, patches)
         _write(folder, result, layers)
-        tracker.metrics({"best_epoch": result.best.epoch})
-        keep(tracker, record, folder)
+        training.keep(folder, {"best_epoch": result.best.epoch})
     print(_summary(result, settings, out))
 
 

@@ -1,7 +1,9 @@
 """What this installation can do is what is found in it."""
 
+import os
 import shutil
 import sqlite3
+import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -13,6 +15,7 @@ import torch
 from pipeline.commands import doctor
 from pipeline.errors import LenscapeError
 
+ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow  # asks a Python for its QGIS
 
 
@@ -138,3 +141,64 @@ def test_labels_that_are_open_with_edits_are_named(
         )
     doctor.run(tmp_path)
     assert lines(capsys.readouterr().out)["labels"].startswith("ok       1 files, none of them open")
+
+
+DOCTOR = "from pathlib import Path; from pipeline.commands.doctor import run; run(Path())"
+
+
+@pytest.mark.parametrize("name", ["PROJ_DATA", "PROJ_LIB"])
+def test_the_data_of_another_proj_are_named(tmp_path: Path, name: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", DOCTOR], cwd=ROOT, env=os.environ | {name: str(tmp_path)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert lines(done.stdout)["projections"].startswith("BROKEN")
+    assert f"PROJ does not find its EPSG codes; unset {name}" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["PROJ_DATA", "PROJ_LIB", "GDAL_DATA"])
+def test_the_command_line_uses_its_own_data(tmp_path: Path, name: str) -> None:
+    sqlite3.connect(tmp_path / "proj.db").execute("CREATE TABLE metadata (key, value)")
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline.cli", "doctor"], cwd=ROOT,
+        env=os.environ | {name: str(tmp_path)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert lines(done.stdout)["projections"].split() == ["ok", "EPSG", "codes", "are", "known"]
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "message"),
+    [
+        (".dvc/tmp/rwlock", b"", "rwlock is broken: no DVC runs? then delete .*rwlock"),
+        (".dvc/tmp/rwlock", b'{"/a/b": {"wri', "rwlock is broken"),
+        (
+            "dvc.lock",
+            b"schema: '2.0'\nstages:\n  tile:\n    cmd: pyth\n    de",
+            "dvc.lock is broken: git",
+        ),
+        ("dvc.lock", b"", "dvc.lock is broken: git checkout .*dvc.lock .* then dvc repro"),
+    ],
+)
+def test_what_a_kill_left_of_the_files_of_dvc_is_named(
+    tmp_path: Path, path: str, content: bytes, message: str
+) -> None:
+    (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / path).write_bytes(content)
+    with pytest.raises(LenscapeError, match=message):
+        doctor.run(tmp_path)
+
+
+def test_whole_files_of_dvc_are_no_matter(tmp_path: Path) -> None:
+    (tmp_path / ".dvc" / "tmp").mkdir(parents=True)
+    (tmp_path / ".dvc" / "tmp" / "rwlock").write_text("{}")
+    shutil.copy(ROOT / "dvc.lock", tmp_path)
+    doctor.run(tmp_path)
+
+
+def test_a_password_of_the_store_is_not_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://me:geheim@db/mlflow")
+    doctor.run(tmp_path)
+    assert lines(capsys.readouterr().out)["MLflow"].endswith("runs go to postgresql://***@db/mlflow")

@@ -329,3 +329,18 @@ def test_the_table_of_bands_is_that_of_the_run(project):
         [float(row["balanced_accuracy_lost"]) for row in rows], abs=1e-4
     )
     assert max(float(row["balanced_accuracy_lost"]) for row in rows) > 0.05
+
+
+def test_perceptrons_are_fitted_on_one_device(project, tmp_path):
+    """Lightning would start this command once more, and that would write the same reports."""
+    (tmp_path / "compute.yaml").write_text("accelerator: cpu\ndevices: 2\n")
+    (tmp_path / "evaluate.yaml").write_text("gallery: 2\nbaselines: [mlp]\n")
+    data = project.folder / "patches", project.folder / "split"
+    evaluate.run(
+        tmp_path / "evaluate.yaml",
+        project.models,
+        *data,
+        tmp_path / "reports",
+        tmp_path / "compute.yaml",
+    )
+    assert (tmp_path / "reports" / "report.html").exists()

@@ -10,6 +10,7 @@ import rasterio
 import torch
 from affine import Affine
 
+from pipeline.commands import log
 from pipeline.config.predict import RegisteredModelConf
 from pipeline.config.train import ConvolutionConf, NetworkConf
 from pipeline.errors import ConfigError, MismatchError, OutputError, SceneError, StoreError
@@ -26,6 +27,7 @@ from pipeline.learn.tracking.tracking_uri import connect
 from pipeline.stages import predict
 from pipeline.store_meta import Statistics
 from tests.support.learners import model_meta
+from tests.support.mlflow_servers import free_port
 from tests.support.placed import HEIGHT, WIDTH, X0, Y0, describe, make_bands, make_catalog
 from tests.support.tracked import mlflow_store
 
@@ -77,6 +79,7 @@ def make_model(folder, meta):
     with open_run(record) as run:
         known = record.model_copy(update={"run_id": run.run_id})
         write_json(folder / "run.json", known.model_dump(mode="json"))
+        run.tags({"weights_sha256": classifier.meta.weights_sha256})  # or it would be completed
     return folder
 
 
@@ -431,6 +434,24 @@ def test_a_disk_that_is_too_small_stops_before_any_work(model, scenes, conf, tmp
     with pytest.raises(OutputError, match=r"class map of one .* needs 0\.01 GB but only 0\.00 GB"):
         predict.run(conf, model, scenes, tmp_path / "maps")
     assert not any((tmp_path / "maps").iterdir())
+
+
+def test_maps_are_made_without_the_store(model, scenes, conf, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    with monkeypatch.context() as patch:
+        patch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
+        patch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
+        predict.run(conf, model, scenes, tmp_path / "maps")
+    first, *_, last = capsys.readouterr().err.splitlines()
+    assert "cannot be used" in first
+    assert first.endswith("predict goes on, and what it adds to the run of the model is kept.")
+    assert "What predict adds" in last
+    assert (tmp_path / "maps" / "one" / "one_classmap.tif").exists()
+    log.run(model)
+    run_id = json.loads((model / "run.json").read_text())["run_id"]
+    maps = connect().list_artifacts(run_id, "maps/one")
+    assert {file.path for file in maps} == {"maps/one/areas.csv", "maps/one/preview.png"}
+    assert "outside_area_of_applicability/one" in connect().get_run(run_id).data.metrics
 
 
 def test_a_registered_model_maps_as_the_trained_one(model, scenes, conf, tmp_path):

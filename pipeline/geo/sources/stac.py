@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -201,7 +202,8 @@ def described(url: str, subject: str) -> Iterator[None]:
 def _search_results(conf: StacConf, area: BaseGeometry) -> list[Item]:
     """The Items that the API returns: at most one more than `MOST_FOUND`."""
     stac_io = StacApiIO(timeout=remote.TIMEOUT_S, max_retries=remote.retries())
-    client = pystac_client.Client.open(conf.stac, stac_io=stac_io)
+    # a login or a token stands in the environment rather than in a file that dvc.lock repeats
+    client = pystac_client.Client.open(os.path.expandvars(conf.stac), stac_io=stac_io)
     query: dict[str, Any] = {"bbox": area.bounds}
     # a box across the antimeridian, too: not every server takes a west above its east
     if not isinstance(conf.area, list) or area.geom_type != "Polygon":

@@ -154,13 +154,13 @@ class BatchRows(Sampler[Rows]):
     def __init__(self, rows: Rows, size: int, seed: int | None = None, share: tuple[int, int] = (0, 1)):
         """Take `rows` in their order, or shuffled if there is a seed.
 
-        A batch has at most `size` patches and at least two, because batch norm needs their spread. Of
-        every batch a process takes its `share`, by its index and the number of processes.
+        A batch has at most `size` patches. Of each a process takes its `share`, by its index and the
+        number of processes: at least two patches, because batch norm needs their spread.
         """
         self.rows, self.seed, self.epoch = rows, seed, 0
         self.first, self.step = share
-        most, fewest = -(-len(rows) // self.step), len(rows) // self.step
-        self.batches = max(1, min(-(-most // size), fewest // 2))
+        # of the batch that all processes take together: their number must not change what is learnt
+        self.batches = max(1, min(-(-len(rows) // size), len(rows) // self.step // 2))
 
     def set_epoch(self, epoch: int) -> None:
         """Set the shuffle; Lightning calls it when an epoch begins."""
@@ -173,7 +173,7 @@ class BatchRows(Sampler[Rows]):
         rows = self.rows
         if self.seed is not None:
             rows = np.random.default_rng((self.seed, self.epoch)).permutation(rows)
-        yield from np.array_split(rows[self.first :: self.step], self.batches)
+        yield from (batch[self.first :: self.step] for batch in np.array_split(rows, self.batches))
 
 
 class PatchDataModule(LightningDataModule):

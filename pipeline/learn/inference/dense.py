@@ -71,6 +71,7 @@ class DenseForm:
         Raises:
             ValueError: when the network has no dense form.
         """
+        _forbid_tf32()
         self.patch_px, self.cell_px = sides_px
         self.dtype, self.device = dtype, torch.device(device)
         self._folded = dtype in (torch.float32, torch.float64)
@@ -97,6 +98,7 @@ class DenseForm:
         return {key: value for key, value in self.__dict__.items() if key != "_own"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        _forbid_tf32()
         self.__dict__.update(state, _own=threading.local())
 
     @property
@@ -153,9 +155,7 @@ class DenseForm:
         require_size(pixels, (self.bands, rows, cols), self.patch_px, self.cell_px)
         nodata_bands = range(self.bands) if nodata_bands is None else nodata_bands
         result = np.empty((self.classes, rows, cols), dtype=self._fill.numpy().dtype)
-        # convolutions of float32 in float32: cuDNN may round their input to 10 bits (TF32)
-        exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
-        with torch.inference_mode(), one_thread(), exact:
+        with torch.inference_mode(), one_thread():
             for col in range(0, cols, self.cols):
                 left = col * self.cell_px
                 window = result[:, :, col : col + self.cols]
@@ -255,6 +255,14 @@ def require_size(pixels: Pixels, block: tuple[int, int, int], patch_px: int, cel
     expected = (bands, *(count * cell_px + patch_px - cell_px for count in (rows, cols)))
     if pixels.shape != expected:
         raise ValueError(f"{rows} x {cols} cells need pixels of {expected}, got {pixels.shape}")
+
+
+def _forbid_tf32() -> None:
+    """Convolutions of float32 in float32: cuDNN may round their input to 10 bits (TF32).
+
+    It is a setting of the process, so it is made once and not by threads around their work.
+    """
+    torch.backends.cudnn.allow_tf32 = False
 
 
 @contextmanager

@@ -107,32 +107,46 @@ def _metadata(meta: ModelMeta) -> dict[str, object]:
     }
 
 
-def register(client: mlflow.MlflowClient, run_id: str, logged: ModelInfo, meta: ModelMeta) -> None:
-    """Make a logged model the next version of `lenscape`; the first of all becomes the champion."""
+def log_and_register(client: mlflow.MlflowClient, run_id: str, classifier: PatchClassifier) -> None:
+    """Log a model to the active run and make it the next version of `lenscape`, once.
+
+    The first version of all becomes the champion; a later one is the challenger.
+    """
+    versions = client.search_model_versions(f"run_id = '{run_id}'")
+    number = max((int(one.version) for one in versions if one.name == MODEL), default=0)
+    if not number:
+        number = _register(client, run_id, log_exported(classifier), classifier.meta)
+    aliases = client.get_registered_model(MODEL).aliases
+    if CHAMPION not in aliases:
+        client.set_registered_model_alias(MODEL, CHAMPION, str(number))
+    elif number not in (int(aliases[CHAMPION]), int(aliases.get(CHALLENGER, 0))):
+        client.set_registered_model_alias(MODEL, CHALLENGER, str(number))
+
+
+def _register(client: mlflow.MlflowClient, run_id: str, logged: ModelInfo, meta: ModelMeta) -> int:
+    """The number of the version that a logged model becomes."""
     try:
         client.create_registered_model(
             MODEL, description="Land-cover classes of Sentinel-2 patches, trained by lenscape."
         )
     except MlflowException:
         client.get_registered_model(MODEL)  # there already, or the registry is out of order
-    tags = {
-        WEIGHTS_TAG: meta.weights_sha256,
-        "bands": ", ".join(meta.bands),
-        "classes": ", ".join(info.name for info in meta.classes),
-        "data_sha256": meta.hashes.store,
-        "split_sha256": meta.hashes.split,
-        "preset": meta.preset,
-    }
     made = client.create_model_version(
         MODEL,
         source=logged.model_uri,
         run_id=run_id,
         model_id=logged.model_id,
-        tags=tags,
+        tags={
+            WEIGHTS_TAG: meta.weights_sha256,
+            "bands": ", ".join(meta.bands),
+            "classes": ", ".join(info.name for info in meta.classes),
+            "data_sha256": meta.hashes.store,
+            "split_sha256": meta.hashes.split,
+            "preset": meta.preset,
+        },
         description=_description(meta),
     )
-    first = CHAMPION not in client.get_registered_model(MODEL).aliases
-    client.set_registered_model_alias(MODEL, CHAMPION if first else CHALLENGER, str(made.version))
+    return int(made.version)
 
 
 def _description(meta: ModelMeta) -> str:

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 from markupsafe import Markup
 
-from pipeline.learn.tracking.run import Tracker
+from pipeline.learn.tracking.tracker import Tracker
 
 MAPS = "maps"
 """Folder of a run's artifacts with a folder for each map."""

@@ -20,6 +20,8 @@ PREDICTIONS = "test/predictions.csv"
 """Artifact of a run: block, true class and predicted class of each test patch."""
 CHECKPOINT = "checkpoint"
 """Folder of a run's artifacts with the files of `models/`, as `PatchClassifier.load` reads them."""
+_NO_VERSION = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+"""Answers that a version is not there, or that nothing can have this name."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +46,13 @@ def version_of_run(run_id: str) -> ModelVersion | None:
 
 def champion_version() -> ModelVersion | None:
     """The version that is in use; None while no model is registered."""
-    client = tracking_uri.connect()
-    try:
-        aliases = client.get_registered_model(MODEL).aliases
-    except MlflowException:
-        return None
+    with tracking_uri.connected() as client:
+        try:
+            aliases = client.get_registered_model(MODEL).aliases
+        except MlflowException as error:
+            if not tracking_uri.is_unknown(error):
+                raise
+            return None
     return find_version(CHAMPION) if CHAMPION in aliases else None
 
 
@@ -58,19 +62,22 @@ def find_version(name: str) -> ModelVersion:
     Raises:
         TrackingError: when the registry has no such version, or it is not from lenscape.
     """
-    client = tracking_uri.connect()
     model, _, wanted = name.removeprefix("models:/").replace("@", "/").rpartition("/")
     model = model or MODEL
-    try:
-        if wanted.isdigit():
-            version = client.get_model_version(model, wanted)
-        else:
-            version = client.get_model_version_by_alias(model, wanted)
-    except MlflowException as error:
-        raise TrackingError(
-            f"the MLflow registry {tracking_uri.store_uri()} has no version {wanted!r} of the model "
-            f"{model!r} ({tracking_uri.reason(error)}); its Models page lists those there are."
-        ) from error
+    with tracking_uri.connected() as client:
+        try:
+            if wanted.isdigit():
+                version = client.get_model_version(model, wanted)
+            else:
+                version = client.get_model_version_by_alias(model, wanted)
+        except MlflowException as error:
+            if error.error_code not in _NO_VERSION:
+                raise
+            raise TrackingError(
+                f"the MLflow registry {tracking_uri.store_uri()} has no version {wanted!r} of the "
+                f"model {model!r} ({tracking_uri.reason(error)}); its Models page lists those there "
+                "are."
+            ) from error
     uri = f"models:/{model}/{version.version}"
     if WEIGHTS_TAG not in version.tags or not version.run_id:
         raise TrackingError(
@@ -87,14 +94,24 @@ def predictions_of(version: ModelVersion) -> str:
     Raises:
         TrackingError: when `evaluate` has not evaluated it, or its files are gone.
     """
-    tracking_uri.connect()
+    with tracking_uri.connected() as client:
+        if _has(client, version.run_id, PREDICTIONS):
+            return mlflow.artifacts.load_text(f"runs:/{version.run_id}/{PREDICTIONS}")
+    raise TrackingError(
+        f"{version.uri} was not evaluated: its run {version.run_id} in {tracking_uri.store_uri()} "
+        f"has no {PREDICTIONS}; run `evaluate` on it."
+    )
+
+
+def _has(client: mlflow.MlflowClient, run_id: str, path: str) -> bool:
+    """Whether the artifacts of a run hold a file or a folder, by its path."""
     try:
-        return mlflow.artifacts.load_text(f"runs:/{version.run_id}/{PREDICTIONS}")
-    except (MlflowException, OSError) as error:
-        raise TrackingError(
-            f"{version.uri} was not evaluated: its run {version.run_id} in {tracking_uri.store_uri()} "
-            f"has no {PREDICTIONS}; run `evaluate` on it."
-        ) from error
+        parent = path.rpartition("/")[0] or None
+        return path in (item.path for item in client.list_artifacts(run_id, parent))
+    except MlflowException as error:
+        if not tracking_uri.is_unknown(error):
+            raise
+        return False
 
 
 def run_data(version: ModelVersion) -> RunData:
@@ -125,13 +142,13 @@ def registered_model_folder(pinned: RegisteredModelConf) -> Path:
         MismatchError: when its weights are not those that were pinned.
     """
     version = find_version(pinned.uri)
-    try:
-        folder = Path(tracking_uri.connect().download_artifacts(version.run_id, CHECKPOINT))
-    except (MlflowException, OSError) as error:
-        raise TrackingError(
-            f"the files of {pinned.uri} (run {version.run_id}) are gone from the MLflow store "
-            f"{tracking_uri.store_uri()}; restore its artifacts or pin another version."
-        ) from error
+    with tracking_uri.connected() as client:
+        if not _has(client, version.run_id, CHECKPOINT):
+            raise TrackingError(
+                f"the files of {pinned.uri} (run {version.run_id}) are gone from the MLflow store "
+                f"{tracking_uri.store_uri()}; restore its artifacts or pin another version."
+            )
+        folder = Path(client.download_artifacts(version.run_id, CHECKPOINT))
     weights_sha256 = read_meta(folder).weights_sha256
     if weights_sha256 != pinned.weights_sha256:
         raise MismatchError(

@@ -1,47 +1,42 @@
-"""The run of a model: opened by train, resumed by evaluate and predict, replayed where unknown."""
+"""The run of a model: opened by train, resumed by later stages, completed where it lacks something."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+import platform
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import mlflow
+import psutil
 from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
-from mlflow.entities import DatasetInput, InputTag, Param, RunData, RunTag
+from mlflow.entities import DatasetInput, InputTag
 from mlflow.exceptions import MlflowException
-from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
+from pydantic import Field
 
 from pipeline.config.record import Conf
+from pipeline.errors import TrackingError
 from pipeline.files import write_json
 from pipeline.learn.network.classifier import PatchClassifier
-from pipeline.learn.network.history import Epoch, read_history
+from pipeline.learn.network.history import read_history
 from pipeline.learn.tracking import tracking_uri
-from pipeline.learn.tracking.model import WEIGHTS_TAG, log_exported, register
+from pipeline.learn.tracking.model import WEIGHTS_TAG, log_and_register
+from pipeline.learn.tracking.pages import refresh_page
 from pipeline.learn.tracking.registry import CHECKPOINT
+from pipeline.learn.tracking.tracker import Additions, Tracker, send, unsent
 from pipeline.store import read_record
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 RUN = "run.json"
 """The file of a model's folder that names its run."""
 
 _REPLAYED = "replayed_from"
-_PARAM_LENGTH = 6000
-_DESCRIPTION_LENGTH = 5000
-"""Characters that MLflow keeps of the description of a version."""
-_HISTORY = {
-    "train_loss": "train/loss",
-    "validation_loss": "val/loss",
-    "train_balanced_accuracy": "train/balanced_accuracy",
-    "validation_balanced_accuracy": "val/balanced_accuracy",
-    "lr": "train/lr",
-}
+_PROCESS = "lenscape.process"
+"""Tag of a run: host, number and start of the process that adds to it."""
+_CLOCK_S = 2.0
+"""By how much the start of a process may seem to move, when the clock of the machine is set."""
 
 
 class Part(Conf):
@@ -62,6 +57,8 @@ class RunRecord(Conf):
     params: dict[str, str]
     tags: dict[str, str]
     parts: tuple[Part, ...] = ()
+    metrics: dict[str, float] = Field(default_factory=dict)
+    """Those of the training as a whole."""
 
 
 def run_record(models: Path) -> RunRecord:
@@ -78,74 +75,15 @@ def write_record(models: Path, record: RunRecord) -> None:
     write_json(models / RUN, record.model_dump(mode="json"))
 
 
-@dataclass(frozen=True)
-class Tracker:
-    """A run to which stages add figures, files and descriptions."""
-
-    client: mlflow.MlflowClient
-    run_id: str
-
-    def epoch(self, row: Epoch) -> None:
-        """Log an epoch as `train/..` and `val/..`."""
-        self.metrics({new: getattr(row, old) for old, new in _HISTORY.items()}, step=row.epoch)
-
-    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
-        """Log numbers by name."""
-        mlflow.log_metrics(dict(values), step, run_id=self.run_id)
-
-    def tags(self, values: Mapping[str, str]) -> None:
-        """Set tags of the run."""
-        self.client.log_batch(self.run_id, tags=[RunTag(k, str(v)) for k, v in values.items()])
-
-    def params(self, values: Mapping[str, str]) -> None:
-        """Log parameters; a long one is cut, as MLflow takes no more."""
-        params = [Param(name, value[:_PARAM_LENGTH]) for name, value in values.items()]
-        self.client.log_batch(self.run_id, params=params)
-
-    def artifact(self, path: Path, folder: str = "") -> None:
-        """Add a file, or all of a folder, under `folder`."""
-        if path.is_dir():
-            self.client.log_artifacts(self.run_id, str(path), folder or None)
-        else:
-            self.client.log_artifact(self.run_id, str(path), folder or None)
-
-    def figure(self, figure: Figure, name: str) -> None:
-        """Add a figure as `name`, such as `figures/confusion.png`."""
-        self.client.log_figure(self.run_id, figure, name, save_kwargs={"dpi": 120})
-
-    def text(self, text: str, name: str) -> None:
-        """Add a text as `name`."""
-        self.client.log_text(self.run_id, text, name)
-
-    def describe(self, markdown: str) -> None:
-        """Set the description that the run's page opens with."""
-        self.tags({MLFLOW_RUN_NOTE: markdown})
-
-    @property
-    def data(self) -> RunData:
-        """The tags, parameters and metrics that the run has so far."""
-        return self.client.get_run(self.run_id).data
-
-    def describe_version(self, markdown: str, tags: Mapping[str, str]) -> None:
-        """Set description and tags of the registered version of the run's model.
-
-        A description that is longer than MLflow takes is cut; the run has the whole model card.
-        """
-        if len(markdown) > _DESCRIPTION_LENGTH:
-            cut = markdown[: _DESCRIPTION_LENGTH - 40].rpartition("\n")[0]
-            markdown = f"{cut}\n\n(more in the run: model_card.md)"
-        for version in self.client.search_model_versions(f"run_id = '{self.run_id}'"):
-            name, number = version.name, str(version.version)
-            self.client.update_model_version(name, number, markdown)
-            for key, value in tags.items():
-                self.client.set_model_version_tag(name, number, key, value)
-
-
 @contextmanager
 def open_run(record: RunRecord) -> Iterator[Tracker]:
-    """A new run for a model that is about to be trained; it ends with the block."""
+    """A new run; it ends with the block.
+
+    Raises:
+        TrackingError: when the store fails.
+    """
     with tracking_uri.connected() as client, _running(client, None, record.name) as tracker:
-        _log_record(tracker, record)
+        log_record(tracker, record)
         yield tracker
 
 
@@ -154,24 +92,64 @@ def keep(tracker: Tracker, record: RunRecord, models: Path) -> None:
 
     The folder is complete but for `run.json`; the record is the one that the run was opened with.
     """
-    write_record(models, record.model_copy(update={"run_id": tracker.run_id}))
-    _log_folder(tracker, models)
+    known = record.model_copy(update={"run_id": tracker.run_id})
+    write_record(models, known)
+    complete(tracker, known, models)
 
 
 @contextmanager
 def resume(models: Path) -> Iterator[Tracker]:
-    """The run of the model in a folder, opened anew from the folder where the store has none.
+    """The run of the model in a folder, with all that it holds; a new one where the store has none.
 
     Raises:
         StoreError: when `run.json` is missing or broken.
+        TrackingError: when the store fails.
     """
     record = run_record(models)
     with tracking_uri.connected() as client:
         known = _known_run(client, record.run_id)
         with _running(client, known, record.name) as tracker:
             if known is None:
-                _replay(tracker, record, models)
+                # first, so that the run is found again if this is interrupted
+                tracker.tags({_REPLAYED: record.run_id})
+            complete(tracker, record, models)
+            for folder in sorted(tracking_uri.unsent_folder(record.run_id).glob("[!.]*")):
+                send(tracker, folder)
             yield tracker
+            refresh_page(tracker)
+
+
+def add(models: Path, stage: str, additions: Callable[[Additions], None]) -> None:
+    """Let a stage add to the run of the model in a folder.
+
+    A store that fails does not cost the stage: what it adds is kept, a warning says so, and the next
+    `resume` sends it.
+
+    Raises:
+        StoreError: when `run.json` is missing or broken.
+    """
+    try:
+        with resume(models) as tracker:
+            additions(tracker)
+    except TrackingError as error:
+        record = run_record(models)
+        folder = tracking_uri.unsent_folder(record.run_id) / stage
+        with unsent(folder, record.tags) as kept:
+            additions(kept)
+        warn(f"{error} What {stage} adds to the run of the model is kept; `lenscape log` sends it.")
+
+
+def ask_store(stage: str) -> None:
+    """Warn before hours of work where the store cannot be used."""
+    try:
+        tracking_uri.connect()
+    except TrackingError as error:
+        warn(f"{error} {stage} goes on, and what it adds to the run of the model is kept.")
+
+
+def warn(sentence: str) -> None:
+    """Print a warning about the store."""
+    print(f"warning: {sentence}", file=sys.stderr)
 
 
 @contextmanager
@@ -185,16 +163,50 @@ def child_run(parent: Tracker, name: str, params: Mapping[str, str]) -> Iterator
 
 @contextmanager
 def _running(client: mlflow.MlflowClient, run_id: str | None, name: str) -> Iterator[Tracker]:
-    """An active run with system metrics, new without a `run_id`; an exception ends it as failed."""
+    """An active run; an exception ends it as failed."""
+    tracker = start(client, run_id, name)
+    try:
+        yield tracker
+    except BaseException:
+        with suppress(Exception):  # the first error counts
+            mlflow.end_run("FAILED")
+        raise
+    mlflow.end_run("FINISHED")
+
+
+def start(client: mlflow.MlflowClient, run_id: str | None, name: str) -> Tracker:
+    """Start a run with system metrics, a new one without a `run_id`; `mlflow.end_run` ends it."""
     # a run that some shell left behind would be continued instead
     os.environ.pop("MLFLOW_RUN_ID", None)
     mlflow.set_system_metrics_sampling_interval(1)  # type: ignore[no-untyped-call]
     named = None if run_id else name
-    with mlflow.start_run(run_id, run_name=named, log_system_metrics=True) as run:
-        yield Tracker(client, run.info.run_id)
+    started = psutil.Process().create_time()
+    run = mlflow.start_run(run_id, run_name=named, log_system_metrics=True)
+    tracker = Tracker(client, run.info.run_id)
+    tracker.tags({_PROCESS: f"{os.getpid()} {started:.0f} {platform.node()}"})
+    return tracker
 
 
-def _log_record(tracker: Tracker, record: RunRecord) -> None:
+def close_killed(client: mlflow.MlflowClient) -> None:
+    """End the runs whose process was killed: one of this machine that is gone."""
+    experiments = client.search_experiments(filter_string=f"name = '{tracking_uri.EXPERIMENT}'")
+    ids = [one.experiment_id for one in experiments]
+    for run in client.search_runs(ids, "attributes.status = 'RUNNING'"):
+        number, _, rest = run.data.tags.get(_PROCESS, "").partition(" ")
+        started, _, host = rest.partition(" ")
+        if host and host == platform.node() and not _lives(int(number), float(started)):
+            client.set_terminated(run.info.run_id, "KILLED")
+
+
+def _lives(number: int, started: float) -> bool:
+    try:
+        return abs(psutil.Process(number).create_time() - started) < _CLOCK_S
+    except psutil.Error:
+        return False
+
+
+def log_record(tracker: Tracker, record: RunRecord) -> None:
+    """Log what a run is opened with; once more changes nothing."""
     tracker.params(record.params)
     tracker.tags(record.tags)
     if record.parts:
@@ -210,24 +222,32 @@ def _dataset(part: Part) -> DatasetInput:
     return DatasetInput(dataset._to_mlflow_entity(), tags=[tag])
 
 
-def _replay(tracker: Tracker, record: RunRecord, models: Path) -> None:
-    _log_record(tracker, record)
+def complete(tracker: Tracker, record: RunRecord, models: Path) -> None:
+    """Log what a run lacks of the model in a folder, and register the model once.
+
+    That is everything of a new run, what a failing store did not take of another, mostly nothing.
+    """
+    if tracker.is_whole():
+        return
+    log_record(tracker, record)
+    known = tracker.epochs()
     for row in read_history(models / "history.csv"):
-        tracker.epoch(row)
-    _log_folder(tracker, models)
-    # last, so that an interrupted replay is not taken for a whole one
-    tracker.tags({_REPLAYED: record.run_id})
-
-
-def _log_folder(tracker: Tracker, models: Path) -> None:
-    """Log all that lies in a folder of a model, and register the model."""
+        if row.epoch not in known:
+            tracker.epoch(row)
+    tracker.metrics(record.metrics)
     classifier = PatchClassifier.load(models)
-    tracker.tags({WEIGHTS_TAG: classifier.meta.weights_sha256})
     for path in sorted(models.iterdir()):
         tracker.artifact(path, path.name if path.is_dir() else CHECKPOINT)
         if path.suffix == ".txt":
             tracker.artifact(path)  # the table of layers, where a person sees it at once
-    register(tracker.client, tracker.run_id, log_exported(classifier), classifier.meta)
+    try:
+        log_and_register(tracker.client, tracker.run_id, classifier)
+    except MlflowException as error:
+        reason = tracking_uri.reason(error)
+        warn(f"the model is not registered in the MLflow store yet ({reason}); `lenscape log` does it.")
+        return
+    # last: a run that has it is whole
+    tracker.tags({WEIGHTS_TAG: classifier.meta.weights_sha256})
 
 
 def _known_run(client: mlflow.MlflowClient, run_id: str) -> str | None:
@@ -235,8 +255,10 @@ def _known_run(client: mlflow.MlflowClient, run_id: str) -> str | None:
     try:
         if client.get_run(run_id).info.lifecycle_stage == "active":
             return run_id
-    except MlflowException:
-        pass
+    except MlflowException as error:
+        # a store that fails is no store without the run
+        if not tracking_uri.is_unknown(error):
+            raise
     ours = client.search_experiments(filter_string=f"name = '{tracking_uri.EXPERIMENT}'")
     query = f"tags.{_REPLAYED} = '{run_id}'"
     replayed = client.search_runs([ours[0].experiment_id], query, max_results=1)

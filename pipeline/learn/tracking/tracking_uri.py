@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import subprocess
@@ -10,19 +11,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import mlflow
+from mlflow.entities import Experiment, LifecycleStage
 from mlflow.exceptions import MlflowException
 from ruamel.yaml import YAML
 
-from pipeline.errors import TrackingError
+from pipeline.errors import OutputError, TrackingError
+from pipeline.learn.tracking.database import require_database, sqlite_file
 
 EXPERIMENT = "lenscape"
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
+UNSENT = "mlflow_unsent"
 _KIND = {"mlflow.experimentKind": "custom_model_development"}
 """The UI then opens its pages for training models, not those for language models."""
-_RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+_UNKNOWN = "RESOURCE_DOES_NOT_EXIST"
+_DISK_FULL = "disk is full"
+_UNFINISHED = ("already exists", "not a database", "malformed", "Can't locate revision")
+"""What sqlite and alembic say of a database that cannot be repaired."""
 
 
 def main_checkout() -> Path:
@@ -39,8 +47,25 @@ def main_checkout() -> Path:
 
 
 def store_uri() -> str:
-    """`MLFLOW_TRACKING_URI`, or sqlite at the absolute path of the main checkout."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{_database()}"
+    """`MLFLOW_TRACKING_URI`, or sqlite at the absolute path of the main checkout.
+
+    A login in the address of a server is handed to MLflow by the environment, so that no line that
+    MLflow prints can show it.
+    """
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{_database()}"
+    parts = urlsplit(uri)
+    if parts.scheme not in ("http", "https") or "@" not in parts.netloc:
+        return uri
+    login, _, host = parts.netloc.rpartition("@")
+    name, _, password = login.partition(":")
+    os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(name)
+    os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(password)
+    return parts._replace(netloc=host).geturl()
+
+
+def unsent_folder(run_id: str) -> Path:
+    """Where stages keep what they could not add to a run."""
+    return main_checkout() / UNSENT / run_id
 
 
 def _database() -> Path:
@@ -53,37 +78,65 @@ def connect() -> mlflow.MlflowClient:
     """A client of the store, with the experiment there.
 
     Raises:
-        TrackingError: when the store cannot be reached.
+        TrackingError: when the store cannot be used, or the experiment is deleted.
     """
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    # what fails is said in one sentence, by whoever called
+    for name in ("mlflow", "alembic", "urllib3"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     uri = store_uri()
     try:
-        with _first_contact():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of MLflow's own tables, about SQLAlchemy
+            if database := sqlite_file(uri):
+                require_database(database, _artifacts(database))
             mlflow.set_tracking_uri(uri)
             mlflow.set_registry_uri(uri)
             client = mlflow.MlflowClient(uri, uri)
-            if client.get_experiment_by_name(EXPERIMENT) is None:
-                _create_experiment(client, uri)
+            experiment = client.get_experiment_by_name(EXPERIMENT)
+            if experiment is None:
+                _create_experiment(client, database)
+            else:
+                _require_active(experiment, uri)
             mlflow.set_experiment(EXPERIMENT)
-    except (MlflowException, OSError, ValueError) as error:
-        raise TrackingError(
-            f"the MLflow store {uri} cannot be used ({reason(error)}); correct MLFLOW_TRACKING_URI, "
-            "or start its server."
-        ) from error
+    except Exception as error:
+        if not (is_of_store(error) or isinstance(error, ValueError)):
+            raise
+        raise _failure(error, f"the MLflow store {uri} cannot be used") from error
     return client
 
 
 @contextmanager
 def connected() -> Iterator[mlflow.MlflowClient]:
-    """A client of the store, and errors of MLflow within the block as a `TrackingError`."""
+    """A client of the store, and errors of it within the block as a `TrackingError`."""
     client = connect()
-    try:
+    with store_errors():
         yield client
-    except MlflowException as error:
-        raise TrackingError(
-            f"the MLflow store {store_uri()} failed ({reason(error)}); see to it and run again."
-        ) from error
+
+
+@contextmanager
+def store_errors() -> Iterator[None]:
+    """Errors of the store within the block as a `TrackingError`."""
+    try:
+        yield
+    except Exception as error:
+        if not is_of_store(error):
+            raise
+        subject = f"the MLflow store {store_uri()} failed"
+        raise _failure(error, subject, "see to it and run again") from error
+
+
+def is_of_store(error: Exception) -> bool:
+    """Whether an error is one of the store: of a disk, the network, MLflow, or a library under it.
+
+    Databases and object stores raise their own, which MLflow lets through.
+    """
+    library = type(error).__module__.partition(".")[0]
+    return isinstance(error, OSError | OutputError) or library not in ("builtins", "pipeline")
+
+
+def is_unknown(error: MlflowException) -> bool:
+    """Whether the answer is that there is no such run, model or version; anything else is a failure."""
+    return bool(error.error_code == _UNKNOWN)
 
 
 def reason(error: Exception) -> str:
@@ -91,33 +144,46 @@ def reason(error: Exception) -> str:
     return str(error).strip().partition("\n")[0].rstrip(".")
 
 
-@contextmanager
-def _first_contact() -> Iterator[None]:
-    """A server that is not there is known after one retry, not after minutes; no foreign warnings."""
-    asked = os.environ.get(_RETRIES)
-    os.environ.setdefault(_RETRIES, "1")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of MLflow's own tables, about SQLAlchemy
-            yield
-    finally:
-        if asked is None:
-            del os.environ[_RETRIES]
+def _failure(error: Exception, subject: str, remedy: str = "") -> TrackingError:
+    """An error of the store in one sentence, with what helps against it."""
+    why = reason(error)
+    if _DISK_FULL in why or (isinstance(error, OSError) and error.errno == errno.ENOSPC):
+        return TrackingError(f"{subject}: the disk is full ({why}); free some space where it lies.")
+    database = sqlite_file(store_uri())
+    if database is not None and any(words in why for words in _UNFINISHED):
+        remedy = (
+            f"it is not whole: move {database} away, and `lenscape log` records the model of models/ "
+            "in a new one"
+        )
+    elif "out-of-date database schema" in why:
+        remedy = "it is of another MLflow: keep a copy and run `mlflow db upgrade` with its address"
+    remedy = remedy or "correct MLFLOW_TRACKING_URI, or start its server"
+    return TrackingError(f"{subject} ({why}); {remedy}.")
 
 
-def _create_experiment(client: mlflow.MlflowClient, uri: str) -> None:
+def _require_active(experiment: Experiment, uri: str) -> None:
+    if experiment.lifecycle_stage != LifecycleStage.ACTIVE:
+        raise TrackingError(
+            f"the experiment {EXPERIMENT!r} of the MLflow store {uri} is deleted; restore it with "
+            f"`mlflow experiments restore --experiment-id {experiment.experiment_id}`, with "
+            "MLFLOW_TRACKING_URI set to the store."
+        )
+
+
+def _create_experiment(client: mlflow.MlflowClient, database: Path | None) -> None:
+    # a server knows its own place for files
+    place = None if database is None else _artifacts(database)
     try:
-        client.create_experiment(EXPERIMENT, artifact_location=_artifacts(uri), tags=_KIND)
+        client.create_experiment(EXPERIMENT, artifact_location=place, tags=_KIND)
     except MlflowException:
         # two experiments of a queue may start at once: the other one made it
         if client.get_experiment_by_name(EXPERIMENT) is None:
             raise
 
 
-def _artifacts(uri: str) -> str | None:
-    """`mlartifacts/` beside an sqlite file, at its absolute path; a server knows its own place."""
-    scheme, _, path = uri.partition(":///")
-    return (Path(path).absolute().parent / ARTIFACTS).as_uri() if scheme == "sqlite" else None
+def _artifacts(database: Path) -> str:
+    """`mlartifacts/` beside an sqlite file, at its absolute path."""
+    return (database.absolute().parent / ARTIFACTS).as_uri()
 
 
 def checkout_state() -> dict[str, str]:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Callback, Trainer, seed_everything
@@ -160,6 +162,8 @@ def _trainer(conf: TrainConf, compute: ComputeConf, callback: Callback) -> Train
             enable_model_summary=False,
             num_sanity_val_steps=0,
             use_distributed_sampler=False,  # BatchRows shares the rows out itself
+            # within a job of Slurm too, whose tasks are no processes of this training
+            plugins=None if TorchElasticEnvironment.detect() else LightningEnvironment(),
             # warn of an operation without a deterministic form on a device, do not stop
             deterministic="warn",
         )

@@ -262,3 +262,12 @@ def test_pixels_of_another_size_are_refused() -> None:
     case = Case(FIVES, 3, 32, 8, 2, 3, 0, 0)
     with pytest.raises(ValueError, match=r"3 x 2 cells need pixels of \(3, 48, 40\), got"):
         form(case).probabilities(case.pixels, 3, 2, softmax=False)
+
+
+def test_tf32_is_a_setting_of_the_process_and_not_of_a_thread(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    made = form(Case(FIVES, 3, 32, 8, 6, 6, 0.05, 0))
+    assert not torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = True
+    pickle.loads(pickle.dumps(made))  # in another process
+    assert not torch.backends.cudnn.allow_tf32

@@ -135,7 +135,7 @@ def test_a_deleted_run_is_replayed(models):
     assert second.data.tags["replayed_from"] == first.info.run_id
 
 
-def test_a_replay_that_was_cut_short_is_not_taken_for_whole(models, tmp_path):
+def test_a_replay_that_was_cut_short_is_completed(models, tmp_path):
     with mlflow_store(tmp_path / "clone"):
         (models / "history.csv").rename(tmp_path / "history.csv")
         with pytest.raises(StoreError, match=r"history\.csv does not exist"), resume(models):
@@ -143,9 +143,7 @@ def test_a_replay_that_was_cut_short_is_not_taken_for_whole(models, tmp_path):
         shutil.move(tmp_path / "history.csv", models / "history.csv")
         with resume(models):
             pass
-        broken, whole = runs()
-        assert broken.info.status == "FAILED"
-        assert "replayed_from" not in broken.data.tags
+        (whole,) = runs()
         assert_holds_the_model(whole, models)
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -160,3 +161,23 @@ def test_mlflow_sends_nothing_whatever_is_imported_first(monkeypatch):
         "assert get_telemetry_client() is None"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_login_in_the_address_of_a_server_is_not_shown(monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "")  # so that it is undone
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://me:ge%40heim@mlflow.example.org:8443/base")
+    assert tracking_uri.store_uri() == "https://mlflow.example.org:8443/base"
+    assert (os.environ["MLFLOW_TRACKING_USERNAME"], os.environ["MLFLOW_TRACKING_PASSWORD"]) == (
+        "me",
+        "ge@heim",
+    )
+
+
+def test_a_password_of_a_database_is_not_shown(monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "nonsense://me:geheim@db/mlflow?password=auch")
+    with pytest.raises(
+        TrackingError, match=r"store nonsense://\*\*\*@db/mlflow\?password=\*\*\*"
+    ) as error:
+        tracking_uri.connect()
+    assert "geheim" not in str(error.value)

@@ -3,9 +3,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from pipeline.config.compute import ComputeConf
 from pipeline.config.train import TrainConf
 from pipeline.learn.network.history import Epoch
-from pipeline.learn.training.trainer import Choice
+from pipeline.learn.training.trainer import Choice, train_network
+from tests.support.learners import training_data
 
 
 @pytest.mark.parametrize(
@@ -27,3 +29,27 @@ def test_of_the_epochs_near_the_best_the_last_is_kept(monitor, tolerance, scores
         choice.offer(Epoch(epoch, 0.0, loss, 0.0, balanced, 0.0), module)
     assert choice.row.epoch == expected
     assert choice.restore(module).weight.item() == expected
+
+
+SLURM = {
+    "SLURM_NTASKS": "4",
+    "SLURM_NTASKS_PER_NODE": "4",
+    "SLURM_JOB_ID": "7",
+    "SLURM_PROCID": "0",
+    "SLURM_LOCALID": "0",
+    "SLURM_NODEID": "0",
+    "SLURM_NNODES": "2",
+    "SLURM_JOB_NAME": "a job",
+}
+
+
+@pytest.mark.parametrize("changes", [{}, {"SLURM_JOB_NAME": "bash"}, {"SLURM_NTASKS_PER_NODE": None}])
+def test_a_job_of_slurm_trains_as_elsewhere(tmp_path, monkeypatch, changes):
+    for name, value in (SLURM | changes).items():
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    conf = TrainConf(epochs=1, batch_size=64, network="mlp")
+    result = train_network(
+        training_data(tmp_path), conf, ComputeConf(accelerator="cpu"), progress=False
+    )
+    assert len(result.history) == 1
