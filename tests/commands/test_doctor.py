@@ -170,7 +170,7 @@ def test_the_command_line_uses_its_own_data(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("path", "content", "message"),
     [
-        (".dvc/tmp/rwlock", b"", "rwlock is broken: no DVC runs? then delete .*rwlock"),
+        (".dvc/tmp/rwlock", b"", r"rwlock is broken: no DVC runs\? then delete .*rwlock"),
         (".dvc/tmp/rwlock", b'{"/a/b": {"wri', "rwlock is broken"),
         (
             "dvc.lock",
