@@ -181,10 +181,10 @@ def start(client: mlflow.MlflowClient, run_id: str | None, name: str) -> Tracker
     mlflow.set_system_metrics_sampling_interval(1)  # type: ignore[no-untyped-call]
     named = None if run_id else name
     started = psutil.Process().create_time()
-    run = mlflow.start_run(run_id, run_name=named, log_system_metrics=True)
-    tracker = Tracker(client, run.info.run_id)
-    tracker.tags({_PROCESS: f"{os.getpid()} {started:.0f} {platform.node()}"})
-    return tracker
+    # a tag set afterwards could fail, and MLflow would go on with a run that nobody ends
+    process = {_PROCESS: f"{os.getpid()} {started:.0f} {platform.node()}"}
+    run = mlflow.start_run(run_id, run_name=named, tags=process, log_system_metrics=True)
+    return Tracker(client, run.info.run_id)
 
 
 def close_killed(client: mlflow.MlflowClient) -> None:
