@@ -159,7 +159,8 @@ def test_the_data_of_another_proj_are_named(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["PROJ_DATA", "PROJ_LIB", "GDAL_DATA"])
 def test_the_command_line_uses_its_own_data(tmp_path: Path, name: str) -> None:
-    sqlite3.connect(tmp_path / "proj.db").execute("CREATE TABLE metadata (key, value)")
+    with closing(sqlite3.connect(tmp_path / "proj.db")) as database:
+        database.execute("CREATE TABLE metadata (key, value)")
     done = subprocess.run(
         [sys.executable, "-m", "pipeline.cli", "doctor"], cwd=ROOT,
         env=os.environ | {name: str(tmp_path)}, capture_output=True, text=True, check=False,
