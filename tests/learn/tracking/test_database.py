@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -69,7 +70,7 @@ def test_what_lies_beside_a_former_database_is_not_read(database):
 
 
 def test_a_database_that_is_not_whole_is_one_sentence(database):
-    with sqlite3.connect(database) as made:
+    with closing(sqlite3.connect(database)) as made:
         made.execute("CREATE TABLE datasets (name TEXT)")
     with pytest.raises(
         TrackingError, match=r"cannot be used \(.*\); it is not whole: move .*mlflow.db away"
@@ -93,13 +94,12 @@ def test_a_folder_is_one_sentence(database):
 
 
 def test_a_full_disk_is_named():
-    small = sqlite3.connect(":memory:")
-    small.execute("PRAGMA max_page_count = 1")
     with (
+        closing(sqlite3.connect(":memory:")) as small,
         pytest.raises(TrackingError, match=r"failed: the disk is full .*; free some space"),
         store_errors(),
     ):
-        small.execute("CREATE TABLE a (b)")
+        small.executescript("PRAGMA max_page_count = 1; CREATE TABLE a (b)")
     with (
         pytest.raises(TrackingError, match=r"the disk is full .*; free"),
         store_errors(),
