@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from datetime import date
 from typing import Annotated, ClassVar, Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from pipeline.config.record import Conf, Moment, Name, Positive
 
@@ -118,6 +120,27 @@ class SafeConf(MaskingConf):
     """Pixels to leave out (cloud, shadow) instead of those of the product's masks; `none`: none."""
 
 
+_DAY = re.compile(r"\d{4}(-\d\d(-\d\d(T\S+)?)?)?")
+
+
+def _searched(text: str) -> str:
+    ends = [end for end in text.split("/") if end not in ("", "..")]
+    exact = min((len(end[:10]) for end in ends), default=0)  # `2023-06` ends with its month
+    try:
+        for end in ends:
+            date.fromisoformat(f"{end}-01-01"[:10])
+        real = all(_DAY.fullmatch(end) for end in ends)
+    except ValueError:
+        real = False
+    if not ends or not real or text.count("/") > 1 or ends[0][:exact] > ends[-1][:exact]:
+        shown = text if len(text) <= 80 else f"{text[:77]}..."
+        raise ValueError(
+            f"{shown!r} is no time or range of times that exist; write it as '2023-06' or "
+            "'2023-06-01/2023-08-31'"
+        )
+    return text
+
+
 Degrees = Annotated[list[float], Field(min_length=4, max_length=4)]
 
 
@@ -134,7 +157,7 @@ class StacConf(MaskingConf):
     area: str | Degrees
     """Path of a vector file, or [west, south, east, north] in degrees; across the 180th meridian west
     is above east, as in `[179.5, -17.5, -179.5, -16.5]`."""
-    datetime: str
+    datetime: Annotated[str, AfterValidator(_searched)]
     """A time or a range as STAC writes it: `2023-06-01/2023-08-31`, `2023-06`."""
     cloud_cover: Annotated[float, Field(ge=0, le=100)] = 100.0
     """Largest share of cloud that the catalog states for a scene, per cent."""

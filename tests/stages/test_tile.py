@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 import sqlite3
 import subprocess
 import sys
@@ -20,7 +21,14 @@ from ruamel.yaml import YAML
 
 from pipeline import files
 from pipeline.cli import cli
-from pipeline.errors import ConfigError, LabelError, LenscapeError, OutputError, SceneError
+from pipeline.errors import (
+    ConfigError,
+    LabelError,
+    LenscapeError,
+    OutputError,
+    RadiometryError,
+    SceneError,
+)
 from pipeline.files import sha256_of
 from pipeline.geo.patches.patch_writer import PatchWriter
 from pipeline.geo.raster.grid import PixelGrid
@@ -281,6 +289,32 @@ def test_processing_levels_do_not_mix(place: Place, bands: Path) -> None:
     place.scenes(a={"path": bands, "level": "L1C"}, b={"path": bands, "level": "L2A"})
     assert "a is L1C and b is L2A" in place.refused(SceneError)
     assert len(place.scenes(a={"path": bands, "level": "L1C"}, b={"path": bands}).tile()) > 0
+
+
+@pytest.mark.parametrize("side", [12, 4])
+def test_patches_of_pixels_that_are_no_reflectance(tmp_path: Path, side: int) -> None:
+    """A spot so small that nothing is wrong with the scene, but the labels lie on it."""
+
+    def with_spot(band: str) -> np.ndarray:
+        native = native_grid(GRID, band)
+        pixels = (positions(native) % 4_007 + 300).astype(np.uint16)
+        spot = round(side * 10 / native.pixel_m)
+        start = round(480 / native.pixel_m)
+        pixels[start : start + spot, start : start + spot] = 65_534
+        return pixels
+
+    bands = write_bands_folder(
+        tmp_path / "in", GRID, {band: with_spot(band) for band in ("B02", "B05")}
+    )
+    place = Place(tmp_path).scenes(s=bands)
+    place.label(("wood", px_box(GRID, 40, 40, 24, 12)), ("lake", px_box(GRID, 40, 52, 24, 12)))
+    keys = {"patch_px": 16, "cell_px": 8, "stride_px": 8}
+    if side == 12:
+        message = place.refused(RadiometryError, **keys)
+        assert re.match(r"\d+% of the pixels of B02 in the patches have a reflectance of 6\.6", message)
+        assert message.endswith("correct scale and offset of the scenes in the conf of fetch.")
+    else:
+        assert (place.tile(**keys).pixels[:] == 65_534).any()
 
 
 @pytest.mark.parametrize(

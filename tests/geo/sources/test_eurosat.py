@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -213,3 +215,18 @@ def test_an_image_without_pixels(tmp_path: Path, content: bytes) -> None:
         pytest.raises(SceneError, match=r"Forest_2\.tif cannot be read \(.*\); it is damaged or no"),
     ):
         eurosat.checked(found[0], reader)
+
+
+def test_images_in_a_crs_in_which_lengths_are_wrong(images: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "web mercator"
+    shutil.copytree(images, folder)
+    at = (1_500_000.0, 6_800_000.0)
+    write_image(folder / "River" / "River_2.tif", pixels_of(1, 1), 3857, at=at)
+    conf = tmp_path / "fetch.yaml"
+    conf.write_text(json.dumps({"train": [{"eurosat": str(folder)}], "map": []}))
+    with pytest.raises(
+        SceneError,
+        match=r"River_2\.tif has EPSG:3857, in which .* is 1\.\d+ m there; warp it to EPSG",
+    ):
+        fetch.run(conf, tmp_path / "train", tmp_path / "map")
+    assert not (tmp_path / "train").exists()
