@@ -9,6 +9,7 @@ from pathlib import Path
 
 import mlflow
 
+from pipeline.learn.evaluation.baselines import NAMES
 from pipeline.learn.tracking.run import run_record
 from pipeline.learn.tracking.tracking_uri import store_uri
 from pipeline.split_folder import SplitFolder
@@ -68,7 +69,7 @@ def evaluated_project(folder: Path) -> Iterator[Project]:
     store = make_store(folder / "patches", count=300, odd=0.2)
     split = make_split(folder / "split", store)
     (folder / "train.yaml").write_text(CONF)
-    (folder / "evaluate.yaml").write_text("gallery: 6\n")
+    (folder / "evaluate.yaml").write_text(f"gallery: 6\nbaselines: [{', '.join(NAMES)}]\n")
     (folder / "compute.yaml").write_text("accelerator: cpu\n")
     with mlflow_store(folder) as database:
         project = Project(folder, store, split, database)
