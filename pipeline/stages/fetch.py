@@ -16,6 +16,7 @@ from pipeline.errors import ConfigError, SceneError
 from pipeline.files import open_edits, publish, unwatched, work_folder
 from pipeline.geo.scenes.catalog import write_catalog
 from pipeline.geo.scenes.checked import checked_scene
+from pipeline.geo.scenes.stac import CATALOG
 from pipeline.geo.sources.download import Downloads
 from pipeline.geo.sources.eurosat import write_images
 from pipeline.geo.sources.find import find_scenes, named_files
@@ -101,6 +102,8 @@ def _warn(scene: str, doubt: str) -> None:
 
 def _require_own_ids(items: Sequence[pystac.Item], conf: Path) -> None:
     ids = [item.id for item in items]
+    if CATALOG in ids:
+        raise ConfigError(f"{conf}: scene id {CATALOG!r} is the catalog's own file; give another id.")
     if twice := sorted({i for i in ids if ids.count(i) > 1}):
         raise ConfigError(f"{conf}: scene id {twice[0]!r} stands twice; give each scene its own id.")
 

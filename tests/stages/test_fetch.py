@@ -230,6 +230,12 @@ def _elsewhere(root: Path) -> None:
         (None, SCENE.replace("own/one", "own/two/x_B02.jp2"), SceneError, "is a file; name a folder"),
         (None, SCENE.replace("scale", "scael"), ConfigError, r"key 'train\[1\]\.scael' is unknown"),
         (None, SCENE.replace("one", "one", 1), ConfigError, "scene id 'one' stands twice"),
+        (
+            None,
+            SCENE.replace("id: one", "id: catalog.json"),
+            ConfigError,
+            "scene id 'catalog.json' is the catalog's own file",
+        ),
     ],
 )
 def test_what_cannot_be_used_leaves_all_as_it_was(

@@ -22,6 +22,7 @@ from pipeline.config.labels import VectorLabelConf
 from pipeline.errors import LabelError
 from pipeline.geo.labels.encodings import misread
 from pipeline.geo.labels.vector_files import read_frame
+from pipeline.geo.raster.area import cut_at_antimeridian
 from pipeline.geo.raster.grid import PixelGrid
 
 Shapes = npt.NDArray[np.object_]
@@ -162,6 +163,9 @@ def find_features(conf: VectorLabelConf, classes: ClassesConf, file: str) -> Fil
     shapes = shapely.force_2d(frame.geometry.to_numpy())
     _require_finite(shapes, conf)
     parts, rows = _single_parts(shapes)
+    if CRS(frame.crs).is_geographic:
+        parts, of = _single_parts(cut_at_antimeridian(parts))
+        rows = rows[of]
     numbers, further = rows.astype(np.int32), np.flatnonzero(rows[1:] == rows[:-1]) + 1
     numbers[further] = len(shapes) + np.arange(len(further))
     empty = shapely.is_missing(parts) | shapely.is_empty(parts)

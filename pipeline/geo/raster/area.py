@@ -127,11 +127,16 @@ def cut_at_antimeridian(shapes: Shapes) -> Shapes:
     across = (west < -180) | (east > 180) | (east - west > 180)
     result = shapes.copy()
     for index in np.flatnonzero(across & np.isfinite(east - west)):
-        result[index] = _cut(shapes[index])
+        try:
+            result[index] = _cut(shapes[index])
+        except shapely.GEOSException:  # it crosses itself
+            result[index] = _cut(shapely.make_valid(shapes[index]))
     return result
 
 
 def _cut(shape: BaseGeometry) -> BaseGeometry:
+    if shape.geom_type == "Point":
+        return shapely.Point((shape.x + 180) % 360 - 180, shape.y)
     pieces = []
     for part in shapely.get_parts(shape):
         ring = _continued(shapely.get_coordinates(shapely.get_exterior_ring(part)))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -175,7 +175,8 @@ def _radiometry(root: ET.Element, level: str, product: Product) -> dict[str, tup
 def _moment(root: ET.Element, product: Product) -> datetime:
     stated = _text(root, "PRODUCT_START_TIME")
     try:
-        return datetime.fromisoformat(stated)
+        moment = datetime.fromisoformat(stated)
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     except ValueError:
         raise SceneError(
             f"{product.href(product.metadata)} states the time {stated!r}, which is none; download the "

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import geopandas as gpd
+import numpy as np
 import pandas as pd
 import pytest
 import shapely
@@ -11,6 +12,7 @@ from shapely import Point, Polygon, box
 
 from pipeline.config.labels import VectorLabelConf
 from pipeline.errors import LabelError
+from pipeline.geo.labels.features import find_features
 from pipeline.geo.labels.sources import read_features, read_sources
 from pipeline.geo.raster.grid import PixelGrid
 from tests.support.labelled import EPSG, make_classes, make_labels
@@ -156,6 +158,33 @@ def test_a_scene_at_the_180th_meridian(tmp_path: Path) -> None:
     features = [("wood", west), ("lake", east), ("wood", box(0, 5, 1, 6))]
     source = read_features(make_labels(tmp_path / "a.gpkg", features, crs=4326), CLASSES)
     assert source.intersecting(scene)[1].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        box(179.9, 5, 180.3, 6),  # drawn on past 180 degrees
+        box(-180.1, 5, -179.7, 6),
+        Polygon([(179.9, 5), (-179.7, 5), (-179.7, 6), (179.9, 6)]),
+        Polygon([(179.9, 5), (180.3, 6), (180.3, 5), (179.9, 6)]),  # crosses itself
+        Point(180.004, 5.42),
+    ],
+)
+def test_labels_across_the_180th_meridian(tmp_path: Path, odd: shapely.Geometry) -> None:
+    """They meet the scenes of both sides as if they had been cut there."""
+    conf = make_labels(tmp_path / "a.gpkg", [("wood", odd)], crs=4326)
+    source = find_features(conf, CLASSES, "classes.yaml")
+    west, _, east, _ = shapely.total_bounds(source.shapes)
+    assert -180 <= west < east <= 180 or odd.geom_type == "Point"
+    assert np.all(shapely.bounds(source.shapes)[:, 2] - shapely.bounds(source.shapes)[:, 0] < 1)
+    assert source.rows == 1
+    assert (source.classes == 0).all()
+    if odd.geom_type == "Point":
+        assert shapely.get_x(source.shapes) == pytest.approx([-179.996])
+    else:
+        found = read_features(conf, CLASSES)
+        for epsg, x0 in ((32660, 830_000.0), (32601, 168_000.0)):
+            assert len(found.intersecting(grid(epsg, x0, 600_000.0))[1]) > 0
 
 
 def test_no_way_between_two_crs(tmp_path: Path) -> None:

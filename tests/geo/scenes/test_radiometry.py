@@ -277,6 +277,19 @@ class TestDarkPixels:
         assert f"darkest value: {share:.1%} of B11, {share:.1%} of B12" in said.out
         assert "warning" not in said.err
 
+    def test_more_of_them_may_be_very_dark_where_the_product_states_the_offset(
+        self, tmp_path: Path, ground: Pixels
+    ) -> None:
+        root = self.product(tmp_path / "in", L2A, {"B11": 650}, 0.15)
+        assert (run(tmp_path, {"safe": str(root)}) > 0).all()
+        folder = bands(tmp_path / "bands", ground, "offset")
+        dn, grid = ground["B11"]
+        dark = dn + np.uint16(1_000)
+        dark[: grid.height * 15 // 100] = 650
+        write_raster(folder / "B11.tif", dark, grid)
+        with pytest.raises(LenscapeError, match=r"B11\.tif: .* have a reflectance below -0\.03"):
+            run(tmp_path, entry(folder, "offset"))
+
     def test_in_a_conf_they_are_taken_where_the_distribution_is_possible(
         self, tmp_path: Path, ground: Pixels
     ) -> None:
@@ -310,6 +323,24 @@ class TestDarkPixels:
 
     def test_the_cirrus_band_is_black(self, tmp_path: Path) -> None:
         run(tmp_path, {"safe": str(self.product(tmp_path / "in", L1C, {"B10": 3}, 0.99))})
+
+
+def test_a_few_per_cent_too_bright_are_refused(tmp_path: Path, ground: Pixels) -> None:
+    folder = bands(tmp_path / "in", ground, "plain")
+    dn, grid = ground["B02"]
+    bright = dn.copy()
+    bright[: grid.height // 20] = 25_000
+    write_raster(folder / "B02.tif", bright, grid)
+    with pytest.raises(LenscapeError, match=r"B02\.tif: .* 5% of its valid pixels .* above 2"):
+        run(tmp_path, entry(folder, "plain"))
+
+
+def test_a_band_that_is_bright_on_the_whole_is_refused(tmp_path: Path, ground: Pixels) -> None:
+    folder = bands(tmp_path / "in", ground, "plain")
+    dn, grid = ground["B02"]
+    write_raster(folder / "B02.tif", np.minimum(dn + 15_000, 19_000).astype(np.uint16), grid)
+    with pytest.raises(LenscapeError, match=r"B02\.tif: .* half of its valid pixels .* above 1\.5"):
+        run(tmp_path, entry(folder, "plain"))
 
 
 def test_a_band_of_one_value_is_refused(tmp_path: Path, ground: Pixels) -> None:

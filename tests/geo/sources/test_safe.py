@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import zipfile
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -381,3 +382,14 @@ def test_radiometry_that_is_no_number(tmp_path: Path, element: str, value: str) 
         RadiometryError, match=r"MTD_MSIL2A\.xml does not state a quantification and off"
     ):
         scene_files(SafeConf(safe=str(root)))
+
+
+def test_a_start_without_a_zone_is_in_utc(tmp_path: Path) -> None:
+    root = make_product(tmp_path, L2A)
+    path = root / "MTD_MSIL2A.xml"
+    text = path.read_text()
+    before, _, after = text.partition("Z</PRODUCT_START_TIME>")
+    assert after
+    path.write_text(f"{before}</PRODUCT_START_TIME>{after}")
+    (scene,) = scene_files(SafeConf(safe=str(root)))
+    assert scene.datetime.utcoffset() == timedelta(0)
