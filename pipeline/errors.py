@@ -26,7 +26,7 @@ def masked(text: str) -> str:
 class LenscapeError(Exception):
     """An input or environment that lenscape cannot work with; the message holds the remedy."""
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str = "") -> None:
         """Keep a message on one line and without secrets: names and values in it come from files."""
         super().__init__(masked(_CONTROL.sub(" ", message)))
 
