@@ -604,3 +604,22 @@ def test_labels_beside_the_bands_are_used(
 ) -> None:
     start(labels=Path(shutil.copy(labels, scene)))
     assert "not used: notes.txt\n" in capsys.readouterr().out
+
+
+def test_what_fetch_doubts_is_said(
+    start: Start, scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with rasterio.open(next(scene.glob("*_B05.tif"))) as band:
+        profile, mask = band.profile | {"dtype": "uint8"}, np.zeros(band.shape, np.uint8)
+    with rasterio.open(tmp_path / "clear.tif", "w", **profile) as target:
+        target.write(mask, 1)
+    start(scene_keys=RADIOMETRY | {"mask": {"path": str(tmp_path / "clear.tif"), "invalid": [7]}})
+    assert "clear.tif marks no pixel, as none there is 7" in capsys.readouterr().err
+
+
+def test_a_raster_that_is_no_band_is_named_once(
+    start: Start, scene: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (scene / "x_NDVI.tif").touch()
+    start()
+    assert capsys.readouterr().out.count("x_NDVI.tif") == 1
