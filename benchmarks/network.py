@@ -17,6 +17,7 @@ from pipeline.files import publish
 from pipeline.geo.scenes.scene import Scene
 from pipeline.geo.scenes.thumbnail import Thumbnail
 from pipeline.learn.network.classifier import Hashes, ModelMeta, PatchClassifier
+from pipeline.learn.tracking.model import WEIGHTS_TAG
 from pipeline.learn.tracking.run import RunRecord, open_run, write_record
 from pipeline.store_meta import ClassInfo, Geometry, Statistics
 
@@ -69,6 +70,8 @@ def save(classifier: PatchClassifier, folder: Path) -> None:
     record = RunRecord(name="benchmark", params={}, tags={})
     with open_run(record) as tracker:
         write_record(folder, record.model_copy(update={"run_id": tracker.run_id}))
+        # the mark of a whole run: `predict` has nothing to complete in it
+        tracker.tags({WEIGHTS_TAG: classifier.meta.weights_sha256})
 
 
 def save_for_torch(classifier: PatchClassifier, path: Path) -> None:

@@ -9,10 +9,12 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from importlib import import_module
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pipeline.config.compute import ComputeConf
 from pipeline.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pipeline.config.compute import ComputeConf
 
 AHEAD = 2
 """Pieces in flight per worker: one in work and one waiting."""

@@ -68,7 +68,7 @@ def test_metrics_are_those_of_the_test_part(project, truth, predicted):
     scores = Scores.of(truth, predicted, 3)
     assert (scores.confusion != scores.confusion.T).any()  # or which is which would not matter
     assert metrics["test"] == pytest.approx(scores.numbers | {"patches": len(truth)})
-    assert list(metrics["baseline"]) == sorted(EvaluateConf().baselines)
+    assert list(metrics["baseline"]) == sorted(NAMES)
     assert {scores["training_patches"] for scores in metrics["baseline"].values()} == {180}
     # spectra tell the classes apart, but for the patches that look like another class
     assert 0.75 < metrics["baseline"]["logistic_regression"]["accuracy"] < 0.95
