@@ -43,8 +43,14 @@ lint: setup ## check formatting, types and the layers of imports
 	lint-imports
 
 .PHONY: check
-check: lint ## lint, and the tests that start no program (PYTEST= passes arguments on)
-	pytest $(PARALLEL) -m "not slow" --hypothesis-profile check $(PYTEST)
+check: setup ## lint, and the tests that start no program (PYTEST= passes arguments on)
+	ruff check
+	ruff format --check
+	lint-imports
+	@# side by side: mypy has one process, and in a fresh checkout it takes long
+	mypy & types=$$!; tests=0; \
+	pytest $(PARALLEL) -m "not slow" --hypothesis-profile check $(PYTEST) || tests=$$?; \
+	wait $$types && exit $$tests
 
 .PHONY: test
 test: lint ## lint, and all tests (PYTEST= passes arguments on)

@@ -94,6 +94,13 @@ def scenes(tmp_path_factory):
     return folder / "scenes"
 
 
+@pytest.fixture(scope="module")
+def one_scene(scenes):
+    """The catalog of scene one alone."""
+    make_catalog(scenes.parent / "one_scene", {"one": scenes.parent / "one"})
+    return scenes.parent / "one_scene"
+
+
 @pytest.fixture
 def conf(tmp_path):
     path = tmp_path / "predict.yaml"
@@ -191,10 +198,10 @@ def pieces(scene, model):
 
 
 def test_cells_outside_the_area_of_applicability_are_mapped_counted_and_printed(
-    model, scenes, conf, tmp_path, capsys
+    model, one_scene, conf, tmp_path, capsys
 ):
     out = tmp_path / "maps"
-    predict.run(conf, model, scenes, out, machine(tmp_path, 2))
+    predict.run(conf, model, one_scene, out, machine(tmp_path, 2))
     with (
         rasterio.open(out / "one" / "one_dissimilarity.tif") as dataset,
         rasterio.open(out / "one" / "one_classmap.tif") as classes,
@@ -202,7 +209,7 @@ def test_cells_outside_the_area_of_applicability_are_mapped_counted_and_printed(
         dissimilarity, mapped = dataset.read(1), classes.read(1) > 0
         assert (dataset.transform, dataset.nodata) == (classes.transform, 255)
     classifier = PatchClassifier.load(model)
-    (scene,) = (scene for scene in open_catalog(scenes) if scene.id == "one")
+    (scene,) = (scene for scene in open_catalog(one_scene) if scene.id == "one")
     grid = PatchGrid(scene.grid, 16, 8)
     expected = np.full(mapped.shape, 255)
     for row, col in zip(*np.nonzero(mapped), strict=True):
@@ -224,13 +231,13 @@ def test_cells_outside_the_area_of_applicability_are_mapped_counted_and_printed(
     logged = connect().get_run(run_id).data.metrics["outside_area_of_applicability/one"]
     assert logged == pytest.approx(share)
     conf.write_text("dissimilarity: false\nmosaic: none\n")
-    predict.run(conf, model, scenes, out, machine(tmp_path, 2))
+    predict.run(conf, model, one_scene, out, machine(tmp_path, 2))
     assert not (out / "one" / "one_dissimilarity.tif").exists()
 
 
-def test_probabilities_are_a_band_a_class(model, scenes, conf, tmp_path):
+def test_probabilities_are_a_band_a_class(model, one_scene, conf, tmp_path):
     conf.write_text("probabilities: true\nmosaic: none\n")
-    predict.run(conf, model, scenes, tmp_path / "maps", machine(tmp_path, 2))
+    predict.run(conf, model, one_scene, tmp_path / "maps", machine(tmp_path, 2))
     folder = tmp_path / "maps" / "one"
     with (
         rasterio.open(folder / "one_probabilities.tif") as dataset,
@@ -247,16 +254,16 @@ def test_probabilities_are_a_band_a_class(model, scenes, conf, tmp_path):
     own = np.take_along_axis(shares, np.maximum(best.astype(int) - 1, 0)[None], axis=0)[0]
     assert (own[mapped] == highest[mapped]).all()
     conf.write_text("mosaic: none\n")
-    predict.run(conf, model, scenes, tmp_path / "maps", machine(tmp_path, 1))
+    predict.run(conf, model, one_scene, tmp_path / "maps", machine(tmp_path, 1))
     assert not (folder / "one_probabilities.tif").exists()
 
 
-def test_low_precision_prints_its_agreement(model, scenes, conf, tmp_path, capsys, monkeypatch):
+def test_low_precision_prints_its_agreement(model, one_scene, conf, tmp_path, capsys, monkeypatch):
     def low(classifier, _):
         return Predictor(classifier, dtype=torch.bfloat16)  # as on CUDA
 
     monkeypatch.setattr(predict, "_predictor", low)
-    predict.run(conf, model, scenes, tmp_path / "maps", machine(tmp_path, 1))
+    predict.run(conf, model, one_scene, tmp_path / "maps", machine(tmp_path, 1))
     printed = capsys.readouterr().out
     share, cells = re.search(r"one: bfloat16 gives ([\d.]+)% of (\d+) cells", printed).groups()
     expected = classes_by_hand(model)
@@ -267,12 +274,12 @@ def test_low_precision_prints_its_agreement(model, scenes, conf, tmp_path, capsy
     assert abs(float(share) / 100 - same) < 0.02
 
 
-def test_a_network_with_padding_runs_patch_by_patch_and_prints_why(scenes, conf, tmp_path, capsys):
+def test_a_network_with_padding_runs_patch_by_patch_and_prints_why(one_scene, conf, tmp_path, capsys):
     network = NetworkConf(convolutions=[ConvolutionConf(filters=4, padding=1)])
     torch.manual_seed(0)
     meta = model_meta(network=network, bands=2).model_copy(update={"bands": BANDS})
     padded = make_model(tmp_path / "padded", meta)
-    predict.run(conf, padded, scenes, tmp_path / "maps", machine(tmp_path, 2))
+    predict.run(conf, padded, one_scene, tmp_path / "maps", machine(tmp_path, 2))
     assert "patch by patch: convolution 1 has padding" in capsys.readouterr().err
     with rasterio.open(tmp_path / "maps" / "one" / "one_classmap.tif") as dataset:
         np.testing.assert_array_equal(dataset.read(1), classes_by_hand(padded))

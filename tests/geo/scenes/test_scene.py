@@ -39,10 +39,11 @@ def expected(band: str, grid: PixelGrid = GRID) -> np.ndarray:
     native = native_grid(grid, band, *EDGE[band])
     values = positions(native)
     out = np.zeros((grid.height, grid.width), dtype=np.uint16)
+    place, inverse = grid.transform, ~native.transform
     for row in range(grid.height):
         for col in range(grid.width):
-            x, y = grid.transform @ (col + 0.5, row + 0.5)
-            right, down = ~native.transform @ (x, y)
+            x, y = place @ (col + 0.5, row + 0.5)
+            right, down = inverse @ (x, y)
             if 0 <= right < native.width and 0 <= down < native.height:
                 out[row, col] = values[int(down), int(right)]
     return out
