@@ -31,6 +31,8 @@ CODE = (
 SCENES = {"east": (384, 528), "north": (0, 1056)}
 """Row and column of the top left corner of each crop in the demo scene, multiples of 60 m."""
 HEIGHT, WIDTH = 384, 480
+ODD_NAME = "Ort #2, 100% 'a' \"b\" & ä?x=1"
+"""A folder with what means something in URLs, SQL, XML and to shells."""
 
 STAGES = {"fetch", "tile", "split", "train", "evaluate", "predict"}
 UNRUN = "unrun"
@@ -161,6 +163,8 @@ def stages_run(output: str) -> set[str]:
 def finished_project(folder: Path) -> Project:
     """A project whose stages have all run once, made by the first process that asks for the folder.
 
+    It lies in a folder `ODD_NAME`: everything that reads or writes paths has to bear it.
+
     Its lock file and its reports are committed. Tests read it, or work in a copy.
     """
     folder.mkdir(exist_ok=True)
@@ -169,19 +173,19 @@ def finished_project(folder: Path) -> Project:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not finished.exists():
             shutil.rmtree(folder)
-            project = make_project(folder)
+            project = make_project(folder, ODD_NAME)
             project.run("git", "tag", UNRUN)
             assert project.repro() == STAGES
             status = project.run("git", "status", "--porcelain").splitlines()
             assert {line[3:] for line in status} == {"dvc.lock", "reports/"}
             project.commit("dvc repro")
             finished.touch()
-    return Project(folder / "project", folder / "home")
+    return Project(folder / ODD_NAME, folder / "home")
 
 
-def make_project(folder: Path) -> Project:
+def make_project(folder: Path, folder_name: str = "project") -> Project:
     """A project that was never run, committed."""
-    project = Project(folder / "project", folder / "home")
+    project = Project(folder / folder_name, folder / "home")
     for path in (project.path / "conf", project.home):
         path.mkdir(parents=True)
     for name in CODE:
@@ -237,16 +241,17 @@ def empty_store() -> bytes:
 
 
 def move_store(database: Path, before: Path, after: Path) -> None:
-    """Let an MLflow store name the artifacts beside it: it holds absolute paths."""
+    """Let an MLflow store name the artifacts beside it: it holds absolute paths, some as URIs."""
+    names = [(str(before), str(after)), (before.as_uri(), after.as_uri())]
     with closing(sqlite3.connect(database)) as store, store:
         tables = store.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
         for (table,) in tables:
             for _, column, kind, *_ in store.execute(f'PRAGMA table_info("{table}")').fetchall():
-                if kind.startswith(("VARCHAR", "TEXT")):
+                for old, new in names if kind.startswith(("VARCHAR", "TEXT")) else ():
                     store.execute(
                         f'UPDATE "{table}" SET "{column}" = replace("{column}", ?, ?) '
-                        f'WHERE "{column}" LIKE ?',
-                        (str(before), str(after), f"%{before}%"),
+                        f'WHERE instr("{column}", ?)',
+                        (old, new, old),
                     )
 
 

@@ -1,0 +1,40 @@
+"""A project in a folder whose name holds what means something in URLs, SQL, XML and to shells.
+
+All tests of the finished project run in one (`ODD_NAME`); these look at what no other test opens.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.support.projects import ODD_NAME, Project
+from tests.support.viewers import open_project_in_qgis
+
+pytestmark = pytest.mark.slow
+
+
+def test_mlflow_has_the_run_and_no_other_folder_was_made(finished_project: Project) -> None:
+    path = finished_project.path
+    assert path.name == ODD_NAME
+    with closing(sqlite3.connect(path / "mlflow.db")) as store:
+        runs = store.execute("SELECT status, artifact_uri FROM runs").fetchall()
+    assert [status for status, _ in runs] == ["FINISHED"]
+    (run,) = [entry for entry in (path / "mlartifacts").iterdir() if entry.name != "models"]
+    assert list(run.rglob("model_card.md"))
+    assert {entry.name for entry in path.parent.iterdir()} <= {ODD_NAME, "home", "finished"}
+
+
+def test_commands_find_the_model_again(finished_project: Project) -> None:
+    words = ("provenance", "data/maps/east/east_classmap.tif")
+    assert "run" in finished_project.run(sys.executable, "-m", "pipeline.cli", *words)
+
+
+def test_qgis_opens_the_project(finished_project: Project, tmp_path: Path) -> None:
+    seen = open_project_in_qgis(finished_project.path / "data" / "maps" / "lenscape.qgs", tmp_path)
+    assert (seen["bad"], seen["said"]) == ([], [])
+    assert seen["tree"]
