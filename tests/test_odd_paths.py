@@ -35,6 +35,9 @@ def test_commands_find_the_model_again(finished_project: Project) -> None:
 
 
 def test_qgis_opens_the_project(finished_project: Project, tmp_path: Path) -> None:
-    seen = open_project_in_qgis(finished_project.path / "data" / "maps" / "lenscape.qgs", tmp_path)
+    project = tmp_path / "lenscape.qgs"
+    words = ("project", "--out", str(project))
+    finished_project.run(sys.executable, "-m", "pipeline.cli", *words)
+    seen = open_project_in_qgis(project, tmp_path)
     assert (seen["bad"], seen["said"]) == ([], [])
-    assert seen["tree"]
+    assert seen["tree"][0]["legend"] == ["right", "wrong"]
