@@ -247,7 +247,9 @@ def move_store(database: Path, before: Path, after: Path) -> None:
         tables = store.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
         for (table,) in tables:
             for _, column, kind, *_ in store.execute(f'PRAGMA table_info("{table}")').fetchall():
-                for old, new in names if kind.startswith(("VARCHAR", "TEXT")) else ():
+                if not kind.startswith(("VARCHAR", "TEXT")):
+                    continue
+                for old, new in names:
                     store.execute(
                         f'UPDATE "{table}" SET "{column}" = replace("{column}", ?, ?) '
                         f'WHERE instr("{column}", ?)',
