@@ -1,6 +1,7 @@
 """A project in a folder whose name holds what means something in URLs, SQL, XML and to shells.
 
 All tests of the finished project run in one (`ODD_NAME`); these look at what no other test opens.
+For QGIS see `tests/geo/qgis/test_project.py`.
 """
 
 from __future__ import annotations
@@ -8,13 +9,11 @@ from __future__ import annotations
 import sqlite3
 import sys
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 
 from pipeline.learn.tracking.run import run_record
 from tests.support.projects import ODD_NAME, Project
-from tests.support.viewers import open_project_in_qgis
 
 pytestmark = pytest.mark.slow
 
@@ -33,12 +32,3 @@ def test_commands_find_the_model_again(finished_project: Project) -> None:
     words = ("provenance", "data/maps/east/east_classmap.tif")
     said = finished_project.run(sys.executable, "-m", "pipeline.cli", *words)
     assert run_record(finished_project.path / "models").run_id in said
-
-
-def test_qgis_opens_the_project(finished_project: Project, tmp_path: Path) -> None:
-    project = tmp_path / "lenscape.qgs"
-    words = ("project", "--out", str(project))
-    finished_project.run(sys.executable, "-m", "pipeline.cli", *words)
-    seen = open_project_in_qgis(project, tmp_path)
-    assert (seen["bad"], seen["said"]) == ([], [])
-    assert seen["tree"][0]["legend"] == ["right", "wrong"]
