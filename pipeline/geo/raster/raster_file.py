@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any, Literal, NamedTuple
 
 import numpy.typing as npt
@@ -28,6 +29,8 @@ FLOATS = {"float32", "float64"}
 _NOISE_PX = 1e-6
 """How far float noise in a geotransform may move a pixel at the other end of a raster."""
 _CACHE_BYTES = 64_000_000
+_OPENING: dict[str, Lock] = {}
+"""By path or URL."""
 
 type Kind = Literal["codes", "dn", "reflectance"]
 """What the values of a layer are: codes as of a mask, digital numbers, or reflectance."""
@@ -97,7 +100,7 @@ class OpenFile:
         """
         self.href, self._address = href, _address(href)
         with _gdal_for(href):
-            self._dataset = open_raster(href, self._address)
+            self._dataset = _open_with_masks(href, self._address)
         self.height: int = self._dataset.height
         self.width: int = self._dataset.width
         self.block_px: tuple[int, int] = self._dataset.block_shapes[0]
@@ -112,12 +115,26 @@ class OpenFile:
         with _gdal_for(self.href):
             if (address := _address(self.href)) != self._address:
                 self._dataset.close()
-                self._dataset, self._address = open_raster(self.href, address), address
+                self._dataset, self._address = _open_with_masks(self.href, address), address
             return read(self._dataset, window, layer)
 
     def close(self) -> None:
         """Close it."""
         self._dataset.close()
+
+
+def _open_with_masks(href: str, address: str) -> Any:
+    """A dataset that several threads have open, each for itself.
+
+    When pixels are read, rasterio first asks for masks and holds Python's lock (GIL) meanwhile. If GDAL
+    then has to read the header anew and waits for a thread that downloads the same part of it, and that
+    thread waits for the GIL to report a warning, both wait for ever (compare rasterio issue 3611). So
+    masks are asked for here, by one thread at a time for a file.
+    """
+    with _OPENING.setdefault(href, Lock()):
+        dataset = open_raster(href, address)
+        dataset.mask_flag_enums  # noqa: B018
+        return dataset
 
 
 def _address(href: str) -> str:

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -209,6 +210,16 @@ def test_a_remote_window_costs_little_more_than_its_tiles(cog: Path, window: Win
         assert {one.path for one in server.requests} == {"/B02.tif"}, (
             "no files beside it are looked for"
         )
+
+
+def test_one_thread_at_a_time_reads_the_header_of_a_remote_file(cog: Path) -> None:
+    """Two would wait for each other for ever, the one for a download, the other for Python's lock."""
+    with serving(cog.parent, delay_s=0.05) as server, ThreadPoolExecutor(4) as threads:
+        address = server.url(cog.name)
+        for file in threads.map(lambda _: OpenFile(address), range(4)):
+            file.close()
+        assert len(server.requests) >= 4
+        assert server.most_at_once == 1
 
 
 @pytest.mark.parametrize("faults", [[500], ["cut"], ["stall"]])
