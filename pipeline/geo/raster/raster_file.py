@@ -81,7 +81,8 @@ def opened(href: str, *, any_format: bool = False) -> Iterator[Any]:
     Raises:
         SceneError: when it is missing, unreadable or broken; also for what fails while it is open.
     """
-    with _gdal_for(href):
+    # what GDAL keeps of a remote file is dropped: the file may have changed meanwhile
+    with _gdal_for(href, CPL_VSIL_CURL_NON_CACHED="/vsicurl/"):
         # a file without a grid is refused where one is needed
         with warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning):
             dataset = open_raster(href, _address(href), any_format=any_format)
@@ -127,9 +128,9 @@ def _open_with_masks(href: str, address: str) -> Any:
     """A dataset that several threads have open, each for itself.
 
     When pixels are read, rasterio first asks for masks and holds Python's lock (GIL) meanwhile. If GDAL
-    then has to read the header anew and waits for a thread that downloads the same part of it, and that
-    thread waits for the GIL to report a warning, both wait for ever (compare rasterio issue 3611). So
-    masks are asked for here, by one thread at a time for a file.
+    then waits for a thread that downloads the same part of the header, and that thread waits for the
+    GIL to report a warning, both wait for ever (compare rasterio issue 3611). So masks are asked for
+    here, by one thread at a time for a file; the others find the header in GDAL's cache.
     """
     with _OPENING.setdefault(href, Lock()):
         dataset = open_raster(href, address)
@@ -155,7 +156,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _gdal_for(href: str) -> Iterator[None]:
+def _gdal_for(href: str, **options: str) -> Iterator[None]:
     """GDAL with the settings used here; its errors become a `SceneError` about `href`."""
     remote = is_remote(href)
     if not remote and not archive.is_file(href):
@@ -169,7 +170,7 @@ def _gdal_for(href: str) -> Iterator[None]:
             GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR",
             GDAL_NUM_THREADS="1",
             GDAL_CACHEMAX=_CACHE_BYTES,
-            **(gdal_options() if remote else {}),
+            **(gdal_options() | options if remote else {}),
         ):
             yield
     except (RasterioError, CPLE_BaseError, OSError, ValueError) as error:

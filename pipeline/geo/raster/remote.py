@@ -69,8 +69,6 @@ def gdal_options() -> dict[str, str]:
         "GDAL_HTTP_MULTIRANGE": "PARALLEL",
         "GDAL_HTTP_MULTIPLEX": "YES",
         "GDAL_INGESTED_BYTES_AT_OPEN": "32768",
-        # a file that is opened again is read again: it may have changed meanwhile
-        "CPL_VSIL_CURL_NON_CACHED": "/vsicurl/",
     }
 
 
