@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from pipeline.cli.options import COMPUTE, EXISTING, POSITIVE, path, seeds
 
@@ -132,35 +133,58 @@ def project(maps: Path, errors: Path, out: Path) -> None:
 
 @click.command()
 @click.argument("class_map", type=EXISTING)
-@click.option("--sheet", type=EXISTING, required=True, help="The GeoPackage to be written.")
+@click.option(
+    "--sheet", type=EXISTING, required=True, help="The labelling form to be written, a GeoPackage."
+)
+@click.option(
+    "--design",
+    type=click.Choice(["stratified", "active"]),
+    default="stratified",
+    show_default=True,
+    help="At random within each class, for accuracy and areas; or where labels would teach most, to "
+    "train on.",
+)
 @click.option(
     "--standard-error",
     type=click.FloatRange(min=0.001, max=0.2),
     default=0.02,
     show_default=True,
-    help="Aimed at, of the overall accuracy; it decides how many cells are drawn.",
+    help="Stratified: aimed at, of the overall accuracy; it decides how many cells are drawn.",
 )
 @click.option(
-    "--fewest", type=click.IntRange(min=2), default=50, show_default=True, help="Of each class."
+    "--fewest",
+    type=click.IntRange(min=2),
+    default=50,
+    show_default=True,
+    help="Stratified: cells of each class.",
 )
+@click.option("--count", type=POSITIVE, default=100, show_default=True, help="Active: cells in all.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-def sample(class_map: Path, sheet: Path, standard_error: float, fewest: int, seed: int) -> None:
-    """Draw a reference sample of cells of CLASS_MAP, to label in QGIS."""
-    from pipeline.commands.sample import run
+def sample(class_map: Path, sheet: Path, design: str, **options: Any) -> None:
+    """Draw a sample of cells of CLASS_MAP, to label in QGIS."""
+    from pipeline.commands.sample import run, run_active
 
-    run(class_map, sheet, standard_error, fewest, seed)
+    count = options.pop("count")
+    of_other = ("standard_error", "fewest") if design == "active" else ("count",)
+    for name in of_other:
+        if click.get_current_context().get_parameter_source(name) is not ParameterSource.DEFAULT:
+            raise click.UsageError(f"--{name.replace('_', '-')} is not for --design {design}.")
+    if design == "active":
+        run_active(class_map, sheet, count, options["seed"])
+    else:
+        run(class_map, sheet, **options)
 
 
 @click.command()
-@click.argument("sheet", type=EXISTING)
+@click.argument("form", type=EXISTING)
 @click.option(
     "--map", "class_map", type=EXISTING, required=True, help="The class map it was drawn from."
 )
-def accuracy(sheet: Path, class_map: Path) -> None:
-    """Estimate accuracy and areas of a class map from a labelled reference sample, SHEET."""
+def accuracy(form: Path, class_map: Path) -> None:
+    """Estimate accuracy and areas of a class map from a labelled reference sample, FORM."""
     from pipeline.commands.accuracy import run
 
-    run(sheet, class_map)
+    run(form, class_map)
 
 
 @click.command()

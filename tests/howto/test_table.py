@@ -27,6 +27,7 @@ def test_it_leads_to_the_page_of_every_form() -> None:
         "onnx",
         "qgis",
         "accuracy",
+        "active",
         "review",
     }
 

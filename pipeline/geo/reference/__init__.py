@@ -1,4 +1,4 @@
-"""Reference samples for accuracy assessment: cells drawn from a map and the form to label them.
+"""Samples of a map, for its accuracy or as training data: cells and the form to label them.
 
 May import `geo.maps` and what that may.
 """

@@ -1,6 +1,7 @@
-"""The labelling form of a reference sample in QGIS: outlines, an empty form, and not the map's class.
+"""The labelling form of a sample in QGIS: outlines, an empty form, and not the map's class.
 
-What the map says of the cells lies in a table beside it, `<sample>_key.csv`, joined by `id`.
+What the map says of the cells lies in a table beside it, `<sample>_key.csv`, joined by `id`. Of cells
+that were not drawn at random it names the design of the sample, too.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ import pyogrio
 from pipeline.config.opening import opening
 from pipeline.errors import LabelError
 from pipeline.files import csv_text, publish
-from pipeline.geo.reference.sample import MapClass
+from pipeline.geo.maps.postprocessing import UNCLASSIFIED
+from pipeline.geo.reference.sample import MapClass, MapFrame
 from pipeline.geo.style.geopackage import squares, write_layer
 from pipeline.geo.style.xml import render
 
@@ -47,21 +49,21 @@ def key_path(sample: Path) -> Path:
 
 def write_form(
     sample: Path,
+    class_map: MapFrame,
     cells: Mapping[str, npt.NDArray[Any]],
-    classes: Sequence[MapClass],
-    epsg: int,
-    cell_m: float,
-    choices: Sequence[MapClass],
+    design: str | None = None,
 ) -> None:
-    """Write the labelling form of a reference sample, a GeoPackage, and its key.
+    """Write the labelling form of a sample of a map, a GeoPackage, and its key.
 
-    `cells` are those of `MapFrame.draw`, of a map with the given classes, CRS and cells of `cell_m`;
-    the form offers the classes `choices`.
+    `cells` are those of `MapFrame.draw`, or of another `design`, which the key then states. The form
+    offers the classes of the map.
 
     Raises:
         OutputError: when they cannot be written.
+        SceneError: when the map cannot be read.
     """
-    count = len(cells["value"])
+    count, classes = len(cells["value"]), class_map.classes
+    epsg, cell_m = class_map.epsg_and_cell_m()
     names = {one.value: one.name for one in classes}
     empty = np.full(count, None, dtype=object)
     frame = gpd.GeoDataFrame(
@@ -73,9 +75,14 @@ def write_form(
         },
         geometry=squares(cells["x"], cells["y"], np.full(count, epsg), cell_m),
     )
-    key = ((at, names[value]) for at, value in enumerate(cells["value"].tolist(), start=1))
+    stated = {"design": design} if design else {}
+    key = (
+        (at, names[value], *stated.values())
+        for at, value in enumerate(cells["value"].tolist(), start=1)
+    )
+    choices = [one for one in classes if one.name != UNCLASSIFIED]
     with publish(key_path(sample)) as partial:  # it appears after the form, and not without it
-        partial.write_text(csv_text(("id", "map_class"), key), encoding="utf-8", newline="\n")
+        partial.write_text(csv_text(("id", "map_class", *stated), key), encoding="utf-8", newline="\n")
         write_layer(sample, LAYER, frame, _form_qml(choices))
         sample.chmod(0o644)  # unlike other layers it is there to be edited
 
@@ -84,8 +91,8 @@ def read_form(sample: Path, classes: Sequence[MapClass]) -> Labelled:
     """Read a labelled reference sample, a GeoPackage, and its key; `classes` are those of its map.
 
     Raises:
-        LabelError: when a file is missing or broken, the two do not go together, a cell has no class
-            yet, or one that the map does not have.
+        LabelError: when a file is missing or broken, the two do not go together, the cells were not
+            drawn at random, or one has no class yet, or one that the map does not have.
     """
     with opening(
         lambda why: LabelError(
@@ -98,7 +105,14 @@ def read_form(sample: Path, classes: Sequence[MapClass]) -> Labelled:
         # one that was added by hand may have none
         ids = np.array([_whole(number) for number in frame["id"].fillna(-1).tolist()])
         with key_path(sample).open(encoding="utf-8", newline="") as stream:
-            key = {_whole(row["id"]): row["map_class"] for row in csv.DictReader(stream)}
+            rows = list(csv.DictReader(stream))
+        key = {_whole(row["id"]): row["map_class"] for row in rows}
+    if any(row.get("design") for row in rows):
+        raise LabelError(
+            f"{sample} is no probability sample: its cells were chosen, not drawn at random "
+            f"({key_path(sample)}), and say nothing of accuracy or areas; draw another one without "
+            "`--design`."
+        )
     if sorted(ids.tolist()) != sorted(key):
         raise LabelError(
             f"{sample} has other cells than {key_path(sample)}: cells were added or deleted, which "

@@ -43,6 +43,11 @@ class MapFrame:
     path: Path
     classes: Sequence[MapClass]
 
+    @property
+    def scene(self) -> str:
+        """The name of the scene, or of the mosaic."""
+        return self.path.name.removesuffix(_END)
+
     @classmethod
     def open(cls, path: Path) -> MapFrame:
         """A class map of `predict`, with what lies beside it.
@@ -52,7 +57,7 @@ class MapFrame:
         """
         if not path.name.endswith(_END):
             raise SceneError(f"{path} is no class map; name a file that ends in {_END}.")
-        item = path.with_name(f"{path.name.removesuffix(_END)}.json")
+        item = path.with_name(f"{cls(path, ()).scene}.json")
         with opening(
             lambda why: SceneError(
                 f"{path} has no Item and table of areas beside it that go with it ({why}); run "
