@@ -551,7 +551,9 @@ def test_files_of_ones_own_are_not_replaced(start: Start, tmp_path: Path) -> Non
     assert mine.read_text() == "hours of work"
 
 
-def test_images_carry_their_classes(start: Start, scene: Path, tmp_path: Path) -> None:
+def test_images_carry_their_classes(
+    start: Start, scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     images = make_eurosat(tmp_path / "euro", 5, ("Forest", "Residential", "SeaLake"))
     root = start(scenes=[str(images)], labels=None, attribute=None, scene_keys={})
     assert conf(root, "fetch") == {"train": [{"eurosat": "data/own/scenes/eurosat"}], "map": []}
@@ -559,10 +561,14 @@ def test_images_carry_their_classes(start: Start, scene: Path, tmp_path: Path) -
     assert (tile.labels, tile.patch_px, tile.cell_px, tile.stride_px) == ([], 64, 64, 64)
     names = {c.name: c.color for c in load(root / "conf" / "classes.yaml", ClassesConf).classes}
     assert names == {"Forest": "#1f7a3d", "Residential": "#d0453e", "SeaLake": "#2f7fd6"}
+    said = capsys.readouterr().out
+    assert "there is no scene to map" in said
+    assert "the map will be in" not in said
     write_lists(images, turns(images))
     root = start(scenes=[str(images)], labels=None, attribute=None, to_map=[str(scene)])
     assert conf(root, "split")["lists"] == "official"
     assert [one["id"] for one in conf(root, "fetch")["map"]] == ["Szene_vom_16._Februar"]
+    assert "the map will be in data/maps/" in capsys.readouterr().out
     start()
     assert "lists" not in conf(root, "split"), "scenes have none"
 

@@ -90,8 +90,10 @@ def _write(
         print(f"  {text}")
     if kept:
         print(f"  as they were before: {', '.join(f'conf/{name}' for name in kept)}")
-    print("next:    dvc repro; the map will be in data/maps/, the report in reports/report.html")
-    if plan.images and not more:
+    is_mapped = bool(more) or not plan.images
+    the_map = "the map will be in data/maps/, " if is_mapped else ""
+    print(f"next:    dvc repro; {the_map}the report in reports/report.html")
+    if not is_mapped:
         print(
             "         there is no scene to map: name one with --map, or under `map` in conf/fetch.yaml"
         )
