@@ -80,11 +80,10 @@ class FetchConf(Conf):
 
     def masking(self, source: SourceConf) -> Masking:
         """How the masks of the scenes of a source are used."""
-        classes, grow_m = self.mask_classes, self.mask_grow_m
-        if isinstance(source, MaskingConf):
-            classes = classes if source.mask_classes is None else source.mask_classes
-            grow_m = grow_m if source.mask_grow_m is None else source.mask_grow_m
-        return Masking(tuple(classes), grow_m)
+        own = source if isinstance(source, MaskingConf) else MaskingConf()
+        classes = self.mask_classes if own.mask_classes is None else own.mask_classes
+        grow_m = self.mask_grow_m if own.mask_grow_m is None else own.mask_grow_m
+        return Masking(tuple(classes), grow_m, own.mask_classes is not None)
 
     @property
     def map_scenes(self) -> list[SourceConf]:

@@ -53,6 +53,8 @@ class Masking:
     """The classes to leave out."""
     grow_m: float = 100.0
     """By how much those of `GROWN` among them are widened."""
+    own: bool = False
+    """Whether the entry itself names the classes, which are then to be found in its masks."""
 
 
 class MaskConf(Conf):
@@ -60,8 +62,19 @@ class MaskConf(Conf):
 
     path: str
     """Path of the raster, of one band, in the scene's CRS; any resolution."""
-    invalid: list[int] = [1]
+    invalid: Annotated[list[int], Field(min_length=1)] = [1]
     """The values that mark a pixel as invalid."""
+
+
+def _of_one_mask[C: StatedConf | SafeConf](conf: C) -> C:
+    """An entry that says how to use the masks of its source, or what to use in their place."""
+    for key, value in (("mask_classes", conf.mask_classes), ("mask_grow_m", conf.mask_grow_m)):
+        if value and conf.mask is not None:
+            raise ValueError(
+                f"{key} is of the masks of the source itself, in whose place `mask` is used; drop one "
+                "of the two"
+            )
+    return conf
 
 
 class StatedConf(MaskingConf):
@@ -89,6 +102,8 @@ class StatedConf(MaskingConf):
     """Processing baseline of the product, such as `05.09`; it is recorded, never used to guess."""
     mask: MaskConf | None = None
     """Pixels to leave out (cloud, shadow), whatever the files themselves say."""
+
+    _mask = model_validator(mode="after")(_of_one_mask)
 
 
 class SceneConf(StatedConf):
@@ -118,6 +133,8 @@ class SafeConf(MaskingConf):
     """Name of the scene, of its folder and of its class map; of the product where absent."""
     mask: MaskConf | Literal["none"] | None = None
     """Pixels to leave out (cloud, shadow) instead of those of the product's masks; `none`: none."""
+
+    _mask = model_validator(mode="after")(_of_one_mask)
 
 
 _DAY = re.compile(r"\d{4}(-\d\d(-\d\d(T\S+)?)?)?")

@@ -25,6 +25,7 @@ from pipeline.geo.raster.remote import is_remote, look_up
 from pipeline.geo.scenes.checks import (
     require_band,
     require_cover,
+    require_no_band,
     require_same_ground,
     require_size,
     require_true_scale,
@@ -104,6 +105,7 @@ def scene_item(files: SceneFiles, warn: Callable[[str], object] = _unheard) -> p
         fields = _band_fields(name, file, bands[name]) | identities[file.href]
         item.add_asset(name, _asset(file, fields))
     if files.mask is not None:
+        require_no_band(files.mask, layers)
         add_mask(item, files.mask, part)
     return item
 

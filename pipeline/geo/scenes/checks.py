@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -15,7 +16,7 @@ from pipeline.bands import NO_DN
 from pipeline.errors import SceneError
 from pipeline.geo.raster.grid import PixelGrid
 from pipeline.geo.raster.raster_file import FLOATS, RasterFile
-from pipeline.geo.scenes.scene_files import BandLayer
+from pipeline.geo.scenes.scene_files import BandLayer, MaskLayer
 from pipeline.geo.scenes.stac import to_degrees
 
 _BAND_M = (10.0, 20.0, 60.0)
@@ -121,6 +122,20 @@ def require_cover(mask: RasterFile, grid: PixelGrid) -> None:
         ground = f"EPSG:{grid.epsg}, bounds {', '.join(f'{edge:.0f}' for edge in bounds)}"
         raise SceneError(
             f"{mask.href} does not cover its scene ({ground}); give a mask of all of it in its CRS."
+        )
+
+
+def require_no_band(mask: MaskLayer, bands: Mapping[str, RasterFile]) -> None:
+    """Refuse a mask that is the file of a band, by name.
+
+    Raises:
+        SceneError: when it is.
+    """
+    own = os.path.realpath(mask.layer.href)
+    if band := next((name for name, file in bands.items() if os.path.realpath(file.href) == own), None):
+        raise SceneError(
+            f"{mask.layer.href} is named as the mask of its scene, but holds its band {band}; name a "
+            "raster of what to leave out."
         )
 
 

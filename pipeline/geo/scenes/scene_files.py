@@ -34,6 +34,9 @@ SCENE_CLASSIFICATION: Mapping[int, MaskClass] = {
 """The values of the scene classification (SCL) of L2A that a mask can use:
 Sentinel-2 L2A Algorithm Theoretical Basis Document, S2-PDGS-MPC-ATBD-L2A."""
 
+CLOUD_POLYGONS: Mapping[str, MaskClass] = {"OPAQUE": "cloud_opaque", "CIRRUS": "cirrus"}
+"""The kinds of polygons (`maskType` of `MSK_CLOUDS`) of L1C; a product lists those that occur."""
+
 USER_MASK = "mask"
 """The class of all masked pixels of a mask of the user."""
 

@@ -17,12 +17,16 @@ import shapely
 from pipeline.config.sources import MaskClass
 from pipeline.errors import SceneError
 from pipeline.geo.raster.raster_file import Layer
-from pipeline.geo.scenes.scene_files import SCENE_CLASSIFICATION, MaskLayer, PolygonMask
+from pipeline.geo.scenes.scene_files import (
+    CLOUD_POLYGONS,
+    SCENE_CLASSIFICATION,
+    MaskLayer,
+    PolygonMask,
+)
 from pipeline.geo.sources.product import Product, every, granule_of
 
 _LAYERS: tuple[MaskClass, ...] = ("cloud_opaque", "cirrus", "snow")
 """Of `MSK_CLASSI`, each 1 where there is such, else 0."""
-_POLYGONS: Mapping[str, MaskClass] = {"OPAQUE": "cloud_opaque", "CIRRUS": "cirrus"}
 _CLASSI = re.compile(r"MSK_CLASSI[^/]*\.(jp2|tif)$")
 _CLOUDS = re.compile(r"MSK_CLOUDS[^/]*\.gml$")
 _EPSG = re.compile(r"EPSG:.*?(\d{4,6})$")
@@ -72,8 +76,8 @@ def _polygon_masks(product: Product, name: str) -> tuple[PolygonMask, ...]:
     shapes_by_class: dict[MaskClass, list[shapely.Polygon]] = {}
     for feature in every(root, "MaskFeature"):
         mask_type = next((element.text or "" for element in every(feature, "maskType")), "").strip()
-        if mask_type in _POLYGONS:
-            shapes_by_class.setdefault(_POLYGONS[mask_type], []).extend(_shapes(feature, href))
+        if mask_type in CLOUD_POLYGONS:
+            shapes_by_class.setdefault(CLOUD_POLYGONS[mask_type], []).extend(_shapes(feature, href))
     if not shapes_by_class:
         return ()
     codes = {

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pipeline.bands import NO_DN
 from pipeline.config.sources import StatedConf
-from pipeline.errors import RadiometryError
+from pipeline.errors import ConfigError, RadiometryError
 from pipeline.geo.raster.archive import require_whole
 from pipeline.geo.raster.raster_file import Layer, opened
 from pipeline.geo.scenes.scene_files import (
@@ -68,6 +68,7 @@ def stated_scene(
     and what their file states.
 
     Raises:
+        ConfigError: when the conf chooses classes of a scene classification that there is not.
         RadiometryError: when scale or offset is unknown, or conf and file contradict each other.
     """
     bands = {
@@ -78,6 +79,12 @@ def stated_scene(
     masks: tuple[MaskLayer, ...] = ()
     if CLASSIFICATION in layers:
         masks = (MaskLayer(layers[CLASSIFICATION][0], SCENE_CLASSIFICATION),)
+    elif conf.mask_classes or conf.mask_grow_m:
+        key = "mask_classes" if conf.mask_classes else "mask_grow_m"
+        raise ConfigError(
+            f"scene {conf.id}: its key '{key}' is of a scene classification, but {origin} has none "
+            f"({CLASSIFICATION}); drop it, or name a raster of what to leave out as `mask`."
+        )
     return SceneFiles(
         conf.id,
         origin,

@@ -208,11 +208,11 @@ def test_a_mask_that_marks_nothing_is_warned_of(
 ) -> None:
     grid = ground["B02"][1]
     values = np.full((grid.height, grid.width), 2, dtype=np.uint8)
-    values[:100] = 1
+    values[:80] = 1
     path = write_raster(tmp_path / "mask.tif", values, grid)
     source = entry(made("plain"), "plain", mask={"path": str(path)})
     marked = run(tmp_path, source)
-    assert (marked[:, :100] == 0).all()
+    assert (marked[:, :80] == 0).all()
     assert capsys.readouterr().err == ""
     plain = run(tmp_path, source | {"mask": {"path": str(path), "invalid": invalid}})
     assert plain.all()
