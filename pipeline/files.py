@@ -210,8 +210,8 @@ def sha256_of_value(value: Any) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
-def relative_href(target: Path, folder: Path) -> str:
-    """The POSIX path from `folder` to `target`, for hrefs that survive a moved repository.
+def relative_path(target: Path, folder: Path) -> str:
+    """The POSIX path from `folder` to `target`, which survives a moved repository.
 
     A `target` that is a link keeps its own place: what it points to may lie outside the repository.
     """

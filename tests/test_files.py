@@ -13,7 +13,7 @@ from pipeline.files import (
     canonical_json,
     free_bytes,
     publish,
-    relative_href,
+    relative_path,
     remove,
     require_space,
     sha256_of,
@@ -197,17 +197,17 @@ def test_the_hash_is_that_of_the_bytes(tmp_path: Path) -> None:
     assert sha256_of(tmp_path / "whole") == hashlib.sha256(content).hexdigest()
 
 
-def test_hrefs_lead_from_a_folder_to_a_file(tmp_path: Path) -> None:
-    href = relative_href(tmp_path / "data" / "demo" / "a.jp2", tmp_path / "data" / "scenes" / "train")
-    assert href == "../../demo/a.jp2"
+def test_paths_lead_from_a_folder_to_a_file(tmp_path: Path) -> None:
+    path = relative_path(tmp_path / "data" / "demo" / "a.jp2", tmp_path / "data" / "scenes" / "train")
+    assert path == "../../demo/a.jp2"
 
 
-def test_hrefs_to_a_link_stay_within_the_repository(tmp_path: Path) -> None:
+def test_paths_to_a_link_stay_within_the_repository(tmp_path: Path) -> None:
     (tmp_path / "elsewhere.jp2").touch()
     (tmp_path / "data" / "own").mkdir(parents=True)
     link = tmp_path / "data" / "own" / "a.jp2"
     link.symlink_to(tmp_path / "elsewhere.jp2")
-    assert relative_href(link, tmp_path / "data" / "scenes") == "../own/a.jp2"
+    assert relative_path(link, tmp_path / "data" / "scenes") == "../own/a.jp2"
 
 
 def test_remove_takes_files_folders_links_and_nothing(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import quote
 
 from pipeline.errors import NetworkError
 from pipeline.files import publish, sha256_of, write_json
@@ -30,7 +31,7 @@ def run(model: Path, out: Path) -> None:
         )
     with publish(out) as partial:
         partial.write_bytes(content)
-    item = onnx_item(classifier.meta, f"./{out.name}", sha256_of(out))
+    item = onnx_item(classifier.meta, f"./{quote(out.name)}", sha256_of(out))
     write_json(out.with_suffix(".json"), item)
     print(
         f"{out}: {check.same} of {check.cells} cells have the class that torch gives them, "

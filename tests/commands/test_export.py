@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import onnxruntime
 import pytest
 import torch
@@ -19,12 +21,15 @@ def saved(folder, network="modern"):
 
 
 def test_the_file_is_written_once_both_agree(tmp_path, capsys):
-    export.run(saved(tmp_path / "models"), tmp_path / "m.onnx")
-    session = onnxruntime.InferenceSession(tmp_path / "m.onnx", providers=["CPUExecutionProvider"])
+    path = tmp_path / "50% #1.onnx"
+    export.run(saved(tmp_path / "models"), path)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     assert [output.name for output in session.get_outputs()] == ["classes", "probabilities"]
     said = capsys.readouterr().out
-    assert str(tmp_path / "m.onnx") in said
+    assert str(path) in said
     assert "1405 of 1405 cells" in said
+    item = json.loads(path.with_suffix(".json").read_text())
+    assert {asset["href"] for asset in item["assets"].values()} == {"./50%25%20%231.onnx"}
 
 
 def test_a_file_that_does_not_agree_is_not_written(tmp_path, monkeypatch):

@@ -3,8 +3,11 @@ import json
 import re
 import shutil
 from pathlib import Path
+from urllib.parse import unquote
+from urllib.request import urlopen
 
 import numpy as np
+import pystac
 import pytest
 import rasterio
 import torch
@@ -24,11 +27,12 @@ from pipeline.learn.network.classifier import PatchClassifier
 from pipeline.learn.stats.applicability import TrainingFeatures, patch_features
 from pipeline.learn.tracking.run import RunRecord, open_run, resume
 from pipeline.learn.tracking.tracking_uri import connect
-from pipeline.stages import predict
+from pipeline.stages import fetch, predict
 from pipeline.store_meta import Statistics
 from tests.support.learners import model_meta
 from tests.support.mlflow_servers import free_port
 from tests.support.placed import HEIGHT, WIDTH, X0, Y0, describe, make_bands, make_catalog
+from tests.support.servers import serving
 from tests.support.tracked import mlflow_store
 
 BANDS = ["B02", "B03"]
@@ -485,3 +489,51 @@ def test_a_registered_model_maps_as_the_trained_one(model, scenes, conf, tmp_pat
     conf.write_text(f"model: {json.dumps(other.model_dump())}\n")
     with pytest.raises(MismatchError, match="pin it again"):
         predict.run(conf, tmp_path / "no model here", scenes, tmp_path / "maps")
+
+
+def test_hrefs_are_uris_whatever_the_names(model, tmp_path, conf, monkeypatch):
+    """To other programs a path ends before `#` and `?`, and what follows `%` is a code."""
+    name = "x:y Größe 50% #1? %20 (it's a & b)"
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    bands = make_bands(tmp_path / name / "bands", size=(40, 50), lowest=300)
+    (bands / "B02.tif").rename(bands / f"{name}_B02.tif")
+    entry = {
+        "id": "one", "path": str(bands), "datetime": "2021-05-06T10:21:01Z", "scale": 0.0001,
+        "offset": 0,
+    }  # fmt: skip
+    write_json(tmp_path / "fetch.yaml", {"train": [entry]})
+    scenes, maps = tmp_path / name / "scenes", tmp_path / "maps"
+    fetch.run(tmp_path / "fetch.yaml", tmp_path / "train", scenes)
+    predict.run(conf, model, scenes, maps, machine(tmp_path, 1))
+    with serving(tmp_path) as files:
+        (mapped,) = pystac.Catalog.from_file(files.url("maps/catalog.json")).get_items()
+        (link,) = mapped.get_links("derived_from")
+        scene = link.resolve_stac_object().target
+        assert scene.id == "one"
+        found = {key: urlopen(asset.get_absolute_href()) for key, asset in scene.assets.items()}
+        paths = {"B02": bands / f"{name}_B02.tif", "B03": bands / "B03.tif"}
+        assert {key: answer.read() for key, answer in found.items()} == {
+            key: path.read_bytes() for key, path in paths.items()
+        }
+    local = pystac.Item.from_file(tmp_path / "train" / "one" / "one.json")
+    for key, asset in local.assets.items():
+        assert unquote(asset.get_absolute_href()) == str(paths[key])
+
+
+def test_hrefs_that_an_older_fetch_wrote(tmp_path):
+    """They were not encoded: where that makes a difference, `fetch` is to be run again."""
+    for name in ("Größe #1", "%41"):
+        bands = make_bands(tmp_path / name, size=(40, 50), lowest=300)
+        make_catalog(tmp_path / "scenes", {"one": bands})
+        item = tmp_path / "scenes" / "one" / "one.json"
+        content = json.loads(item.read_text())
+        for band in ("B02", "B03"):
+            content["assets"][band]["href"] = f"../../{name}/{band}.tif"
+        write_json(item, content)
+        if name == "%41":
+            with pytest.raises(
+                SceneError, match=r"A/B02\.tif does not exist any more; run `fetch` again"
+            ):
+                open_catalog(tmp_path / "scenes")
+        else:
+            assert len(open_catalog(tmp_path / "scenes")) == 1

@@ -15,7 +15,6 @@ from pystac.utils import str_to_datetime
 from stac_geoparquet.arrow import parse_stac_items_to_arrow, to_parquet
 
 from pipeline.bands import QUANTIFICATION
-from pipeline.files import relative_href
 from pipeline.geo.images.collection import (
     ASSET,
     COLLECTION,
@@ -34,6 +33,7 @@ from pipeline.geo.scenes.stac import (
     extensions,
     file_fields,
     footprint,
+    href_of,
     link_to_catalog,
     placed,
     write_catalog_file,
@@ -116,7 +116,7 @@ def _item(image: Image, folder: Path, about: About, lists: PartLists) -> dict[st
     }
     properties |= {f"{PARTS}{name}": parts.get(image.file.name) for name, parts in lists.parts.items()}
     asset = {
-        "href": relative_href(Path(image.file.path), folder),
+        "href": href_of(Path(image.file.path), folder),
         "type": str(pystac.MediaType.GEOTIFF),
         "roles": ["data"],
         "bands": [{"name": name} for name in about.bands],

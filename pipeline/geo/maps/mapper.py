@@ -16,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from pipeline.config.compute import ComputeConf
-from pipeline.files import relative_href, require_space
+from pipeline.files import require_space
 from pipeline.geo.maps import class_map, preview
 from pipeline.geo.maps.areas import Tally, areas_csv
 from pipeline.geo.maps.catalog import MapFolder
@@ -29,6 +29,7 @@ from pipeline.geo.maps.raster_writer import RasterWriter, temporary_raster
 from pipeline.geo.maps.sidecars import write_sidecars
 from pipeline.geo.maps.true_colour import photo_bands, photo_title, stretch, write_true_colour
 from pipeline.geo.scenes.scene import Scene
+from pipeline.geo.scenes.stac import href_of
 from pipeline.geo.scenes.thumbnail import Thumbnail
 from pipeline.parallel import run_pieces, worker_count
 
@@ -99,7 +100,7 @@ def map_scene(
         provenance.note,
     )
     preview.draw_map(files, record, shown, facts, _PREVIEW_PX)
-    write_item(files, record, relative_href(scene.path, destination))
+    write_item(files, record, href_of(scene.path, destination))
     return record
 
 

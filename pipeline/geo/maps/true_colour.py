@@ -16,7 +16,7 @@ import rasterio
 from affine import Affine
 from rasterio.crs import CRS
 
-from pipeline.files import relative_href
+from pipeline.files import relative_path
 from pipeline.geo.maps.preview import VOID
 from pipeline.geo.raster.raster_file import writing
 from pipeline.geo.raster.remote import is_remote
@@ -104,7 +104,7 @@ def _vrt(
 ) -> str:
     bands = [
         {
-            "href": relative_href(Path(file.layer.href), destination.absolute()),
+            "href": relative_path(Path(file.layer.href), destination.absolute()),
             "number": file.layer.number or 1,
             "nodata": 0 if file.nodata is None else file.nodata,
             "low": _stored(file, low),

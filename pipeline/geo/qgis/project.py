@@ -20,7 +20,7 @@ from markupsafe import Markup
 from pyproj import CRS, Transformer
 
 from pipeline.errors import SceneError
-from pipeline.files import relative_href, write_text
+from pipeline.files import relative_path, write_text
 from pipeline.geo.maps.catalog import catalogued
 from pipeline.geo.style.xml import render
 
@@ -62,8 +62,8 @@ class ProjectLayer:
 
     def source(self, folder: Path) -> str:
         """Its path in a project that lies in `folder`."""
-        href = relative_href(self.path, folder)
-        return href if href.startswith("../") else f"./{href}"
+        path = relative_path(self.path, folder)
+        return path if path.startswith("../") else f"./{path}"
 
     def style(self) -> Markup:
         """The elements of its style, which lies beside a raster and in a GeoPackage.

@@ -16,7 +16,7 @@ from typing import Any
 import pystac
 
 from pipeline.bands import BANDS
-from pipeline.files import linked, relative_href
+from pipeline.files import linked
 from pipeline.geo.raster.archive import checksum_of, size_of
 from pipeline.geo.raster.area import window_of
 from pipeline.geo.raster.grid import PixelGrid
@@ -48,6 +48,7 @@ from pipeline.geo.scenes.stac import (
     file_fields,
     footprint,
     grid_fields,
+    href_of,
     link_to_catalog,
     placed,
     write_catalog_file,
@@ -152,7 +153,7 @@ def write_catalog(
                 asset.href = f"{key}{path.suffix}"
                 linked(path, folder / item.id / asset.href)
             else:
-                asset.href = relative_href(path, folder / item.id)
+                asset.href = href_of(path, folder / item.id)
         write_stac(folder / href, item)
     write_catalog_file(folder, purpose, f"lenscape: scenes to {purpose}", links)
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 import numpy as np
 import pystac
@@ -21,11 +22,13 @@ from shapely.geometry.base import BaseGeometry
 
 from pipeline.config.opening import opening
 from pipeline.errors import SceneError
-from pipeline.files import write_json
+from pipeline.files import relative_path, write_json
 from pipeline.geo.raster.area import Area, area_around, cut_at_antimeridian
 from pipeline.geo.raster.grid import PixelGrid
 
 CATALOG = "catalog.json"
+_SAFE = "/!$&'()*+,;=@"
+"""What stands for itself in a path beside letters, digits and `-._~`; `:` may end a scheme."""
 
 
 def extensions(*names: str) -> list[str]:
@@ -51,9 +54,14 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
+def href_of(path: Path, folder: Path) -> str:
+    """The href of a local file in a STAC file of a folder: relative, percent-encoded (RFC 3986)."""
+    return quote(relative_path(path, folder), safe=_SAFE)
+
+
 def beside(described: Path, href: str) -> Path:
-    """The path that a local href of a STAC file means."""
-    return Path(os.path.normpath(described.absolute().parent / href))
+    """The path that a local href of a STAC file means; the opposite of `href_of`."""
+    return Path(os.path.normpath(described.absolute().parent / unquote(href)))
 
 
 def write_stac(path: Path, content: pystac.STACObject) -> None:

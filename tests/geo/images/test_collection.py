@@ -67,6 +67,15 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     assert found.datetime == "2015-06-23T00:00:00Z/2017-08-31T00:00:00Z"
 
 
+def test_hrefs_are_encoded(tmp_path: Path) -> None:
+    folder = written(tmp_path / "a #1 %41 ü" / "train")
+    write_collection(tmp_path, tmp_path, iter(images(folder.parent, 1)), ABOUT, LISTS)
+    (table,) = tmp_path.glob("*.parquet")
+    (item,) = stac_table_to_items(pq.read_table(table))
+    assert item["assets"]["image"]["href"] == "a%20%231%20%2541%20%C3%BC/a/a_1.tif"
+    assert open_images(tmp_path).table["path"][0].as_py() == str(folder.parent / "a" / "a_1.tif")
+
+
 def test_rows_are_items_that_others_understand(tmp_path: Path) -> None:
     folder = written(tmp_path / "train")
     (collection,) = pystac.Catalog.from_file(str(folder / "catalog.json")).get_children()
