@@ -1,5 +1,6 @@
 """A scene and labels of one's own: looked at, put under data/own/, and the conf written."""
 
+import re
 import shutil
 from collections.abc import Callable
 from itertools import pairwise
@@ -465,9 +466,10 @@ def points_of(labels: Path, path: Path) -> Path:
 
 
 def test_points_have_small_odd_patches_that_the_network_takes(
-    start: Start, labels: Path, tmp_path: Path
+    start: Start, labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tile = conf(start(labels=points_of(labels, tmp_path / "points.gpkg")), "tile")
+    assert re.search(r"\d+ cells of 10 m have a class\n", capsys.readouterr().out)
     assert (tile["cell_px"], tile["stride_px"], tile["patch_px"] % 2) == (1, 1, 1)
     assert fits(resolve("modern")[1], tile["patch_px"])
     assert not fits(resolve("modern")[1], tile["patch_px"] - 2)
@@ -621,6 +623,42 @@ def test_what_fetch_doubts_is_said(
         target.write(mask, 1)
     start(scene_keys=RADIOMETRY | {"mask": {"path": str(tmp_path / "clear.tif"), "invalid": [7]}})
     assert "clear.tif marks no pixel, as none there is 7" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("scale", "says"),
+    [
+        (0.001, r"fit the pixels: state them in the conf \(here: --scale --offset\)\."),
+        (0.00001, r"fit the pixels: state them in the conf \(here: --scale --offset\)\."),
+    ],
+)
+def test_what_the_conf_would_state_are_options_here(
+    start: Start, scale: float, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys = RADIOMETRY | {"scale": scale}
+    if scale > 0.0001:
+        with pytest.raises(RadiometryError, match=says):
+            start(scene_keys=keys)
+    else:
+        start(scene_keys=keys)
+        assert re.search(says, capsys.readouterr().err)
+
+
+def test_layers_without_names_are_an_option(start: Start, stack: Path) -> None:
+    with rasterio.open(stack, "r+") as dataset:
+        dataset.descriptions = (None, None)
+    with pytest.raises(SceneError, match=r"of each of its layers \(2\) .*\(here: --bands\)\."):
+        start(scenes=[str(stack)])
+
+
+def test_dvc_is_named_where_it_has_stages(
+    start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start()
+    assert "as here is no dvc.yaml: run `lenscape start` there" in capsys.readouterr().out
+    (tmp_path / "root" / "dvc.yaml").touch()
+    start()
+    assert "dvc.yaml" not in capsys.readouterr().out
 
 
 def test_a_raster_that_is_no_band_is_named_once(

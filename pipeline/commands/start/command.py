@@ -93,6 +93,8 @@ def _write(
     is_mapped = bool(more) or not plan.images
     the_map = "the map will be in data/maps/, " if is_mapped else ""
     print(f"next:    dvc repro; {the_map}the report in reports/report.html")
+    if not (root / "dvc.yaml").exists():
+        print("         in a clone of lenscape, as here is no dvc.yaml: run `lenscape start` there")
     if not is_mapped:
         print(
             "         there is no scene to map: name one with --map, or under `map` in conf/fetch.yaml"

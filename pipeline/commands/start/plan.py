@@ -80,7 +80,7 @@ def scene_plan(
     table = class_table(tile.labels, grids, given, root / "conf" / "examples")
     sizes = sizes_of_polygons(tile)
     sources = read_sources(tile.labels, table.conf, str(_CLASSES))
-    if all(isinstance(source, Points) for source in sources):
+    if points := all(isinstance(source, Points) for source in sources):
         sizes = [_size_of_points(root / "conf" / "train.yaml")]
     table, proposal, warnings = _proposed(table, catalog, (tile, split), sizes)
     for warning in warnings:
@@ -89,7 +89,9 @@ def scene_plan(
     cell_m = 10.0 * proposal.sizes.cell_px
     ground = sum(float(shapely.box(*grid.bounds).area) for grid in grids)
     share = sum(proposal.cells) * cell_m**2 / ground
-    print(f"  {sum(proposal.cells)} cells of {cell_m:g} m have a class, {share:.1%} of the scenes")
+    # points say nothing of the ground around them
+    cover = "" if points else f", {share:.1%} of the scenes"
+    print(f"  {sum(proposal.cells)} cells of {cell_m:g} m have a class{cover}")
     proposal.say()
     keys = asdict(proposal.sizes)
     if tile.max_per_class is None:

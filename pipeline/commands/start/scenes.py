@@ -24,7 +24,7 @@ from pipeline.config.sources import (
     StackConf,
     StatedConf,
 )
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, LenscapeError
 from pipeline.geo.scenes.checked import checked_scene
 from pipeline.geo.scenes.item import MASK, epsg_of, grid_of
 from pipeline.geo.scenes.scene_files import MaskLayer, SceneFiles
@@ -32,6 +32,9 @@ from pipeline.geo.sources.download import Downloads
 from pipeline.geo.sources.find import find_scenes
 
 _MASK = re.compile(r"cloud|mask|msk|cld|clm|wolke|nuage|nube|nuvem", re.IGNORECASE)
+
+_KEYS = re.compile(r"(?<![/\w.-])(?:(?:bands|id|mask|nodata|values)(?=[:`])|scale\b|offset\b)")
+"""Keys of an entry, as a message names them."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +83,12 @@ def look_at_scenes(names: list[str], given: Given, downloads: Downloads, work: P
         entry = stated_entry(name, kind, given.scene_keys, ids)
         conf = parse(entry, RECORDS[kind], WHERE)
         assert isinstance(conf, SceneConf | StackConf | SafeConf | StacConf | EurosatConf)
-        files = find_scenes(conf, downloads)
-        items = [_checked(scene, conf, work) for scene in files]
+        try:
+            files = find_scenes(conf, downloads)
+            items = [_checked(scene, conf, work) for scene in files]
+        except LenscapeError as error:
+            error.args = (_with_options(str(error)),)
+            raise
         found.append(Found(kind, entry, conf, items, files))
         ids += [scene.id for scene in files]
         if unused := _unused(found[-1], given.labels):
@@ -103,8 +110,16 @@ def _checked(scene: SceneFiles, conf: SourceConf, work: Path) -> pystac.Item:
     for fact in [f"bands {', '.join(scene.bands)}", _radiometry(scene, conf), *facts]:
         print(f"  {fact}")
     for doubt in doubts:
-        print(f"warning: {scene.id}: {doubt}", file=sys.stderr)
+        print(f"warning: {scene.id}: {_with_options(doubt)}", file=sys.stderr)
     return item
+
+
+def _with_options(text: str) -> str:
+    """What `fetch` says is to be stated in the conf, with the options of `start` for it."""
+    options = dict.fromkeys(f"--{key}" for key in _KEYS.findall(text))
+    if "in the conf" not in text or not options:
+        return text
+    return f"{text.removesuffix('.')} (here: {' '.join(options)})."
 
 
 def _radiometry(scene: SceneFiles, conf: SourceConf) -> str:

@@ -51,8 +51,9 @@ def _band_names(conf: StackConf, descriptions: Sequence[str | None]) -> list[str
         if name is None and listed is None:
             problem = "has no name" if description is None else f"is named {description!r}"
             raise SceneError(
-                f"{conf.stack}: layer {number} {problem}, which does not tell its band; list the bands "
-                f"of all {count} layers in the conf (bands: [B02, ...], null for one to pass over)."
+                f"{conf.stack}: layer {number} {problem}, which does not tell its band; list the band "
+                f"of each of its layers ({count}) in the conf (bands: [B02, ...], null for one to pass "
+                "over)."
             )
         if name is not None and name not in _KNOWN:
             raise ConfigError(
