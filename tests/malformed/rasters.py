@@ -265,7 +265,9 @@ CASES = [
     Case(
         "unknown band name", _unknown_name, r"stack\.tif: layer 2 is named 'NDVI', which .*; list the"
     ),
-    Case("no band names", _no_name, r"stack\.tif: layer 1 has no name, which .*; list the bands"),
+    Case(
+        "no band names", _no_name, r"stack\.tif: layer 1 has no name, which .*; list the band of each"
+    ),
     Case("doubled band name", _doubled_name, r"layers 1 and 3 are both B02; list the bands"),
     Case("too few bands listed", _listed_too_few, r"lists 2 layers, but .*stack\.tif has 3; list one"),
     Case(
