@@ -2,8 +2,8 @@
 
 Run by the system's Python, which knows QGIS: /usr/bin/python3 qgis_vector_probe.py PNG_FOLDER FILE...
 Per file, for its first layer: CRS, extent, number of features, column and categories of the style,
-the colours seen in a rendered picture `<name>.png`, and the files that lie beside it while it is open
-and after it was closed.
+the texts of its labels, the colours seen in a rendered picture `<name>.png`, and the files that lie
+beside it while it is open and after it was closed.
 """
 
 import json
@@ -15,6 +15,9 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 from qgis.core import (
     QgsApplication,
+    QgsExpression,
+    QgsExpressionContext,
+    QgsExpressionContextUtils,
     QgsMapRendererParallelJob,
     QgsMapSettings,
     QgsProject,
@@ -45,9 +48,23 @@ def look(path, folder):
         "categories": [
             [c.value(), c.label(), c.symbol().color().name()] for c in renderer.categories()
         ],
+        "texts": texts(layer),
         "colors": colors(picture),
         "files": beside(path),
     }
+
+
+def texts(layer):
+    """What each feature is labelled with; none where labels are off."""
+    if not layer.labelsEnabled():
+        return []
+    expression = QgsExpression(layer.labeling().settings().fieldName)
+    context = QgsExpressionContext(QgsExpressionContextUtils.globalProjectLayerScopes(layer))
+    found = []
+    for feature in layer.getFeatures():
+        context.setFeature(feature)
+        found.append(expression.evaluate(context))
+    return found
 
 
 def beside(path):

@@ -95,14 +95,19 @@ def squares(
 
 
 def categorized_qml(
-    column: str, categories: Sequence[tuple[str | int, str, str]], opacity: float = 0.6
+    column: str,
+    categories: Sequence[tuple[str | int, str, str]],
+    opacity: float = 0.6,
+    text: str | None = None,
 ) -> str:
     """The style of a polygon layer coloured by a column: (value, label, `#rrggbb`) in legend order.
 
-    `opacity` is that of the fill, from 0 to 1; outlines are opaque.
+    `opacity` is that of the fill, from 0 to 1; outlines are opaque. `text` is what each polygon is
+    labelled with, an expression of QGIS.
     """
+    template = "vector_style.qml.j2" if text is None else "labelled_style.qml.j2"
     alpha = round(255 * opacity)
-    return render("vector_style.qml.j2", column=column, categories=categories, alpha=alpha)
+    return render(template, column=column, categories=categories, alpha=alpha, text=text)
 
 
 @contextmanager
