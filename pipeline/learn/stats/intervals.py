@@ -4,7 +4,9 @@ Neighbouring patches share light, soil and the field that they lie in: they are 
 is drawn anew is therefore the block of ground, with all of its patches (Davison and Hinkley 1997,
 Bootstrap Methods and their Application, sections 2.4 and 3.8). Each drawn accuracy is measured in its
 own standard error (studentised), because with few blocks the percentiles of the accuracies themselves
-are too narrow. benchmarks/coverage.py measures how often the intervals hold the truth.
+are too narrow, and by the size of its difference (symmetric; Hall 1988, On Symmetric Bootstrap
+Confidence Intervals), because the two tails of few blocks are too long. benchmarks/coverage.py measures
+how often the intervals hold the truth.
 
 Where hardly a block differs from the others, a bootstrap sees no spread: 20 blocks without a mistake do
 not say that there is none anywhere. There the interval is the exact one of a share (Clopper and Pearson
@@ -135,8 +137,8 @@ def accuracy(hits: Hits, draws: int = DRAWS, seed: int = 0) -> Interval:
 def balanced_accuracy(hits: Hits, draws: int = DRAWS, seed: int = 0) -> Interval:
     """Recall averaged over the classes with patches, or its difference, with its interval.
 
-    The interval is value - t(0.975) x error to value - t(0.025) x error, where t are the quantiles of
-    (drawn value - value) / drawn error, and errors are those of a sum of independent blocks
+    The interval is value - t x error to value + t x error, where t is the 0.95 quantile of
+    |drawn value - value| / drawn error, and errors are those of a sum of independent blocks
     (linearisation; Davison and Hinkley 1997, section 2.7.2); where too many drawn errors are 0 for such
     quantiles, the interval is the exact one by blocks. It ends where accuracies end: at 0 and 1
     or, of a difference, at -1 and 1. The blocks are drawn anew `draws` times.
@@ -153,13 +155,12 @@ def balanced_accuracy(hits: Hits, draws: int = DRAWS, seed: int = 0) -> Interval
         size = min(_AT_A_TIME, draws - first)
         drawn = random.multinomial(blocks, np.full(blocks, 1 / blocks), size).astype(np.float64)
         values, errors = _estimates(drawn, right, total)
-        ratios.append((values - value) / np.maximum(errors, _LEAST))
+        ratios.append(np.abs(values - value) / np.maximum(errors, _LEAST))
         without_spread += int((errors < _LEAST).sum())
     if error < _LEAST or without_spread > draws * (1 - LEVEL) / 2:
         return Interval(value, *_exact(Hits(right, total, hits.least)), blocks)
-    smallest, largest = np.quantile(np.concatenate(ratios), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    low, high = max(value - largest * error, hits.least), min(value - smallest * error, 1.0)
-    return Interval(value, float(low), float(high), blocks)
+    half = float(np.quantile(np.concatenate(ratios), LEVEL)) * error
+    return Interval(value, max(value - half, hits.least), min(value + half, 1.0), blocks)
 
 
 def _exact(hits: Hits) -> tuple[float, float]:
