@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from pipeline.learn.inference.levels import Dense, Level, Levels, Normalisation
 from pipeline.learn.inference.strips import Lane, Stage, heights, stages
+from pipeline.learn.network.classifier import recalibrated
 
 WINDOW_PX = 1152
 """Width of a window without its context, about; a constant, so that it cannot change a result."""
@@ -58,6 +59,7 @@ class DenseForm:
         sides_px: tuple[int, int],
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
+        slope_and_bias: tuple[float, float] = (1.0, 0.0),
     ) -> None:
         """Read a network that was trained on patches, as `lenet.build` makes it, of valid padding.
 
@@ -67,13 +69,14 @@ class DenseForm:
             sides_px: Side of a patch, side of a cell.
             dtype: What is computed in; logits come in float32 or, of float64, in float64.
             device: Where.
+            slope_and_bias: Of its calibration (see `recalibrated`).
 
         Raises:
             ValueError: when the network has no dense form.
         """
         _forbid_tf32()
         self.patch_px, self.cell_px = sides_px
-        self.dtype, self.device = dtype, torch.device(device)
+        self.dtype, self.device, self._calibration = dtype, torch.device(device), slope_and_bias
         self._folded = dtype in (torch.float32, torch.float64)
         levels = Levels(network, *sides_px, normalisation if self._folded else None)
         self.multiply_adds = levels.multiply_adds
@@ -177,6 +180,7 @@ class DenseForm:
             if first + tall <= 0:
                 continue
             logits = logits.to(torch.float32) if not self._folded else logits
+            logits = recalibrated(logits, self._calibration, dim=0)
             values = logits.softmax(dim=0) if softmax else logits
             cells = values.view(len(values), -1, wide)[:, : rows - max(first, 0), :cols]
             result[:, max(first, 0) : first + tall] = cells.cpu().numpy()

@@ -30,6 +30,7 @@ from pipeline.errors import NetworkError
 from pipeline.learn.inference.levels import Level, Levels, Taps, unsupported
 from pipeline.learn.inference.predictor import Predictor, normalisation_of
 from pipeline.learn.network.classifier import ModelMeta, PatchClassifier
+from pipeline.learn.stats.calibration import LEAST_LEAD
 
 _ACTIVATIONS: dict[Any, str] = {torch.relu_: "Relu", torch.sigmoid_: "Sigmoid", torch.tanh_: "Tanh"}
 _SIZES = ((1, 1), (7, 12), (40, 33))
@@ -49,7 +50,7 @@ lenscape (uint16[1, {bands}, height, width] dn)
     centred = Sub (filled, fill)
     value_0 = Slice (centred, origin, seen, sides)
     {layers}
-    probabilities = Softmax <axis = 1> (value_{last})
+    probabilities = Softmax <axis = 1> ({logits})
 
     missing_pixels = Cast <to = 1> (missing)
     inner = Slice (missing_pixels, cells_from, cells_to, sides)
@@ -63,6 +64,21 @@ lenscape (uint16[1, {bands}, height, width] dn)
     classes = Cast <to = 2> (flat)
 }}"""
 """Types: 1 is float32, 2 is uint8. Opset 19 is the first in which mean pooling has gaps (dilations)."""
+_CALIBRATION = """
+    best_logit = ArgMax <axis = 1, keepdims = 1> ({logits})
+    is_best = Equal (best_logit, class_numbers)
+    others = Where (is_best, least, {logits})
+    rest = ReduceLogSumExp <keepdims = 1> (others, band)
+    second = ReduceMax <keepdims = 1> (others, band)
+    lead = Sub ({logits}, rest)
+    scaled = Mul (lead, slope)
+    shifted = Add (scaled, bias)
+    raised = Add (shifted, rest)
+    lowest = Add (second, least_lead)
+    changed = Max (raised, lowest)
+    calibrated = Where (is_best, changed, {logits})
+""".strip()
+"""The log odds of the predicted class, changed as by `recalibrated`."""
 
 
 def to_onnx(classifier: PatchClassifier) -> onnx.ModelProto:
@@ -88,12 +104,17 @@ def to_onnx(classifier: PatchClassifier) -> onnx.ModelProto:
         classifier.network, geometry.patch_px, geometry.cell_px, normalisation_of(classifier)
     )
     layers, floats = _layers(levels)
+    logits = f"value_{len(layers)}"
+    slope, bias = classifier.slope_and_bias
+    if (slope, bias) != (1, 0) and len(meta.classes) > 1:
+        layers.append(_CALIBRATION.format(logits=logits))
+        logits = "calibrated"
     text = _MODEL.format(
         version=__version__,
         bands=len(meta.bands),
         classes=len(meta.classes),
         layers="\n    ".join(layers),
-        last=len(layers),
+        logits=logits,
         cell=_window(Taps(geometry.cell_px, 1, geometry.cell_px)),
     )
     floats |= {
@@ -101,6 +122,10 @@ def to_onnx(classifier: PatchClassifier) -> onnx.ModelProto:
         "fill": classifier.fill_dn.reshape(1, -1, 1, 1),
         # a share that is exactly the limit is enough, whatever the last bit of the mean
         "most_missing": 1 - geometry.min_valid + 1e-6,
+        "slope": slope,
+        "bias": bias,
+        "least_lead": LEAST_LEAD,
+        "least": np.finfo(np.float32).min,
     }
     unused, margin, end = geometry.patch_px - levels.extent_px, geometry.margin_px, 2**63 - 1
     integers = {
@@ -112,11 +137,15 @@ def to_onnx(classifier: PatchClassifier) -> onnx.ModelProto:
         "band": [1],
         "one": 1,
         "nodata": 0,
+        "class_numbers": np.arange(len(meta.classes)).reshape(1, -1, 1, 1),
     }
     arrays = {name: np.array(values, dtype=np.float32) for name, values in floats.items()}
     arrays |= {name: np.array(values, dtype=np.int64) for name, values in integers.items()}
     made = onnx.parser.parse_model(text)
-    made.graph.initializer.extend(numpy_helper.from_array(arrays[name], name) for name in arrays)
+    used = {name for node in made.graph.node for name in node.input}
+    made.graph.initializer.extend(
+        numpy_helper.from_array(arrays[name], name) for name in arrays if name in used
+    )
     helper.set_model_props(made, metadata(meta))
     onnx.checker.check_model(made, full_check=True)
     return made

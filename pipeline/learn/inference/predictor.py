@@ -25,6 +25,7 @@ _BLOCK_PX = 1024
 
 Pixels = npt.NDArray[np.uint16]
 Probabilities = npt.NDArray[np.float32]
+Logits = npt.NDArray[np.float32]
 
 
 class Predictor:
@@ -45,7 +46,9 @@ class Predictor:
         self.form = None
         if self.patchwise_because is None:
             normalisation = normalisation_of(classifier)
-            self.form = DenseForm(classifier.network, normalisation, sides_px, dtype, device)
+            calibration = classifier.slope_and_bias
+            network = classifier.network
+            self.form = DenseForm(network, normalisation, sides_px, dtype, device, calibration)
 
     def __call__(
         self,
@@ -148,9 +151,16 @@ def batched_probabilities(classifier: PatchClassifier, patches: Iterable[Pixels]
 
     They are harmonised DN, uint16 (n, C, P, P), of any n. The model is set to evaluation.
     """
+    logits = torch.from_numpy(batched_logits(classifier, patches))
+    probabilities: Probabilities = logits.softmax(dim=1).numpy()
+    return probabilities
+
+
+def batched_logits(classifier: PatchClassifier, patches: Iterable[Pixels]) -> Logits:
+    """Logits of the classes, float32 (N, K); arguments as of `batched_probabilities`."""
     classifier.eval()
     with torch.inference_mode(), one_thread():
-        parts = [_probabilities(classifier, batch) for batch in _full_batches(patches)]
+        parts = [_logits(classifier, batch) for batch in _full_batches(patches)]
     empty = np.empty((0, len(classifier.meta.classes)), dtype=np.float32)
     return np.concatenate([empty, *parts])
 
@@ -173,10 +183,9 @@ def _full_batches(pieces: Iterable[Pixels]) -> Iterator[Pixels]:
         yield np.concatenate(kept)
 
 
-def _probabilities(classifier: PatchClassifier, patches: Pixels) -> Probabilities:
-    """Probabilities (n, K) of at most `BATCH` patches, run as a batch of exactly `BATCH`."""
+def _logits(classifier: PatchClassifier, patches: Pixels) -> Logits:
+    """Logits (n, K) of at most `BATCH` patches, run as a batch of exactly `BATCH`."""
     batch = np.zeros((BATCH, *patches.shape[1:]), dtype=np.uint16)
     batch[: len(patches)] = patches
-    logits = classifier(torch.from_numpy(batch).to(classifier.mean.device))
-    shares: Probabilities = logits.softmax(dim=1).cpu().numpy()
-    return shares[: len(patches)]
+    logits: Logits = classifier(torch.from_numpy(batch).to(classifier.mean.device)).cpu().numpy()
+    return logits[: len(patches)]

@@ -6,6 +6,7 @@ On disk it is a folder with `weights.safetensors` (network and normalisation; no
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, cast
@@ -25,12 +26,15 @@ from pipeline.errors import MismatchError, StoreError
 from pipeline.files import publish, sha256_of, write_json
 from pipeline.learn.network.lenet import build
 from pipeline.learn.stats.applicability import TrainingFeatures, patch_features
+from pipeline.learn.stats.calibration import LEAST_LEAD, Calibration
 from pipeline.store import read_record
 from pipeline.store_meta import ClassInfo, Geometry, SceneInfo, Statistics, StoreMeta
 
 MODEL_FORMAT = 1
 WEIGHTS = "weights.safetensors"
 META = "model.json"
+FOLDS = "folds"
+"""In a model's folder: a folder for the network of each fold, `1`, `2`, ...."""
 _FEATURES = "familiar."
 """Begins the names of the tensors of `TrainingFeatures` in the file of weights."""
 
@@ -69,9 +73,19 @@ class ModelMeta(Conf):
     class_weights: list[float]
     """Of the loss, in the order of the classes; baselines are fitted with the same."""
     temperature: Annotated[float, Field(gt=0)] = 1.0
-    """What the logits were divided by after training (see `calibration`); the weights hold it."""
+    """What the logits were divided by after training (see `Calibration`); the weights hold it."""
+    slope: float = 1.0
+    """Of the log odds of the predicted class in `Calibration`; the weights hold it."""
+    bias: float = 0.0
+    """Added to them; the weights hold it."""
     temperature_blocks: int = 0
-    """Blocks of ground, not trained on, that it was chosen by; 0 of older models."""
+    """Blocks of ground, not trained on, that the calibration was fitted on; 0 of older models."""
+    kept_epoch: int = 0
+    """The epoch whose weights these are, from 1; 0 of older models."""
+    held_out_sha256: str = ""
+    """Hash of `held_out.parquet`, the predictions of the fold networks; empty without folds."""
+    learning_curve: tuple[float, ...] = ()
+    """Shares of the training blocks that further networks of the folds had."""
     scenes: list[SceneInfo]
     """The scenes of the store."""
     region: Annotated[list[float], Field(min_length=4, max_length=4)] | None = None
@@ -79,6 +93,11 @@ class ModelMeta(Conf):
     hashes: Hashes
     weights_sha256: str = ""
     """Hash of `weights.safetensors`; empty until the model is saved."""
+
+    @property
+    def calibrated_by(self) -> Calibration:
+        """What was done to the logits after training."""
+        return Calibration(self.temperature, self.slope, self.bias)
 
     @model_validator(mode="after")
     def _lengths_agree(self) -> ModelMeta:
@@ -97,6 +116,8 @@ class PatchClassifier(nn.Module):
     std: Tensor
     hole: Tensor
     """DN that nodata pixels take; the name is that of the tensor in saved models."""
+    calibration: Tensor
+    """Slope and bias of `Calibration`; its temperature is in the output layer."""
 
     def __init__(self, meta: ModelMeta) -> None:
         """Build the network of `meta` with fresh weights.
@@ -119,6 +140,7 @@ class PatchClassifier(nn.Module):
         ):
             column = torch.tensor(np.asarray(values), dtype=torch.float32)[:, None, None]
             self.register_buffer(name, column)
+        self.register_buffer("calibration", torch.tensor([meta.slope, meta.bias]))
 
     def filled(self, pixels: Tensor) -> Tensor:
         """DN (N, C, P, P) of any type as float32, nodata (0) at the training mean as a whole DN."""
@@ -133,15 +155,28 @@ class PatchClassifier(nn.Module):
         """Logits (N, K) of DN, float32 (N, C, P, P), without nodata: what `filled` gives."""
         values = (values - self.mean) / self.std
         logits: Tensor = self.network(values.contiguous(memory_format=torch.channels_last))
-        return logits
+        return recalibrated(logits, self.slope_and_bias, dim=1)
 
-    def apply_temperature(self, temperature: float) -> None:
-        """Divide the logits by a temperature, in the output layer: all its forms follow."""
+    @property
+    def slope_and_bias(self) -> tuple[float, float]:
+        """Of the log odds of the predicted class (see `Calibration`)."""
+        return self.meta.slope, self.meta.bias
+
+    def apply_calibration(self, calibration: Calibration) -> None:
+        """Calibrate a network that is not yet: all its forms follow."""
         output = cast(nn.Linear, self.network.output)
         with torch.no_grad():
-            output.weight.div_(temperature)
-            output.bias.div_(temperature)
-        self.meta = self.meta.model_copy(update={"temperature": self.meta.temperature * temperature})
+            output.weight.div_(calibration.temperature)
+            output.bias.div_(calibration.temperature)
+            self.calibration.copy_(torch.tensor([calibration.slope, calibration.bias]))
+        self.meta = self.meta.model_copy(update=calibration._asdict())
+
+    def uncalibrated(self) -> PatchClassifier:
+        """The network before its calibration."""
+        before = copy.deepcopy(self)
+        before.apply_calibration(Calibration(1 / self.meta.temperature))
+        before.meta = self.meta.model_copy(update=Calibration()._asdict())
+        return before
 
     @property
     def fill_dn(self) -> npt.NDArray[np.uint16]:
@@ -197,7 +232,11 @@ class PatchClassifier(nn.Module):
             others = [name for name in weights if name.startswith(_FEATURES)]
             arrays = {name.removeprefix(_FEATURES): weights.pop(name).numpy() for name in others}
             classifier.training_features = TrainingFeatures(**arrays) if arrays else None
+            stated = classifier.calibration.clone()
+            weights.setdefault("calibration", stated)  # older models have none
             classifier.load_state_dict(weights)
+            if not torch.equal(classifier.calibration, stated):
+                raise ValueError(f"slope and bias in {META} are not those of the weights")
         return classifier.eval()
 
     def require_matches(self, store: StoreMeta, where: str) -> list[int]:
@@ -215,6 +254,21 @@ class PatchClassifier(nn.Module):
                     "run `train` on this store or name the store that the model was trained on."
                 )
         return bands
+
+
+def recalibrated(logits: Tensor, slope_and_bias: tuple[float, float], dim: int) -> Tensor:
+    """Logits whose classes lie along `dim`, with the log odds of the predicted class changed.
+
+    See `Calibration`, whose temperature they were divided by already.
+    """
+    if slope_and_bias == (1.0, 0.0) or logits.shape[dim] < 2:
+        return logits
+    slope, bias = slope_and_bias
+    top, best = logits.max(dim, keepdim=True)
+    others = logits.scatter(dim, best, -torch.inf)
+    rest, second = others.logsumexp(dim, keepdim=True), others.amax(dim, keepdim=True)
+    raised = torch.maximum(slope * (top - rest) + bias + rest, second + LEAST_LEAD)
+    return logits.scatter(dim, best, raised)
 
 
 def read_meta(folder: Path) -> ModelMeta:

@@ -3,10 +3,11 @@
 A patch is described by the logarithm of mean and standard deviation of each band. Its distance is
 the Mahalanobis distance to the nearest class of the training part, all classes sharing one covariance
 (Lee et al. 2018, A Simple Unified Framework for Detecting Out-of-Distribution Samples, of the bands
-instead of a network's features). The threshold is the 95th percentile of the validation part; what
-lies beyond it is outside the area of applicability. It depends on the data alone and on no network,
-whose output for pixels unlike the training data cannot be relied on. docs/accuracy.md compares it
-with distances in the network's features.
+instead of a network's features). The threshold is the 95th percentile of held-out patches: the cells of
+each fold to the training patches of that fold (Meyer and Pebesma 2021, doi:10.1111/2041-210X.13650), or
+the validation part; what lies beyond it is outside the area of applicability. It depends on the data
+alone and on no network, whose output for pixels unlike the training data cannot be relied on.
+docs/accuracy.md compares it with distances in the network's features.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import numpy.typing as npt
 from pipeline.store_meta import SceneInfo
 
 QUANTILE = 0.95
-"""Share of the validation part within the threshold."""
+"""Share of the held-out patches within the threshold."""
 MOST_ROWS = 20_000
 """Training patches that the classes are described by, at most."""
 _SAMPLES = 8
@@ -57,19 +58,17 @@ class TrainingFeatures:
     whitening: Features
     """Statistics @ whitening have unit covariance within the classes, (F, F)."""
     limit: npt.NDArray[np.float64]
-    """Threshold of the area of applicability: `QUANTILE` of the validation part are nearer, ()."""
+    """Threshold of the area of applicability: `QUANTILE` of held-out patches are nearer, ()."""
 
     @classmethod
-    def of(
-        cls, training: Features, labels: npt.NDArray[np.integer], validation: Features
-    ) -> TrainingFeatures:
-        """Of the statistics of training patches (N, F), their classes (N,) and of validation patches.
+    def of(cls, training: Features, labels: npt.NDArray[np.integer]) -> TrainingFeatures:
+        """Of the statistics of training patches (N, F) and their classes (N,); the threshold is 1.
 
         Raises:
-            ValueError: when there are no training or no validation patches.
+            ValueError: when there are no patches.
         """
-        if not len(training) or not len(validation):
-            raise ValueError(f"{len(training)} training and {len(validation)} validation patches")
+        if not len(training):
+            raise ValueError("no training patches")
         spread = np.maximum(training.std(axis=0), _LEAST)
         scaled = training / spread
         classes, index = np.unique(labels, return_inverse=True)
@@ -78,9 +77,12 @@ class TrainingFeatures:
         covariance = within.T @ within / len(scaled) + _RIDGE * np.eye(scaled.shape[1])
         values, vectors = np.linalg.eigh(covariance)
         whitening = (vectors / np.sqrt(values)) / spread[:, None]
-        unscaled = cls(centers * spread @ whitening, whitening, np.ones(()))
-        limit = np.quantile(unscaled.distances(validation), QUANTILE)
-        return replace(unscaled, limit=np.asarray(max(float(limit), _LEAST)))
+        return cls(centers * spread @ whitening, whitening, np.ones(()))
+
+    def with_threshold(self, held_out: Distances) -> TrainingFeatures:
+        """The same with the threshold by the distances (N,) of held-out patches, one or more."""
+        limit = max(float(np.quantile(held_out, QUANTILE)), _LEAST)
+        return replace(self, limit=np.asarray(limit))
 
     def distances(self, features: Features) -> Distances:
         """The distance of each row of statistics (N, F) to the nearest class, (N,)."""

@@ -12,6 +12,7 @@ from pipeline.errors import NetworkError
 from pipeline.learn.inference.onnx_export import agreement, to_onnx
 from pipeline.learn.inference.predictor import class_probabilities
 from pipeline.learn.network.classifier import PatchClassifier
+from pipeline.learn.stats.calibration import Calibration
 from tests.support.learners import model_meta
 
 MEAN = NetworkConf(
@@ -67,6 +68,22 @@ def test_the_file_gives_the_probabilities_of_every_patch(network, sides):
     mapped = classes[0] > 0
     assert (classes[0] == exact.argmax(axis=0) + 1)[mapped].all()
     assert mapped.mean() > 0.5
+
+
+@pytest.mark.parametrize("classes", [1, 2, 5])
+@pytest.mark.parametrize(("slope", "bias"), [(0.6, 0.8), (1.0, -0.9), (1.4, -12.0)])
+def test_the_file_gives_calibrated_probabilities(slope, bias, classes):
+    classifier = classifier_of("modern", classes=classes)
+    pixels = np.random.default_rng(1).integers(1, 3000, (3, 48, 64)).astype(np.uint16)
+    before, _ = run(classifier, pixels)
+    classifier.apply_calibration(Calibration(1.5, slope, bias))
+    exact = class_probabilities(classifier, pixels, 5, 7)
+    after, actual = run(classifier, pixels)
+    assert np.abs(actual[0] - exact).max() < 1e-5
+    assert (after == before).all()
+    assert agreement(content(classifier), classifier).holds
+    uncalibrated = classifier_of("modern", classes=classes)
+    assert agreement(content(uncalibrated), classifier).holds == (classes == 1)
 
 
 def test_a_cell_of_too_few_valid_pixels_has_no_class():

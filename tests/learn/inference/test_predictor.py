@@ -17,6 +17,7 @@ from pipeline.learn.inference.predictor import (
     class_probabilities,
 )
 from pipeline.learn.network.classifier import PatchClassifier
+from pipeline.learn.stats.calibration import Calibration
 from tests.support.learners import model_meta
 
 PADDED = NetworkConf(convolutions=[ConvolutionConf(filters=4, padding=1)])
@@ -44,6 +45,26 @@ def test_the_dense_form_gives_the_probabilities_of_the_patches(network, cell_px)
     assert predictor.patchwise_because is None
     expected = class_probabilities(model, pixels, 9, 7)
     np.testing.assert_allclose(predictor(pixels, 9, 7), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("slope", "bias"), [(0.6, 0.8), (1.0, -0.9), (1.4, -12.0)])
+@pytest.mark.parametrize("classes", [2, 5])
+def test_both_paths_give_the_same_calibrated_probabilities(slope, bias, classes):
+    model = classifier(bands=5, classes=classes)
+    pixels = block(model, 9, 7)
+    before = Predictor(model)(pixels, 9, 7)
+    model.apply_calibration(Calibration(1.0, slope, bias))
+    dense = Predictor(model)
+    assert dense.patchwise_because is None
+    actual = dense(pixels, 9, 7)
+    np.testing.assert_allclose(actual, class_probabilities(model, pixels, 9, 7), atol=1e-5)
+    logits = np.log(before.reshape(classes, -1).T)
+    expected = Calibration(1.0, slope, bias).probabilities(logits)
+    np.testing.assert_allclose(actual.reshape(classes, -1).T, expected, atol=1e-5)
+    assert (actual.argmax(axis=0) == before.argmax(axis=0)).all()
+    assert np.abs(actual - before).max() > 0.02
+    low = Predictor(model, dtype=torch.bfloat16)(pixels, 9, 7)
+    np.testing.assert_allclose(low, actual, atol=0.05)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 
 from pipeline.errors import MismatchError, StoreError
@@ -14,6 +15,7 @@ from pipeline.learn.network.classifier import (
     PatchClassifier,
     require_bands,
 )
+from pipeline.learn.stats.calibration import Calibration
 from tests.support.learners import BANDS, model_meta
 from tests.support.stores import make_store
 
@@ -79,6 +81,61 @@ def test_the_hash_of_the_weights_covers_the_normalisation(tmp_path):
     torch.manual_seed(0)
     second = PatchClassifier(meta.model_copy(update={"statistics": shifted})).save(tmp_path / "b")
     assert first.weights_sha256 != second.weights_sha256
+
+
+CALIBRATIONS = [
+    Calibration(1.7),
+    Calibration(1.7, 1.0, -0.9),
+    Calibration(1.0, 0.6, 0.8),
+    Calibration(1.0, 1.0, -12.0),  # of no class more would be left than of the next
+]
+
+
+@pytest.mark.parametrize("calibration", CALIBRATIONS, ids=lambda one: one.name)
+@pytest.mark.parametrize("classes", [1, 2, 4])
+def test_a_calibrated_network_gives_calibrated_logits_and_the_same_classes(
+    tmp_path, calibration, classes
+):
+    model = classifier(classes=classes)
+    with torch.inference_mode():
+        before = model(raw(200)).numpy()
+        model.apply_calibration(calibration)
+        after = model(raw(200)).numpy()
+        assert after == pytest.approx(calibration.logits(before), abs=1e-5)
+        assert (after.argmax(axis=1) == before.argmax(axis=1)).all()
+        assert classes == 1 or np.abs(after - before).max() > 0.05
+        assert model.uncalibrated()(raw(200)).numpy() == pytest.approx(before, abs=1e-6)
+        assert model.uncalibrated().meta.calibrated_by == Calibration()
+        assert model.meta.calibrated_by == calibration
+        model.save(tmp_path)
+        loaded = PatchClassifier.load(tmp_path)
+        assert (loaded(raw(200)).numpy() == after).all()
+    assert loaded.meta.calibrated_by == calibration
+
+
+@pytest.mark.parametrize(("key", "value"), [("slope", 2.0), ("bias", 0.5)])
+def test_a_calibration_that_is_not_that_of_the_weights_is_refused(tmp_path, key, value):
+    model = classifier()
+    model.apply_calibration(Calibration(1.0, 0.6, 0.8))
+    model.save(tmp_path)
+    change(tmp_path / META, key, value)
+    with pytest.raises(StoreError, match=r"slope and bias in model\.json are not those of the weights"):
+        PatchClassifier.load(tmp_path)
+
+
+def test_a_model_from_before_slope_and_bias_loads(tmp_path):
+    model = classifier()
+    model.save(tmp_path)
+    weights = safetensors.torch.load_file(tmp_path / WEIGHTS)
+    del weights["calibration"]
+    (tmp_path / WEIGHTS).write_bytes(safetensors.torch.save(weights))
+    record = json.loads((tmp_path / META).read_text())
+    for key in ("slope", "bias", "kept_epoch", "held_out_sha256"):
+        del record[key]
+    record["weights_sha256"] = sha256_of(tmp_path / WEIGHTS)
+    (tmp_path / META).write_text(json.dumps(record))
+    with torch.inference_mode():
+        assert torch.equal(PatchClassifier.load(tmp_path)(raw()), model(raw()))
 
 
 @pytest.mark.parametrize("missing", [WEIGHTS, META])

@@ -39,7 +39,8 @@ def features(pixels: np.ndarray) -> np.ndarray:
 @pytest.fixture(scope="module")
 def distribution():
     training, labels = spectra(2000, seed=0)
-    return TrainingFeatures.of(features(training), labels, features(spectra(1000, seed=1)[0]))
+    described = TrainingFeatures.of(features(training), labels)
+    return described.with_threshold(described.distances(features(spectra(1000, seed=1)[0])))
 
 
 def flagged(distribution: TrainingFeatures, pixels: np.ndarray) -> float:
@@ -77,14 +78,24 @@ def test_a_band_twice_and_a_band_without_contrast_do_no_harm():
     training, labels = spectra(400, seed=0)
     training = training[:, [0, 0, 1]]
     training[:, 2] = 500
-    distribution = TrainingFeatures.of(features(training), labels, features(training))
+    distribution = TrainingFeatures.of(features(training), labels)
     assert np.isfinite(distribution.relative(features(training))).all()
 
 
 def test_nothing_to_learn_from_is_refused():
     training, labels = spectra(10, seed=0)
-    with pytest.raises(ValueError, match="0 validation patches"):
-        TrainingFeatures.of(features(training), labels, features(training[:0]))
+    with pytest.raises(ValueError, match="no training patches"):
+        TrainingFeatures.of(features(training[:0]), labels[:0])
+
+
+def test_the_threshold_is_the_95th_percentile_of_held_out_distances(distribution):
+    distances = np.arange(101.0)
+    again = distribution.with_threshold(distances)
+    assert again.limit == 95
+    few = features(spectra(20, seed=6)[0])
+    assert again.relative(few) == pytest.approx(distribution.distances(few) / 95)
+    assert again.distances(few) == pytest.approx(distribution.distances(few))
+    assert distribution.with_threshold(np.zeros(3)).limit > 0
 
 
 sides = st.tuples(st.integers(1, 24), st.integers(0, 12)).map(lambda s: (s[0] + 2 * s[1], s[0]))
