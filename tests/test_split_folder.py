@@ -12,7 +12,7 @@ from pipeline.errors import StoreError
 from pipeline.files import sha256_of, write_json
 from pipeline.split_folder import SplitFolder
 from pipeline.store import PatchStore
-from tests.support.stores import make_split, make_store
+from tests.support.stores import make_folds, make_split, make_store
 
 
 @pytest.fixture
@@ -25,8 +25,30 @@ def test_a_split_gives_the_rows_of_its_parts(store: PatchStore, tmp_path: Path) 
     split = make_split(tmp_path / "split", store, parts)
     assert split.rows("train").tolist() == [row for row in range(50) if row % 5 in (0, 3)]
     assert split.rows("unused").tolist() == list(range(2, 50, 5))
-    assert split.parts.tolist() == parts
+    assert split.columns["part"].tolist() == parts
     assert split.sha256 == SplitFolder.open(tmp_path / "split", store).sha256
+
+
+def test_a_split_into_folds_gives_the_rows_of_each(store: PatchStore, tmp_path: Path) -> None:
+    split = make_folds(tmp_path / "split", store, 2)
+    rows = range(50)
+    assert split.rows("train").tolist() == list(rows)
+    for fold in (0, 1):
+        own = [row for row in rows if row % 2 == fold]
+        assert split.rows("test", fold).tolist() == [row for row in own if row % 10 != 9]
+        others = [row for row in rows if row % 2 != fold and row % 10 != 2]
+        assert split.rows("train", fold).tolist() == others
+    assert split.tested.tolist() == [row for row in rows if row % 10 != 9]
+    parts = make_split(tmp_path / "parts", store)
+    assert parts.tested.tolist() == parts.rows("test").tolist()
+
+
+def test_a_split_whose_folds_are_not_in_its_table(store: PatchStore, tmp_path: Path) -> None:
+    make_folds(tmp_path / "split", store, 2)
+    path = tmp_path / "split" / "split.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"folds": 3}))
+    with pytest.raises(StoreError, match=r"parts\.parquet is broken .*; run `split` again"):
+        SplitFolder.open(tmp_path / "split", store)
 
 
 def test_a_split_of_another_store(store: PatchStore, tmp_path: Path) -> None:
@@ -46,7 +68,7 @@ def test_a_split_without_a_file(store: PatchStore, tmp_path: Path, file: str) ->
 
 def test_parts_that_changed_since(store: PatchStore, tmp_path: Path) -> None:
     split = make_split(tmp_path / "split", store)
-    other = pa.table({"part": split.parts[::-1].tolist()})
+    other = pa.table({"part": split.columns["part"][::-1].tolist()})
     pq.write_table(other, tmp_path / "split" / "parts.parquet")
     with pytest.raises(
         StoreError, match=r"parts\.parquet is broken: it has changed since `split` wrote"
@@ -56,7 +78,7 @@ def test_parts_that_changed_since(store: PatchStore, tmp_path: Path) -> None:
 
 def test_parts_are_text_whatever_wrote_them(store: PatchStore, tmp_path: Path) -> None:
     split = make_split(tmp_path / "split", store)
-    coded = pa.table({"part": pa.array(split.parts.tolist()).dictionary_encode()})
+    coded = pa.table({"part": pa.array(split.columns["part"].tolist()).dictionary_encode()})
     path = tmp_path / "split" / "parts.parquet"
     pq.write_table(coded, path)
     stated = split.split.model_copy(update={"parts_sha256": sha256_of(path)})

@@ -115,7 +115,7 @@ def _raster(project: Project, folder: Path) -> Words:
 
 
 CONF = {
-    "train": "epochs: 1\ncalibration_folds: 0\nbatch_size: 256\nbands: all\nseed: 0\n",
+    "train": "epochs: 1\nbatch_size: 256\nbands: all\nseed: 0\n",
     "evaluate": "gallery: 2\nbaselines: [majority]\n",
     "predict": "model: trained\nmosaic: none\n",
 }
@@ -137,7 +137,7 @@ def _started(make: Callable[[Project, Path], Words], cloned: Project, folder: Pa
     project = cloned.copy(folder, outputs=False)
     words = make(project, folder)
     said = project.run(sys.executable, "-m", "pipeline.cli", "start", *words)
-    assert "every class reaches each part" in said
+    assert "every class" in said
     assert stages_run(project.dvc("repro")) == STAGES
     return project
 

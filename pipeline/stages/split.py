@@ -1,4 +1,4 @@
-"""Stage split: the patches of a store become training, validation and test parts by ground."""
+"""Stage split: the patches of a store come to folds, or to training, validation and test parts."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ from pipeline.files import publish, require_space, sha256_of, write_json
 from pipeline.geo.split.audit import audit, table
 from pipeline.geo.split.blocks import Assignment, Blocks, split_patches
 from pipeline.geo.style.geopackage import categorized_qml, squares, write_layer
-from pipeline.split_folder import Split
+from pipeline.split_folder import Split, fold_column
 from pipeline.store import PARTS, PatchStore
 
 COLORS = {"train": "#0072b2", "validation": "#e69f00", "test": "#d55e00", "unused": "#999999"}
 """Of the palette of Okabe and Ito, which people of any colour vision tell apart."""
+FOLD_COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#000000")
+"""Of the same palette; more folds take them again."""
 _BYTES_A_PATCH = 500
 MIXED = "mixed"
 """The part of a block that has patches of several, as only a published list may have it."""
@@ -97,14 +99,15 @@ def _write_split(
     folder: Path, store: PatchStore, conf: SplitConf, assignment: Assignment, shared_m2: float
 ) -> None:
     parts = folder / "parts.parquet"
-    pq.write_table(pa.table({"part": assignment.part.tolist()}), parts, compression="zstd")
+    columns = {fold_column(fold): part for fold, part in enumerate(assignment.fold_parts)}
+    named = {name: part.tolist() for name, part in ({"part": assignment.part} | columns).items()}
+    pq.write_table(pa.table(named), parts, compression="zstd")
     rows = np.flatnonzero(assignment.part == "train")
     counts = np.bincount(store.patches["label"][rows], minlength=len(store.meta.classes))
     split = Split(
         seed=assignment.seed,
         block_m=conf.block_m,
         folds=conf.folds,
-        fold=conf.fold,
         lists=assignment.lists,
         shared_ground_m2=shared_m2,
         statistics=store.statistics(rows),
@@ -116,32 +119,48 @@ def _write_split(
 
 
 def _write_blocks(path: Path, assignment: Assignment, block_m: float) -> None:
-    """One square a block: its part, and its patches by part once the buffer is applied."""
+    """One square a block: its part or fold, and its patches by part once the buffer is applied."""
     blocks = assignment.blocks
     columns = {"block": blocks.names, "part": assignment.block_part}
     columns["patches"] = np.bincount(blocks.of_patch, minlength=len(blocks))
-    for part in PARTS:
+    for part in () if assignment.fold_parts else PARTS:
         rows = assignment.part == part
         columns[part] = np.bincount(blocks.of_patch[rows], minlength=len(blocks))
     x, y = (blocks.col + 0.5) * block_m, (blocks.row + 0.5) * block_m
     frame = gpd.GeoDataFrame(columns, geometry=squares(x, y, blocks.epsg, block_m))
-    write_layer(path, "blocks", frame, _qml(PARTS[:3], opacity=0.3))
+    write_layer(path, "blocks", frame, _qml(_colors(assignment, PARTS[:3]), opacity=0.3))
 
 
 def _write_patches(path: Path, store: PatchStore, assignment: Assignment) -> None:
     """One square a cell, the ground that the class of the patch is claimed for."""
     patches = store.patches
     titles = np.array([info.title for info in store.meta.classes])
+    part = assignment.part
+    if assignment.fold_parts:  # the fold that tests a cell; no cell is tested twice
+        part = np.full(len(part), "train", dtype=object)
+        for fold, parts in enumerate(assignment.fold_parts, start=1):
+            part[parts == "test"] = f"fold {fold}"
     columns = {
-        "part": assignment.part,
+        "part": part,
         "class": titles[patches["label"]],
         "scene": patches["scene"].astype(str),
         "block": np.array(assignment.blocks.names)[assignment.blocks.of_patch],
         **{name: patches[name] for name in ("purity", "valid", "on_grid", "polygon")},
     }
     outlines = squares(patches["x"], patches["y"], patches["epsg"], store.meta.geometry.cell_m)
-    write_layer(path, "patches", gpd.GeoDataFrame(columns, geometry=outlines), _qml(PARTS))
+    write_layer(
+        path, "patches", gpd.GeoDataFrame(columns, geometry=outlines), _qml(_colors(assignment, PARTS))
+    )
 
 
-def _qml(parts: tuple[str, ...], opacity: float = 0.6) -> str:
-    return categorized_qml("part", [(part, part, COLORS[part]) for part in parts], opacity)
+def _colors(assignment: Assignment, parts: tuple[str, ...]) -> dict[str, str]:
+    """The colour of each part, or of each fold and of what only trains."""
+    if not assignment.fold_parts:
+        return {part: COLORS[part] for part in parts}
+    count = len(assignment.fold_parts)
+    folds = {f"fold {n + 1}": FOLD_COLORS[n % len(FOLD_COLORS)] for n in range(count)}
+    return folds | ({"train": COLORS["unused"]} if "unused" in parts else {})
+
+
+def _qml(colors: dict[str, str], opacity: float = 0.6) -> str:
+    return categorized_qml("part", [(part, part, color) for part, color in colors.items()], opacity)

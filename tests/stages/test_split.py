@@ -18,7 +18,8 @@ from pipeline.stages import split
 from tests.support.stores import join, make_store, make_table
 from tests.support.viewers import open_layers_in_qgis
 
-CONF = "seed: 3\nblock_m: 960\n"
+CONF = "seed: 3\nblock_m: 960\nfolds: null\n"
+FOLDS = "seed: 3\nblock_m: 960\nfolds: 3\n"
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ def run(store, folder, text):
 
 def test_the_split_opens_and_its_statistics_are_those_of_training_alone(store, done):
     opened = SplitFolder.open(done / "split", store)
-    assert len(opened.parts) == len(store)
+    assert len(opened.columns["part"]) == len(store)
     train = opened.rows("train")
     pixels = np.asarray(store.pixels)[train].transpose(1, 0, 2, 3).reshape(2, -1).astype(float)
     for band, values in enumerate(pixels):
@@ -59,7 +60,7 @@ def test_the_split_opens_and_its_statistics_are_those_of_training_alone(store, d
 
 def test_the_audit_agrees_with_the_parts(store, done, capsys):
     capsys.readouterr()
-    parts = SplitFolder.open(done / "split", store).parts
+    parts = SplitFolder.open(done / "split", store).columns["part"]
     audit = json.loads((done / "reports" / "audit.json").read_text())
     assert audit["shared_ground_m2"] == 0
     assert audit["patches"] == {p: int((parts == p).sum()) for p in audit["patches"]}
@@ -94,26 +95,66 @@ def test_the_same_input_gives_the_same_bytes_later_and_elsewhere(store, done, tm
 def test_the_seed_that_was_used_gives_the_split_again(tmp_path):
     small = make_store(tmp_path / "patches", make_table(24, 24, 3, field=8))
     (tmp_path / "a").mkdir()
-    first = run(small, tmp_path / "a", "seed: 0\nblock_m: 640\n")
+    first = run(small, tmp_path / "a", "seed: 0\nblock_m: 640\nfolds: null\n")
     used = SplitFolder.open(first / "split", small).split.seed
     assert used != 0
     (tmp_path / "b").mkdir()
-    second = run(small, tmp_path / "b", f"seed: {used}\nblock_m: 640\n")
+    second = run(small, tmp_path / "b", f"seed: {used}\nblock_m: 640\nfolds: null\n")
     for name in ("parts.parquet", "split.json", "patches.gpkg"):
         assert (first / "split" / name).read_bytes() == (second / "split" / name).read_bytes()
 
 
-def test_a_fold_is_recorded(store, tmp_path):
-    folder = run(store, tmp_path, CONF + "folds: 3\nfold: 1\n")
-    opened = SplitFolder.open(folder / "split", store)
-    assert (opened.split.folds, opened.split.fold) == (3, 1)
-    assert len(opened.rows("test")) > 0
+@pytest.fixture(scope="module")
+def folded(store, tmp_path_factory):
+    return run(store, tmp_path_factory.mktemp("folds"), FOLDS)
+
+
+def test_folds_are_recorded_with_the_statistics_of_everything(store, folded):
+    opened = SplitFolder.open(folded / "split", store)
+    assert (opened.split.folds, opened.split.seed % 1000) == (3, 3)
+    assert opened.rows("train").tolist() == list(range(len(store)))
+    assert opened.split.statistics == store.statistics(np.arange(len(store)))
+    assert opened.tested.tolist() == np.flatnonzero(store.patches["on_grid"]).tolist()
+    for fold in range(3):
+        assert len(opened.rows("unused", fold)) > 0
+        assert len(opened.rows("validation", fold)) == 0
+
+
+def test_the_audit_of_folds_agrees_with_them(store, folded):
+    opened = SplitFolder.open(folded / "split", store)
+    audit = json.loads((folded / "reports" / "audit.json").read_text())
+    assert audit["shared_ground_m2"] == 0
+    assert audit["smallest_distance_m"]["train_test"] > 0
+    names = ["fold 1", "fold 2", "fold 3"]
+    tested = {name: opened.rows("test", fold) for fold, name in enumerate(names)}
+    assert audit["patches"] == {name: len(rows) for name, rows in tested.items()}
+    assert audit["training_patches"] == {
+        name: len(opened.rows("train", fold)) for fold, name in enumerate(names)
+    }
+    labels = store.patches["label"]
+    counts = np.stack([np.bincount(labels[rows], minlength=3) for rows in tested.values()])
+    assert audit["largest_share"] == pytest.approx((counts / counts.sum(axis=0)).max(), abs=1e-4)
+    assert audit["classes"]["class2"] == dict(zip(names, counts[:, 1].tolist(), strict=True))
+
+
+def test_layers_of_folds_name_the_fold_that_tests_a_cell(store, folded):
+    opened = SplitFolder.open(folded / "split", store)
+    patches = gpd.read_file(folded / "split" / "patches.gpkg", layer="patches")
+    blocks = gpd.read_file(folded / "split" / "blocks.gpkg", layer="blocks")
+    off_grid = ~store.patches["on_grid"]
+    assert (patches["part"][off_grid] == "train").all()
+    for fold in range(3):
+        rows = np.flatnonzero(patches["part"] == f"fold {fold + 1}")
+        assert rows.tolist() == opened.rows("test", fold).tolist()
+    own = blocks.set_index("block")["part"][patches["block"]].to_numpy()
+    assert (own[~off_grid] == patches["part"][~off_grid]).all()
+    assert list(blocks.columns) == ["block", "part", "patches", "geometry"]
 
 
 def test_layers_hold_every_patch_and_block(store, done):
     patches = gpd.read_file(done / "split" / "patches.gpkg", layer="patches")
     table = store.patches
-    assert patches["part"].tolist() == SplitFolder.open(done / "split", store).parts.tolist()
+    assert patches["part"].tolist() == SplitFolder.open(done / "split", store).columns["part"].tolist()
     assert patches["scene"].tolist() == table["scene"].tolist()
     titles = [info.title for info in store.meta.classes]
     assert patches["class"].tolist() == [titles[label] for label in table["label"]]
@@ -133,12 +174,13 @@ def test_layers_hold_every_patch_and_block(store, done):
 
 
 @pytest.mark.slow
-def test_qgis_colours_blocks_and_patches_by_part(done, tmp_path):
-    files = [done / "split" / name for name in ("blocks.gpkg", "patches.gpkg")]
+def test_qgis_colours_blocks_and_patches_by_part(done, folded, tmp_path):
+    names = ("blocks.gpkg", "patches.gpkg")
+    files = [folder / "split" / name for folder in (done, folded) for name in names]
     before = [file.read_bytes() for file in files]
     seen = open_layers_in_qgis(files, tmp_path)
-    blocks, patches = (seen[str(file)] for file in files)
-    for layer in (blocks, patches):
+    blocks, patches, *of_folds = (seen[str(file)] for file in files)
+    for layer in (blocks, patches, *of_folds):
         assert layer["column"] == "part"
         assert layer["crs"] == "EPSG:32633"
         assert len(layer["colors"]) >= 3
@@ -146,6 +188,11 @@ def test_qgis_colours_blocks_and_patches_by_part(done, tmp_path):
     entries = [[part, part, color] for part, color in split.COLORS.items()]
     assert patches["categories"] == entries
     assert blocks["categories"] == entries[:3]
+    folds = [[f"fold {n}", f"fold {n}", split.FOLD_COLORS[n - 1]] for n in (1, 2, 3)]
+    assert [layer["categories"] for layer in of_folds] == [
+        folds,
+        [*folds, ["train", "train", split.COLORS["unused"]]],
+    ]
     assert [file.read_bytes() for file in files] == before
 
 
@@ -165,15 +212,16 @@ def test_a_class_without_training_patches_leaves_the_split_before_in_place(store
     (tmp_path / "split").mkdir()
     (tmp_path / "split" / "kept").touch()
     with pytest.raises(SplitError, match="Class 'class1' lies in 1 block of 100000 m"):
-        run(store, tmp_path, "block_m: 100000\n")
+        run(store, tmp_path, "block_m: 100000\nfolds: null\n")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["split", "split.yaml"]
     assert [p.name for p in (tmp_path / "split").iterdir()] == ["kept"]
 
 
-def test_parts_that_share_ground_are_never_published(store, tmp_path, monkeypatch):
+@pytest.mark.parametrize("conf", [CONF, FOLDS])
+def test_parts_that_share_ground_are_never_published(store, tmp_path, monkeypatch, conf):
     monkeypatch.setattr("pipeline.geo.split.blocks.Ground.overlaps", lambda *masks: masks[1] & False)
     with pytest.raises(SplitError, match=r"share .* m2 of ground, which is a fault of lenscape"):
-        run(store, tmp_path, CONF)
+        run(store, tmp_path, conf)
     assert [p.name for p in tmp_path.iterdir()] == ["split.yaml"]
 
 
@@ -181,8 +229,9 @@ def test_parts_that_share_ground_are_never_published(store, tmp_path, monkeypatc
     ("text", "error", "message"),
     [
         ("block: 960\n", ConfigError, "key 'block' is unknown"),
-        ("folds: 5\n", ConfigError, "folds and fold go together"),
-        ("validation: 0.5\ntest: 0.5\n", ConfigError, "nothing is left to train on"),
+        ("fold: 1\n", ConfigError, "key 'fold' is unknown"),
+        ("folds: 1\n", ConfigError, "key 'folds'"),
+        ("folds: null\nvalidation: 0.5\ntest: 0.5\n", ConfigError, "nothing is left to train on"),
     ],
 )
 def test_a_wrong_conf_is_named(store, tmp_path, text, error, message):

@@ -33,6 +33,9 @@ HEADS = {
 }
 """What stands above a conf that is written as a whole."""
 
+_OTHER_WITHOUT = {"folds"}
+"""Keys for which nothing is not `null`."""
+
 
 @dataclass(frozen=True)
 class Placing:
@@ -114,18 +117,21 @@ def conf_as_it_is[C: Conf](path: Path, record: type[C]) -> Any:
 def changed(conf: Any, keys: Mapping[str, Any]) -> list[str]:
     """Set keys of a conf and keep the others with their comments; says what is not as it was.
 
-    A key whose value is None is left out.
+    A key whose value is None is left out, unless its absence means something else.
     """
     said = []
     for key, value in keys.items():
         if key in conf and conf[key] == value:
             continue
-        if value is None:
+        if value is None and key not in _OTHER_WITHOUT:
             if conf.pop(key, None) is not None:
                 said.append(f"{key} taken out")
             continue
         if key != "labels":
-            said.append(f"{key} {value}" + (f" (was {conf[key]})" if conf.get(key) is not None else ""))
+            said.append(
+                f"{key} {'null' if value is None else value}"
+                + (f" (was {conf[key]})" if conf.get(key) is not None else "")
+            )
         conf[key] = value
     return said
 

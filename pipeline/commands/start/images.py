@@ -51,7 +51,7 @@ def image_plan(
     table = ClassTable(sorted(set(classes)), given.credit or _CREDIT)
     sizes = Sizes(images.side_px, images.side_px, images.side_px)
     if (published := _usable_list(images, table)) is not None:
-        keys: dict[str, Any] = {"lists": published}
+        keys: dict[str, Any] = {"lists": published, "folds": None}
     else:
         table, proposal = _by_blocks(images, table, split, sizes)
         keys = proposal.split_keys(split)

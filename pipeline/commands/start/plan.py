@@ -122,8 +122,8 @@ def _proposed(
         if isinstance(found, Proposal):
             return table, found, list(dict.fromkeys(warnings))
         print(
-            f"warning: {table.titles[found]!r} lies in too few places for training, validation and "
-            f"test ground apart from each other: it stands under `ignore` in {_CLASSES}; label more "
+            f"warning: {table.titles[found]!r} lies in too few places for training and test "
+            f"ground apart from each other: it stands under `ignore` in {_CLASSES}; label more "
             "of it, or list its value with another class (docs/howto/polygons.md).",
             file=sys.stderr,
         )

@@ -18,9 +18,9 @@ _MOST_PATCHES = 100_000
 """More are not cut: training patches then stand side by side, or some of each class are drawn."""
 _WIDER = 4.0
 """How much larger than the conf's a block is tried, where none of its size or smaller works."""
-_SHARES = (0.2, 0.2), (0.3, 0.3)
-"""Of validation and test, where those of the conf leave a class out whatever the blocks."""
-_FOLDS = 5
+_SHARES = 0.2, 0.3
+"""Of validation and of test, where those of the conf leave a class out whatever the blocks."""
+_FEWER_FOLDS = 3, 2
 _FINER = (4, 2)
 """Sides of a cell that are tried where polygons are too few or too small for larger ones."""
 _LARGEST_CELL, LARGEST_PATCH = 32, 48
@@ -43,28 +43,29 @@ class Proposal:
     split: SplitConf
     cells: list[int]
     """Of each class, the cells on the cell grid."""
-    folds_block_m: float | None
-    """The largest blocks, up to those of the split, with which five folds work; None where none do."""
     max_per_class: int | None
     """Where there are too many."""
 
     def split_keys(self, now: SplitConf) -> dict[str, Any]:
         """The keys of `split.yaml` that are not as they are."""
-        new = {key: getattr(self.split, key) for key in ("block_m", "validation", "test")}
+        new = {key: getattr(self.split, key) for key in ("folds", "block_m", "validation", "test")}
         changed = {key: value for key, value in new.items() if getattr(now, key) != value}
         return changed | {"lists": None}
 
     def say(self) -> None:
         """Print patches and blocks that work."""
-        sizes, split, folds = self.sizes, self.split, self.folds_block_m
+        sizes, split = self.sizes, self.split
+        how = f"{split.folds} folds: every class is tested, and trains in each"
+        if split.folds is None:
+            how = (
+                f"{split.validation:.0%} for validation, {split.test:.0%} for test: every class "
+                "reaches each part"
+            )
         print(
             f"patches of {sizes.patch_px} px, cells of {sizes.cell_px} px, a training patch every "
             f"{sizes.stride_px} px\n"
-            f"blocks of {split.block_m:g} m, {split.validation:.0%} for validation, {split.test:.0%} "
-            "for test: every class reaches each part"
+            f"blocks of {split.block_m:g} m, {how}"
         )
-        many = f"five folds (folds: 5): blocks of up to {folds:g} m"
-        print(many if folds else "five folds: too few labels")
 
 
 def sizes_of_polygons(tile: TileConf) -> list[Sizes]:
@@ -94,9 +95,8 @@ def propose(
             return _proposal(size, found, patches, names)
     if len(names) <= 2:
         raise LabelError(
-            f"of {' and '.join(names)}, the cells lie too close together for training, validation and "
-            "test ground apart from each other; label more of the scene, in three places or more a "
-            "class."
+            f"of {' and '.join(names)}, the cells lie too close together for training and test ground "
+            "apart from each other; label more of the scene, in three places or more a class."
         )
     of_patch = Blocks.of(patches, 2 * patch_m).of_patch
     return int(np.argmin([len(np.unique(of_patch[patches["label"] == k])) for k in range(len(names))]))
@@ -107,13 +107,14 @@ def _fitting(
 ) -> SplitConf | None:
     """The conf with blocks of its side, or the largest smaller ones that work, or larger ones.
 
-    Other shares of validation and test are tried last. None where nothing works.
+    Fewer folds, or other shares of validation and test, are tried last. None where nothing works.
     """
-    shares = [(conf.validation, conf.test), *(_SHARES if conf.folds is None else ())]
-    for validation, test in dict.fromkeys(shares):
+    others: list[dict[str, Any]] = [{"validation": share, "test": share} for share in _SHARES]
+    if conf.folds is not None:
+        others = [{"folds": count} for count in _FEWER_FOLDS if count < conf.folds]
+    for keys in ({}, *others):
         for largest_m in (conf.block_m, _WIDER * conf.block_m):
-            keys = {"validation": validation, "test": test, "block_m": largest_m}
-            tried = conf.model_copy(update=keys)
+            tried = conf.model_copy(update=keys | {"block_m": largest_m})
             if (block_m := largest_block_m(patches, tried, patch_m, names)) is not None:
                 return tried.model_copy(update={"block_m": block_m})
     return None
@@ -121,9 +122,7 @@ def _fitting(
 
 def _proposal(sizes: Sizes, conf: SplitConf, patches: Patches, names: Sequence[str]) -> Proposal:
     cells = np.bincount(patches["label"], minlength=len(names))
-    folds = conf.model_copy(update={"folds": _FOLDS, "fold": 0})
     if cells.sum() * (sizes.cell_px / sizes.stride_px) ** 2 > _MOST_PATCHES:
         sizes = Sizes(sizes.patch_px, sizes.cell_px, sizes.cell_px)
     most = _MOST_PATCHES // len(names) if cells.sum() > _MOST_PATCHES else None
-    folds_block_m = largest_block_m(patches, folds, 10.0 * sizes.patch_px, names)
-    return Proposal(sizes, conf, cells.tolist(), folds_block_m, most)
+    return Proposal(sizes, conf, cells.tolist(), most)

@@ -36,35 +36,86 @@ def audit(
     `shared_ground_m2` is ground that windows of two parts have in common once grown to whole pixels
     of 60 m, 0 in a sound split; `smallest_distance_m` lies between windows as they are, None where
     a part is empty; `test_polygons_in_training` is the share of test patches whose label polygon
-    is in training too.
+    is in training too. With folds these three are those of the worst fold, `patches`, `blocks` and
+    `classes` count what each fold tests, and `largest_share` is that of a class in one fold.
     """
-    rows = {part: np.flatnonzero(assignment.part == part) for part in PARTS}
-    pairs = list(combinations(PARTS[:3], 2))
     label = patches["label"]
     origin = {"seed": assignment.seed} if assignment.lists is None else {"lists": assignment.lists}
+    if not assignment.fold_parts:
+        rows = {part: np.flatnonzero(assignment.part == part) for part in PARTS}
+        return {
+            **origin,
+            **_common_ground(patches, rows, patch_m),
+            **_counts(rows, label, classes),
+            "blocks": {part: int((assignment.block_part == part).sum()) for part in PARTS[:3]},
+        }
+    by_fold = [
+        {part: np.flatnonzero(parts == part) for part in PARTS} for parts in assignment.fold_parts
+    ]
+    folds = [_common_ground(patches, rows, patch_m) for rows in by_fold]
+    names = [f"fold {fold + 1}" for fold in range(len(by_fold))]
+    tested = dict(zip(names, (rows["test"] for rows in by_fold), strict=True))
+    distances = [fold["smallest_distance_m"]["train_test"] for fold in folds]
     return {
         **origin,
+        "folds": len(folds),
+        "shared_ground_m2": sum(fold["shared_ground_m2"] for fold in folds),
+        "smallest_distance_m": {
+            "train_test": min((one for one in distances if one is not None), default=None)
+        },
+        "test_polygons_in_training": max(fold["test_polygons_in_training"] for fold in folds),
+        **_counts(tested, label, classes),
+        "blocks": {name: int((assignment.block_part == name).sum()) for name in names},
+        "training_patches": {
+            name: len(rows["train"]) for name, rows in zip(names, by_fold, strict=True)
+        },
+        "largest_share": _largest_share(list(tested.values()), label, len(classes)),
+    }
+
+
+def _common_ground(patches: Patches, rows: Mapping[str, Rows], patch_m: float) -> dict[str, Any]:
+    """What the parts of a split, or of a fold, share."""
+    pairs = list(combinations(PARTS[:3] if len(rows["validation"]) else ("train", "test"), 2))
+    return {
         "shared_ground_m2": sum(_shared(patches, rows[a], rows[b], patch_m) for a, b in pairs),
         "smallest_distance_m": {
             f"{a}_{b}": _distance(patches, rows[a], rows[b], patch_m) for a, b in pairs
         },
         "test_polygons_in_training": _known_polygons(patches, rows["train"], rows["test"]),
-        "patches": {part: len(rows[part]) for part in PARTS},
-        "blocks": {part: int((assignment.block_part == part).sum()) for part in PARTS[:3]},
+    }
+
+
+def _counts(
+    rows: Mapping[str, Rows], label: npt.NDArray[np.integer], classes: Sequence[str]
+) -> dict[str, Any]:
+    """Patches of each part, or of the test part of each fold, and of each class in it."""
+    return {
+        "patches": {name: len(one) for name, one in rows.items()},
         "classes": {
-            name: {part: int((label[rows[part]] == index).sum()) for part in PARTS}
-            for index, name in enumerate(classes)
+            title: {name: int((label[one] == index).sum()) for name, one in rows.items()}
+            for index, title in enumerate(classes)
         },
     }
+
+
+def _largest_share(tested: Sequence[Rows], label: npt.NDArray[np.integer], classes: int) -> float:
+    """The largest share of the cells of a class that lies in the test part of one fold."""
+    counts = np.stack([np.bincount(label[rows], minlength=classes) for rows in tested])
+    shares = counts / np.maximum(counts.sum(axis=0), 1)
+    return round(float(shares.max()), 4)
 
 
 def table(figures: Mapping[str, Any]) -> str:
     """The figures of `audit` for people."""
     lines = {"blocks": figures["blocks"], "patches": figures["patches"], **figures["classes"]}
+    folds = figures.get("folds")
+    if folds:
+        lines["training patches"] = figures["training_patches"]
+    columns = list(figures["patches"])
     wide = max(map(len, lines))
-    head = " " * wide + "".join(f"{column:>12}" for column in PARTS)
+    head = " " * wide + "".join(f"{column:>12}" for column in columns)
     body = [
-        f"{name:<{wide}}" + "".join(f"{counts.get(column, '-'):>12}" for column in PARTS)
+        f"{name:<{wide}}" + "".join(f"{counts.get(column, '-'):>12}" for column in columns)
         for name, counts in lines.items()
     ]
     apart = ", ".join(
@@ -77,16 +128,22 @@ def table(figures: Mapping[str, Any]) -> str:
     else:
         lists, ground = figures["lists"], "ground" if shared else "no ground"
         origin = f"parts as in the list '{lists}', not by blocks: they share {ground}"
+    known = f"{figures['test_polygons_in_training']:.0%}"
+    balance = []
+    if folds:
+        known += " in the fold with most of them"
+        even = f"{1 / folds:.0%} would be even"
+        balance = [f"largest share of a class in one fold: {figures['largest_share']:.0%} ({even})"]
     return "\n".join(
         [
-            "leakage audit",
+            "leakage audit" + (f": cells that each of {folds} folds tests" if folds else ""),
             head,
             *body,
             origin,
+            *balance,
             f"ground shared by parts: {shared:g} m2",
             f"smallest distance between windows: {apart}",
-            "test patches whose label polygon is also in training: "
-            f"{figures['test_polygons_in_training']:.0%}",
+            f"test patches whose label polygon is also in training: {known}",
         ]
     )
 

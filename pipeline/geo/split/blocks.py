@@ -8,11 +8,13 @@ Where blocks of different parts meet, windows overlap, and patches are excluded 
 of validation that overlap test, then those of training that overlap either. They are `unused`, and so
 are the patches off the cell grid in blocks of validation and test. A test patch is never excluded.
 
-Of the seeds `seed`, `seed + 1000`, ... the first is taken by which, after that, every class trains
-(in fold mode in each of the folds), and every class validates and tests (in fold mode in one fold
-at least, and in no fold does a part stay empty). Folds are looked at together, whichever one is
-asked for: all of them use one seed, and each patch of the cell grid is tested in exactly one.
-Validation in every fold is not asked of each class, because a class of few fields cannot do it.
+With folds, each block is in the test part of one fold and trains in all others (block
+cross-validation; Roberts et al. 2017, doi:10.1111/ecog.02881); there is no validation part.
+
+Of the seeds `seed`, `seed + 1000`, ... the first is taken by which, after that, every class trains,
+validates and tests. With folds every class has to train in each of them and to be tested in one at
+least; of the first `BALANCED` seeds that by which the classes spread most evenly over the folds is
+tried first.
 """
 
 from __future__ import annotations
@@ -36,6 +38,11 @@ from pipeline.store import PARTS
 SEED_STEP = 1000
 CANDIDATES = 1000
 """Seeds tried before the split is called impossible."""
+SEEDS_A_SIDE = 25
+"""Seeds tried with each side of a block when one is looked for that would do."""
+BALANCED = 100
+"""Seeds of which, with folds, the most balanced is tried first."""
+_FEWEST_FOLDS = 2
 _WIDER = 4.0
 """How much larger than the conf's a side is tried at most."""
 
@@ -86,14 +93,16 @@ class Blocks:
 
     def parts(self, conf: SplitConf, seed: int, fold: int | None) -> Codes:
         """The part of each block: training, validation or test."""
+        if conf.folds is not None:
+            return np.where(self.folds(conf.folds, seed) == fold, TEST, TRAIN).astype(np.int8)
         draw = uniform(f"{seed}:{name}" for name in self.names)
-        if conf.folds is None:
-            validates, tests = draw < conf.test + conf.validation, draw < conf.test
-        else:
-            # another draw a fold: one for all would keep some ground from ever training
-            again = uniform(f"{seed}:{name}:validation:{fold}" for name in self.names)
-            validates, tests = again < conf.validation, np.floor(draw * conf.folds) == fold
+        validates, tests = draw < conf.test + conf.validation, draw < conf.test
         return np.select([tests, validates], [TEST, VALIDATION], TRAIN).astype(np.int8)
+
+    def folds(self, count: int, seed: int) -> npt.NDArray[np.intp]:
+        """The fold of each block, from 0."""
+        draw = uniform(f"{seed}:{name}" for name in self.names)
+        return np.floor(draw * count).astype(np.intp)
 
 
 @dataclass(frozen=True)
@@ -101,14 +110,16 @@ class Assignment:
     """The part of each patch, and how it was found."""
 
     part: npt.NDArray[np.str_]
-    """One of `PARTS` for each patch."""
+    """One of `PARTS` for each patch; with folds, all train the final network."""
     seed: int
     """The seed that was used: the first one that fits."""
     blocks: Blocks
     block_part: npt.NDArray[np.str_]
-    """The part of each block, before the buffer excludes some of its patches."""
+    """The part of each block, before the buffer excludes some of its patches, or `fold 1`, ..."""
     lists: str | None = None
     """The published list that the parts are taken from, in place of blocks."""
+    fold_parts: tuple[npt.NDArray[np.str_], ...] = ()
+    """With folds: for each of them, one of `PARTS` for each patch."""
 
 
 def split_patches(
@@ -130,17 +141,15 @@ def split_patches(
     if not (few := search.in_few_blocks(classes)):
         seed = search.first_seed(CANDIDATES, lacks)
         if seed is not None:
-            block_part = search.blocks.parts(conf, seed, conf.fold)
-            parts = np.array(PARTS)
-            return Assignment(
-                parts[search.exclude_overlaps(block_part)], seed, search.blocks, parts[block_part]
-            )
+            return search.assignment(seed)
     failure, by_buffer = (few, False) if few else _most_frequent(lacks, search, classes)
     # where blocks would do and the buffer takes too much, they are too small
     largest_m = _WIDER * conf.block_m if by_buffer else conf.block_m - 1
     block_m = largest_block_m(patches, conf.model_copy(update={"block_m": largest_m}), patch_m, classes)
-    remedy = f"make block_m {block_m:g}" if block_m else "no other block_m would do:"
-    raise SplitError(f"{failure}; {remedy}{', ' if block_m else ' '}merge classes or add labels.")
+    remedy = f"make block_m {block_m:g}, " if block_m else "no other block_m would do: "
+    if not few and (conf.folds or 0) > _FEWEST_FOLDS:
+        remedy += "take fewer folds, "
+    raise SplitError(f"{failure}; {remedy}merge classes or add labels.")
 
 
 def largest_block_m(
@@ -149,16 +158,13 @@ def largest_block_m(
     """The largest side of a block, m, at most the conf's, by which patches can be split.
 
     Whole pixels of 60 m are tried, of large blocks each a 64th less than the last, down to the side of
-    a patch, `patch_m`, each with a tenth of the seeds. None where none will do.
+    a patch, `patch_m`, each with `SEEDS_A_SIDE` seeds. None where none will do.
     """
     count = int(conf.block_m // COARSE_M)
     while count * COARSE_M >= patch_m:
         smaller = conf.model_copy(update={"block_m": count * COARSE_M})
         search = _Search.over(patches, smaller, patch_m, len(classes))
-        if (
-            not search.in_few_blocks(classes)
-            and search.first_seed(CANDIDATES // 10, Counter()) is not None
-        ):
+        if not search.in_few_blocks(classes) and search.first_seed(SEEDS_A_SIDE, Counter()) is not None:
             return smaller.block_m
         count -= max(1, count // 64)
     return None
@@ -194,6 +200,13 @@ class _Search:
         patches = self.patches
         return Ground.of(patches["x"], patches["y"], patches["epsg"], self.patch_m)
 
+    @cached_property
+    def cells(self) -> npt.NDArray[np.intp]:
+        """(B, K): cells of the cell grid of each class in a block."""
+        cells = np.zeros(self.scores.shape, dtype=np.intp)
+        np.add.at(cells, (self.blocks.of_patch[self.on_grid], self.label[self.on_grid]), 1)
+        return cells
+
     def in_few_blocks(self, classes: Sequence[str]) -> str | None:
         """The first class that lies in fewer blocks than any split needs; None where none does."""
         needed = 3 if self.conf.folds is None else 2
@@ -206,11 +219,39 @@ class _Search:
 
     def first_seed(self, tries: int, lacks: Counter[_Lack]) -> int | None:
         """The first of so many seeds that leaves nothing without patches; counts what others lack."""
-        for seed in range(self.conf.seed, self.conf.seed + SEED_STEP * tries, SEED_STEP):
+        seeds = list(range(self.conf.seed, self.conf.seed + SEED_STEP * tries, SEED_STEP))
+        if self.conf.folds is not None:
+            seeds[:BALANCED] = sorted(seeds[:BALANCED], key=self.imbalance)
+        for seed in seeds:
             if not (missing := self.missing(seed)):
                 return seed
             lacks.update(missing)
         return None
+
+    def imbalance(self, seed: int) -> float:
+        """Sum over the classes of the squared deviations of their shares by fold from an even share."""
+        count = self.conf.folds or 1
+        cells = np.zeros((count, self.scores.shape[1]))
+        np.add.at(cells, self.blocks.folds(count, seed), self.cells)
+        shares = cells / np.maximum(cells.sum(axis=0), 1)
+        return float(np.square(shares - 1 / count).sum())
+
+    def assignment(self, seed: int) -> Assignment:
+        """The parts by a seed."""
+        names, folds = np.array(PARTS), self.conf.folds
+        if folds is None:
+            of_blocks = self.blocks.parts(self.conf, seed, None)
+            part = names[self.exclude_overlaps(of_blocks)]
+            return Assignment(part, seed, self.blocks, names[of_blocks])
+        each = [
+            self.exclude_overlaps(self.blocks.parts(self.conf, seed, fold)) for fold in range(folds)
+        ]
+        named = np.array([f"fold {fold}" for fold in range(1, folds + 1)])
+        of_block = named[self.blocks.folds(folds, seed)]
+        everywhere = np.full(len(self.label), names[TRAIN])
+        return Assignment(
+            everywhere, seed, self.blocks, of_block, fold_parts=tuple(names[codes] for codes in each)
+        )
 
     def missing(self, seed: int) -> set[_Lack]:
         """What a seed leaves without patches: by whole blocks, and if nothing, by patches."""
@@ -219,8 +260,13 @@ class _Search:
         missing = _lacking([self._reached_by_blocks(parts) for parts in of_blocks])
         if missing:  # the buffer is looked at last: it takes the time
             return {(label, part, False) for label, part in missing}
-        missing = _lacking([self._reached(self.exclude_overlaps(parts)) for parts in of_blocks])
-        return {(label, part, True) for label, part in missing}
+        reached = []
+        for parts in of_blocks:
+            reached.append(self._reached(self.exclude_overlaps(parts)))
+            trains = reached[-1][TRAIN]
+            if not trains.all():  # no other fold can make up for it
+                return {(int(label), TRAIN, True) for label in np.flatnonzero(~trains)}
+        return {(label, part, True) for label, part in _lacking(reached)}
 
     def exclude_overlaps(self, of_blocks: Codes) -> Codes:
         """The part of each patch, from those of the blocks."""
@@ -246,8 +292,10 @@ def _lacking(reached: list[npt.NDArray[np.bool_]]) -> set[tuple[int | None, int]
     """Classes and parts that the rule of the module's head misses, from (3, K) per fold (or once)."""
     folds = np.stack(reached)  # (F, 3, K)
     reached_by = np.stack([folds[:, TRAIN].all(axis=0), *folds[:, VALIDATION:].any(axis=0)])  # (3, K)
-    lacking: set[tuple[int | None, int]] = {(int(k), int(part)) for part, k in np.argwhere(~reached_by)}
     filled = folds.any(axis=2).all(axis=0)  # (3,)
+    if len(folds) > 1:
+        reached_by[VALIDATION] = filled[VALIDATION] = True  # folds have no validation part
+    lacking: set[tuple[int | None, int]] = {(int(k), int(part)) for part, k in np.argwhere(~reached_by)}
     return lacking | {(None, int(part)) for part in np.flatnonzero(~filled)}
 
 

@@ -1,6 +1,7 @@
 """The leakage audit against areas and distances worked out by hand."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -69,9 +70,11 @@ def test_distances_are_those_of_the_nearest_windows_and_nothing_is_said_of_empty
         ("test", 60 + 120 + 300, 60 + 120 + 400),
         ("test", 9000, 60),
     )
+    assert seen["smallest_distance_m"] == {"train_test": pytest.approx(500.0)}
+    seen = figures(("train", 60, 60), ("validation", 60 + 120 + 300, 60 + 120 + 400))
     assert seen["smallest_distance_m"] == {
-        "train_validation": None,
-        "train_test": pytest.approx(500.0),
+        "train_validation": pytest.approx(500.0),
+        "train_test": None,
         "validation_test": None,
     }
 
@@ -131,5 +134,70 @@ def test_the_table_says_it_all():
     assert "seed: 7" in text
     assert "ground shared by parts: 0 m2" in text
     assert "train to test 720 m" in text
-    assert "train to validation -" in text
+    assert "train to test -" in table(figures(("train", 60, 60, 0), ("validation", 900, 60, 1)))
     assert "also in training: 0%" in text
+
+
+def folded(folds, *patches, side=120.0):
+    """Figures of patches given as (parts by fold, x, y[, label, polygon])."""
+    columns, assignment = world(*(("train", *patch[1:]) for patch in patches))
+    fold_parts = tuple(np.array([patch[0][fold] for patch in patches]) for fold in range(folds))
+    tested = np.array([patch[0].index("test") + 1 for patch in patches])
+    blocks = assignment.blocks
+    block_part = np.array(
+        [f"fold {tested[blocks.of_patch == block][0]}" for block in range(len(blocks))]
+    )
+    found = replace(assignment, block_part=block_part, fold_parts=fold_parts)
+    return audit(columns, found, side, ("field", "wood"))
+
+
+A, B = ("test", "train"), ("train", "test")
+"""A patch that the first fold tests and the second trains on, and the other way round."""
+
+
+def test_of_folds_the_shared_ground_is_the_sum_and_the_distance_the_smallest():
+    apart = folded(2, (A, 60, 60), (B, 3000, 60))
+    assert apart["shared_ground_m2"] == 0
+    assert apart["smallest_distance_m"] == {"train_test": 2820}
+    assert folded(2, (A, 60, 60), (B, 170, 60))["shared_ground_m2"] == 2 * 60 * 120
+    # of three folds in the first alone: in the others one of the two is excluded
+    one = folded(
+        3,
+        (("test", "train", "unused"), 60, 60),
+        (("train", "unused", "test"), 170, 60),
+        (("train", "test", "train"), 3000, 60),
+    )
+    assert one["shared_ground_m2"] == 60 * 120
+    assert one["smallest_distance_m"] == {"train_test": 0}
+
+
+def test_figures_by_fold():
+    seen = folded(
+        2,
+        (A, 60, 60, 0, 3),
+        (A, 60, 600, 1, 4),
+        (A, 60, 1200, 0, 5),
+        (B, 3000, 60, 0, 3),
+        (B, 3000, 600, 1, -1),
+        (("unused", "test"), 3000, 1200, 1, 5),
+    )
+    assert seen["folds"] == 2
+    assert seen["patches"] == {"fold 1": 3, "fold 2": 3}
+    assert seen["blocks"] == {"fold 1": 1, "fold 2": 1}
+    assert seen["classes"] == {
+        "field": {"fold 1": 2, "fold 2": 1},
+        "wood": {"fold 1": 1, "fold 2": 2},
+    }
+    assert seen["training_patches"] == {"fold 1": 2, "fold 2": 3}
+    assert seen["largest_share"] == pytest.approx(2 / 3, abs=1e-4)
+    # polygon 3 in the first fold, 3 and 5 in the second, which tests three
+    assert seen["test_polygons_in_training"] == pytest.approx(2 / 3)
+    assert json.loads(json.dumps(seen)) == seen
+    text = table(seen)
+    assert text.startswith("leakage audit: cells that each of 2 folds tests\n")
+    assert text.splitlines()[1].split() == ["fold", "1", "fold", "2"]
+    assert "patches                    3           3" in text
+    assert "training patches           2           3" in text
+    assert "largest share of a class in one fold: 67% (50% would be even)" in text
+    assert "also in training: 67% in the fold with most of them" in text
+    assert "train to test 2820 m" in text
