@@ -112,7 +112,7 @@ class TrainConf(Conf):
     augment: AugmentConf = AugmentConf()
     class_weight_exponent: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Class weights by frequency: 0 none, 0.5 inverse square root, 1 inverse."""
-    epochs: Positive = 30
+    epochs: Positive = 15
     batch_size: Annotated[int, Field(ge=2)] = 256
     """Patches a step; at least 2, because batch norm learns from their spread."""
     lr: Annotated[float, Field(gt=0)] = 2e-3
@@ -121,14 +121,13 @@ class TrainConf(Conf):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of each label that is spread over all classes."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.99
-    """Decay, a step, of the running mean of the weights that is validated and kept; 0 for none."""
+    """Decay, a step, of the running mean of the weights that is kept; 0 for none."""
     patience: Positive = 20
     """Training stops after this many epochs in a row that are not kept (see `tolerance`)."""
     monitor: Literal["balanced_accuracy", "loss"] = "balanced_accuracy"
     """The validation score that chooses the epoch; never the overall accuracy."""
     tolerance: Annotated[float, Field(ge=0)] = 0.05
     """Of the epochs whose score lies within this of the best one, the last is kept."""
-    calibration_folds: Annotated[int, Field(ge=0, le=20)] = 3
-    """So many more networks are trained, each without a share of the training blocks; their predictions
-    for these calibrate the probabilities. Below 2 the validation part alone calibrates."""
+    learning_curve: list[Annotated[float, Field(gt=0, lt=1)]] = []
+    """Shares of the blocks that further networks of each fold are trained on."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0

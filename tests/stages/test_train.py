@@ -1,21 +1,35 @@
 from __future__ import annotations
 
+import os
+import random
 import shutil
+import subprocess
+import sys
+import time
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from pipeline.config.train import TrainConf
 from pipeline.errors import ConfigError, NetworkError, SplitError, StoreError
-from pipeline.files import sha256_of_value
-from pipeline.learn.inference.predictor import batched_probabilities
+from pipeline.files import sha256_of, sha256_of_value
+from pipeline.learn.data.held_out import HeldOut
+from pipeline.learn.inference.predictor import batched_logits, batched_probabilities
 from pipeline.learn.network.classifier import PatchClassifier
 from pipeline.learn.network.history import read_history
+from pipeline.learn.stats.calibration import calibrate
+from pipeline.learn.tracking.run import run_record
+from pipeline.learn.tracking.tracking_uri import connect
+from pipeline.learn.tracking.training_run import TrainingRun
+from pipeline.split_folder import SplitFolder
 from pipeline.stages.train import run
-from tests.support.stores import make_split, make_store
+from pipeline.store import PatchStore
+from tests.support.stores import make_folds, make_split, make_store
 from tests.support.tracked import mlflow_store
 
 # what MLflow and SQLAlchemy have to say to each other
@@ -23,7 +37,6 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:mlflow")
 
 OWN = """
 epochs: 4
-calibration_folds: 0
 batch_size: 32
 lr: 0.01
 network:
@@ -37,10 +50,11 @@ network:
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory):
-    """A store, its split and an MLflow store."""
+    """A store, its split into folds and into parts, and an MLflow store."""
     folder = tmp_path_factory.mktemp("train")
-    store = make_store(folder / "patches")
-    make_split(folder / "split", store)
+    store = make_store(folder / "patches", odd=0.2)
+    make_folds(folder / "split", store, 2)
+    make_split(folder / "parts", store)
     (folder / "compute.yaml").write_text("accelerator: cpu\n")
     with mlflow_store(folder), pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)  # where MLflow keeps the artifacts of such a store
@@ -77,6 +91,7 @@ def test_a_network_from_yaml_is_trained_and_written(trained):
     assert files == {
         "weights.safetensors",
         "model.json",
+        "held_out.parquet",
         "history.csv",
         "item.json",
         "layers.txt",
@@ -84,16 +99,148 @@ def test_a_network_from_yaml_is_trained_and_written(trained):
         "figures/curves.png",
         "figures/filters.png",
         "figures/layers.png",
+        *(
+            f"folds/{number}/{name}"
+            for number in (1, 2)
+            for name in ("weights.safetensors", "model.json", "history.csv")
+        ),
     }
     layers = (models / "layers.txt").read_text()
     assert "8 of 3 x 3, padding 1, tanh" in layers
-    assert out.index(layers) < out.index("kept epoch")
+    assert (
+        "400 training patches; in the 2 folds 160 to 200, each of which holds out other ground" in out
+    )
+    assert out.index(layers) < out.index("held-out ground, mean of the folds: balanced accuracy 0.")
     assert [row.epoch for row in read_history(models / "history.csv")] == [1, 2, 3, 4]
+
+
+def test_the_hash_of_the_held_out_predictions_goes_with_the_model(trained, inputs):
+    models, _ = trained
+    meta = PatchClassifier.load(models).meta
+    assert meta.held_out_sha256 == sha256_of(models / "held_out.parquet")
+    names = [info.name for info in meta.classes]
+    held_out = HeldOut.read(models / "held_out.parquet", meta.held_out_sha256, names)
+    store = PatchStore.open(inputs / "patches")
+    split = SplitFolder.open(inputs / "split", store)
+    assert held_out.rows.tolist() == split.tested.tolist()
+    for number in (0, 1):
+        network = PatchClassifier.load(models / "folds" / str(number + 1))
+        rows = split.rows("test", number)
+        logits = batched_logits(network, store.chunks(rows))
+        assert (held_out.logits[held_out.fold == number] == logits).all()
+    truth = store.patches["label"][held_out.rows]
+    assert meta.calibrated_by == calibrate(truth, held_out.logits, held_out.fold)
+    assert meta.kept_epoch == 4
+
+
+def test_each_fold_is_a_child_of_the_one_run(trained):
+    client, run_id = connect(), run_record(trained[0]).run_id
+    run = client.get_run(run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["kept_epoch"] == 4
+    children = client.search_runs([run.info.experiment_id], f"tags.{MLFLOW_PARENT_RUN_ID} = '{run_id}'")
+    assert sorted(child.info.run_name for child in children) == ["fold 1", "fold 2"]
+    for child in children:
+        points = client.get_metric_history(child.info.run_id, "val/balanced_accuracy")
+        assert [point.step for point in points] == [1, 2, 3, 4]
+        assert child.info.status == "FINISHED"
+
+
+@pytest.mark.usefixtures("place")
+def test_a_split_in_three_parts_chooses_the_epoch_by_validation(inputs, capsys):
+    conf = OWN.replace("epochs: 4", "epochs: 8\npatience: 2\ntolerance: 0.0")
+    classifier = train(inputs, conf, split=inputs / "parts")
+    out = capsys.readouterr().out
+    assert "240 training patches, 80 validation patches" in out
+    history = read_history(Path("models/history.csv"))
+    scores = [row.validation_balanced_accuracy for row in history]
+    best = len(scores) - 1 - scores[::-1].index(max(scores))
+    assert classifier.meta.kept_epoch == best + 1
+    assert f"kept epoch {best + 1} of 8" in out
+    assert classifier.meta.held_out_sha256 == ""
+    assert not Path("models/held_out.parquet").exists()
+    assert not Path("models/folds").exists()
+
+
+class Cut(BaseException):
+    """The training is cut off here."""
+
+
+@pytest.mark.parametrize("split", ["split", "parts"])
+def test_a_training_that_was_cut_off_goes_on_in_its_run(inputs, place, monkeypatch, capsys, split):
+    data = {"split": inputs / split}
+    whole = train(inputs, OWN, place / "whole", **data)
+    original = TrainingRun.epoch
+
+    def cutting(run, row):
+        original(run, row)
+        if row.epoch == 3:
+            raise Cut
+
+    before = len(all_runs())
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingRun, "epoch", cutting)
+        with pytest.raises(Cut):
+            train(inputs, OWN, **data)
+    assert sorted(path.name for path in place.iterdir()) == [".models.unfinished", "whole"]
+    capsys.readouterr()
+    again = train(inputs, OWN, **data)
+    assert "goes on with the training that was cut off" in capsys.readouterr().out
+    assert again.meta == whole.meta
+    assert_the_same_folders(place / "whole", place / "models")
+    assert sorted(path.name for path in place.iterdir()) == ["models", "whole"]
+    folds = 2 if split == "split" else 0
+    assert len(all_runs()) == before + 1 + folds
+    assert {run.info.status for run in all_runs()} == {"FINISHED"}
+    points = connect().get_metric_history(run_record(place / "models").run_id, "train/loss")
+    assert [point.step for point in points] == [1, 2, 3, 4]
+
+
+def all_runs():
+    client = connect()
+    experiment = client.get_experiment_by_name("lenscape")
+    return client.search_runs([experiment.experiment_id])
+
+
+def assert_the_same_folders(first, second):
+    """All files are the same, but for the id of the run."""
+
+    def bytes_of(folder):
+        return {
+            path.relative_to(folder).as_posix(): path.read_bytes()
+            for path in folder.rglob("*")
+            if path.is_file() and path.name != "run.json"
+        }
+
+    assert bytes_of(first) == bytes_of(second)
+
+
+@pytest.mark.parametrize("change", ["another conf", "another split"])
+def test_the_state_of_another_training_is_not_gone_on_with(
+    trained, inputs, place, monkeypatch, capsys, change
+):
+    def cutting(run, row):
+        del run
+        if row.epoch == 3:
+            raise Cut
+
+    conf = OWN.replace("lr: 0.01", "lr: 0.02") if change == "another conf" else OWN
+    split = inputs / ("parts" if change == "another split" else "split")
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingRun, "epoch", cutting)
+        with pytest.raises(Cut):
+            train(inputs, conf, split=split)
+    other = all_runs()[0].info.run_id
+    train(inputs, OWN)
+    assert "goes on" not in capsys.readouterr().out
+    assert_the_same_folders(trained[0], place / "models")
+    assert run_record(place / "models").run_id != other
+    assert [path.name for path in place.iterdir()] == ["models"]
 
 
 def test_the_model_says_what_it_was_made_from(trained):
     meta = PatchClassifier.load(trained[0]).meta
-    settings = TrainConf(epochs=4, batch_size=32, lr=0.01, calibration_folds=0, network=meta.network)
+    settings = TrainConf(epochs=4, batch_size=32, lr=0.01, network=meta.network)
     assert meta.hashes.conf == sha256_of_value(settings.model_dump(mode="json"))
     assert meta.bands == ["B02", "B03", "B04", "B08"]
     assert meta.preset == "own"
@@ -107,7 +254,7 @@ def test_the_same_conf_gives_the_same_model(trained, inputs, place):
 
 @pytest.mark.usefixtures("place")
 def test_a_choice_of_bands_is_trained_on(inputs):
-    conf = "bands: rgb\nnetwork: lenet5\nepochs: 1\nbatch_size: 32\ncalibration_folds: 0\n"
+    conf = "bands: rgb\nnetwork: lenet5\nepochs: 1\nbatch_size: 32\n"
     classifier = train(inputs, conf)
     assert classifier.meta.bands == ["B04", "B03", "B02"]
     assert classifier.meta.preset == "lenet5"
@@ -117,9 +264,7 @@ def test_a_choice_of_bands_is_trained_on(inputs):
 
 @pytest.mark.usefixtures("place")
 def test_a_perceptron_is_trained_and_drawn_like_the_others(inputs):
-    classifier = train(
-        inputs, "network: {dense: [{units: 6}]}\nepochs: 1\nbatch_size: 32\ncalibration_folds: 0\n"
-    )
+    classifier = train(inputs, "network: {dense: [{units: 6}]}\nepochs: 1\nbatch_size: 32\n")
     assert classifier.meta.preset == "own"
     assert Path("models/figures/filters.png").stat().st_size > 0
 
@@ -167,3 +312,93 @@ def test_a_split_without_validation_is_refused(inputs, place):
 def test_a_missing_store_is_named(inputs, place):
     with pytest.raises(StoreError, match=r"meta\.json does not exist; run `tile` first"):
         train(inputs, OWN, store=place / "nowhere")
+
+
+KILLED = """
+import os, signal, sys, time
+from pathlib import Path
+
+from pipeline.stages.train import run
+
+if __name__ == "__main__":
+    here, moments = Path(sys.argv[1]), [float(moment) for moment in sys.argv[2:]]
+
+    def forked(out):
+        process = os.fork()
+        if not process:
+            inputs = (here / name for name in ("train.yaml", "patches", "split"))
+            run(*inputs, here / out, here / "compute.yaml")
+            os._exit(0)
+        return process
+
+    begun = time.monotonic()
+    assert os.waitpid(forked("whole"), 0)[1] == 0
+    took = time.monotonic() - begun
+    for moment in moments:
+        process = forked("models")
+        time.sleep(moment * took)
+        os.kill(process, signal.SIGKILL)
+        if os.waitpid(process, 0)[1] == 0:  # it had come to its end
+            break
+    else:
+        assert os.waitpid(forked("models"), 0)[1] == 0
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+def test_killed_at_random_moments_it_ends_with_the_same_bytes_and_one_run(tmp_path):
+    moments = [random.uniform(0.1, 0.6) for _ in range(6)]
+    with mlflow_store(tmp_path):
+        make_folds(tmp_path / "split", make_store(tmp_path / "patches", odd=0.2), 2)
+        (tmp_path / "train.yaml").write_text(OWN.replace("epochs: 4", "epochs: 20"))
+        (tmp_path / "compute.yaml").write_text("accelerator: cpu\n")
+        (tmp_path / "script.py").write_text(KILLED)
+        root = Path(__file__).parents[2]
+        # of one thread, or a process would begin with the imports of those that train beside it
+        environment = os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+        subprocess.run(
+            [sys.executable, "script.py", ".", *map(str, moments)], check=True, cwd=tmp_path,
+            timeout=400, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        assert_the_same_folders(tmp_path / "whole", tmp_path / "models")
+        assert not list(tmp_path.glob(".models*")), moments
+        ids = [run_record(tmp_path / name).run_id for name in ("whole", "models")]
+        assert ids[0] != ids[1]
+        children = {one: [] for one in ids}
+        for one in all_runs():
+            # killed before anybody wrote down its id: it is closed, and another one is opened
+            if one.info.status == "KILLED":
+                assert one.info.run_id not in ids
+                assert MLFLOW_PARENT_RUN_ID not in one.data.tags
+                continue
+            assert one.info.status == "FINISHED", moments
+            if one.info.run_id not in ids:
+                children[one.data.tags[MLFLOW_PARENT_RUN_ID]].append(one.info.run_name)
+        assert {tuple(sorted(names)) for names in children.values()} == {("fold 1", "fold 2")}
+        points = connect().get_metric_history(ids[1], "train/loss")
+        assert [point.step for point in points] == list(range(1, 21))
+
+
+@pytest.mark.slow
+def test_a_training_that_is_asked_to_end_leaves_no_process(tmp_path):
+    with mlflow_store(tmp_path):
+        make_folds(tmp_path / "split", make_store(tmp_path / "patches"), 2)
+        (tmp_path / "train.yaml").write_text(OWN.replace("epochs: 4", "epochs: 5000"))
+        (tmp_path / "compute.yaml").write_text("accelerator: cpu\n")
+        paths = ("--conf=train.yaml", "--store=patches", "--split=split", "--compute=compute.yaml")
+        training = subprocess.Popen(
+            [sys.executable, "-m", "pipeline.cli", "train", *paths, "--out=models"], cwd=tmp_path,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "2"},
+        )  # fmt: skip
+        states = [tmp_path / ".models.unfinished" / name for name in ("network.ckpt", "fold_1.ckpt")]
+        while training.poll() is None and not all(state.exists() for state in states):
+            time.sleep(0.1)
+        processes = psutil.Process(training.pid).children(recursive=True)
+        assert processes, "one trains beside it"
+        training.terminate()
+        assert training.wait(60) != 0
+        _, alive = psutil.wait_procs(processes, 10)
+        assert not alive
+        assert all(state.exists() for state in states), "it can go on"

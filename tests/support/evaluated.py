@@ -9,18 +9,17 @@ from pathlib import Path
 
 import mlflow
 
-from pipeline.learn.evaluation.baselines import NAMES
+from pipeline.learn.evaluation.baselines import BASELINES
 from pipeline.learn.tracking.run import run_record
 from pipeline.learn.tracking.tracking_uri import store_uri
 from pipeline.split_folder import SplitFolder
 from pipeline.stages import evaluate, train
 from pipeline.store import PatchStore
-from tests.support.stores import make_split, make_store
+from tests.support.stores import make_folds, make_split, make_store
 from tests.support.tracked import mlflow_store
 
 CONF = """
 epochs: 2
-calibration_folds: 0
 batch_size: 32
 lr: 0.01
 network: {convolutions: [{filters: 4, kernel: 3, pool: {size: 2}}], dense: [{units: 8}]}
@@ -64,12 +63,15 @@ def challenged(project: Project) -> mlflow.entities.Run:
 
 
 @contextmanager
-def evaluated_project(folder: Path) -> Iterator[Project]:
+def evaluated_project(folder: Path, folds: int | None = 3) -> Iterator[Project]:
     """Train and evaluate; the MLflow store is that of the environment within the block."""
     store = make_store(folder / "patches", count=300, odd=0.2)
-    split = make_split(folder / "split", store)
+    if folds is None:
+        split = make_split(folder / "split", store)
+    else:
+        split = make_folds(folder / "split", store, folds)
     (folder / "train.yaml").write_text(CONF)
-    (folder / "evaluate.yaml").write_text(f"gallery: 6\nbaselines: [{', '.join(NAMES)}]\n")
+    (folder / "evaluate.yaml").write_text(f"gallery: 6\nbaselines: [{', '.join(BASELINES)}]\n")
     (folder / "compute.yaml").write_text("accelerator: cpu\n")
     with mlflow_store(folder) as database:
         project = Project(folder, store, split, database)

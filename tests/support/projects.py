@@ -52,9 +52,9 @@ CONF = {
         "  - {name: wood, title: Wald und Gebüsch, color: '#1f7a3d', values: [forest, scrub]}\n"
         "  - {name: wet, title: Wet, color: '#2f7fd6', values: [water, wetland]}\n"
     ),
-    "split": "block_m: 480.0\n",
+    "split": "block_m: 480.0\nfolds: 2\n",
     # -S of an experiment changes keys that stand in the file, and only those
-    "train": "epochs: 2\ncalibration_folds: 0\nbatch_size: 64\nbands: all\nseed: 0\n",
+    "train": "epochs: 2\nbatch_size: 64\nbands: all\nseed: 0\n",
     "evaluate": "gallery: 4\nbaselines: [majority, logistic_regression]\n",
     "predict": "model: trained\n",
     "compute": "accelerator: cpu\nprecision: float32\n",

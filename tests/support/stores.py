@@ -1,7 +1,7 @@
 """Makers of small stores and splits, for tests that need patches but no scene and no stage.
 
     store = make_store(tmp_path / "patches", classes=4, bands=("B04", "B08"))
-    split = make_split(tmp_path / "split", store)
+    split = make_split(tmp_path / "split", store)  # or make_folds
 
 Each class has its own spectrum, so that a network or a regression learns it in seconds; with
 `shuffled=True` labels say nothing about pixels, and nobody may beat chance.
@@ -142,15 +142,37 @@ def make_split(folder: Path, store: PatchStore, parts: Sequence[str] | None = No
     if parts is None:
         turns = ("train", "train", "train", "validation", "test")
         parts = [turns[row % 5] for row in range(len(store))]
+    return _write_split(folder, store, {"part": list(parts)}, None)
+
+
+def make_folds(folder: Path, store: PatchStore, count: int = 3) -> SplitFolder:
+    """Write a split of a store into folds and open it; rows take turns.
+
+    As in a split by blocks, one patch in ten is off the cell grid and only trains, and one in ten that
+    would train is excluded by the buffer. The turns leak ground on purpose.
+    """
+    rows = np.arange(len(store))
+    columns = {"part": ["train"] * len(store)}
+    for fold in range(count):
+        tested = rows % count == fold
+        parts = np.where(tested, np.where(rows % 10 == 9, "unused", "test"), "train")
+        parts[~tested & (rows % 10 == 2)] = "unused"
+        columns[f"fold_{fold + 1}"] = parts.tolist()
+    return _write_split(folder, store, columns, count)
+
+
+def _write_split(
+    folder: Path, store: PatchStore, columns: dict[str, list[str]], folds: int | None
+) -> SplitFolder:
+    parts = columns["part"]
     folder.mkdir(parents=True)
-    pq.write_table(pa.table({"part": list(parts)}), folder / "parts.parquet")
+    pq.write_table(pa.table(columns), folder / "parts.parquet")
     rows = np.flatnonzero(np.asarray(parts) == "train")
     counts = np.bincount(store.patches["label"][rows], minlength=len(store.meta.classes))
     split = Split(
         seed=0,
         block_m=1920.0,
-        folds=None,
-        fold=None,
+        folds=folds,
         statistics=store.statistics(rows),
         class_counts=counts.tolist(),
         store_sha256=store.sha256,

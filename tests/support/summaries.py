@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,13 @@ SCORES = {
     "majority": Scores.of(TRUTH, np.zeros(8, dtype=int), 3),
     "logistic_regression": Scores.of(TRUTH, np.array([0, 0, 0, 0, 0, 1, 2, 2]), 3),
 }
-CALIBRATION = {"ece_before": 0.2, "ece_after": 0.01, "temperature": 2.0}
+CALIBRATION = {
+    "ece_before": 0.2,
+    "ece_after": 0.01,
+    "temperature": 2.0,
+    "slope": 1.0,
+    "bias": 0.0,
+}
 
 
 def intervals(value: float, low: float, high: float, blocks: int = 40) -> ScoreIntervals:
@@ -37,14 +44,22 @@ def make_summary(folder: Path, **changes: Any) -> RunSummary:
     store = make_store(folder / "patches", count=100)
     split = make_split(folder / "split", store)
     fields: dict[str, Any] = {
-        "meta": model_meta(classes=3),
+        "meta": model_meta(classes=3).model_copy(update={"temperature": 2.0}),
         "store": store.meta,
         "split": split.split,
-        "patches": {"train": 60, "validation": 20, "test": 20, "unused": 0},
+        "patches": {"train": 60, "validation": 20, "test": 20, "fold": 60},
         "scores": SCORES,
         "intervals": intervals(0.05, 0.01, 0.09),
         "calibration": CALIBRATION,
         "bands": [BandImportance("B01", 0.25, 0.01)],
+        "learning_curve": {},
         "card": CardConf(),
     }
     return RunSummary(**fields | changes)
+
+
+def with_folds(summary: RunSummary, folds: int = 5) -> RunSummary:
+    """The same figures, of a cross-validation."""
+    split = summary.split.model_copy(update={"folds": folds})
+    patches = {"train": 1200, "validation": 0, "test": 1100, "fold": 950}
+    return replace(summary, split=split, patches=patches)

@@ -1,14 +1,13 @@
-"""The training and the validation patches of a store."""
+"""The training and the validation patches of a store, and those of the folds of its split."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from pyproj import Transformer
-from scipy.spatial import cKDTree
 
 from pipeline.errors import SplitError
 from pipeline.learn.data.reader import PatchReader, Pixels, Rows
@@ -16,20 +15,16 @@ from pipeline.split_folder import SplitFolder
 from pipeline.store import PatchStore
 from pipeline.store_meta import Statistics
 
-_COARSEST_M = 60.0
-"""Pixel of the coarsest bands: windows grown by it on each side share none when they are apart."""
-_FAR_M = 1e12
-
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Training patches and validation patches, which choose the epoch; no test patches."""
+    """Training patches, and those that the network is validated on in each epoch."""
 
     store: PatchStore
     train: Rows
     """Rows of the store."""
     validation: Rows
-    """Rows of the store."""
+    """Rows of the store; with folds none, or what the fold tests."""
     statistics: Statistics
     """Of the training rows, per band of the store."""
     bands: tuple[str, ...]
@@ -38,26 +33,27 @@ class TrainingData:
     """Identity of the split; empty where it was never written."""
     block_m: float = 1920.0
     """Side of the blocks of ground that the parts consist of."""
+    validation_chooses: bool = True
+    """Whether the epoch that validates best is kept; else the last one of the schedule."""
 
     @classmethod
     def of_split(cls, store: PatchStore, split: SplitFolder, bands: tuple[str, ...]) -> TrainingData:
-        """The training and the validation part of a split.
+        """The training and the validation part of a split; with folds, all patches train.
 
         Raises:
             SplitError: when a part is empty or a class has no training patches.
         """
         parts, meta = (split.rows("train"), split.rows("validation")), split.split
-        return cls(store, *parts, meta.statistics, bands, split.sha256, meta.block_m)
+        if meta.folds is None and not len(parts[1]):
+            raise _empty("validation", store)
+        chooses = meta.folds is None
+        return cls(store, *parts, meta.statistics, bands, split.sha256, meta.block_m, chooses)
 
     def __post_init__(self) -> None:
-        """Refuse an empty part and a class without training patches."""
+        """Refuse training data without patches, or without some class."""
         folder = self.store.folder
-        for part, rows in (("training", self.train), ("validation", self.validation)):
-            if not len(rows):
-                raise SplitError(
-                    f"the {part} part of {folder} has no patches; give it more blocks or make them "
-                    "smaller (conf/split.yaml: validation, block_m), then run `split` again."
-                )
+        if not len(self.train):
+            raise _empty("training", self.store)
         counts = self.class_counts
         missing = [
             info.name for info, count in zip(self.store.meta.classes, counts, strict=True) if not count
@@ -91,6 +87,21 @@ class TrainingData:
         blocks = np.stack([epsg, np.floor(x / self.block_m), np.floor(y / self.block_m)])
         return np.unique(blocks, axis=1, return_inverse=True)[1].reshape(-1)
 
+    def on_share_of_blocks(self, share: float, seed: int) -> TrainingData:
+        """The same with a share of the training blocks, drawn at random; a larger share adds blocks.
+
+        Of a class that they lack, the next block of the draw that has it is added.
+        """
+        blocks, labels = self.blocks(self.train), self.store.patches["label"][self.train]
+        order = np.random.default_rng(seed).permutation(blocks.max() + 1)
+        taken = set(order[: math.ceil(share * len(order))].tolist())
+        for label in np.unique(labels):
+            having = set(blocks[labels == label].tolist())
+            if not having & taken:
+                taken.add(next(block for block in order.tolist() if block in having))
+        train = self.train[np.isin(blocks, list(taken))]
+        return replace(self, train=train, statistics=self.store.statistics(train))
+
     @property
     def class_counts(self) -> list[int]:
         """Training patches per class."""
@@ -104,55 +115,47 @@ class TrainingData:
         return [float(weight) for weight in weights]
 
 
+def _empty(part: str, store: PatchStore) -> SplitError:
+    return SplitError(
+        f"the {part} part of {store.folder} has no patches; give it more blocks or make them smaller "
+        "(conf/split.yaml: validation, block_m), then run `split` again."
+    )
+
+
 @dataclass(frozen=True)
-class HeldOut:
-    """Training data without a share of its blocks, and the patches of these blocks."""
+class Fold:
+    """The training data of a fold, and the cells that it tests."""
 
+    number: int
+    """From 0."""
     data: TrainingData
-    rows: Rows
-    """Patches of the cell grid in the blocks left out."""
+    """Its validation patches are those that it tests: they are reported and choose nothing."""
+
+    @property
+    def tested(self) -> Rows:
+        """Rows of the store, ascending."""
+        return self.data.validation
 
 
-def hold_out_blocks(data: TrainingData, folds: int, seed: int) -> Iterator[HeldOut]:
-    """The training data `folds` times, each time without another share of its blocks (cross-fitting).
+def folds_of(store: PatchStore, split: SplitFolder, bands: tuple[str, ...]) -> list[Fold]:
+    """The folds of a split; none where it has three parts.
 
-    The validation part is a few blocks and a network fits its training patches too well. Networks
-    trained without some blocks predict these as the final network predicts new ground. Patches that
-    share ground with the blocks left out are left out of training, too. A share is skipped if a class
-    has no patches in the other blocks. The validation part stays; below 2 folds there is no share.
+    Raises:
+        SplitError: when a fold has no training patches, or none of some class.
     """
-    block = data.blocks(data.train)
-    names = np.unique(block)
-    if min(folds, len(names)) < 2:
-        return
-    drawn = np.random.default_rng(seed).permutation(len(names)) % folds
-    share = drawn[np.searchsorted(names, block)]
-    classes = len(data.store.meta.classes)
-    labels, on_grid = (data.store.patches[name] for name in ("label", "on_grid"))
-    for fold in range(folds):
-        out, rest = data.train[share == fold], data.train[share != fold]
-        train = rest[_apart(data, rest, out)]
-        held = out[on_grid[out]]
-        if len(held) and len(np.unique(labels[train])) == classes:
-            yield HeldOut(replace(data, train=train, statistics=data.store.statistics(train)), held)
-
-
-def _apart(data: TrainingData, rows: Rows, others: Rows) -> npt.NDArray[np.bool_]:
-    """Which of `rows` share no pixel of any resolution with any of `others`, of any UTM zone."""
-    patches, geometry = data.store.patches, data.store.meta.geometry
-    reach = geometry.patch_px * geometry.pixel_m + 2 * _COARSEST_M
-    epsg, centers = patches["epsg"], np.stack([patches["x"], patches["y"]], axis=1).astype(np.float64)
-    apart = np.ones(len(rows), dtype=bool)
-    for home in np.unique(epsg[others]).tolist():
-        tree = cKDTree(centers[others[epsg[others] == home]])
-        for zone in np.unique(epsg[rows]).tolist():
-            here = epsg[rows] == zone
-            seen, least = centers[rows[here]], reach
-            if zone != home:
-                change = Transformer.from_crs(zone, home, always_xy=True)
-                # a place that cannot be projected is far away; a square of another zone stands askew
-                seen = np.nan_to_num(np.stack(change.transform(*seen.T), axis=1), posinf=_FAR_M)
-                least = reach * 2**0.5
-            nearest, _ = tree.query(seen, p=np.inf)
-            apart[here] &= nearest >= least
-    return apart
+    folds = []
+    for number in range(split.split.folds or 0):
+        train, tested = (split.rows(part, number) for part in ("train", "test"))
+        meta, statistics = split.split, store.statistics(train)
+        data = TrainingData(
+            store,
+            train,
+            tested,
+            statistics,
+            bands,
+            split.sha256,
+            meta.block_m,
+            validation_chooses=False,
+        )
+        folds.append(Fold(number, data))
+    return folds

@@ -1,6 +1,6 @@
 """When one model may take the place of another: the rule of promotion, and how the two differ.
 
-The rule: on the same test patches of the same split, its balanced accuracy is above that of every
+The rule: on the same held-out patches of the same split, its balanced accuracy is above that of every
 baseline, and the 95 % confidence interval of its difference to the champion, by 20 blocks or more,
 lies above 0.
 """
@@ -34,7 +34,7 @@ def decide(challenger: ModelVersion, champion: ModelVersion) -> Decision:
     """Apply the rule to a challenger.
 
     Raises:
-        MismatchError: when the two were not evaluated on the same test patches.
+        MismatchError: when the two were not evaluated on the same held-out patches.
         TrackingError: when one of them was not evaluated.
     """
     difference = _difference(challenger, champion)
@@ -69,9 +69,9 @@ def _difference(challenger: ModelVersion, champion: ModelVersion) -> Interval:
     )
     if challenger.split != champion.split or not np.array_equal(ours[:, :2], theirs[:, :2]):
         raise MismatchError(
-            f"{challenger.uri} and {champion.uri} were evaluated on different test patches (store or "
-            "split differ), so their scores cannot be compared; train and evaluate both on one split, "
-            'or state a reason: lenscape promote --because "...".'
+            f"{challenger.uri} and {champion.uri} were evaluated on different held-out patches "
+            "(store or split differ), so their scores cannot be compared; train and evaluate both on "
+            'one split, or state a reason: lenscape promote --because "...".'
         )
     names, labels = np.unique([ours[:, 1], ours[:, 2], theirs[:, 2]], return_inverse=True)
     truth, *predicted = labels.reshape(3, -1)

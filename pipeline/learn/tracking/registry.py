@@ -17,7 +17,7 @@ from pipeline.learn.tracking import tracking_uri
 from pipeline.learn.tracking.model import CHALLENGER, CHAMPION, MODEL, WEIGHTS_TAG
 
 PREDICTIONS = "test/predictions.csv"
-"""Artifact of a run: block, true class and predicted class of each test patch."""
+"""Artifact of a run: block, true class and predicted class of each held-out patch."""
 CHECKPOINT = "checkpoint"
 """Folder of a run's artifacts with the files of `models/`, as `PatchClassifier.load` reads them."""
 _NO_VERSION = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
@@ -89,7 +89,7 @@ def find_version(name: str) -> ModelVersion:
 
 
 def predictions_of(version: ModelVersion) -> str:
-    """The predictions of a version for the test patches, as CSV.
+    """The predictions of a version for the held-out patches, as CSV.
 
     Raises:
         TrackingError: when `evaluate` has not evaluated it, or its files are gone.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -15,12 +15,13 @@ from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import DatasetInput, InputTag
 from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 from pydantic import Field
 
 from pipeline.config.record import Conf
 from pipeline.errors import TrackingError
 from pipeline.files import write_json
-from pipeline.learn.network.classifier import PatchClassifier
+from pipeline.learn.network.classifier import FOLDS, PatchClassifier
 from pipeline.learn.network.history import read_history
 from pipeline.learn.tracking import tracking_uri
 from pipeline.learn.tracking.model import WEIGHTS_TAG, log_and_register
@@ -107,7 +108,7 @@ def resume(models: Path) -> Iterator[Tracker]:
     """
     record = run_record(models)
     with tracking_uri.connected() as client:
-        known = _known_run(client, record.run_id)
+        known = known_run(client, record.run_id)
         with _running(client, known, record.name) as tracker:
             if known is None:
                 # first, so that the run is found again if this is interrupted
@@ -150,15 +151,6 @@ def ask_store(stage: str) -> None:
 def warn(sentence: str) -> None:
     """Print a warning about the store."""
     print(f"warning: {sentence}", file=sys.stderr)
-
-
-@contextmanager
-def child_run(parent: Tracker, name: str, params: Mapping[str, str]) -> Iterator[Tracker]:
-    """A run below an open one, such as one fold of a table; its model is not registered."""
-    with mlflow.start_run(run_name=name, nested=True) as run:
-        tracker = Tracker(parent.client, run.info.run_id)
-        tracker.params(params)
-        yield tracker
 
 
 @contextmanager
@@ -230,11 +222,9 @@ def complete(tracker: Tracker, record: RunRecord, models: Path) -> None:
     if tracker.is_whole():
         return
     log_record(tracker, record)
-    known = tracker.epochs()
-    for row in read_history(models / "history.csv"):
-        if row.epoch not in known:
-            tracker.epoch(row)
+    tracker.history(read_history(models / "history.csv"))
     tracker.metrics(record.metrics)
+    _log_folds(tracker, record, models / FOLDS)
     classifier = PatchClassifier.load(models)
     for path in sorted(models.iterdir()):
         tracker.artifact(path, path.name if path.is_dir() else CHECKPOINT)
@@ -250,7 +240,27 @@ def complete(tracker: Tracker, record: RunRecord, models: Path) -> None:
     tracker.tags({WEIGHTS_TAG: classifier.meta.weights_sha256})
 
 
-def _known_run(client: mlflow.MlflowClient, run_id: str) -> str | None:
+def _log_folds(parent: Tracker, record: RunRecord, folds: Path) -> None:
+    """One run below that of the model for the network of each fold, with its epochs."""
+    client = parent.client
+    query = f"tags.{MLFLOW_PARENT_RUN_ID} = '{parent.run_id}'"
+    experiment = client.get_run(parent.run_id).info.experiment_id
+    runs = {run.info.run_name: run.info for run in client.search_runs([experiment], query)}
+    for folder in sorted(folds.glob("*")):
+        name = f"fold {folder.name}"
+        if name in runs and runs[name].status == "FINISHED":
+            continue
+        tags = {MLFLOW_PARENT_RUN_ID: parent.run_id, MLFLOW_RUN_NAME: name}
+        run_id = (
+            runs[name].run_id if name in runs else client.create_run(experiment, tags=tags).info.run_id
+        )
+        child = Tracker(client, run_id)
+        child.params(record.params | {"split.fold": folder.name})
+        child.history(read_history(folder / "history.csv"))
+        client.set_terminated(run_id)
+
+
+def known_run(client: mlflow.MlflowClient, run_id: str) -> str | None:
     """The id of a run, or of the one that it was replayed to, where the store has it."""
     try:
         if client.get_run(run_id).info.lifecycle_stage == "active":

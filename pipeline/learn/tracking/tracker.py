@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from shutil import copyfile, copytree
 from tempfile import TemporaryDirectory
+from time import time
 from typing import TYPE_CHECKING, Any, override
 
 import mlflow
-from mlflow.entities import Param, RunData, RunTag
+from mlflow.entities import Metric, Param, RunData, RunTag
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
 from pipeline.files import publish, remove, write_json
@@ -33,6 +34,8 @@ _HISTORY = {
     "validation_balanced_accuracy": "val/balanced_accuracy",
     "lr": "train/lr",
 }
+_METRICS_AT_ONCE = 1000
+"""As many as MLflow takes."""
 _VALUES, _ARTIFACTS = "values.json", "artifacts"
 
 
@@ -94,12 +97,22 @@ class Tracker(Additions):
 
     def epoch(self, row: Epoch) -> None:
         """Log an epoch as `train/..` and `val/..`."""
-        self.metrics({new: getattr(row, old) for old, new in _HISTORY.items()}, step=row.epoch)
+        values = {new: getattr(row, old) for old, new in _HISTORY.items()}
+        self.metrics({name: value for name, value in values.items() if value is not None}, row.epoch)
 
-    def epochs(self) -> set[int]:
+    def epochs(self, metric: str = "train/loss") -> set[int]:
         """The epochs that the run has already."""
-        history = self.client.get_metric_history(self.run_id, next(iter(_HISTORY.values())))
-        return {point.step for point in history}
+        return {point.step for point in self.client.get_metric_history(self.run_id, metric)}
+
+    def history(self, rows: Sequence[Epoch]) -> None:
+        """Log what the run lacks of a history."""
+        now_ms, missing = int(time() * 1000), []
+        for old, new in _HISTORY.items():
+            known = self.epochs(new)
+            values = ((row.epoch, getattr(row, old)) for row in rows if row.epoch not in known)
+            missing += [Metric(new, value, now_ms, step) for step, value in values if value is not None]
+        for first in range(0, len(missing), _METRICS_AT_ONCE):
+            self.client.log_batch(self.run_id, metrics=missing[first : first + _METRICS_AT_ONCE])
 
     @override
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:

@@ -12,12 +12,14 @@ from uuid import uuid4
 import mlflow
 
 from pipeline.errors import TrackingError
+from pipeline.files import write_text
 from pipeline.learn.network.history import Epoch
 from pipeline.learn.tracking import tracking_uri
 from pipeline.learn.tracking.run import (
     RunRecord,
     close_killed,
     complete,
+    known_run,
     log_record,
     start,
     warn,
@@ -27,14 +29,17 @@ from pipeline.learn.tracking.tracker import Tracker
 
 
 class TrainingRun:
-    """A new run for a model that is about to be trained; it ends with the block.
+    """The run of a model that is about to be trained; it ends with the block.
+
+    It is a new one, or that of a training which was cut off and goes on: the file `known` names it.
 
     The store is asked first. Where it fails, then or later, a sentence says so and training goes on:
     `models/` holds all that the run lacks, and `complete` logs it as soon as the store is there.
     """
 
-    def __init__(self, record: RunRecord) -> None:
-        self.record = record
+    def __init__(self, record: RunRecord, known: Path) -> None:
+        self.record, self.known = record, known
+        self._logged: set[int] = set()
         self._tracker: Tracker | None = None
         self._failure: TrackingError | None = None
         """The last one, until the run is whole."""
@@ -49,13 +54,16 @@ class TrainingRun:
 
     def _open(self) -> mlflow.MlflowClient:
         client = tracking_uri.connect()
-        self._tracker = start(client, None, self.record.name)
+        known = known_run(client, self.known.read_text()) if self.known.is_file() else None
+        self._tracker = start(client, known, self.record.name)
+        write_text(self.known, self._tracker.run_id)
         log_record(self._tracker, self.record)
+        self._logged = self._tracker.epochs() if known else set()
         return client
 
     def epoch(self, row: Epoch) -> None:
         """Log an epoch; those that the store does not take come from the history in the end."""
-        if self._tracker and not self._failure:
+        if self._tracker and not self._failure and row.epoch not in self._logged:
             with self._tolerated():
                 self._tracker.epoch(row)
 
@@ -87,9 +95,13 @@ class TrainingRun:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._tracker:
-            with self._tolerated():
-                mlflow.end_run("FINISHED" if error is None else "FAILED")
+        if self._tracker is None:
+            return
+        failed, self._failure = self._failure, None
+        with self._tolerated():
+            mlflow.end_run("FINISHED" if error is None else "FAILED")
+        if self._failure and not failed:
+            warn(f"{self._failure} The run stays open there until the next training on this machine.")
 
     @contextmanager
     def _tolerated(self) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""Training of a network with calibrated probabilities and an area of applicability."""
+"""Training: the networks of all folds and the network that maps, side by side, then its calibration."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -18,82 +18,225 @@ from tqdm import tqdm
 
 from pipeline.config.compute import ComputeConf
 from pipeline.config.train import TrainConf
+from pipeline.files import publish, remove
+from pipeline.learn.data.held_out import HeldOut
 from pipeline.learn.data.reader import Rows
-from pipeline.learn.data.training_data import HeldOut, TrainingData, hold_out_blocks
-from pipeline.learn.inference.predictor import Probabilities, batched_probabilities
+from pipeline.learn.data.training_data import Fold, TrainingData
+from pipeline.learn.inference.predictor import batched_logits
 from pipeline.learn.network.classifier import PatchClassifier
-from pipeline.learn.network.history import Epoch
+from pipeline.learn.network.history import Epoch, read_history, write_history
 from pipeline.learn.stats.applicability import MOST_ROWS, Features, TrainingFeatures, patch_features
-from pipeline.learn.stats.calibration import shrunk_temperature
-from pipeline.learn.training.trainer import FitResult, first_process, train_network
+from pipeline.learn.stats.calibration import calibrate
+from pipeline.learn.training.trainer import Reporting, first_process, train_network
 
-_SMALLEST = np.finfo(np.float32).tiny
+HISTORY = "history.csv"
+"""In the folder of each network."""
+NETWORK = "network"
+"""The folder of the network that maps; `fold_1`, `fold_2`, ... are those of the folds."""
 
 
 @dataclass(frozen=True)
-class Predictions:
-    """Predictions of a network for patches that it was not trained on."""
+class FitResult:
+    """A trained model and how it came about."""
 
-    rows: Rows
-    """Of the store."""
-    probabilities: Probabilities
-    """(N, K)."""
+    classifier: PatchClassifier
+    """Calibrated, on the CPU, ready to predict."""
+    history: list[Epoch]
+    """With folds the validation columns are means over the folds, each on the cells it holds out."""
+    held_out: HeldOut | None
+    """Predictions of the networks of the folds; None without folds."""
+
+    @property
+    def kept(self) -> Epoch:
+        """The row of the epoch whose weights were kept."""
+        return self.history[self.classifier.meta.kept_epoch - 1]
 
 
-def fit(
+@dataclass(frozen=True)
+class _Network:
+    """A network to be trained."""
+
+    folder: Path
+    """Where it will be; beside it lies its state while it is trained."""
+    name: str
+    """For people."""
+    data: TrainingData
+    conf: TrainConf
+    compute: ComputeConf
+
+
+def fold_folder(folder: Path, number: int, share: float = 1) -> Path:
+    """Where `train_networks` leaves the network of a fold (from 0), on a share of its blocks."""
+    return folder / (f"fold_{number + 1}" + (f"_on_{share:g}" if share < 1 else ""))
+
+
+def train_networks(
     data: TrainingData,
+    folds: Sequence[Fold],
     conf: TrainConf,
     compute: ComputeConf,
+    folder: Path,
     on_epoch: Callable[[Epoch], None] | None = None,
-    class_weights: list[float] | None = None,
-) -> FitResult:
-    """Train a network, keep the epoch that validates best (see `Choice`) and calibrate it.
+) -> None:
+    """Train the network that maps and those of the folds, each into a folder of its own below `folder`.
 
-    For the calibration, networks of the same conf are trained without some of the blocks, too. On a
-    CPU they are trained at the same time, in processes that share its cores.
+    On a CPU they are trained at the same time, in processes that share its cores. What `folder` holds
+    already, of a training of the same data and conf that was cut off, is not trained again: whole
+    networks, and the epochs of those that were begun. The weights are those of an undisturbed training.
 
     Args:
-        data: Training and validation patches; the test part is not among them.
+        data: All patches that train, and validation patches where these choose the epoch.
+        folds: Of a cross-validation; none where the split has three parts.
         conf: Network, loss, augmentation and schedule.
         compute: Machine and precision.
-        on_epoch: Called with each row of the history as it comes, in the first process only.
-        class_weights: Of the loss; by the conf's exponent where absent.
+        folder: Where networks and the state of the training lie.
+        on_epoch: Called with each epoch of the network that maps as it comes, in the first process.
 
     Raises:
         NetworkError: when the layers do not fit the patches.
         ConfigError: when the machine lacks the accelerator, or training diverges.
     """
-    held_out = list(hold_out_blocks(data, conf.calibration_folds, conf.seed))
-    predict = partial(_predict_held_out, conf, compute, class_weights)
-    with _processes(compute, 1 + len(held_out)) as submit:
-        futures = [submit(predict, blocks) for blocks in held_out]
-        result = train_network(data, conf, compute, on_epoch, class_weights)
-        predictions = []
-        quiet = not (held_out and first_process())
-        bar = tqdm(total=len(held_out), desc="calibration", unit="network", disable=quiet)
+    mapping = _Network(
+        folder / NETWORK, "network" if not folds else "final network", data, conf, compute
+    )
+    others = [
+        _Network(
+            fold_folder(folder, fold.number, share),
+            f"fold {fold.number + 1} of {len(folds)}"
+            + (f", {share:.0%} of the blocks" if share < 1 else ""),
+            fold.data if share == 1 else fold.data.on_share_of_blocks(share, conf.seed),
+            conf,
+            compute,
+        )
+        for share in (1, *conf.learning_curve)
+        for fold in folds
+    ]
+    with _processes(compute, 1 + len(others)) as submit:
+        futures = [submit(_train, one, index) for index, one in enumerate(others, start=1)]
+        bar = tqdm(
+            total=len(others), desc="folds", unit="network", disable=not (others and first_process())
+        )
         with bar:
+            _train(mapping, 0, on_epoch)
             # this process trains what no other one has begun, the last first
-            for blocks, future in zip(held_out[::-1], futures[::-1], strict=True):
-                predictions.append(predict(blocks) if future.cancel() else future.result())
+            for index, (one, future) in reversed(
+                list(enumerate(zip(others, futures, strict=True), start=1))
+            ):
+                if future.cancel():
+                    _train(one, index)
+                else:
+                    future.result()
                 bar.update()
-    calibrate(result.classifier, data, predictions[::-1])
-    return result
 
 
-def _predict_held_out(
-    conf: TrainConf, compute: ComputeConf, class_weights: list[float] | None, held_out: HeldOut
-) -> Predictions:
-    """Train a network without some blocks and predict these."""
-    result = train_network(held_out.data, conf, compute, class_weights=class_weights, progress=False)
-    return predicted(result.classifier, held_out.data, held_out.rows)
+def _train(network: _Network, line: int, on_epoch: Callable[[Epoch], None] | None = None) -> None:
+    """Train a network into its folder, or go on with it, unless it is there already."""
+    if network.folder.is_dir():
+        return
+    state = network.folder.with_name(f"{network.folder.name}.ckpt")
+    reporting = Reporting(network.name, line, on_epoch)
+    trained = train_network(network.data, network.conf, network.compute, None, state, reporting)
+    if not first_process():
+        return
+    with publish(network.folder) as partial:
+        partial.mkdir()
+        trained.classifier.save(partial)
+        write_history(partial / HISTORY, trained.history)
+    remove(state)
 
 
-Submit = Callable[[Callable[[HeldOut], Predictions], HeldOut], Future[Predictions]]
+def finish(
+    data: TrainingData, folds: Sequence[Fold], folder: Path, shares: Sequence[float] = ()
+) -> FitResult:
+    """The network that maps, of `train_networks`, calibrated and with its area of applicability.
+
+    Calibration and threshold come from held-out patches: of the folds, or of the validation part. The
+    test part of a split without folds is not used.
+    """
+    classifier = PatchClassifier.load(folder / NETWORK)
+    history = read_history(folder / NETWORK / HISTORY)
+    features, sample = _features(classifier, data), _sample(data.train)
+    statistics, labels = features(sample), data.store.patches["label"]
+    training = TrainingFeatures.of(statistics, labels[sample])
+    if not folds:
+        rows, logits = data.validation, batched_logits(classifier, data.pixels(data.validation))
+        groups = data.blocks(rows)
+        classifier.training_features = training.with_threshold(training.distances(features(rows)))
+        held_out = None
+    else:
+        held_out = _held_out(folds, folder, statistics, sample)
+        rows, logits, groups = held_out.rows, held_out.logits, held_out.fold
+        classifier.training_features = training.with_threshold(held_out.dissimilarity)
+        limit = float(classifier.training_features.limit)
+        on_share = {share: _predicted(folds, folder, share) for share in shares}
+        held_out = HeldOut(rows, groups, logits, held_out.dissimilarity / limit, on_share)
+        history = _with_held_out(history, folds, folder)
+    classifier.apply_calibration(calibrate(labels[rows], logits, groups))
+    count = len(np.unique(data.blocks(rows)))
+    update = {"temperature_blocks": count, "learning_curve": tuple(shares) if folds else ()}
+    classifier.meta = classifier.meta.model_copy(update=update)
+    return FitResult(classifier, history, held_out)
+
+
+def _held_out(folds: Sequence[Fold], folder: Path, statistics: Features, sample: Rows) -> HeldOut:
+    """The predictions of the folds; dissimilarity is the distance itself."""
+    logits, distances = [], []
+    for fold in folds:
+        data, classifier = fold.data, PatchClassifier.load(fold_folder(folder, fold.number))
+        logits.append(batched_logits(classifier, data.pixels(fold.tested)))
+        trains = np.isin(sample, data.train)
+        training = TrainingFeatures.of(statistics[trains], data.store.patches["label"][sample[trains]])
+        distances.append(training.distances(_features(classifier, data)(fold.tested)))
+    rows = np.concatenate([fold.tested for fold in folds])
+    number = np.repeat([fold.number for fold in folds], [len(fold.tested) for fold in folds])
+    order = np.argsort(rows)
+    return HeldOut(
+        rows[order], number[order], np.concatenate(logits)[order], np.concatenate(distances)[order]
+    )
+
+
+def _predicted(folds: Sequence[Fold], folder: Path, share: float) -> npt.NDArray[np.int64]:
+    """The classes of the cells of all folds, in the order of the store, by networks on a share."""
+    labels = [
+        batched_logits(
+            PatchClassifier.load(fold_folder(folder, fold.number, share)), fold.data.pixels(fold.tested)
+        ).argmax(axis=1)
+        for fold in folds
+    ]
+    order = np.argsort(np.concatenate([fold.tested for fold in folds]))
+    return np.concatenate(labels)[order]
+
+
+def _sample(rows: Rows) -> Rows:
+    if len(rows) <= MOST_ROWS:
+        return rows
+    return np.sort(np.random.default_rng(0).choice(rows, MOST_ROWS, replace=False))
+
+
+def _features(classifier: PatchClassifier, data: TrainingData) -> Callable[[Rows], Features]:
+    cell_px, fill = classifier.meta.geometry.cell_px, classifier.fill_dn
+    return lambda rows: patch_features(data.pixels(rows), cell_px, fill)
+
+
+def _with_held_out(history: Sequence[Epoch], folds: Sequence[Fold], folder: Path) -> list[Epoch]:
+    """The history of the network that maps, with the means of the folds in its validation columns."""
+    each = [read_history(fold_folder(folder, fold.number) / HISTORY) for fold in folds]
+    names = ("validation_loss", "validation_balanced_accuracy")
+    means: npt.NDArray[np.float64] = np.mean(
+        [[[getattr(row, name) for name in names] for row in rows] for rows in each], axis=0
+    )
+    return [
+        row._replace(**dict(zip(names, values, strict=True)))
+        for row, values in zip(history, means.tolist(), strict=True)
+    ]
+
+
+Submit = Callable[[Callable[[_Network, int], None], _Network, int], Future[None]]
 
 
 @contextmanager
 def _processes(compute: ComputeConf, networks: int) -> Iterator[Submit]:
-    """Where calibration networks are trained: a future that is not begun can still be cancelled.
+    """Where networks are trained: a future that is not begun can still be cancelled.
 
     The cores are shared evenly by as many networks as there are cores, at most. So the threads of a
     network, which its weights depend on to the last bit, do not depend on `compute.workers`.
@@ -115,6 +258,11 @@ def _processes(compute: ComputeConf, networks: int) -> Iterator[Submit]:
         processes = ProcessPoolExecutor(others, context, _start_process, (threads,))
         try:
             yield processes.submit
+        except BaseException:
+            # an error, or an end by Ctrl-C or SIGTERM: what they train goes on from its state later
+            for process in multiprocessing.active_children():
+                process.kill()
+            raise
         finally:
             processes.shutdown(cancel_futures=True)
     finally:
@@ -132,44 +280,3 @@ def _exit_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
-
-
-def calibrate(
-    classifier: PatchClassifier, data: TrainingData, held_out: Sequence[Predictions] = ()
-) -> None:
-    """Set the temperature of a trained network and the distribution of its training features.
-
-    Args:
-        classifier: The network.
-        data: What it was trained on; the validation part sets the threshold of the area of
-            applicability and, with the held-out predictions, the temperature. The test part is not
-            used.
-        held_out: Predictions of networks of the same conf for training blocks left out of their
-            training.
-    """
-    predictions = [predicted(classifier, data, data.validation), *held_out]
-    rows = np.concatenate([one.rows for one in predictions])
-    probabilities = np.concatenate([one.probabilities for one in predictions])
-    logits = np.log(np.maximum(probabilities, _SMALLEST))
-    blocks = data.blocks(rows)
-    classifier.apply_temperature(shrunk_temperature(data.store.patches["label"][rows], logits, blocks))
-    count = len(np.unique(blocks))
-    classifier.meta = classifier.meta.model_copy(update={"temperature_blocks": count})
-    classifier.training_features = _training_features(classifier, data)
-
-
-def predicted(classifier: PatchClassifier, data: TrainingData, rows: Rows) -> Predictions:
-    """The predictions of a network for patches of its store."""
-    return Predictions(rows, batched_probabilities(classifier, data.pixels(rows)))
-
-
-def _training_features(classifier: PatchClassifier, data: TrainingData) -> TrainingFeatures:
-    rows = data.train
-    if len(rows) > MOST_ROWS:
-        rows = np.sort(np.random.default_rng(0).choice(rows, MOST_ROWS, replace=False))
-
-    def features(rows: Rows) -> Features:
-        return patch_features(data.pixels(rows), classifier.meta.geometry.cell_px, classifier.fill_dn)
-
-    labels: npt.NDArray[np.integer] = data.store.patches["label"][rows]
-    return TrainingFeatures.of(features(rows), labels, features(data.validation))

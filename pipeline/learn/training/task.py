@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import AdamW
@@ -109,8 +110,17 @@ class PatchClassification(Classification):
         weights = self.model.parameters()
         optimizer = AdamW(weights, self.conf.lr, weight_decay=self.conf.weight_decay, fused=True)
         steps = int(self.trainer.estimated_stepping_batches)
-        scheduler = OneCycleLR(optimizer, self.conf.lr, total_steps=steps, pct_start=WARMUP)
+        # torch divides by the steps of the warm-up less one
+        warmup = WARMUP if steps * WARMUP != 1 else 1.5 * WARMUP
+        scheduler = OneCycleLR(optimizer, self.conf.lr, total_steps=steps, pct_start=warmup)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_train_epoch_start(self) -> None:
+        """Draw from seed and epoch alone: a training that was cut off goes on as it would have."""
+        drawn = np.random.SeedSequence((self.conf.seed, self.current_epoch)).generate_state(
+            1, np.uint64
+        )
+        torch.manual_seed(int(drawn[0] >> 1))
 
     def training_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
         """The loss of a batch of augmented patches."""
@@ -153,9 +163,12 @@ class PatchClassification(Classification):
 
     def on_train_epoch_end(self) -> None:
         """Hand out the row of the history; an epoch is validated before it ends."""
-        metrics = (self.train_loss, self.val_loss, self.train_score, self.val_score)
-        values = [float(metric.compute()) for metric in metrics]
-        for metric in metrics:
+        validated = bool(self.trainer.num_val_batches and sum(self.trainer.num_val_batches))
+        trained, validated_by = (self.train_loss, self.train_score), (self.val_loss, self.val_score)
+        means = [float(metric.compute()) for metric in trained]
+        held_out = [float(metric.compute()) if validated else None for metric in validated_by]
+        for metric in (*trained, *validated_by):
             metric.reset()
+        values = means[0], held_out[0], means[1], held_out[1]
         optimizer: Any = self.optimizers()
         self.on_epoch(Epoch._make([self.current_epoch + 1, *values, optimizer.param_groups[0]["lr"]]))

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import logging
 import math
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.fabric.utilities.rank_zero import rank_zero_only
-from lightning.pytorch import Callback, Trainer, seed_everything
-from lightning.pytorch.callbacks import LambdaCallback
+from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
+from lightning.pytorch.callbacks import Checkpoint, LambdaCallback
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from tqdm import tqdm
 
 from pipeline.config.compute import ComputeConf
 from pipeline.config.train import TrainConf, resolve
 from pipeline.errors import ConfigError
-from pipeline.files import sha256_of_value
+from pipeline.files import publish, sha256_of_value
 from pipeline.learn.data.batches import PatchDataModule
 from pipeline.learn.data.training_data import TrainingData
 from pipeline.learn.network.classifier import Hashes, ModelMeta, PatchClassifier
@@ -32,60 +35,150 @@ from pipeline.learn.training.task import PatchClassification
 
 
 @dataclass(frozen=True)
-class FitResult:
-    """A trained model and how it came about."""
+class TrainedNetwork:
+    """A trained network and how it came about."""
 
     classifier: PatchClassifier
     """With the weights of the epoch that was kept, on the CPU, ready to predict."""
-    history: tuple[Epoch, ...]
-    best: Epoch
-    """The row of that epoch."""
+    history: list[Epoch]
+
+
+@dataclass(frozen=True)
+class Reporting:
+    """What is told of a training while it runs."""
+
+    name: str = ""
+    """What the progress bar calls the network; no bar where empty."""
+    line: int = 0
+    """Of the terminal, where several networks are trained side by side."""
+    on_epoch: Callable[[Epoch], None] | None = None
+    """Called with each row of the history as it comes, in the first process only."""
 
 
 def train_network(
     data: TrainingData,
     conf: TrainConf,
     compute: ComputeConf,
-    on_epoch: Callable[[Epoch], None] | None = None,
     class_weights: list[float] | None = None,
-    progress: bool = True,
-) -> FitResult:
-    """Train one network and keep the epoch that validates best; arguments and errors as of `fit`."""
+    state: Path | None = None,
+    reporting: Reporting = Reporting(),
+) -> TrainedNetwork:
+    """Train one network.
+
+    Where the validation patches choose, the epoch that validates best is kept (see `Choice`), else the
+    last one of the schedule.
+
+    Args:
+        data: Training and validation patches.
+        conf: Network, loss, augmentation and schedule.
+        compute: Machine and precision.
+        class_weights: Of the loss; by the conf's exponent where absent.
+        state: A file that holds the state after each epoch, from which a training that was cut off goes
+            on.
+        reporting: The progress bar, and who hears of each epoch.
+
+    Raises:
+        NetworkError: when the layers do not fit the patches.
+        ConfigError: when the machine lacks the accelerator, or training diverges.
+    """
+    choice = Choice(conf, validated=data.validation_chooses)
     history: list[Epoch] = []
-    choice = Choice(conf)
 
     def record(row: Epoch) -> None:
         _require_finite(row, conf)
         history.append(row)
         choice.offer(row, task.kept)
-        trainer.should_stop = row.epoch - choice.row.epoch >= conf.patience
-        bar.set_description(f"epoch {row.epoch} of {conf.epochs}", refresh=False)
-        bar.set_postfix_str(
-            f"validation loss {row.validation_loss:.3f}, "
-            f"balanced accuracy {row.validation_balanced_accuracy:.3f}",
-            refresh=False,
-        )
-        if on_epoch is not None and trainer.is_global_zero:
-            on_epoch(row)
+        trainer.should_stop = choice.waited(row.epoch) >= conf.patience
+        bar.set_description(f"{reporting.name}: epoch {row.epoch} of {conf.epochs}", refresh=False)
+        if row.validation_loss is not None:
+            bar.set_postfix_str(
+                f"validation loss {row.validation_loss:.3f}, "
+                f"balanced accuracy {row.validation_balanced_accuracy:.3f}",
+                refresh=False,
+            )
+        if reporting.on_epoch is not None and trainer.is_global_zero:
+            reporting.on_epoch(row)
 
     with _quiet_lightning():
         seed_everything(conf.seed, workers=True, verbose=False)
         weights = class_weights or data.class_weights(conf.class_weight_exponent)
         task = PatchClassification(_meta(data, conf, weights), conf, weights, record)
         show = LambdaCallback(
-            on_train_start=lambda trainer, _: bar.reset(int(trainer.estimated_stepping_batches)),
+            on_train_start=lambda trainer, _: _begin(bar, trainer),
             on_train_batch_end=lambda *_: bar.update(),
         )
-        trainer = _trainer(conf, compute, show)
-        quiet = not (progress and trainer.is_global_zero)
-        interval_s = 0.5 if sys.stderr.isatty() else 30  # a log wants few lines
-        with tqdm(unit="batch", disable=quiet, mininterval=interval_s) as bar:
-            trainer.fit(task, PatchDataModule(data, conf.batch_size, conf.seed, compute.loaders))
-    return FitResult(choice.restore(task.kept), tuple(history), choice.row)
+        saved = [] if state is None else [SavedState(state, history, choice, conf.patience)]
+        trainer = _trainer(conf, compute, [show, *saved], validated=len(data.validation) > 0)
+        with _bar(reporting, trainer) as bar:
+            batches = PatchDataModule(data, conf.batch_size, conf.seed, compute.loaders)
+            begun = state if state and state.is_file() else None
+            try:
+                trainer.fit(task, batches, ckpt_path=begun, weights_only=False)
+            except SIGTERMException as ended:  # Lightning's has the exit status 0
+                raise SystemExit(128 + signal.SIGTERM) from ended
+    classifier = choice.restore(task.kept)
+    classifier.meta = classifier.meta.model_copy(update={"kept_epoch": choice.row.epoch})
+    return TrainedNetwork(classifier, history)
+
+
+def _bar(reporting: Reporting, trainer: Trainer) -> tqdm[Any]:
+    terminal = sys.stderr.isatty()
+    return tqdm(
+        unit="batch",
+        disable=not (reporting.name and trainer.is_global_zero),
+        mininterval=0.5 if terminal else 30,  # a log wants few lines
+        position=reporting.line if terminal else None,
+        leave=not terminal,
+    )
+
+
+def _begin(bar: tqdm[Any], trainer: Trainer) -> None:
+    """Let the bar begin where the training does, which may have been cut off."""
+    bar.reset(int(trainer.estimated_stepping_batches))
+    bar.initial = trainer.global_step
+    bar.update(trainer.global_step)
+
+
+class SavedState(Checkpoint):
+    """Saves the training after each epoch: Lightning's state, the history and the epoch chosen."""
+
+    def __init__(self, path: Path, history: list[Epoch], choice: Choice, patience: int) -> None:
+        self.path, self.history, self.choice, self.patience = path, history, choice, patience
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Train no further where it was cut off when it had already stopped early."""
+        del pl_module
+        if self.history and self.choice.waited(self.history[-1].epoch) >= self.patience:
+            trainer.should_stop = True
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Replace the file by the state after this epoch; its class makes it the last one called."""
+        del pl_module
+        if not trainer.is_global_zero:  # all processes take part, the first one writes
+            trainer.save_checkpoint(self.path)
+            return
+        with publish(self.path) as partial:
+            trainer.save_checkpoint(partial)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What Lightning does not know."""
+        choice = self.choice
+        return {
+            "history": [tuple(row) for row in self.history],
+            "choice": (tuple(choice.row), choice.best, choice.weights),
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up what `state_dict` gave."""
+        self.history[:] = [Epoch(*row) for row in state_dict["history"]]
+        row, self.choice.best, self.choice.weights = state_dict["choice"]
+        self.choice.row = Epoch(*row)
 
 
 class Choice:
-    """The epoch whose weights are kept: of those within the tolerance of the best, the last.
+    """The epoch whose weights are kept: of those within the tolerance of the best, the last one.
+
+    Without validation patches it is the last epoch of the schedule.
 
     Scores of few validation patches go up and down by chance, and late epochs of a falling learning
     rate generalise better than their scores can tell.
@@ -94,7 +187,8 @@ class Choice:
     row: Epoch
     """The epoch chosen so far."""
 
-    def __init__(self, conf: TrainConf) -> None:
+    def __init__(self, conf: TrainConf, validated: bool = True) -> None:
+        self.validated = validated
         self.score = f"validation_{conf.monitor}"
         self.sign = -1 if conf.monitor == "loss" else 1
         self.tolerance = conf.tolerance
@@ -106,6 +200,9 @@ class Choice:
 
         A new best is always taken, so earlier epochs never have to be compared again.
         """
+        if not self.validated:
+            self.row = row
+            return
         score = self.sign * getattr(row, self.score)
         self.best = max(self.best, score)
         if score >= self.best - self.tolerance:
@@ -114,9 +211,14 @@ class Choice:
                 name: tensor.detach().cpu().clone() for name, tensor in classifier.state_dict().items()
             }
 
+    def waited(self, epoch: int) -> int:
+        """Epochs since the one that is chosen so far."""
+        return epoch - self.row.epoch
+
     def restore(self, classifier: PatchClassifier) -> PatchClassifier:
         """The classifier with the weights of the chosen epoch, on the CPU, ready to predict."""
-        classifier.load_state_dict(self.weights)
+        if self.validated:
+            classifier.load_state_dict(self.weights)
         return classifier.cpu().eval()
 
 
@@ -147,20 +249,24 @@ def _meta(data: TrainingData, conf: TrainConf, class_weights: list[float]) -> Mo
     )
 
 
-def _trainer(conf: TrainConf, compute: ComputeConf, callback: Callback) -> Trainer:
-    """A trainer that writes nothing; `fit` stops it early."""
+def _trainer(
+    conf: TrainConf, compute: ComputeConf, callbacks: list[Callback], *, validated: bool
+) -> Trainer:
+    """A trainer that writes nothing by itself; `train_network` stops it early."""
     try:
         return Trainer(
             accelerator=compute.accelerator,
             devices=compute.devices,
             precision=_precision(compute),
             max_epochs=conf.epochs,
-            callbacks=[callback],
+            callbacks=callbacks,
             logger=False,
-            enable_checkpointing=False,  # `Choice` keeps the weights
+            # without a callback of this kind Lightning would add its own
+            enable_checkpointing=any(isinstance(one, Checkpoint) for one in callbacks),
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
+            limit_val_batches=None if validated else 0,
             use_distributed_sampler=False,  # BatchRows shares the rows out itself
             # within a job of Slurm too, whose tasks are no processes of this training
             plugins=None if TorchElasticEnvironment.detect() else LightningEnvironment(),
@@ -182,7 +288,7 @@ def _precision(compute: ComputeConf) -> Literal["32-true", "bf16-mixed"]:
 
 
 def _require_finite(row: Epoch, conf: TrainConf) -> None:
-    if not (math.isfinite(row.train_loss) and math.isfinite(row.validation_loss)):
+    if not (math.isfinite(row.train_loss) and math.isfinite(row.validation_loss or 0)):
         raise ConfigError(
             f"training diverged in epoch {row.epoch} (the loss is no finite number): "
             f"lr {conf.lr:g} is too large for this network; lower it in the conf of train."

@@ -133,3 +133,18 @@ def test_other_bands_patches_and_networks(tmp_path, network, size):
     pixels = np.random.default_rng(1).integers(0, 3000, (5, bands, side, side), dtype=np.uint16)
     ours = batched_probabilities(PatchClassifier.load(models), [pixels])
     assert loaded.predict(pixels) == pytest.approx(ours, abs=1e-6)
+
+
+@pytest.mark.parametrize(("slope", "bias"), [(0.6, 0.8), (1.0, -12.0)])
+def test_slope_and_bias_of_the_calibration_go_with_it(tmp_path, pixels, slope, bias):
+    meta = model_meta("modern").model_copy(update={"slope": slope, "bias": bias})
+    with mlflow_store(tmp_path):
+        models = make_models(tmp_path / "models", meta)
+        track(models)
+        loaded = mlflow.pyfunc.load_model("models:/lenscape/1")
+    model = PatchClassifier.load(models)
+    ours = batched_probabilities(model, [pixels])
+    assert loaded.predict(pixels) == pytest.approx(ours, abs=1e-6)
+    before = batched_probabilities(model.uncalibrated(), [pixels])
+    assert np.abs(ours - before).max() > 0.02
+    assert (ours.argmax(axis=1) == before.argmax(axis=1)).all()

@@ -12,7 +12,9 @@ from mlflow.entities import Run
 
 from pipeline.errors import StoreError, TrackingError
 from pipeline.files import sha256_of
-from pipeline.learn.tracking.run import RUN, child_run, open_run, resume, run_record, write_record
+from pipeline.learn.network.history import write_history
+from pipeline.learn.tracking.run import RUN, open_run, resume, run_record, write_record
+from pipeline.learn.tracking.tracker import Tracker
 from tests.support.tracked import HISTORY, RECORD, make_models, mlflow_store, track
 
 
@@ -184,25 +186,80 @@ def test_long_and_many_values_fit():
     assert found.data.params["tile.scenes"] == ("s, " * 9000)[:6000]
 
 
+def add_folds(models):
+    """The networks of two folds, as `train` leaves them in the folder of a model."""
+    for number, rows in (("1", HISTORY), ("2", HISTORY[:1])):
+        (models / "folds" / number).mkdir(parents=True)
+        write_history(models / "folds" / number / "history.csv", rows)
+
+
 @pytest.mark.usefixtures("store")
-def test_folds_are_children_of_one_run_and_not_registered():
-    record = RECORD.model_copy(update={"name": "5 folds"})
-    with open_run(record) as parent:
-        for fold in range(2):
-            with child_run(parent, f"fold {fold}", {"split.fold": str(fold)}) as run:
-                run.metrics({"test/accuracy": fold / 2})
-        with pytest.raises(ZeroDivisionError), child_run(parent, "fold 2", {}):
-            raise ZeroDivisionError
+def test_folds_are_children_of_the_one_run_and_not_registered(tmp_path):
+    models = make_models(tmp_path / "models")
+    add_folds(models)
+    run_id = track(models)
     children = {run.info.run_name: run for run in runs()}
-    top = children.pop("5 folds")
-    assert {run.data.tags["mlflow.parentRunId"] for run in children.values()} == {top.info.run_id}
-    assert {name: run.info.status for name, run in children.items()} == {
-        "fold 0": "FINISHED",
+    assert set(children) == {RECORD.name, "fold 1", "fold 2"}
+    top = children.pop(RECORD.name)
+    assert top.info.run_id == run_id
+    assert "mlflow.parentRunId" not in top.data.tags
+    for number, epochs in (("1", 2), ("2", 1)):
+        child = children[f"fold {number}"]
+        assert child.data.tags["mlflow.parentRunId"] == run_id
+        assert child.data.params == RECORD.params | {"split.fold": number}
+        assert child.info.status == "FINISHED"
+        assert curve(child.info.run_id, "val/loss") == {
+            row.epoch: row.validation_loss for row in HISTORY[:epochs]
+        }
+    assert len(client().search_registered_models()) == 1
+    assert len(client().search_model_versions("name = 'lenscape'")) == 1
+    with resume(models):
+        pass
+    assert len(runs()) == 3
+
+
+@pytest.mark.usefixtures("store")
+def test_a_fold_that_was_half_logged_is_completed_once(tmp_path, monkeypatch):
+    models = make_models(tmp_path / "models")
+    add_folds(models)
+    original, left = Tracker.history, [2]  # that of the model, and of the first fold
+
+    def failing(tracker, rows):
+        if not left[0]:
+            raise TrackingError("gone")
+        left[0] -= 1
+        original(tracker, rows)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Tracker, "history", failing)
+        with pytest.raises(TrackingError):
+            track(models)
+    assert {run.info.run_name: run.info.status for run in runs()} == {
+        RECORD.name: "FAILED",
         "fold 1": "FINISHED",
-        "fold 2": "FAILED",
+        "fold 2": "RUNNING",
     }
-    assert children["fold 1"].data.params == {"split.fold": "1"}
-    assert client().search_registered_models() == []
+    with resume(models):
+        pass
+    found = {run.info.run_name: run for run in runs()}
+    assert len(runs()) == 3
+    assert {run.info.status for run in found.values()} == {"FINISHED"}
+    assert curve(found["fold 2"].info.run_id, "train/loss") == {1: 1.5}
+    with resume(models):
+        pass
+    assert len(runs()) == 3
+
+
+def test_a_history_is_logged_once_whatever_the_run_has(models):
+    run_id = run_record(models).run_id
+    rows = [*HISTORY, HISTORY[1]._replace(epoch=3, validation_loss=None)]
+    with resume(models) as run:
+        run.history(rows)
+        run.history(rows)
+        assert run.epochs() == {1, 2, 3}
+        assert run.epochs("val/loss") == {1, 2}
+    points = client().get_metric_history(run_id, "train/loss")
+    assert [(point.step, point.value) for point in points] == [(1, 1.5), (2, 1.0), (3, 1.0)]
 
 
 def test_a_store_that_fails_on_the_way_is_one_sentence(models):

@@ -35,12 +35,12 @@ def store(tmp_path):
 
 def train(models: Path, before=lambda _: None) -> None:
     """A training of two epochs; `before` is called at its moments."""
-    with TrainingRun(RECORD) as run:
+    with TrainingRun(RECORD, models.with_name("run_id")) as run:
         for row in HISTORY:
             before(row.epoch)
             run.epoch(row)
         before("keep")
-        run.keep(make_models(models), {"best_epoch": 2.0})
+        run.keep(make_models(models), {"kept_epoch": 2.0})
 
 
 def assert_whole(models: Path) -> mlflow.entities.Run:
@@ -51,7 +51,7 @@ def assert_whole(models: Path) -> mlflow.entities.Run:
     assert run.info.status == "FINISHED"
     assert run.data.params == RECORD.params
     assert "weights_sha256" in run.data.tags
-    assert run.data.metrics["best_epoch"] == 2
+    assert run.data.metrics["kept_epoch"] == 2
     points = client.get_metric_history(run.info.run_id, "train/loss")
     assert [(point.step, point.value) for point in points] == [(1, 1.5), (2, 1.0)]
     assert len(run.inputs.dataset_inputs) == 3
@@ -184,9 +184,10 @@ def test_the_next_training_closes_runs_whose_process_is_gone(store, tmp_path):
 def test_a_killed_training_is_closed(store, tmp_path):
     code = (
         "import os, signal\n"
+        "from pathlib import Path\n"
         "from pipeline.learn.tracking.training_run import TrainingRun\n"
         "from tests.support.tracked import RECORD\n"
-        "TrainingRun(RECORD).__enter__()\n"
+        f"TrainingRun(RECORD, Path({str(tmp_path / 'killed')!r})).__enter__()\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False, capture_output=True)
@@ -198,6 +199,34 @@ def test_a_killed_training_is_closed(store, tmp_path):
     train(tmp_path / "models")
     assert client.get_run(killed.info.run_id).info.status == "KILLED"
     del store
+
+
+def test_a_training_that_was_cut_off_goes_on_in_its_run(store, tmp_path):
+    del store
+    client = connect()
+    known = tmp_path / "run_id"
+
+    def cut(moment):
+        if moment == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "models", cut)
+    assert client.get_run(known.read_text()).info.status == "FAILED"
+    train(tmp_path / "models")
+    # each epoch once
+    assert assert_whole(tmp_path / "models").info.run_id == known.read_text()
+
+
+def test_a_training_whose_run_was_deleted_meanwhile_gets_another(store, tmp_path):
+    del store
+    known = tmp_path / "run_id"
+    with pytest.raises(KeyboardInterrupt), TrainingRun(RECORD, known):
+        raise KeyboardInterrupt
+    deleted = known.read_text()
+    connect().delete_run(deleted)
+    train(tmp_path / "models")
+    assert assert_whole(tmp_path / "models").info.run_id == known.read_text() != deleted
 
 
 @pytest.fixture(scope="module")

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import random
 import subprocess
 import sys
-import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -14,287 +14,181 @@ import pytest
 import torch
 
 from pipeline.config.compute import ComputeConf
-from pipeline.config.train import ConvolutionConf, DenseConf, NetworkConf, PoolConf, TrainConf
-from pipeline.errors import ConfigError, NetworkError, StoreError
-from pipeline.learn.data import batches
-from pipeline.learn.data.batches import DeviceRows, StoredRows
-from pipeline.learn.inference.predictor import batched_probabilities
-from pipeline.learn.stats.calibration import shrunk_temperature, uncalibrated
+from pipeline.errors import ConfigError
+from pipeline.learn.inference.predictor import batched_logits, batched_probabilities
+from pipeline.learn.network.classifier import PatchClassifier
+from pipeline.learn.network.history import read_history
+from pipeline.learn.stats.applicability import TrainingFeatures, patch_features
+from pipeline.learn.stats.calibration import calibrate
 from pipeline.learn.training import fit as fitting
-from pipeline.learn.training.fit import calibrate, fit, predicted
-from pipeline.learn.training.task import PatchClassification
-from tests.support.learners import training_data
+from pipeline.learn.training.fit import HISTORY, NETWORK, fold_folder, train_networks
+from tests.support.learners import folded_data, training_data
+from tests.support.stores import make_table
+from tests.support.trained import CPU, fit
+from tests.support.trained import train_conf as conf
 
-CPU = ComputeConf(accelerator="cpu")
-SMALL = NetworkConf(
-    convolutions=[ConvolutionConf(filters=8, kernel=3, batch_norm=True, pool=PoolConf(size=2))],
-    dense=[DenseConf(units=16)],
-)
+BANDS = ("B03", "B01")
 
 
-def conf(**changes):
-    small = {"network": SMALL, "epochs": 6, "batch_size": 32, "lr": 1e-2, "calibration_folds": 0}
-    return TrainConf(**small | changes)
+@pytest.fixture(scope="module")
+def folded(tmp_path_factory):
+    """Data of two bands, folds, the folder of their networks and what came of it."""
+    folder = tmp_path_factory.mktemp("folded")
+    data, folds = folded_data(folder, count=240, odd=0.3, nodata=0.0)
+    result = fit(data, conf(epochs=3), folder / "networks", folds)
+    return data, folds, folder / "networks", result
 
 
-def accuracy(result, data):
-    """Share of the test patches that are right; their rows end in 4 or 9."""
-    rows = np.arange(4, len(data.store), 5)
-    bands = [data.store.meta.bands.index(band) for band in result.classifier.meta.bands]
-    chunks = (chunk[:, bands] for chunk in data.store.chunks(rows))
-    shares = batched_probabilities(result.classifier, chunks)
-    return (shares.argmax(axis=1) == data.store.patches["label"][rows]).mean()
-
-
-def weights(result):
-    return {name: tensor.clone() for name, tensor in result.classifier.state_dict().items()}
-
-
-def same(first, second):
-    return all(torch.equal(first[name], second[name]) for name in first)
-
-
-@pytest.mark.parametrize("bands", [1, 3, 5])
-def test_a_separable_world_is_learnt(tmp_path, bands):
-    data = training_data(tmp_path, bands)
-    assert accuracy(fit(data, conf(), CPU), data) >= 0.95
-
-
-@pytest.mark.parametrize(("network", "epochs"), [("modern", 6), ("lenet5", 20), ("mlp", 6)])
-def test_the_presets_learn_a_separable_world(tmp_path, network, epochs):
-    data = training_data(tmp_path, bands=4, patch_px=16)
-    assert accuracy(fit(data, conf(network=network, epochs=epochs, patience=epochs), CPU), data) >= 0.95
-
-
-def test_shuffled_labels_stay_at_chance(tmp_path):
-    data = training_data(tmp_path, count=1000, shuffled=True)
-    assert abs(accuracy(fit(data, conf(), CPU), data) - 1 / 3) < 0.12
-
-
-def test_a_choice_of_bands_trains_a_network_of_those_bands(tmp_path):
-    data = replace(training_data(tmp_path, bands=5), bands=("B04", "B02", "B01"))
-    result = fit(data, conf(), CPU)
-    meta = result.classifier.meta
-    assert meta.bands == ["B04", "B02", "B01"]
-    assert meta.statistics.mean == [data.statistics.mean[band] for band in (3, 1, 0)]
-    assert result.classifier.network.convolution_1.weight.shape[1] == 3
-    assert accuracy(result, data) >= 0.95
-
-
-def test_two_trainings_on_one_machine_give_the_same_weights(tmp_path):
-    data = training_data(tmp_path)
-    first, second, other = (fit(data, conf(epochs=2, seed=seed), CPU) for seed in (0, 0, 1))
-    assert same(weights(first), weights(second))
-    assert first.history == second.history
-    assert not same(weights(first), weights(other))
-
-
-def test_the_seed_sets_the_first_weights(tmp_path):
-    data = training_data(tmp_path)
-    untrained = {"epochs": 1, "lr": 1e-12, "weight_decay": 0.0, "ema": 0.0}
-    first, other = (
-        fit(data, conf(seed=seed, **untrained), CPU).classifier.network.output.weight for seed in (0, 1)
-    )
-    assert not torch.allclose(first, other, atol=1e-3)
-
-
-def test_where_the_patches_come_from_changes_nothing(tmp_path, monkeypatch):
-    data = training_data(tmp_path)
-    here, ahead = (
-        fit(data, conf(epochs=2), ComputeConf(accelerator="cpu", loaders=loaders)) for loaders in (0, 3)
-    )
-    with monkeypatch.context() as patch:
-        patch.setattr(batches, "open_rows", on_the_device)
-        patch.setattr(fitting, "calibrate", once_more_on_disk(data))
-        on_device = fit(data, conf(epochs=2), CPU)
-    assert here.history == ahead.history == on_device.history
-    assert same(weights(here), weights(ahead))
-    assert same(weights(here), weights(on_device))
-
-
-def once_more_on_disk(data):
-    """What follows training reads the file, which was cut short during it."""
-    path = data.store.folder / "pixels.npy"
-    pixels = path.read_bytes()
-
-    def then(*args):
-        path.write_bytes(pixels)
-        calibrate(*args)
-
-    return then
-
-
-def on_the_device(store, bands, rows, device, loaders):
-    """As on CUDA: training and validation patches lie on the device, and the file is not read again."""
-    on_device = DeviceRows(StoredRows(store, bands), rows, device, loaders)
-    assert len(on_device.rows) == len(rows) == 320
-    os.truncate(store.folder / "pixels.npy", 0)
-    return on_device
-
-
-@pytest.mark.parametrize("loaders", [0, 2])
-def test_a_store_cut_short_in_a_training_ends_it(tmp_path, loaders):
-    data = training_data(tmp_path)
-    rows = []
-
-    def cut(row):
-        rows.append(row)
-        path = data.store.folder / "pixels.npy"
-        os.truncate(path, path.stat().st_size // 2)
-
-    with pytest.raises(StoreError, match=r"pixels\.npy ends at byte \d+, .* run `tile` again"):
-        fit(data, conf(), ComputeConf(accelerator="cpu", loaders=loaders), cut)
-    assert len(rows) == 1
-    assert not readers()
-
-
-@pytest.mark.parametrize("error", [ConfigError, KeyboardInterrupt])
-def test_no_thread_is_left_by_a_training_that_fails(tmp_path, monkeypatch, error):
+def test_each_cell_is_predicted_by_the_network_of_its_fold(folded):
+    data, folds, folder, result = folded
+    held_out = result.held_out
+    assert held_out.rows.tolist() == sorted(np.concatenate([fold.tested for fold in folds]))
     seen = []
+    for fold in folds:
+        own = held_out.fold == fold.number
+        assert held_out.rows[own].tolist() == fold.tested.tolist()
+        network = PatchClassifier.load(fold_folder(folder, fold.number))
+        seen.append(batched_logits(network, data.pixels(fold.tested)))
+        assert (held_out.logits[own] == seen[-1]).all()
+        assert network.meta.statistics == fold.data.input_statistics
+    # or it would not matter which network it was
+    others = PatchClassifier.load(fold_folder(folder, 1))
+    assert not np.allclose(seen[0], batched_logits(others, data.pixels(folds[0].tested)), atol=0.1)
 
-    def fail(task, batch, batch_idx):
-        del task, batch, batch_idx
-        seen.extend(readers())
-        raise error
 
-    monkeypatch.setattr(PatchClassification, "training_step", fail)
-    with pytest.raises((error, SystemExit)):
-        fit(training_data(tmp_path), conf(), ComputeConf(accelerator="cpu", loaders=2))
-    assert seen
-    assert not readers()
+def test_the_network_that_maps_is_trained_on_everything(folded):
+    data, _, folder, result = folded
+    network = PatchClassifier.load(folder / NETWORK)
+    assert network.meta.statistics == data.input_statistics
+    assert len(data.train) == len(data.store)
+    before = batched_logits(result.classifier.uncalibrated(), data.pixels(data.train))
+    assert before == pytest.approx(batched_logits(network, data.pixels(data.train)), abs=1e-4)
 
 
-def readers():
-    return [thread for thread in threading.enumerate() if thread.name.startswith("lenscape-reader")]
+def test_calibration_comes_from_the_held_out_logits(folded):
+    data, _, _, result = folded
+    held_out, meta = result.held_out, result.classifier.meta
+    truth = data.store.patches["label"][held_out.rows]
+    expected = calibrate(truth, held_out.logits, held_out.fold)
+    assert meta.calibrated_by == expected
+    assert expected.name != "none"
+    assert meta.temperature_blocks == len(np.unique(data.blocks(held_out.rows))) > 1
+    network = PatchClassifier.load(folded[2] / NETWORK)
+    logits = batched_logits(network, data.pixels(data.train))
+    actual = batched_probabilities(result.classifier, data.pixels(data.train))
+    assert actual == pytest.approx(expected.probabilities(logits), abs=1e-5)
+    assert (actual.argmax(axis=1) == logits.argmax(axis=1)).all()
+
+
+def test_the_threshold_comes_from_the_distances_to_the_ground_of_the_folds(folded):
+    data, folds, _, result = folded
+    labels, limit = data.store.patches["label"], float(result.classifier.training_features.limit)
+    fill = result.classifier.fill_dn
+    for fold in folds:
+        features = [
+            patch_features(data.pixels(rows), 4, fill) for rows in (fold.data.train, fold.tested)
+        ]
+        training = TrainingFeatures.of(features[0], labels[fold.data.train])
+        own = result.held_out.fold == fold.number
+        expected = training.distances(features[1]) / limit
+        assert result.held_out.dissimilarity[own] == pytest.approx(expected)
+    assert np.mean(result.held_out.dissimilarity > 1) == pytest.approx(0.05, abs=0.01)
+    # what the map is compared with are all training patches
+    everything = TrainingFeatures.of(patch_features(data.pixels(data.train), 4, fill), labels)
+    assert result.classifier.training_features.centers == pytest.approx(everything.centers)
+
+
+def test_a_learning_curve_comes_from_networks_on_a_share_of_the_blocks(tmp_path):
+    data, folds = folded_data(tmp_path, folds=2, table=make_table(30, 30, field=3, stride_px=8))
+    folds = [replace(fold, data=replace(fold.data, block_m=240.0)) for fold in folds]
+    result = fit(data, conf(epochs=1, learning_curve=[0.5]), tmp_path / "networks", folds)
+    predicted = result.held_out.on_share[0.5]
+    for fold in folds:
+        network = PatchClassifier.load(fold_folder(tmp_path / "networks", fold.number, 0.5))
+        own = batched_logits(network, data.pixels(fold.tested)).argmax(axis=1)
+        assert (predicted[result.held_out.fold == fold.number] == own).all()
+        part = fold.data.on_share_of_blocks(0.5, 0)
+        assert network.meta.statistics == part.input_statistics
+        assert set(part.train) < set(fold.data.train)
+        kept, every = (len(np.unique(one.blocks(one.train))) for one in (part, fold.data))
+        assert kept / every == pytest.approx(0.5, abs=0.1)
+        # whole blocks
+        blocks = fold.data.blocks(fold.data.train)
+        chosen = np.isin(fold.data.train, part.train)
+        assert not set(blocks[chosen]) & set(blocks[~chosen])
+    assert result.classifier.meta.learning_curve == (0.5,)
+
+
+def test_the_history_shows_the_means_of_the_folds(folded):
+    _, folds, folder, result = folded
+    each = [read_history(fold_folder(folder, fold.number) / HISTORY) for fold in folds]
+    own = read_history(folder / NETWORK / HISTORY)
+    assert {row.validation_loss for row in own} == {None}
+    for epoch, row in enumerate(result.history):
+        assert row.train_loss == own[epoch].train_loss
+        scores = [rows[epoch].validation_balanced_accuracy for rows in each]
+        assert row.validation_balanced_accuracy == pytest.approx(np.mean(scores))
+        losses = [rows[epoch].validation_loss for rows in each]
+        assert row.validation_loss == pytest.approx(np.mean(losses))
+    assert result.kept.epoch == len(result.history) == 3
+
+
+def test_without_folds_the_validation_part_calibrates(tmp_path):
+    data = training_data(tmp_path, count=300, odd=0.3)
+    result = fit(data, conf(epochs=2), tmp_path / "networks")
+    network = PatchClassifier.load(tmp_path / "networks" / NETWORK)
+    rows = data.validation
+    logits, labels = batched_logits(network, data.pixels(rows)), data.store.patches["label"][rows]
+    assert result.held_out is None
+    meta = result.classifier.meta
+    assert meta.calibrated_by == calibrate(labels, logits, data.blocks(rows))
+    assert meta.temperature_blocks == len(np.unique(data.blocks(rows))) > 1
+    outside = np.mean(result.classifier.dissimilarity(data.pixels(rows)) > 1)
+    assert outside == pytest.approx(0.05, abs=0.02)
+    assert result.history == read_history(tmp_path / "networks" / NETWORK / HISTORY)
 
 
 def test_the_test_part_changes_nothing(tmp_path):
-    data = training_data(tmp_path)
-    before = fit(data, conf(epochs=2), CPU)
-    path = data.store.folder / "pixels.npy"
-    pixels = np.load(path)
-    pixels[4::5] = 60_000  # the test part
-    np.save(path, pixels)
-    after = fit(replace(data, store=type(data.store).open(data.store.folder)), conf(epochs=2), CPU)
-    assert before.history == after.history
-    assert same(weights(before), weights(after))
+    results = []
+    for name in ("before", "after"):
+        data = training_data(tmp_path / name, count=200)
+        if name == "after":
+            pixels = np.load(data.store.folder / "pixels.npy", mmap_mode="r+")
+            pixels[4::5] = 60_000
+            pixels.flush()
+        results.append(fit(data, conf(epochs=2), tmp_path / name / "networks"))
+    first, second = results
+    assert first.history == second.history
+    assert first.classifier.meta == second.classifier.meta
+    assert same(first.classifier, second.classifier)
 
 
-@pytest.mark.parametrize(
-    ("monitor", "sign", "tolerance", "ema"),
-    [
-        ("balanced_accuracy", 1, 0.0, 0.0),
-        ("balanced_accuracy", 1, 0.05, 0.9),
-        ("loss", -1, 0.0, 0.9),
-        ("loss", -1, 0.005, 0.0),
-    ],
-)
-def test_the_epoch_that_validates_best_is_kept_and_training_stops_after_it(
-    tmp_path, monitor, sign, tolerance, ema
-):
-    data = training_data(tmp_path, count=300, shuffled=True)
-    # nothing can be learnt: the validation scores go up and down, and soon get no better
-    settings = conf(epochs=60, patience=4, monitor=monitor, tolerance=tolerance, ema=ema)
-    result = fit(data, settings, CPU)
-    scores = [sign * getattr(row, f"validation_{monitor}") for row in result.history]
-    good = [epoch for epoch, score in enumerate(scores, 1) if score >= max(scores) - tolerance]
-    assert result.best == result.history[good[-1] - 1]
-    assert len(result.history) == result.best.epoch + 4 < 60
-    shares = batched_probabilities(result.classifier, data.store.chunks(data.validation))
-    labels = data.store.patches["label"][data.validation]
-    right = shares.argmax(axis=1) == labels
-    recalls = [right[labels == label].mean() for label in range(3)]
-    assert np.mean(recalls) == pytest.approx(result.best.validation_balanced_accuracy, abs=1e-6)
-    weight = np.array(result.classifier.meta.class_weights)[labels]
-    # of the network as it was validated, before it was calibrated
-    shares = uncalibrated(shares, result.classifier.meta.temperature)
-    loss = -np.average(np.log(shares[np.arange(len(labels)), labels]), weights=weight)
-    assert loss == pytest.approx(result.best.validation_loss, abs=1e-5)
+def same(first, second):
+    pairs = zip(first.state_dict().values(), second.state_dict().values(), strict=True)
+    return all(torch.equal(one, other) for one, other in pairs)
 
 
-def test_the_history_is_handed_out_as_it_comes(tmp_path):
-    rows = []
-    result = fit(training_data(tmp_path), conf(epochs=3), CPU, rows.append)
-    assert tuple(rows) == result.history
-    assert [row.epoch for row in rows] == [1, 2, 3]
-    assert rows[2].train_loss < rows[0].train_loss
-    assert rows[2].train_balanced_accuracy > rows[0].train_balanced_accuracy
-    assert rows[2].lr < 1e-2
+def test_what_was_trained_is_not_trained_again(tmp_path, monkeypatch):
+    data, folds = folded_data(tmp_path, count=60)
+    folder, trained = tmp_path / "networks", []
+    original = fitting.train_network
 
+    def cutting(given, *args):
+        if len(trained) == 2:
+            raise KeyboardInterrupt
+        trained.append(len(given.train))
+        return original(given, *args)
 
-def test_training_leaves_nothing_behind(tmp_path, monkeypatch, capfd):
-    data = training_data(tmp_path)
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-    mode = torch.are_deterministic_algorithms_enabled()
-    fit(data, conf(epochs=2), CPU)
-    assert list(Path().iterdir()) == []
-    assert torch.are_deterministic_algorithms_enabled() == mode
-    out, err = capfd.readouterr()
-    assert out == ""
-    assert "epoch 2 of 2" in err
-    assert len([line for line in err.replace("\r", "\n").split("\n") if line.strip()]) <= 8
-
-
-def test_what_the_model_is_made_from_is_recorded(tmp_path):
-    data = training_data(tmp_path)
-    meta = fit(data, conf(epochs=1), CPU).classifier.meta
-    assert meta.hashes.store == data.store.sha256
-    assert meta.hashes.split == data.split_sha256 != ""
-    assert meta.network == SMALL
-    assert meta.preset == "own"
-    assert (meta.classes, meta.geometry) == (data.store.meta.classes, data.store.meta.geometry)
-    other = fit(data, conf(epochs=1, weight_decay=0.5), CPU).classifier.meta
-    assert meta.hashes.conf != other.hashes.conf
-
-
-def test_a_learning_rate_that_diverges_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match=r"training diverged in epoch \d+ .* lr 1e\+30 is too large"):
-        fit(training_data(tmp_path), conf(lr=1e30), CPU)
-
-
-def test_layers_that_do_not_fit_are_refused(tmp_path):
-    with pytest.raises(NetworkError, match=r"convolution 2 .* patch_px of at least 16 \(it is 8\)"):
-        fit(training_data(tmp_path), conf(network="lenet5"), CPU)
-
-
-@pytest.mark.skipif(torch.accelerator.is_available(), reason="this machine has an accelerator")
-def test_an_accelerator_that_is_not_there_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match=r"accelerator 'gpu' .* set both to auto"):
-        fit(training_data(tmp_path), conf(), ComputeConf(accelerator="gpu"))
-
-
-def test_bf16_trains_too(tmp_path):
-    data = training_data(tmp_path)
-    result = fit(data, conf(), ComputeConf(accelerator="cpu", precision="bf16"))
-    assert accuracy(result, data) >= 0.95
-    assert result.classifier.network.output.weight.dtype == torch.float32
-
-
-def test_predictions_for_all_training_blocks_set_the_temperature(tmp_path, monkeypatch):
-    data = training_data(tmp_path, count=400)
-    predictions = []
-    original = fitting.calibrate
-
-    def keeping(classifier, given, held_out=()):
-        if held_out:
-            predictions.extend([*held_out, predicted(classifier, given, given.validation)])
-        original(classifier, given, held_out)
-
-    monkeypatch.setattr(fitting, "calibrate", keeping)
-    alone = fit(data, conf(epochs=1), CPU).classifier
-    assert predictions == []
-    more = fit(data, conf(epochs=1, calibration_folds=3), CPU).classifier
-    rows = np.concatenate([one.rows for one in predictions])
-    assert sorted(rows.tolist()) == sorted([*data.train.tolist(), *data.validation.tolist()])
-    logits = np.log(np.concatenate([one.probabilities for one in predictions]))
-    labels, blocks = data.store.patches["label"][rows], data.blocks(rows)
-    assert more.meta.temperature == pytest.approx(shrunk_temperature(labels, logits, blocks), rel=1e-4)
-    assert more.meta.temperature_blocks == len(np.unique(blocks)) > 1
-    # the same network, only its temperature is another one
-    ratio = alone.meta.temperature / more.meta.temperature
-    first, second = (one.network.output.weight.detach().numpy() for one in (alone, more))
-    assert second == pytest.approx(first * ratio, rel=1e-5)
+    monkeypatch.setattr(fitting, "train_network", cutting)
+    compute = ComputeConf(accelerator="cpu", workers=1)
+    with pytest.raises(KeyboardInterrupt):
+        train_networks(data, folds, conf(epochs=1), compute, folder)
+    whole = {path: path.read_bytes() for path in folder.glob("*/*")}
+    assert len(whole) == 2 * 3
+    monkeypatch.setattr(fitting, "train_network", original)
+    train_networks(data, folds, conf(epochs=1), compute, folder)
+    assert sorted(path.name for path in folder.iterdir()) == ["fold_1", "fold_2", "fold_3", "network"]
+    assert {path: path.read_bytes() for path in whole} == whole
 
 
 @pytest.fixture
@@ -306,39 +200,92 @@ def two_threads():
     torch.set_num_threads(threads)
 
 
+def bytes_of(folder):
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("two_threads")
 def test_networks_trained_side_by_side_are_the_same(tmp_path, monkeypatch):
-    data = training_data(tmp_path, count=400)
-    trained = []
+    data, folds = folded_data(tmp_path, count=240)
+    threads = []
     original = fitting.train_network
 
     def keeping(*args, **kwargs):
-        trained.append(torch.get_num_threads())
+        threads.append(torch.get_num_threads())
         return original(*args, **kwargs)
 
     monkeypatch.setattr(fitting, "train_network", keeping)
-    results = {
-        workers: fit(
-            data, conf(calibration_folds=3), ComputeConf(accelerator="cpu", workers=workers)
-        ).classifier
-        for workers in (1, 2)
-    }
+    for workers in (1, 2):
+        compute = ComputeConf(accelerator="cpu", workers=workers)
+        fit(data, conf(epochs=12), tmp_path / str(workers), folds, compute)
+    assert set(threads) == {1}
     # four networks here, then at least one of four in another process
-    assert set(trained) == {1}
-    assert 5 <= len(trained) < 8
-    assert results[1].meta == results[2].meta
-    assert results[1].meta.temperature_blocks > 1
-    assert same(results[1].state_dict(), results[2].state_dict())
+    assert 5 <= len(threads) < 8
+    assert bytes_of(tmp_path / "1") == bytes_of(tmp_path / "2")
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("two_threads")
 def test_an_error_of_a_training_ends_those_beside_it(tmp_path):
-    data = training_data(tmp_path, count=400)
+    data, folds = folded_data(tmp_path, count=400)
     with pytest.raises(ConfigError, match="training diverged in epoch"):
-        fit(data, conf(lr=1e30, calibration_folds=3), CPU)
+        train_networks(data, folds, conf(lr=1e30), CPU, tmp_path / "networks")
     assert multiprocessing.active_children() == []
+
+
+KILLED = """
+import os, signal, sys, time
+from pathlib import Path
+
+from pipeline.config.compute import ComputeConf
+from pipeline.learn.training.fit import train_networks
+from tests.support.learners import folded_data
+from tests.support.trained import train_conf
+
+if __name__ == "__main__":
+    here, moments = Path(sys.argv[1]), [float(moment) for moment in sys.argv[2:]]
+    data, folds = folded_data(here, count=120)
+
+    def train(folder):
+        train_networks(data, folds, train_conf(epochs=4), ComputeConf(accelerator="cpu"), folder)
+        os._exit(0)
+
+    def forked(folder):
+        process = os.fork()
+        if not process:
+            train(folder)
+        return process
+
+    begun = time.monotonic()
+    assert os.waitpid(forked(here / "whole"), 0)[1] == 0
+    took = time.monotonic() - begun
+    for moment in moments:
+        process = forked(here / "killed")
+        time.sleep(moment * took)
+        os.kill(process, signal.SIGKILL)
+        os.waitpid(process, 0)
+    assert os.waitpid(forked(here / "killed"), 0)[1] == 0
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+def test_a_training_killed_at_random_moments_ends_with_the_same_bytes(tmp_path):
+    moments = [random.uniform(0, 0.6) for _ in range(6)]
+    root = Path(__file__).parents[3]
+    (tmp_path / "script.py").write_text(KILLED)
+    subprocess.run(
+        [sys.executable, "script.py", ".", *map(str, moments)], check=True, cwd=tmp_path, timeout=300,
+        env=os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    whole, killed = (bytes_of(tmp_path / name) for name in ("whole", "killed"))
+    assert len(whole) == 4 * 3
+    assert killed == whole, f"killed at {moments}"
 
 
 ORPHAN = """
