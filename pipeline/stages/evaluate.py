@@ -1,4 +1,4 @@
-"""Stage `evaluate`: scores of the model and its baselines on the test part, and the report on them."""
+"""Stage `evaluate`: scores of the model and its baselines on held-out ground, and the report."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from pipeline.errors import LenscapeError
 from pipeline.files import write_csv, write_json, write_text
 from pipeline.geo.raster.grid import block_names
 from pipeline.geo.style.geopackage import categorized_qml, squares, write_layer
-from pipeline.learn.evaluation.predictions import NETWORK, Evaluation, evaluate_test_part
+from pipeline.geo.style.label_issues import write_label_issues
+from pipeline.learn.evaluation.predictions import NETWORK, Evaluation, evaluate_model
 from pipeline.learn.report.evaluation_figures import Figures, evaluation_figures, png
 from pipeline.learn.report.rendering import (
     MODEL_CARD,
@@ -46,18 +47,16 @@ _NOT_COMPARED = Champion("The MLflow store did not answer, so that this model wa
 def run(
     conf: Path, model: Path, store: Path, split: Path, out: Path, compute: Path | None = None
 ) -> None:
-    """Write the report of the test part to the folder `out` and add it to the model's run.
+    """Write the report on held-out ground to the folder `out` and add it to the model's run.
 
     Raises:
         LenscapeError: when an input is missing, or model, store and split do not belong together.
     """
     settings = load(conf, EvaluateConf)
-    evaluation = evaluate_test_part(
-        settings, model, store, split, load_compute(compute).on_one_device()
-    )
+    evaluation = evaluate_model(settings, model, store, split, load_compute(compute).on_one_device())
     blocks = _blocks(evaluation)
     summary = RunSummary.of(evaluation, blocks, settings.card)
-    figures = evaluation_figures(evaluation, summary.bands, settings.gallery)
+    figures = evaluation_figures(evaluation, summary, settings.gallery)
     pictures = {caption: png(figure) for caption, figure in figures.values()}
     write_tables(evaluation, summary, blocks, out)
     write_text(out / REPORT, html_report(summary, pictures))
@@ -65,13 +64,14 @@ def run(
     print(table(summary.scores))
     print(summary.intervals.sentence)
     texts = sentences(summary)
+    print(f"labels that held-out predictions contradict: {len(evaluation.label_issues)}")
     print("\n".join(filter(None, (texts[name] for name in ("calibration", "scope", "published")))))
     predictions = evaluation.table(blocks)
     add(model, "evaluate", partial(_track, predictions, summary, figures, pictures))
 
 
 def _blocks(evaluation: Evaluation) -> npt.NDArray[np.str_]:
-    """The block of each test patch."""
+    """The block of each held-out patch."""
     table = evaluation.store.patches
     epsg, x, y = (table[name][evaluation.rows] for name in ("epsg", "x", "y"))
     return block_names(epsg, x, y, evaluation.split.split.block_m)
@@ -80,7 +80,7 @@ def _blocks(evaluation: Evaluation) -> npt.NDArray[np.str_]:
 def write_tables(
     evaluation: Evaluation, summary: RunSummary, blocks: npt.NDArray[np.str_], out: Path
 ) -> None:
-    """Write the figures as files for programs, and the error map for QGIS."""
+    """Write the figures as files for programs, error map and doubtful labels for QGIS."""
     write_json(out / "metrics.json", summary.record)
     write_csv(
         out / "per_class.csv",
@@ -108,13 +108,15 @@ def write_tables(
         ((one.band, f"{one.loss:.4f}", f"{one.spread:.4f}") for one in summary.bands),
     )
     _write_errors(out / "errors.gpkg", evaluation, blocks)
+    issues = evaluation.label_issues
+    labelled = evaluation.store, evaluation.rows
+    write_label_issues(out / "label_issues.gpkg", *labelled, issues.rank, issues.columns)
 
 
 def _write_errors(path: Path, evaluation: Evaluation, blocks: npt.NDArray[np.str_]) -> None:
-    """The test patches for QGIS: right ones in blue, mistakes in red."""
+    """The held-out patches for QGIS: right ones in blue, mistakes in red."""
     table = {name: column[evaluation.rows] for name, column in evaluation.store.patches.items()}
     titles, predicted = np.array(evaluation.titles), evaluation.predicted[NETWORK]
-    split = evaluation.split.split
     geometry = evaluation.meta.geometry
     frame = gpd.GeoDataFrame(
         {
@@ -122,9 +124,8 @@ def _write_errors(path: Path, evaluation: Evaluation, blocks: npt.NDArray[np.str
             "truth": titles[evaluation.truth],
             "predicted": titles[predicted],
             "confidence": np.rint(100 * evaluation.probabilities.max(axis=1)).astype(np.int32),
-            "part": "test",
             "dissimilarity": _per_cent(evaluation.dissimilarity, len(evaluation.rows)),
-            "fold": -1 if split.fold is None else split.fold,
+            "fold": 0 if evaluation.fold is None else evaluation.fold + 1,
             "block": blocks,
             "scene": table["scene"],
             "purity": table["purity"].astype(np.float64),

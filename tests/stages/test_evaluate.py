@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 from pathlib import Path
 
 import geopandas as gpd
@@ -12,29 +13,26 @@ import pytest
 
 from pipeline.config.compute import ComputeConf
 from pipeline.config.evaluate import CardConf, EvaluateConf
-from pipeline.config.train import TrainConf
-from pipeline.errors import MismatchError, SplitError
-from pipeline.learn.data.training_data import TrainingData
-from pipeline.learn.evaluation.baselines import NAMES
-from pipeline.learn.evaluation.predictions import evaluate_test_part
+from pipeline.errors import LenscapeError, MismatchError, SplitError
+from pipeline.learn.data.training_data import TrainingData, folds_of
+from pipeline.learn.evaluation.baselines import BASELINES, NAMES, baseline_predictions
+from pipeline.learn.evaluation.predictions import evaluate_model, fold_baselines
 from pipeline.learn.inference.predictor import batched_probabilities
 from pipeline.learn.network.classifier import PatchClassifier
 from pipeline.learn.report import evaluation_figures
 from pipeline.learn.report.summary import RunSummary
 from pipeline.learn.stats.accuracy import Scores
-from pipeline.learn.stats.calibration import Reliability
+from pipeline.learn.stats.calibration import Reliability, calibrate
 from pipeline.learn.stats.intervals import Hits, balanced_accuracy
 from pipeline.learn.tracking.tracking_uri import store_uri
-from pipeline.learn.training.fit import fit
 from pipeline.stages import evaluate
 from pipeline.store import PatchStore
 from tests.support.evaluated import challenged, evaluated_project
-from tests.support.stores import BANDS, join, make_split, make_store, make_table
+from tests.support.stores import BANDS, join, make_folds, make_split, make_store, make_table
+from tests.support.trained import CPU, fit, train_conf
 
-CPU = ComputeConf(accelerator="cpu")
 SMALL = {
     "epochs": 1,
-    "calibration_folds": 0,
     "batch_size": 64,
     "network": {"convolutions": [{"filters": 4, "kernel": 3, "pool": {"size": 2}}]},
 }
@@ -47,15 +45,29 @@ def project(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def truth(project):
-    return project.store.patches["label"][project.split.rows("test")]
+def cells(project):
+    """The held-out predictions as they are in the file, in the order of the store."""
+    return gpd.read_parquet(project.models / "held_out.parquet")
 
 
 @pytest.fixture(scope="module")
-def predicted(project):
-    classifier = PatchClassifier.load(project.models)
-    rows = project.split.rows("test")
-    return batched_probabilities(classifier, project.store.chunks(rows)).argmax(axis=1)
+def truth(project, cells):
+    return project.store.patches["label"][cells["row"]]
+
+
+@pytest.fixture(scope="module")
+def logits(cells):
+    return cells[["logit class1", "logit class2", "logit class3"]].to_numpy()
+
+
+@pytest.fixture(scope="module")
+def predicted(logits):
+    return logits.argmax(axis=1)
+
+
+@pytest.fixture(scope="module")
+def metrics(project):
+    return json.loads((project.reports / "metrics.json").read_text())
 
 
 def rows_of(path):
@@ -63,26 +75,79 @@ def rows_of(path):
         return list(csv.DictReader(stream))
 
 
-def test_metrics_are_those_of_the_test_part(project, truth, predicted):
-    metrics = json.loads((project.reports / "metrics.json").read_text())
+def test_held_out_predictions_are_of_every_cell_and_say_where_it_lies(project, cells, truth):
+    assert cells["row"].tolist() == project.split.tested.tolist()
+    table = project.store.patches
+    assert cells["truth"].tolist() == [f"class{label + 1}" for label in truth]
+    for fold in range(3):
+        rows = cells["row"][cells["fold"] == fold + 1]
+        assert rows.tolist() == project.split.rows("test", fold).tolist()
+    in_place = cells.geometry.centroid
+    blocks = zip((in_place.x // 1920).astype(int), (in_place.y // 1920).astype(int), strict=True)
+    assert cells["block"].tolist() == [f"32633:{x}:{y}" for x, y in blocks]
+    assert np.allclose(in_place.x, table["x"][cells["row"]])
+    assert np.allclose(in_place.y, table["y"][cells["row"]])
+    assert cells.crs.to_epsg() == 32633
+
+
+def test_metrics_are_those_of_the_pooled_held_out_predictions(metrics, truth, predicted):
     scores = Scores.of(truth, predicted, 3)
     assert (scores.confusion != scores.confusion.T).any()  # or which is which would not matter
     assert metrics["test"] == pytest.approx(scores.numbers | {"patches": len(truth)})
-    assert list(metrics["baseline"]) == sorted(NAMES)
-    assert {scores["training_patches"] for scores in metrics["baseline"].values()} == {180}
+    assert len(truth) == 270
+    assert list(metrics["baseline"]) == sorted(BASELINES)
     # spectra tell the classes apart, but for the patches that look like another class
     assert 0.75 < metrics["baseline"]["logistic_regression"]["accuracy"] < 0.95
-    assert metrics["baseline"]["majority"]["balanced_accuracy"] == pytest.approx(1 / 3)
+    assert metrics["baseline"]["majority"]["balanced_accuracy"] == pytest.approx(1 / 3, abs=0.05)
 
 
-def test_probabilities_are_evaluated_before_and_after_calibration(project, truth):
-    classifier = PatchClassifier.load(project.models)
-    chunks = project.store.chunks(project.split.rows("test"))
-    probabilities = batched_probabilities(classifier, chunks)
-    calibration = json.loads((project.reports / "metrics.json").read_text())["calibration"]
-    assert calibration["temperature"] == classifier.meta.temperature != 1
-    assert calibration["ece_after"] == pytest.approx(Reliability.of(truth, probabilities).error)
-    assert calibration["ece_after"] < calibration["ece_before"]
+def test_baselines_of_a_fold_learn_from_its_training_patches_alone(project, metrics, truth):
+    rows, expected = project.split.tested, {}
+    for fold in range(3):
+        train, tested = (project.split.rows(part, fold) for part in ("train", "test"))
+        assert not set(train) & set(tested)
+        data = TrainingData(
+            project.store, train, tested, project.store.statistics(train), BANDS, block_m=1920.0
+        )
+        weights = data.class_weights(0.5)
+        for name, labels in baseline_predictions(list(BASELINES), data, weights, tested, CPU).items():
+            own = expected.setdefault(name, np.empty(len(rows), dtype=int))
+            own[np.isin(rows, tested)] = labels
+    for name, labels in expected.items():
+        scores = Scores.of(truth, labels, 3).numbers
+        found = metrics["baseline"][name]
+        assert {key: found[key] for key in scores} == pytest.approx(scores), name
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_the_folds_of_baselines_side_by_side_give_the_same(project, workers):
+    folds = folds_of(project.store, project.split, BANDS)
+    weights = [fold.data.class_weights(0.5) for fold in folds]
+    compute = ComputeConf(accelerator="cpu", workers=workers)
+    names = ["random_forest", "svm"]
+    found = fold_baselines(names, folds, weights, compute)
+    for fold in folds:
+        alone = baseline_predictions(names, fold.data, weights[fold.number], fold.tested, compute)
+        for name in names:
+            assert (found[name][np.isin(project.split.tested, fold.tested)] == alone[name]).all()
+
+
+def test_probabilities_of_a_fold_are_calibrated_by_the_others(project, metrics, cells, truth, logits):
+    calibration, fold = metrics["calibration"], cells["fold"].to_numpy()
+    after = np.empty(logits.shape)
+    for number in (1, 2, 3):
+        own = fold == number
+        by_others = calibrate(truth[~own], logits[~own], fold[~own])
+        after[own] = by_others.probabilities(logits[own])
+    assert calibration["ece_after"] == pytest.approx(Reliability.of(truth, after).error, abs=1e-6)
+    before = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    assert calibration["ece_before"] == pytest.approx(Reliability.of(truth, before).error, abs=1e-6)
+    whole = calibrate(truth, logits, fold)
+    assert {name: calibration[name] for name in whole._fields} == pytest.approx(whole._asdict())
+    meta = PatchClassifier.load(project.models).meta
+    assert meta.calibrated_by == pytest.approx(whole)
+    layer = gpd.read_file(project.reports / "errors.gpkg", layer="errors")
+    assert layer["confidence"].tolist() == np.rint(100 * after.max(axis=1)).tolist()
     rows = rows_of(project.reports / "reliability.csv")
     assert sum(int(row["patches"]) for row in rows) == 2 * len(truth)
     for when in ("before", "after"):
@@ -93,23 +158,22 @@ def test_probabilities_are_evaluated_before_and_after_calibration(project, truth
     assert project.run.data.metrics["test/ece_after"] == pytest.approx(calibration["ece_after"])
 
 
-def test_intervals_are_those_of_whole_blocks(project, truth, predicted):
-    found = json.loads((project.reports / "metrics.json").read_text())["intervals"]
-    rows, block_m = project.split.rows("test"), project.split.split.block_m
-    x, y = (np.floor(project.store.patches[name][rows] / block_m) for name in ("x", "y"))
-    hits = Hits.of(truth, predicted, 10_000 * x + y, 3)
+def test_intervals_are_those_of_whole_blocks(project, metrics, cells, truth, predicted):
+    found = metrics["intervals"]
+    hits = Hits.of(truth, predicted, cells["block"].to_numpy(), 3)
     assert found["balanced_accuracy"]["network"] == balanced_accuracy(hits).record
-    assert found["balanced_accuracy"]["network"]["blocks"] == len(set(zip(x, y, strict=True)))
+    assert found["balanced_accuracy"]["network"]["blocks"] == len(set(cells["block"])) > 1
     logged = project.run.data.metrics
     assert logged["test/balanced_accuracy_low"] == pytest.approx(balanced_accuracy(hits).low)
     assert logged["test/gain"] == pytest.approx(found["gain"]["value"], abs=1e-4)
 
 
-def test_the_share_outside_the_area_of_applicability_is_that_of_the_layer(project):
-    calibration = json.loads((project.reports / "metrics.json").read_text())["calibration"]
+def test_the_share_outside_the_area_of_applicability_is_that_of_the_layer(project, metrics, cells):
+    calibration = metrics["calibration"]
     layer = gpd.read_file(project.reports / "errors.gpkg", layer="errors")
     outside = (layer["dissimilarity"] > 100).mean()
     assert 0 < outside == pytest.approx(calibration["outside_area_of_applicability"])
+    assert layer["dissimilarity"].tolist() == np.ceil(100 * cells["dissimilarity"]).tolist()
 
 
 def test_every_test_patch_is_a_row_of_the_confusion(project, truth, predicted):
@@ -127,9 +191,10 @@ def test_the_table_of_classes(project, truth, predicted):
         assert int(row["support"]) == mine.support
 
 
-def test_errors_lie_where_the_patches_lie(project, truth, predicted):
+def test_errors_lie_where_the_patches_lie(project, cells, truth, predicted):
     layer = gpd.read_file(project.reports / "errors.gpkg", layer="errors")
-    rows = project.split.rows("test")
+    rows = project.split.tested
+    assert len(layer) == len(rows) == 270
     assert list(layer["result"] == "wrong") == list(truth != predicted)
     assert np.allclose(layer.geometry.centroid.x, project.store.patches["x"][rows])
     assert np.allclose(layer.geometry.centroid.y, project.store.patches["y"][rows])
@@ -137,6 +202,8 @@ def test_errors_lie_where_the_patches_lie(project, truth, predicted):
     titles = np.array([info.title for info in project.store.meta.classes])
     assert list(layer["truth"]) == list(titles[truth])
     assert layer["confidence"].between(33, 100).all()
+    assert list(layer["fold"]) == list(cells["fold"])
+    assert list(layer["block"]) == list(cells["block"])
 
 
 def test_the_run_of_the_model_holds_the_same_figures(project, truth, predicted):
@@ -166,35 +233,92 @@ def test_a_store_of_other_bands_is_refused_and_the_report_stays(project, tmp_pat
     assert (project.reports / "metrics.json").read_bytes() == before
 
 
+def evaluate_again(project, out, **changes):
+    """Run the stage again on some other input."""
+    folder = project.folder
+    given = {"model": project.models, "store": project.store.folder, "split": folder / "split"}
+    given |= changes
+    evaluate.run(folder / "evaluate.yaml", *given.values(), out)
+
+
 def test_an_empty_test_part_is_refused(project, tmp_path):
-    parts = np.where(project.split.parts == "test", "unused", project.split.parts)
-    make_split(tmp_path / "split", project.store, list(parts))
+    store = project.store
+    parts = ["train", "validation", "unused"] * 100
+    split = make_split(tmp_path / "split", store, parts)
+    models = shutil.copytree(project.models, tmp_path / "models")
+    path = models / "model.json"
+    meta = json.loads(path.read_text())
+    meta["hashes"]["split"] = split.sha256
+    path.write_text(json.dumps(meta))
     with pytest.raises(SplitError, match="test part"):
-        evaluate.run(
-            project.folder / "evaluate.yaml",
-            project.models,
-            project.store.folder,
-            tmp_path / "split",
-            tmp_path / "reports",
-        )
+        evaluate_again(project, tmp_path / "reports", model=models, split=split.folder)
     assert not (tmp_path / "reports").exists()
 
 
-def test_a_model_of_another_split_is_refused(project, tmp_path):
+@pytest.mark.parametrize("make", [make_split, make_folds])
+def test_a_model_of_another_split_is_refused(project, tmp_path, make):
     """Its test patches may have been training patches."""
-    turned = np.roll(project.split.parts, 1)
-    make_split(tmp_path / "split", project.store, list(turned))
+    split = make(tmp_path / "split", project.store)
+    if make is make_folds:
+        split = make_folds(tmp_path / "other", project.store, 2)
     with pytest.raises(MismatchError, match="may have trained the model"):
-        evaluate_test_part(
-            EvaluateConf(), project.models, project.store.folder, tmp_path / "split", CPU
-        )
+        evaluate_again(project, tmp_path / "reports", split=split.folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("changed", r"held_out\.parquet is broken: it has changed since `train` wrote it"),
+        ("missing", r"held_out\.parquet does not exist; run `train` first"),
+        ("fold changed", r"folds/2/weights\.safetensors has the hash"),
+        ("fold missing", r"folds/2/model\.json does not exist; run `train` first"),
+    ],
+)
+def test_held_out_predictions_that_are_not_those_of_the_model_are_refused(
+    project, cells, tmp_path, name, message
+):
+    models = shutil.copytree(project.models, tmp_path / "models")
+    held_out, fold = models / "held_out.parquet", models / "folds" / "2"
+    if name == "changed":
+        cells.assign(**{"logit class1": -cells["logit class1"]}).to_parquet(held_out, index=False)
+    elif name == "missing":
+        held_out.unlink()
+    elif name == "fold changed":
+        shutil.copy(models / "folds" / "1" / "weights.safetensors", fold)
+    else:
+        shutil.rmtree(fold)
+    with pytest.raises(LenscapeError, match=message):
+        evaluate_again(project, tmp_path / "reports", model=models)
+    assert not (tmp_path / "reports").exists()
+
+
+def test_a_model_without_folds_is_evaluated_on_the_test_part(tmp_path):
+    with evaluated_project(tmp_path, folds=None) as parted:
+        metrics = json.loads((parted.reports / "metrics.json").read_text())
+        rows = parted.split.rows("test")
+        truth = parted.store.patches["label"][rows]
+        classifier = PatchClassifier.load(parted.models)
+        shares = batched_probabilities(classifier, parted.store.chunks(rows))
+        scores = Scores.of(truth, shares.argmax(axis=1), 3)
+        assert metrics["test"] == pytest.approx(scores.numbers | {"patches": 60})
+        calibration = metrics["calibration"]
+        assert calibration["ece_after"] == pytest.approx(Reliability.of(truth, shares).error, abs=1e-6)
+        assert calibration["temperature"] == classifier.meta.temperature
+        assert {one["training_patches"] for one in metrics["baseline"].values()} == {180}
+        layer = gpd.read_file(parted.reports / "errors.gpkg", layer="errors")
+        assert len(layer) == 60
+        assert list(layer["result"] == "wrong") == list(shares.argmax(axis=1) != truth)
+        assert not (parted.models / "held_out.parquet").exists()
+        assert not (parted.models / "folds").exists()
+        card = (parted.reports / "model_card.md").read_text("utf-8")
+        assert "180 training patches, 60 validation patches, 60 held-out patches." in card
 
 
 def test_the_same_model_gives_the_same_report(project):
     before = {path.name: path.read_bytes() for path in project.reports.iterdir()}
     assert set(before) == {
         "metrics.json", "per_class.csv", "confusion.csv", "reliability.csv", "errors.gpkg",
-            "bands.csv", "report.html", "model_card.md",
+            "label_issues.gpkg", "bands.csv", "report.html", "model_card.md",
     }  # fmt: skip
     evaluate.run(
         project.folder / "evaluate.yaml",
@@ -212,19 +336,30 @@ def test_errors_open_coloured_by_right_and_wrong(project):
     assert styles["useAsDefault"].tolist() == [True]
     assert 'attr="result"' in styles["styleQML"][0]
     layer = gpd.read_file(path, layer="errors")
-    assert set(layer["part"]) == {"test"}
     place = layer.geometry.centroid.iloc[0]
     assert layer["block"][0] == f"32633:{int(place.x // 1920)}:{int(place.y // 1920)}"
+
+
+def test_the_labels_that_predictions_contradict_are_listed(project):
+    layer = gpd.read_file(project.reports / "label_issues.gpkg", layer="label_issues")
+    assert len(layer) > 0
+    assert layer["rank"].tolist() == list(range(1, len(layer) + 1))
+    assert (layer["label"] != layer["looks_like"]).all()
+    assert (layer["contradicting"] >= 50).all()
+    cells = gpd.read_file(project.reports / "errors.gpkg", layer="errors")
+    first = cells[cells.geometry.centroid.within(layer.geometry[0])]
+    assert len(first) == layer["cells"][0]
+    assert set(first["truth"]) == {layer["label"][0]}
 
 
 def evaluated(folder, store, bands=BANDS, baselines=("majority",)):
     """The evaluation of an untrained model on a store; the model sees some of its bands."""
     split = make_split(folder / "split", store)
     data = TrainingData.of_split(store, split, tuple(bands))
-    made = fit(data, TrainConf.model_validate(SMALL), CPU)
+    made = fit(data, train_conf(**SMALL), folder / "networks")
     made.classifier.save(folder / "models")
     settings = EvaluateConf(baselines=list(baselines))
-    return evaluate_test_part(settings, folder / "models", store.folder, split.folder, CPU)
+    return evaluate_model(settings, folder / "models", store.folder, split.folder, CPU)
 
 
 def test_the_baseline_sees_the_bands_of_the_model_and_no_others(tmp_path):
@@ -290,7 +425,7 @@ def without_registry(html: str) -> str:
 def test_the_report_stands_on_its_own(project):
     html = (project.reports / "report.html").read_text("utf-8")
     sources = re.findall(r'(?:src|href)="([^"]{0,40})', html)
-    assert len(sources) == 8
+    assert len(sources) == 9
     assert all(source.startswith("data:image/png;base64,") for source in sources)
     metrics = json.loads((project.reports / "metrics.json").read_text())
     assert f"{metrics['test']['balanced_accuracy']:.3f} (" in html

@@ -77,7 +77,8 @@ def make_model(folder, meta):
     # rows and columns make the pixels: what lies in the north-west is what training saw
     corners = np.random.default_rng(0).integers(1, 120, (300, 2, 1, 1))
     seen = patch_features([(corners + np.indices((16, 16))).astype(np.uint16)], 8, classifier.fill_dn)
-    classifier.training_features = TrainingFeatures.of(seen, np.zeros(len(seen), dtype=int), seen)
+    training = TrainingFeatures.of(seen, np.zeros(len(seen), dtype=int))
+    classifier.training_features = training.with_threshold(training.distances(seen))
     classifier.save(folder)
     record = RunRecord(name="a model", params={}, tags={})
     with open_run(record) as run:

@@ -189,7 +189,7 @@ def _error_layer(path: Path) -> ProjectLayer:
         row = None
     if row is None or None in row:
         raise SceneError(f"{path} holds no patches; run `evaluate` again.")
-    title = "Error map: test patches, right and wrong"
+    title = "Error map: held-out patches, right and wrong"
     return ProjectLayer(f"{_ID}errors", title, path, str(row[4]).upper(), row[:4], True)
 
 

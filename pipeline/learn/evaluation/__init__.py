@@ -1,4 +1,4 @@
-"""Baselines, predictions for the test part, band importance.
+"""Baselines, held-out predictions, band importance.
 
 May import `learn.training` and what that may.
 """

@@ -1,10 +1,10 @@
 """Baselines: classifiers that every network must beat, fitted on the same patches and class weights.
 
 Four take the band statistics of a patch (mean, standard deviation, minimum and maximum of each band);
-the fifth is a multilayer perceptron on the flattened patch, which chooses its epoch by the validation
-patches as the network does. All see the bands of the network and no others. Time is bounded: logistic
-regression takes some steps of Newton's method, each tree of the forest sees `MOST_ROWS` patches at
-most, and so does the support vector machine, in `_COMPONENTS` features.
+the fifth is a multilayer perceptron on the flattened patch, trained as the network is. All see the
+bands of the network and no others. Time is bounded: logistic regression takes some steps of Newton's
+method, each tree of the forest sees `MOST_ROWS` patches at most, and so does the support vector
+machine, in `_COMPONENTS` features.
 """
 
 from __future__ import annotations
@@ -30,16 +30,14 @@ from pipeline.config.evaluate import BaselineName
 from pipeline.config.train import TrainConf
 from pipeline.learn.data.reader import Rows
 from pipeline.learn.data.training_data import TrainingData
-from pipeline.learn.inference.predictor import batched_probabilities
+from pipeline.learn.inference.predictor import batched_logits
 
 Features = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.integer]
 NAMES: tuple[str, ...] = get_args(BaselineName)
-PERCEPTRON = TrainConf(
-    network="mlp", epochs=30, patience=30, lr=1e-3, tolerance=0.05, calibration_folds=0
-)
+PERCEPTRON = TrainConf(network="mlp", epochs=30, patience=30, lr=1e-3, tolerance=0.05)
 """How the perceptron learns: as many epochs whatever the data, so that its time is bounded by them."""
-MOST_ROWS = 20_000
+MOST_ROWS = 5_000
 """Patches that a tree of the forest and the support vector machine learn from, at most."""
 STATISTICS = ("mean", "std", "min", "max")
 _NEWTON_UNKNOWNS = 4000
@@ -67,7 +65,7 @@ def baseline_predictions(
         0-based classes, (N,), by name.
 
     Raises:
-        LenscapeError: as `fit` does.
+        LenscapeError: as `train_network` does.
     """
     classical = [name for name in names if name in BASELINES]
     # side by side, and OpenBLAS in one thread: its threads wait for each other longer than they compute
@@ -76,10 +74,10 @@ def baseline_predictions(
         predicted: dict[str, Labels] = {}
         if "mlp" in names:
             # Lightning takes seconds to import, and no other baseline needs it
-            from pipeline.learn.training.fit import fit  # noqa: PLC0415
+            from pipeline.learn.training.trainer import train_network  # noqa: PLC0415
 
-            classifier = fit(data, PERCEPTRON, compute, class_weights=list(class_weights)).classifier
-            predicted["mlp"] = batched_probabilities(classifier, data.pixels(rows)).argmax(axis=1)
+            trained = train_network(data, PERCEPTRON, compute, list(class_weights))
+            predicted["mlp"] = batched_logits(trained.classifier, data.pixels(rows)).argmax(axis=1)
         predicted |= fitted.result()
     return {name: predicted[name] for name in names}
 

@@ -16,6 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from pipeline.learn.network.history import Epoch
 from pipeline.learn.stats.accuracy import Scores
 from pipeline.learn.stats.calibration import Reliability
+from pipeline.learn.stats.intervals import Interval
 
 # Okabe and Ito, Color Universal Design (2008): distinct for colour-blind readers
 _BLUE, _ORANGE, _GREEN = "#0072b2", "#e69f00", "#009e73"
@@ -25,18 +26,19 @@ _COLUMNS = 6
 
 
 @dataclass(frozen=True)
-class Mistake:
-    """A misclassified test patch."""
+class Captioned:
+    """The picture of a patch and what is said of it."""
 
     picture: npt.NDArray[np.float64]
     """(P, P, 3), 0 to 1."""
-    truth: str
-    predicted: str
-    probability: float
+    lines: tuple[str, ...]
 
 
-def curves(history: Sequence[Epoch], best: int) -> Figure:
-    """Loss and balanced accuracy by epoch, the epoch that was kept marked."""
+def curves(history: Sequence[Epoch], kept: int, held_out: str = "validation") -> Figure:
+    """Loss and balanced accuracy by epoch, the epoch that was kept marked.
+
+    `held_out` is what the validation columns are of.
+    """
     figure = Figure(figsize=(9, 3.8), layout="constrained")
     panels = (
         ("Loss by epoch", "class-weighted loss", "loss"),
@@ -47,12 +49,12 @@ def curves(history: Sequence[Epoch], best: int) -> Figure:
         for part, color in (("train", _BLUE), ("validation", _ORANGE)):
             values = [getattr(row, f"{part}_{name}") for row in history]
             axes.plot(epochs, values, color=color, marker=".", label=part)
-        axes.axvline(best, color="0.4", linestyle=":", label="kept")
+        axes.axvline(kept, color="0.4", linestyle=":", label="kept")
         axes.set(title=title, xlabel="epoch", ylabel=label)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(color="0.9")
     lines = axes.get_legend_handles_labels()[0]
-    named = ["training (augmented)", "validation", f"epoch {best}, which was kept"]
+    named = ["training (augmented)", held_out, f"epoch {kept}, which was kept"]
     figure.legend(lines, named, loc="outside lower center", ncols=3, frameon=False)
     return figure
 
@@ -72,7 +74,7 @@ def confusion(scores: Scores, titles: Sequence[str]) -> Figure:
     axes.set_yticks(range(count), titles)
     axes.set(xlabel="predicted class", ylabel="true class")
     axes.set_title(
-        f"Confusion matrix, {scores.support.sum():,} test patches\n"
+        f"Confusion matrix, {scores.support.sum():,} held-out patches\n"
         f"accuracy {scores.accuracy:.3f}, balanced {scores.balanced_accuracy:.3f}",
     )
     figure.colorbar(image, ax=axes, shrink=0.7, label="share of the patches of the true class")
@@ -90,7 +92,9 @@ def per_class(scores: Scores, titles: Sequence[str]) -> Figure:
     }
     named = [f"{plain(title)} ({row.support:,})" for title, row in zip(titles, rows, strict=True)]
     _bars(axes, named, series)
-    axes.set(xlim=(0, 1), xlabel="share", title="Scores per class (with its number of test patches)")
+    axes.set(
+        xlim=(0, 1), xlabel="share", title="Scores per class (with its number of held-out patches)"
+    )
     figure.legend(loc="outside lower center", ncols=3, frameon=False)
     return figure
 
@@ -105,8 +109,27 @@ def comparison(models: Mapping[str, Scores]) -> Figure:
     _bars(axes, [name.replace("_", " ") for name in models], series)
     for bars in axes.containers:
         axes.bar_label(bars, fmt="%.3f", padding=2, fontsize=8)  # type: ignore[arg-type]
-    axes.set(xlim=(0, 1.1), xlabel="score", title="Network and baselines on the test part")
+    axes.set(xlim=(0, 1.1), xlabel="score", title="Network and baselines on held-out ground")
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    return figure
+
+
+def learning_curve(shares: Mapping[float, Interval]) -> Figure:
+    """Balanced accuracy with its interval over the share of the training blocks."""
+    figure, axes = _chart(5.6, 4)
+    values = [interval.value for interval in shares.values()]
+    ends = [
+        [one.value - one.low for one in shares.values()],
+        [one.high - one.value for one in shares.values()],
+    ]
+    axes.errorbar([*shares], values, yerr=ends, color=_BLUE, marker="o", capsize=3)
+    axes.set(
+        xlim=(0, 1.05),
+        xlabel="share of the training blocks of each fold",
+        ylabel="balanced accuracy (95 % CI)",
+        title="Learning curve",
+    )
+    axes.grid(color="0.9")
     return figure
 
 
@@ -164,29 +187,17 @@ def _bars(axes: Axes, names: Sequence[str], series: Mapping[str, tuple[Sequence[
     axes.set_axisbelow(True)
 
 
-def gallery(mistakes: Sequence[Mistake], bands: Sequence[str], patch_m: float, cell_m: float) -> Figure:
-    """The most confident mistakes as pictures of their patches, with the cell outlined."""
-    rows = max(1, -(-len(mistakes) // _COLUMNS))
+def gallery(heading: str, pictures: Sequence[Captioned], patch_m: float, cell_m: float) -> Figure:
+    """Pictures of patches with their cells outlined, under a heading that says what they are."""
+    rows = max(1, -(-len(pictures) // _COLUMNS))
     figure, grid = picture_grid(rows, _COLUMNS, 1.8 * _COLUMNS, 2.6 * rows + 0.6)
-    colors = ", ".join(bands)
-    figure.suptitle(
-        f"The most confident mistakes: patches of {patch_m:g} m, the cell of {cell_m:g} m outlined\n"
-        f"red, green and blue are {colors}",
-        fontsize=10,
-    )
-    for axes, mistake in zip(grid.ravel(), mistakes, strict=False):
-        axes.imshow(mistake.picture, interpolation="nearest")
-        side = len(mistake.picture)
+    figure.suptitle(heading, fontsize=10)
+    for axes, shown in zip(grid.ravel(), pictures, strict=False):
+        axes.imshow(shown.picture, interpolation="nearest")
+        side = len(shown.picture)
         cell = side * cell_m / patch_m
         outline(axes, (side - cell) / 2 - 0.5, cell)
-        lines = (
-            f"true: {plain(mistake.truth)}",
-            f"predicted: {plain(mistake.predicted)}",
-            f"confidence {mistake.probability:.0%}",
-        )
-        axes.set_title("\n".join(fill(line, 24) for line in lines), fontsize=8)
-    if not mistakes:
-        grid[0, 0].text(0, 0.5, "No test patch is misclassified.", va="center")
+        axes.set_title("\n".join(fill(plain(line), 24) for line in shown.lines), fontsize=8)
     return figure
 
 

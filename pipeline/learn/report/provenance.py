@@ -42,7 +42,7 @@ def parameters(data: TrainingData, split: SplitFolder, conf: TrainConf) -> dict[
         "classes": [c.name for c in store.classes],
         "scenes": [scene.id for scene in store.scenes],
     }
-    blocks = split.split.model_dump(include={"seed", "block_m", "folds", "fold", "lists"})
+    blocks = split.split.model_dump(include={"seed", "block_m", "folds", "lists"})
     merged = flattened("train", settings) | flattened("tile", tile) | flattened("split", blocks)
     return merged | {"train.input_bands": ", ".join(data.bands)}
 

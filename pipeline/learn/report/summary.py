@@ -20,8 +20,9 @@ from pipeline.learn.evaluation.baselines import training_patches
 from pipeline.learn.evaluation.predictions import NETWORK, Evaluation
 from pipeline.learn.network.classifier import ModelMeta
 from pipeline.learn.stats.accuracy import ClassScores, Scores
+from pipeline.learn.stats.intervals import Interval
 from pipeline.learn.stats.score_intervals import ScoreIntervals
-from pipeline.split_folder import Split
+from pipeline.split_folder import Split, SplitFolder
 from pipeline.store_meta import ClassInfo, StoreMeta
 
 PUBLISHED = {
@@ -35,36 +36,41 @@ PUBLISHED = {
 
 @dataclass(frozen=True)
 class RunSummary:
-    """What a model is, what it was trained on, and how it did on the test part."""
+    """What a model is, what it was trained on, and how it did on held-out ground."""
 
     meta: ModelMeta
     store: StoreMeta
     split: Split
     patches: dict[str, int]
-    """Number of patches by part of the split."""
+    """Number of patches by part of the split; with folds `test` are the cells of all, and `fold` are
+    the training patches of one, on average."""
     scores: dict[str, Scores]
     """Of the network and the baselines, by name."""
     intervals: ScoreIntervals
     """Their confidence intervals."""
     calibration: dict[str, float]
-    """`ece_before`, `ece_after`, `temperature` and, where the threshold of the area of applicability
-    is known, the share of test patches `outside_area_of_applicability`."""
+    """`ece_before`, `ece_after`, `temperature`, `slope`, `bias` and, where the threshold of the area of
+    applicability is known, the share of held-out patches `outside_area_of_applicability`."""
+    learning_curve: dict[float, Interval]
+    """Balanced accuracy by the share of the training blocks; empty where none was asked for."""
     bands: Sequence[BandImportance]
     card: CardConf
     """What the conf adds to the model card."""
 
     @classmethod
     def of(cls, evaluation: Evaluation, blocks: npt.NDArray[np.str_], card: CardConf) -> RunSummary:
-        """Compute the figures of an evaluation, from the block of each test patch."""
+        """Compute the figures of an evaluation, from the block of each held-out patch."""
         split = evaluation.split
         return cls(
             evaluation.meta,
             evaluation.store.meta,
             split.split,
-            {part: len(split.rows(part)) for part in ("train", "validation", "test", "unused")},
+            {part: len(split.rows(part)) for part in ("train", "validation")}
+            | {"test": len(evaluation.rows), "fold": _patches_of_a_fold(split)},
             evaluation.scores,
             evaluation.intervals(blocks),
             evaluation.calibration,
+            evaluation.learning_curve(blocks),
             band_importance(evaluation),
             card,
         )
@@ -116,7 +122,7 @@ class RunSummary:
     def baselines(self) -> dict[str, dict[str, float]]:
         """Scores of each baseline, and how many of the training patches it learnt from."""
         return {
-            name: scores.numbers | {"training_patches": training_patches(name, self.patches["train"])}
+            name: scores.numbers | {"training_patches": training_patches(name, self.patches["fold"])}
             for name, scores in self.scores.items()
             if name != NETWORK
         }
@@ -131,7 +137,13 @@ class RunSummary:
             "mixed_positions_left_out": self.store.counts["left_out"].get("impure", 0),
             "calibration": self.calibration,
             "intervals": self.intervals.record,
+            **self._learning_curve,
         }
+
+    @property
+    def _learning_curve(self) -> dict[str, Any]:
+        records = {f"{share:g}": interval.record for share, interval in self.learning_curve.items()}
+        return {"learning_curve": records} if records else {}
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -143,3 +155,9 @@ class RunSummary:
         for name, numbers in self.baselines.items():
             metrics |= {f"baseline/{name}/{key}": value for key, value in numbers.items()}
         return metrics | {f"band/{one.band}": one.loss for one in self.bands}
+
+
+def _patches_of_a_fold(split: SplitFolder) -> int:
+    """Training patches of a fold on average, or of the training part where there are no folds."""
+    folds: list[int | None] = [*range(split.split.folds or 0)] or [None]
+    return round(float(np.mean([len(split.rows("train", fold)) for fold in folds])))

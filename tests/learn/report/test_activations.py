@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.learn.evaluation.band_importance import permutation_importance
+from pipeline.learn.evaluation.band_importance import losses, permuted_predictions
 from pipeline.learn.network.classifier import PatchClassifier
 from pipeline.learn.report import figures
 from pipeline.learn.report.activations import (
@@ -90,7 +90,10 @@ def test_the_band_that_decides_is_the_one_that_counts():
     patches = random.integers(1, 2000, (200, 3, 16, 16)).astype(np.uint16)
     patches[:, 1] = np.where(truth, 1500, 500)[:, None, None]
     before = patches.copy()
-    found = permutation_importance(OneBand(model_meta(classes=2)), patches, truth)
+    classifier = OneBand(model_meta(classes=2))
+    predicted = permuted_predictions(classifier, patches)
+    assert predicted[0].tolist() == truth.tolist()
+    found = losses(classifier.meta.bands, truth, predicted, 2)
     assert [one.band for one in found] == ["B01", "B02", "B03"]
     assert [found[0].loss, found[2].loss] == [0, 0]
     assert 0.4 < found[1].loss < 0.6  # half of the predictions are right by chance

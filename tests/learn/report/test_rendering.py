@@ -20,7 +20,7 @@ from pipeline.learn.stats.accuracy import Scores
 from pipeline.learn.stats.intervals import Interval
 from pipeline.learn.stats.score_intervals import ScoreIntervals
 from tests.learn.report.test_summary import WHOLE, with_images
-from tests.support.summaries import CALIBRATION, SCORES, intervals, make_summary
+from tests.support.summaries import CALIBRATION, SCORES, intervals, make_summary, with_folds
 
 
 @pytest.fixture
@@ -110,8 +110,8 @@ def test_limitations_name_region_season_level_and_classes_of_low_recall(summary)
         "Scenes more than 45 days of the year from 2017-02-16.",
         "Scenes of another processing level than L1C.",
         "Cells outside the area of applicability (dissimilarity above 100 %).",
-        "Finding C 1 (40% of 10): fewer than half of the test patches are found.",
-        "Finding C 2: there are no test patches.",
+        "Finding C 1 (40% of 10): fewer than half of the held-out patches are found.",
+        "Finding C 2: there are no held-out patches.",
         "Class areas by counting cells: cells of which no class covers 60% were not evaluated.",
         "Not on ice.",
         "Not on roofs.",
@@ -152,17 +152,42 @@ def test_the_description_tells_data_split_result_and_worst_confusion(summary):
     assert summary.intervals.sentence in text
     assert "significantly better than svm: balanced accuracy +0.050" in text
     assert "2 patches of C 0 (50% of them) are predicted as C 1." in text
-    assert "s1 (2017-02-16, L1C, baseline unknown); 60 training, 20 validation and 20 test" in text
-    assert "Blocks of 1920 m, three parts, seed 0. No ground is shared between the parts." in text
+    assert "s1 (2017-02-16, L1C, baseline unknown); 60 training patches, 20 validation patches" in text
+    assert (
+        "Blocks of 1920 m, three parts, seed 0. No ground is shared between training and test patches."
+        in text
+    )
+    assert "The test part: 20 patches of ground that the network never saw." in text
     assert "(c) nobody" in text
     assert "Published" not in text
     perfect = {"network": Scores(np.eye(3, dtype=int))}
-    assert "No test patch is misclassified." in run_description(replace(summary, scores=perfect), {})
+    assert "No held-out patch is misclassified." in run_description(
+        replace(summary, scores=perfect), {}
+    )
 
 
-def test_a_fold_is_named(summary):
-    split = summary.split.model_copy(update={"folds": 5, "fold": 2})
-    assert "Blocks of 1920 m, fold 2 of 5, seed 0." in sentences(replace(summary, split=split))["split"]
+def test_documents_of_a_cross_validation_speak_of_all_labelled_cells(summary):
+    folded = with_folds(summary)
+    told = sentences(folded)
+    assert told["split"] == (
+        "Blocks of 1920 m, 5 folds, seed 0. No ground is shared between training and test patches."
+    )
+    assert told["held_out"] == (
+        "All 1,100 labelled cells, each predicted by the network of a fold that was trained without "
+        "its block (spatial cross-validation, 5 folds). The network that maps was trained in the same "
+        "way on all of the ground."
+    )
+    assert told["patches"] == "1,200 training patches, 1,100 held-out patches in 5 folds"
+    assert told["calibration"].startswith(
+        "Confidence and accuracy differ by 0.010 on average (expected calibration error, of each fold "
+        "calibrated by the others; 0.200 before calibration; chosen: temperature 2.00)."
+    )
+    for text in (html_report(folded, {}), model_card(folded), run_description(folded, {})):
+        assert told["held_out"] in text
+        assert told["patches"] in text
+        assert "validation patches" not in text
+        assert "test part" not in text
+        assert folded.intervals.comparison in text
 
 
 def test_published_accuracies_stand_beside_ours(summary):
@@ -208,7 +233,7 @@ def test_of_many_scenes_the_first_are_named(summary):
     scenes = [scene.model_copy(update={"id": f"scene{n}"}) for n in range(40)]
     text = run_description(changed(summary, scenes=scenes), {})
     assert "scene0 (2017-02-16, L1C, baseline unknown), scene1 (" in text
-    assert "scene9 (2017-02-16, L1C, baseline unknown) and 30 more scenes; 60 training" in text
+    assert "scene9 (2017-02-16, L1C, baseline unknown) and 30 more scenes; 60 training patches" in text
     assert "scene10" not in text
 
 
@@ -254,12 +279,30 @@ def test_points_say_nothing_of_cover(summary):
 def test_calibration_tells_of_the_area_of_applicability_where_it_is_known(summary):
     assert sentences(summary)["calibration"] == (
         "Confidence and accuracy differ by 0.010 on average (expected calibration error; 0.200 before "
-        "calibration by the temperature 2.00)."
+        "calibration; chosen: temperature 2.00)."
     )
     known = replace(summary, calibration=CALIBRATION | {"outside_area_of_applicability": 0.068})
     assert sentences(known)["calibration"].endswith(
-        "6.8% of the test patches lie outside the area of applicability."
+        "6.8% of the held-out patches lie outside the area of applicability."
     )
+
+
+@pytest.mark.parametrize(
+    ("meta", "name"),
+    [
+        ({"temperature": 1.0}, "none"),
+        ({"temperature": 1.4, "bias": -0.5}, "temperature 1.40 with bias -0.50"),
+        (
+            {"temperature": 1.0, "slope": 0.8, "bias": 0.1},
+            "logistic regression of the log odds (slope 0.80, bias +0.10)",
+        ),
+    ],
+)
+def test_one_sentence_says_which_calibration_was_chosen(summary, meta, name):
+    one = changed(summary, **meta)
+    assert f"; chosen: {name})." in sentences(one)["calibration"]
+    assert f"chosen: {name})" in html_report(one, {})
+    assert f"chosen: {name})" in run_description(one, {})
 
 
 def test_the_card_has_its_sections_and_tables(summary):
@@ -324,5 +367,5 @@ def test_every_number_of_a_model_is_in_its_report(summary):
     row = re.search(r"<tr>(?:(?!<tr>).)*C 0</td>.*?</tr>", html, re.DOTALL)[0]
     assert re.findall(r'<td class="n">(.*?)</td>', row) == ["0.67", "0.50", "0.57", "4"]
     assert '<td>B01</td><td class="n">+0.250 (± 0.010)</td>' in html
-    assert "60 training, 20 validation, 20 test, 0 unused" in html
+    assert "60 training patches, 20 validation patches, 20 held-out patches" in html
     assert summary.scores is SCORES

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from pipeline.learn.report.summary import PUBLISHED
+from pipeline.learn.stats.intervals import Interval
 from pipeline.store_meta import ImagesInfo
 from tests.support.summaries import SCORES, make_summary
 
@@ -56,6 +57,14 @@ def test_days_are_known_unless_a_scene_stands_for_a_range(summary):
     scenes = [s.model_copy(update={"datetime": "2015-06-23/2017-08-31"}) for s in meta.scenes]
     ranged = replace(summary, meta=meta.model_copy(update={"scenes": scenes}))
     assert (ranged.days, ranged.years) == ([], ["2015", "2017"])
+
+
+def test_the_learning_curve_stands_in_the_record_where_there_is_one(summary):
+    assert "learning_curve" not in summary.record
+    curve = {0.25: Interval(0.5, 0.4, 0.6, 40), 1.0: Interval(0.7, 0.6, 0.8, 40)}
+    record = replace(summary, learning_curve=curve).record["learning_curve"]
+    assert list(record) == ["0.25", "1"]
+    assert record["0.25"]["value"] == 0.5
 
 
 def test_the_record_and_the_metrics_are_the_same_figures(summary):
