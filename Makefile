@@ -64,7 +64,7 @@ ui: setup ## serve MLflow at 127.0.0.1 (PORT=5000)
 .PHONY: folds
 folds: setup ## run the five-fold table (reports/folds.json); two hours on two cores
 	dvc repro tile
-	lenscape folds
+	python -m benchmarks.folds
 
 .PHONY: size
 size: ## count modules and lines, a package of pipeline/ a line

@@ -46,15 +46,20 @@ SETTINGS = [
 ]
 
 
-def field(random: np.random.Generator, length_px: float) -> npt.NDArray[np.float64]:
-    """A Gaussian field of unit variance on a torus."""
-    side = SIDE * BLOCKS
+def smooth_field(random: np.random.Generator, side: int, length_px: float) -> npt.NDArray[np.float64]:
+    """A Gaussian field of unit variance on a torus, (side, side)."""
     frequency = np.fft.fftfreq(side)
     square = frequency[:, None] ** 2 + frequency[None] ** 2
     # white noise filtered by a Gaussian of L / sqrt(2) has a correlation of exp(-d^2 / (2 L^2))
     gain = np.exp(-square * (np.pi * length_px) ** 2)
     noise = np.fft.fft2(random.standard_normal((side, side)))
-    return np.fft.ifft2(noise * gain).real / np.sqrt(np.mean(gain**2))
+    smooth: npt.NDArray[np.float64] = np.fft.ifft2(noise * gain).real / np.sqrt(np.mean(gain**2))
+    return smooth
+
+
+def field(random: np.random.Generator, length_px: float) -> npt.NDArray[np.float64]:
+    """A field of the size of a map."""
+    return smooth_field(random, SIDE * BLOCKS, length_px)
 
 
 def trial(setting: Setting, seed: int) -> list[bool]:

@@ -101,6 +101,8 @@ def main() -> None:
     classifier = PatchClassifier.load(args.model)
     store = PatchStore.open(args.store)
     split = SplitFolder.open(args.split, store)
+    if split.split.folds is not None:
+        parser.error(f"{args.split} has folds; write one with `folds: null`, and train a model on it.")
     places = classifier.require_matches(store.meta, str(args.store))
     part = {name: store.pixels[split.rows(name)][:, places] for name in ("train", "validation", "test")}
     tried = {
@@ -117,9 +119,8 @@ def main() -> None:
         ("bands", by_bands(classifier)),
         ("last dense layer", by_network(classifier)),
     ):
-        distribution = TrainingFeatures.of(
-            describe(part["train"]), labels, describe(part["validation"])
-        )
+        distribution = TrainingFeatures.of(describe(part["train"]), labels)
+        distribution = distribution.with_threshold(distribution.distances(describe(part["validation"])))
         shares = [np.mean(distribution.relative(describe(pixels)) > 1) for pixels in tried.values()]
         print(f"| {name} | " + " | ".join(f"{share:.1%}" for share in shares) + " |")
 

@@ -16,7 +16,18 @@ import pytest
 import rasterio
 import torch
 
-from benchmarks import computing, decode, device, memory, network, peer, report, stores, timing
+from benchmarks import (
+    computing,
+    decode,
+    device,
+    label_issues,
+    memory,
+    network,
+    peer,
+    report,
+    stores,
+    timing,
+)
 from benchmarks.__main__ import main, measure
 from benchmarks.agreement import require_agreement
 from benchmarks.bench import Bench
@@ -31,6 +42,7 @@ from pipeline.geo.raster.grid import PatchGrid
 from pipeline.learn.inference.predictor import Predictor
 from pipeline.learn.network.classifier import PatchClassifier
 from tests.support.projects import ROOT
+from tests.support.stores import make_store, make_table
 
 SIZE = 240
 """Larger than the scene that is mirrored."""
@@ -445,3 +457,26 @@ def test_runs_of_the_peer_begin_in_different_parts_of_the_scene(made: Made, grid
     bottom = made.scene.grid.bounds[1]
     # 27 rows of cells of 80 m
     assert [first_y(part) - bottom for part in range(3)] == [0.0, 8 * 80.0, 17 * 80.0]
+
+
+def test_half_of_the_first_thirty_labels_are_those_that_were_flipped(tmp_path: Path) -> None:
+    # 484 polygons of 1 to 9 cells, of which 24 are flipped; of the cells, a fifth looks like any class
+    table = make_table(64, 64, classes=5, field=3)
+    store = make_store(tmp_path / "patches", table, classes=5, odd=0.25, patch_px=8, cell_px=8)
+    before = {name: column.copy() for name, column in store.patches.items()}
+    one = label_issues.trial(store, seed=0)
+    assert (one.flipped, one.labels) == (24, 484)
+    assert one.found[1] >= 15
+    assert one.found == tuple(sorted(one.found))
+    assert all((store.patches[name] == column).all() for name, column in before.items())
+
+
+def test_flipped_labels_have_another_class_and_all_else_stays(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "patches", make_table(24, 24, stride_px=4, field=2), classes=3)
+    changed, chosen = label_issues.flip(store, 0.1, 1, tmp_path / "flipped")
+    hit = np.isin(store.patches["polygon"], chosen)
+    assert len(chosen) == round(0.1 * len(np.unique(store.patches["polygon"])))
+    assert (changed.patches["label"] != store.patches["label"]).tolist() == hit.tolist()
+    assert (changed.pixels == store.pixels).all()
+    for number in chosen.tolist():  # all cells of a polygon have one class
+        assert len(np.unique(changed.patches["label"][changed.patches["polygon"] == number])) == 1

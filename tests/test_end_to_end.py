@@ -154,7 +154,8 @@ def test_a_second_clone_replays_its_run(project: Project, tmp_path: Path) -> Non
     assert second.repro() == set()
     assert not (second.path / "mlflow.db").exists()
     assert second.repro("--single-item", "--force", "predict") == {"predict"}
-    (tags,) = tags_of_runs(second)
+    tags, *folds = tags_of_runs(second)
+    assert [fold["mlflow.runName"] for fold in folds] == ["fold 1", "fold 2"]
     record = json.loads((second.path / "models" / "run.json").read_text())
     assert tags["replayed_from"] == record["run_id"]
     assert second.run("git", "status", "--porcelain") == ""
@@ -170,7 +171,7 @@ def test_metrics_and_plots_are_shown(project: Project) -> None:
     lines = {row["field"] for row in loss["content"]["data"]["values"]}
     assert lines == {"train_loss", "validation_loss"}
     assert loss["content"]["title"]["text"] == "Loss by epoch"
-    assert confusion["content"]["title"]["text"] == "Confusion matrix of the test part"
+    assert confusion["content"]["title"]["text"] == "Confusion matrix on held-out ground"
     pairs = [(row["actual"], row["predicted"]) for row in confusion["content"]["data"]["values"]]
     matrix = json.loads((project.path / "reports" / "metrics.json").read_text())["test"]
     right = sum(actual == predicted for actual, predicted in pairs)

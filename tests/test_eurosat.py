@@ -49,7 +49,7 @@ class Run:
         self.conf("fetch", f"train: [{{eurosat: {json.dumps(str(images))}}}]\nmap: []\n")
         self.conf("classes", CLASSES)
         self.conf("tile", TILE)
-        self.conf("split", "block_m: 5000.0\n")
+        self.conf("split", "block_m: 5000.0\nfolds: null\n")
 
     def conf(self, name: str, text: str) -> None:
         (self.folder / f"{name}.yaml").write_text(text, encoding="utf-8")
@@ -161,7 +161,7 @@ def test_a_list_parts_them_as_it_says_and_the_audit_tells_what_they_share(
     run.fetch()
     assert "list official: 5 train, 3 validation, 3 test" in capsys.readouterr().out
     store = run.tile()
-    run.conf("split", "lists: official\nblock_m: 100000.0\n")
+    run.conf("split", "lists: official\nblock_m: 100000.0\nfolds: null\n")
     audit = run.split()
     printed = capsys.readouterr().out
     assert audit["lists"] == "official"
@@ -301,10 +301,10 @@ def test_an_image_that_changed_since_it_was_fetched_is_refused(tmp_path: Path) -
     ("text", "says"),
     [
         (
-            "lists: official\n",
+            "lists: official\nfolds: null\n",
             r"key 'lists' is 'official', which .*patches does not have \(it has mine\)",
         ),
-        ("lists: mine\n", r"the list 'mine' has no training patches of class 'water'"),
+        ("lists: mine\nfolds: null\n", r"the list 'mine' has no training patches of class 'water'"),
     ],
 )
 def test_a_list_that_does_not_serve_is_refused(tmp_path: Path, text: str, says: str) -> None:

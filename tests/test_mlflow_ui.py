@@ -45,7 +45,8 @@ def browser():
 def test_the_run_explains_itself(served, browser):
     project, address = served
     run = project.run
-    assert shows(browser, run_page(address, run), run.info.run_name, "Test part.", "lenscape")
+    title = "Accuracy on held-out ground."
+    assert shows(browser, run_page(address, run), run.info.run_name, title, "lenscape")
 
 
 def test_metrics_by_epoch_are_there(served, browser):

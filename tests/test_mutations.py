@@ -41,6 +41,8 @@ from pipeline.geo.scenes.scene import Scene
 from pipeline.geo.sources.download import Downloads
 from pipeline.geo.sources.eurosat import checked
 from pipeline.geo.sources.find import find_scenes
+from pipeline.learn.data.held_out import FILE as HELD_OUT
+from pipeline.learn.data.held_out import HeldOut
 from pipeline.learn.network.classifier import META, PatchClassifier
 from pipeline.split_folder import SplitFolder
 from pipeline.store import PatchStore
@@ -49,7 +51,7 @@ from tests.support.labelled import make_classes, make_labels, px_box
 from tests.support.learners import model_meta
 from tests.support.mutations import changed_bytes, changed_json, changed_text, changed_yaml
 from tests.support.products import L1C, L2A, METADATA
-from tests.support.stores import make_split, make_store
+from tests.support.stores import make_folds, make_split, make_store
 from tests.support.worlds import GRID, fetched, positions, write_bands_folder, write_raster
 
 COUNT = int(os.environ.get("LENSCAPE_MUTATIONS", "60"))
@@ -87,7 +89,7 @@ CONFS: list[tuple[type[Conf], str]] = [
         "credit: c\nclasses:\n  - name: a\n    color: '#000000'\n    values: [a, 1]\n    code: 3\n"
         "  - name: b\n    color: '#ffffff'\n    title: B\nignore: [x]\n",
     ),
-    (SplitConf, "seed: 0\nblock_m: 1920\nvalidation: 0.2\ntest: 0.2\n"),
+    (SplitConf, "seed: 0\nblock_m: 1920\nfolds: 5\nvalidation: 0.2\ntest: 0.2\n"),
     (
         TrainConf,
         "bands: [B02]\nnetwork:\n  convolutions:\n    - filters: 4\n      pool: {size: 2}\n"
@@ -130,10 +132,12 @@ def _store(folder: Path, draw: random.Random) -> None:
     if not (folder / "good").exists():
         store = make_store(folder / "good" / "patches", count=20, patch_px=8, cell_px=4)
         make_split(folder / "good" / "split", store)
+        make_folds(folder / "good" / "folds", store)
     shutil.rmtree(folder / "s", ignore_errors=True)
     shutil.copytree(folder / "good", folder / "s")
-    files = ("patches/meta.json", "split/split.json", "patches/patches.parquet", "split/parts.parquet")
-    path = folder / "s" / draw.choice([*files, "patches/pixels.npy"])
+    split = draw.choice(["split", "folds"])
+    files = "patches/meta.json", "patches/patches.parquet", "patches/pixels.npy"
+    path = folder / "s" / draw.choice([*files, f"{split}/split.json", f"{split}/parts.parquet"])
     if path.suffix == ".json":
         path.write_text(changed_json(json.loads(path.read_text()), draw), errors="replace")
     elif path.suffix == ".parquet" and draw.random() < 0.5:
@@ -145,8 +149,9 @@ def _store(folder: Path, draw: random.Random) -> None:
     else:
         path.write_bytes(changed_bytes(path.read_bytes(), draw))
     store = PatchStore.open(folder / "s" / "patches")
-    rows = SplitFolder.open(folder / "s" / "split", store).rows("train")
-    store.statistics(rows)
+    opened = SplitFolder.open(folder / "s" / split, store)
+    store.statistics(opened.rows("train"))
+    assert len(opened.tested) <= len(store)
     np.bincount(store.patches["label"], minlength=len(store.meta.classes))
 
 
@@ -216,6 +221,27 @@ def _model(folder: Path, draw: random.Random) -> None:
     )
 
 
+def _held_out(folder: Path, draw: random.Random) -> None:
+    """The predictions of networks of folds, whose hash is that of what somebody made of them."""
+    names = ["a", "b"]
+    path, good = folder / HELD_OUT, folder / "good.parquet"
+    if not good.exists():
+        numbers = np.arange(20)
+        logits = np.stack([numbers, -numbers], axis=1).astype(np.float32)
+        made = HeldOut(numbers, numbers % 2, logits, numbers / 10.0)
+        pq.write_table(pa.table(made.columns(names)), good)
+    if draw.random() < 0.5:
+        table = pq.read_table(good)
+        name = draw.choice(table.column_names)
+        odd: list[Any] = [[None], [[1.5]], ["x"], [b"\xff"], [{"a": 1}]]
+        column = pa.array(draw.choice(odd) * len(table))
+        changed = table.set_column(table.column_names.index(name), name, column)
+        pq.write_table(changed if draw.random() < 0.7 else table.drop_columns([name]), path)
+    else:
+        path.write_bytes(changed_bytes(good.read_bytes(), draw))
+    HeldOut.read(path, sha256_of(path), names)
+
+
 def _eurosat(folder: Path, draw: random.Random) -> None:
     good = folder / "good.zip"
     if not good.exists():
@@ -242,7 +268,7 @@ def _eurosat(folder: Path, draw: random.Random) -> None:
 
 KINDS: dict[str, Try] = {
     "conf": _conf, "labels": _labels, "store": _store, "item": _item, "safe": _safe, "model": _model,
-    "eurosat": _eurosat,
+    "eurosat": _eurosat, "held out": _held_out,
 }  # fmt: skip
 
 

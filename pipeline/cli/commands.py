@@ -8,7 +8,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from pipeline.cli.options import COMPUTE, EXISTING, POSITIVE, path, seeds
+from pipeline.cli.options import EXISTING, POSITIVE, path
 
 
 @click.command()
@@ -36,50 +36,6 @@ def describe(conf: Path, network: str | None, store: Path | None, **numbers: int
 
 
 @click.command()
-@path("conf/train.yaml", "--train")
-@path("conf/networks/lenet5.yaml", "--lenet5", help="A second conf of train, in the table as lenet5.")
-@path("conf/split.yaml", "--split")
-@path("data/patches", "--store")
-@path("reports", "--out")
-@click.option("--folds", type=click.IntRange(min=2), default=5, show_default=True)
-@seeds("--seeds", "0,1,2", "Seeds of the spatial split.")
-@seeds("--random-seeds", "0", "Seeds of splits at random, to show how optimistic these are.")
-@COMPUTE
-def folds(train: Path, lenet5: Path, folds: int, **others: Any) -> None:
-    """Cross-validate the network, LeNet-5 and the baselines on spatial folds, and on random ones."""
-    from pipeline.commands import folds as studies
-    from pipeline.crossvalidation.fitting import Plan
-    from pipeline.crossvalidation.record import cross_validate
-
-    plan = Plan(folds, others.pop("seeds"), others.pop("random_seeds"))
-    cross_validate(studies.folds({"lenet": train, "lenet5": lenet5}, plan), **others)
-
-
-@click.command()
-@click.option(
-    "--bands",
-    multiple=True,
-    default=["all", "10m", "rgb"],
-    show_default=True,
-    help="all, 10m, rgb or a list as B04,B08; the first is what the others are compared with.",
-)
-@path("conf/train.yaml", "--train")
-@path("conf/split.yaml", "--split")
-@path("data/patches", "--store")
-@path("reports", "--out")
-@click.option("--folds", type=click.IntRange(min=2), default=5, show_default=True)
-@seeds("--seeds", "0", "Seeds of the spatial split.")
-@COMPUTE
-def ablation(bands: tuple[str, ...], train: Path, folds: int, **others: Any) -> None:
-    """Cross-validate the network on fewer bands, to see what the others contribute."""
-    from pipeline.commands import folds as studies
-    from pipeline.crossvalidation.fitting import Plan
-    from pipeline.crossvalidation.record import cross_validate
-
-    cross_validate(studies.ablation(bands, train, Plan(folds, others.pop("seeds"))), **others)
-
-
-@click.command()
 @click.argument("version")
 @path("conf/predict.yaml", "--conf")
 def pin(version: str, conf: Path) -> None:
@@ -95,7 +51,7 @@ def pin(version: str, conf: Path) -> None:
     "--because", help="Promote regardless of the figures, for this reason, which is recorded."
 )
 def promote(version: str, because: str | None) -> None:
-    """Make VERSION the champion if it is significantly better on the same test patches."""
+    """Make VERSION the champion if it is significantly better on the same held-out patches."""
     from pipeline.commands.promote import run
 
     run(version, because)

@@ -43,7 +43,7 @@ def tile(**arguments: Any) -> None:
 @path("data/split", "--out")
 @path("reports/audit.json", "--audit")
 def split(conf: Path, store: Path, out: Path, audit: Path) -> None:
-    """Split patches spatially into training, validation and test parts."""
+    """Split the ground into folds, or into training, validation and test parts."""
     from pipeline.stages.split import run
 
     run(conf, store, out, audit)
@@ -56,7 +56,7 @@ def split(conf: Path, store: Path, out: Path, audit: Path) -> None:
 @path("models", "--out")
 @COMPUTE
 def train(conf: Path, store: Path, split: Path, out: Path, compute: Path | None) -> None:
-    """Train a network of the LeNet family on the patches of a store."""
+    """Train a network of the LeNet family, and one for each fold of the split."""
     from pipeline.stages.train import run
 
     run(conf, store, split, out, compute)
@@ -70,7 +70,7 @@ def train(conf: Path, store: Path, split: Path, out: Path, compute: Path | None)
 @path("reports", "--out")
 @COMPUTE
 def evaluate(**arguments: Any) -> None:
-    """Evaluate a model on the test part, beside its baselines."""
+    """Evaluate a model on held-out ground, beside its baselines."""
     from pipeline.stages.evaluate import run
 
     run(**arguments)

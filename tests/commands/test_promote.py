@@ -106,13 +106,13 @@ def test_few_blocks_decide_nothing(tmp_path):
 
 def test_another_split_cannot_be_compared(store):
     register(store, predictions(0.9, seed=2), seed=1, split="7" * 64)
-    with pytest.raises(MismatchError, match="were evaluated on different test patches"):
+    with pytest.raises(MismatchError, match="were evaluated on different held-out patches"):
         run("challenger")
 
 
 def test_other_test_patches_of_the_same_split_cannot_be_compared(store):
     register(store, predictions(0.9, seed=1, blocks=20), seed=1)
-    with pytest.raises(MismatchError, match="were evaluated on different test patches"):
+    with pytest.raises(MismatchError, match="were evaluated on different held-out patches"):
         run("challenger")
 
 

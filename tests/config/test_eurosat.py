@@ -43,4 +43,7 @@ def test_other_uses_are_refused(raw: dict[str, object], says: str) -> None:
 
 def test_lists_exclude_folds() -> None:
     with pytest.raises(ConfigError, match="lists and folds exclude each other"):
-        parse({"lists": "official", "folds": 2, "fold": 0}, SplitConf, "split.yaml")
+        parse({"lists": "official", "folds": 2}, SplitConf, "split.yaml")
+    with pytest.raises(ConfigError, match="state `folds: null` with lists"):
+        parse({"lists": "official"}, SplitConf, "split.yaml")
+    assert parse({"lists": "official", "folds": None}, SplitConf, "split.yaml").folds is None

@@ -18,7 +18,7 @@ def test_from_images_to_a_report(finished_project: Project, tmp_path: Path) -> N
     project = finished_project.copy(tmp_path, outputs=False)
     images = make_eurosat(tmp_path / "as I named it", 4)
     write_lists(images, turns(images))
-    project.conf("train", "epochs: 2\ncalibration_folds: 0\nbatch_size: 20\nbands: all\nseed: 0\n")
+    project.conf("train", "epochs: 2\nbatch_size: 20\nbands: all\nseed: 0\n")
     printed = follow(HOWTO / "eurosat.md", project, {"EUROSAT": str(images)})
     assert "train: EuroSAT, 40 images of 10 classes (data/own/scenes/eurosat)" in printed
     assert "parts as in the list 'official', not by blocks: they share no ground" in printed

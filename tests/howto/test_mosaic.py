@@ -52,8 +52,8 @@ def made(
     labels = [gpd.read_file(worlds[name].labels).to_crs(4326) for name in ("west", "east")]
     frame = gpd.GeoDataFrame(pd.concat(labels), crs=4326)
     frame.to_file(project.path / "data" / "own" / "labels" / "landuse.gpkg")
-    project.conf("train", "epochs: 12\ncalibration_folds: 0\nbatch_size: 32\nbands: all\nseed: 0\n")
-    project.conf("split", "block_m: 240.0\n")
+    project.conf("train", "epochs: 12\nbatch_size: 32\nbands: all\nseed: 0\n")
+    project.conf("split", "block_m: 240.0\nfolds: 2\n")
     return project, follow(HOWTO / "mosaic.md", project), worlds
 
 

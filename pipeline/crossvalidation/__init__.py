@@ -1,1 +1,0 @@
-"""Cross-validation, where networks of `learn` meet the splits of `geo`: `fitting`, then `record`."""
