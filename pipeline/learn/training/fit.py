@@ -113,20 +113,20 @@ def train_networks(
     ]
     with _processes(compute, 1 + len(others)) as submit:
         futures = [submit(_train, one, index) for index, one in enumerate(others, start=1)]
-        bar = tqdm(
-            total=len(others), desc="folds", unit="network", disable=not (others and first_process())
-        )
-        with bar:
+        quiet = not (others and first_process())
+        with tqdm(total=1 + len(others), desc="networks", unit="network", disable=quiet) as bar:
+            for future in futures:
+                future.add_done_callback(lambda one: None if one.cancelled() else bar.update())
             _train(mapping, 0, on_epoch)
+            bar.update()
             # this process trains what no other one has begun, the last first
-            for index, (one, future) in reversed(
-                list(enumerate(zip(others, futures, strict=True), start=1))
-            ):
-                if future.cancel():
-                    _train(one, index)
-                else:
+            for index in range(len(others), 0, -1):
+                if futures[index - 1].cancel():
+                    _train(others[index - 1], index)
+                    bar.update()
+            for future in futures:
+                if not future.cancelled():
                     future.result()
-                bar.update()
 
 
 def _train(network: _Network, line: int, on_epoch: Callable[[Epoch], None] | None = None) -> None:
