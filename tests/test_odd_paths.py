@@ -22,7 +22,10 @@ def test_mlflow_has_the_run_and_no_other_folder_was_made(finished_project: Proje
     path = finished_project.path
     assert path.name == ODD_NAME
     with closing(sqlite3.connect(path / "mlflow.db")) as store:
-        assert store.execute("SELECT status FROM runs").fetchall() == [("FINISHED",)]
+        runs = store.execute("SELECT name, status FROM runs").fetchall()
+    assert {status for _, status in runs} == {"FINISHED"}
+    assert sorted(name for name, _ in runs if name.startswith("fold ")) == ["fold 1", "fold 2"]
+    assert len(runs) == 3
     (run,) = [entry for entry in (path / "mlartifacts").iterdir() if entry.name != "models"]
     assert list(run.rglob("model_card.md"))
     assert {entry.name for entry in path.parent.iterdir()} <= {ODD_NAME, "home", "finished"}

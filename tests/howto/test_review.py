@@ -8,6 +8,7 @@ from typing import Any
 
 import mlflow
 import pytest
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from tests.support.browsing import chromium, inside_frame, needs_browser, run_page, served_ui, shows
 from tests.support.pages import HOWTO, follow
@@ -30,7 +31,8 @@ def followed(finished_project: Project, tmp_path_factory: pytest.TempPathFactory
 def _runs(project: Project) -> list[Any]:
     """The runs of models, the first one first."""
     client = mlflow.MlflowClient(f"sqlite:///{project.path / 'mlflow.db'}")
-    return client.search_runs(["1"], order_by=["attributes.start_time ASC"])
+    runs = client.search_runs(["1"], order_by=["attributes.start_time ASC"])
+    return [run for run in runs if MLFLOW_PARENT_RUN_ID not in run.data.tags]
 
 
 def test_a_reviewer_reads_the_report_then_the_card_then_compares(followed: Project) -> None:

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from pipeline.learn.inference.levels import Dense, Level, Levels, Normalisation
 from pipeline.learn.inference.strips import Lane, Stage, heights, stages
-from pipeline.learn.network.classifier import recalibrated
+from pipeline.learn.network.recalibration import recalibrated
 
 WINDOW_PX = 1152
 """Width of a window without its context, about; a constant, so that it cannot change a result."""

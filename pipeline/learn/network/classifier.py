@@ -25,8 +25,9 @@ from pipeline.config.train import NetworkConf
 from pipeline.errors import MismatchError, StoreError
 from pipeline.files import publish, sha256_of, write_json
 from pipeline.learn.network.lenet import build
+from pipeline.learn.network.recalibration import recalibrated
 from pipeline.learn.stats.applicability import TrainingFeatures, patch_features
-from pipeline.learn.stats.calibration import LEAST_LEAD, Calibration
+from pipeline.learn.stats.calibration import Calibration
 from pipeline.store import read_record
 from pipeline.store_meta import ClassInfo, Geometry, SceneInfo, Statistics, StoreMeta
 
@@ -254,21 +255,6 @@ class PatchClassifier(nn.Module):
                     "run `train` on this store or name the store that the model was trained on."
                 )
         return bands
-
-
-def recalibrated(logits: Tensor, slope_and_bias: tuple[float, float], dim: int) -> Tensor:
-    """Logits whose classes lie along `dim`, with the log odds of the predicted class changed.
-
-    See `Calibration`, whose temperature they were divided by already.
-    """
-    if slope_and_bias == (1.0, 0.0) or logits.shape[dim] < 2:
-        return logits
-    slope, bias = slope_and_bias
-    top, best = logits.max(dim, keepdim=True)
-    others = logits.scatter(dim, best, -torch.inf)
-    rest, second = others.logsumexp(dim, keepdim=True), others.amax(dim, keepdim=True)
-    raised = torch.maximum(slope * (top - rest) + bias + rest, second + LEAST_LEAD)
-    return logits.scatter(dim, best, raised)
 
 
 def read_meta(folder: Path) -> ModelMeta:
