@@ -34,7 +34,7 @@ HEADS = {
 """What stands above a conf that is written as a whole."""
 
 _OTHER_WITHOUT = {"folds"}
-"""Keys for which nothing is not `null`."""
+"""Keys whose absence does not mean `null`."""
 
 
 @dataclass(frozen=True)
