@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from shutil import copytree
 
 import geopandas as gpd
 import numpy as np
 
+from pipeline import __version__
 from pipeline.bands import select
 from pipeline.config.compute import load_compute
 from pipeline.config.reading import load
@@ -81,8 +83,12 @@ def run(conf: Path, store: Path, split: Path, out: Path, compute: Path | None = 
 
 
 def _resume(unfinished: Path, record: RunRecord) -> None:
-    """Say that a training of the same data and conf goes on; remove the state of another one."""
-    key = sha256_of_value([record.params, [part.digest for part in record.parts]])
+    """Say that a training of the same data and conf goes on; remove the state of another one.
+
+    Another version of lenscape or of the libraries might read the state otherwise, or not at all.
+    """
+    versions = [__version__, *(version(name) for name in ("torch", "lightning"))]
+    key = sha256_of_value([record.params, [part.digest for part in record.parts], versions])
     known = unfinished / "training"
     if known.is_file() and known.read_text() == key:
         print(f"goes on with the training that was cut off ({unfinished})")

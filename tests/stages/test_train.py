@@ -215,7 +215,7 @@ def assert_the_same_folders(first, second):
     assert bytes_of(first) == bytes_of(second)
 
 
-@pytest.mark.parametrize("change", ["another conf", "another split"])
+@pytest.mark.parametrize("change", ["another conf", "another split", "another version"])
 def test_the_state_of_another_training_is_not_gone_on_with(
     trained, inputs, place, monkeypatch, capsys, change
 ):
@@ -228,6 +228,8 @@ def test_the_state_of_another_training_is_not_gone_on_with(
     split = inputs / ("parts" if change == "another split" else "split")
     with monkeypatch.context() as patch:
         patch.setattr(TrainingRun, "epoch", cutting)
+        if change == "another version":
+            patch.setattr("pipeline.stages.train.__version__", "0.0.1")
         with pytest.raises(Cut):
             train(inputs, conf, split=split)
     other = all_runs()[0].info.run_id
