@@ -395,7 +395,10 @@ def test_a_training_that_is_asked_to_end_leaves_no_process(tmp_path):
             env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "2"},
         )  # fmt: skip
         states = [tmp_path / ".models.unfinished" / name for name in ("network.ckpt", "fold_1.ckpt")]
-        while training.poll() is None and not all(state.exists() for state in states):
+        latest = time.monotonic() + 180
+        while not all(state.exists() for state in states):
+            assert training.poll() is None, "it ended by itself"
+            assert time.monotonic() < latest, "it does not train"
             time.sleep(0.1)
         processes = psutil.Process(training.pid).children(recursive=True)
         assert processes, "one trains beside it"
