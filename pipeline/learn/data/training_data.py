@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -25,8 +26,8 @@ class TrainingData:
     """Rows of the store."""
     validation: Rows
     """Rows of the store; with folds none, or what the fold tests."""
-    statistics: Statistics
-    """Of the training rows, per band of the store."""
+    known_statistics: Statistics | None
+    """The statistics below, where somebody has them already."""
     bands: tuple[str, ...]
     """Input bands, in the order of the network's C axis."""
     split_sha256: str = ""
@@ -70,6 +71,11 @@ class TrainingData:
         """Positions of the input bands on the C axis of the store."""
         return [self.store.meta.bands.index(band) for band in self.bands]
 
+    @cached_property
+    def statistics(self) -> Statistics:
+        """Of the training rows, per band of the store; a pass over their pixels where not known."""
+        return self.known_statistics or self.store.statistics(self.train)
+
     @property
     def input_statistics(self) -> Statistics:
         """The statistics of the input bands."""
@@ -100,7 +106,7 @@ class TrainingData:
             if not having & taken:
                 taken.add(next(block for block in order.tolist() if block in having))
         train = self.train[np.isin(blocks, list(taken))]
-        return replace(self, train=train, statistics=self.store.statistics(train))
+        return replace(self, train=train, known_statistics=None)
 
     @property
     def class_counts(self) -> list[int]:
@@ -146,16 +152,15 @@ def folds_of(store: PatchStore, split: SplitFolder, bands: tuple[str, ...]) -> l
     folds = []
     for number in range(split.split.folds or 0):
         train, tested = (split.rows(part, number) for part in ("train", "test"))
-        meta, statistics = split.split, store.statistics(train)
-        data = TrainingData(
-            store,
-            train,
-            tested,
-            statistics,
-            bands,
-            split.sha256,
-            meta.block_m,
-            validation_chooses=False,
+        own = bands, split.sha256, split.split.block_m
+        folds.append(
+            Fold(number, TrainingData(store, train, tested, None, *own, validation_chooses=False))
         )
-        folds.append(Fold(number, data))
     return folds
+
+
+def pooled[T: np.generic](folds: Sequence[Fold], values: Sequence[npt.NDArray[T]]) -> npt.NDArray[T]:
+    """What each fold has for the cells it tests, (n, ...), of all folds in the order of the store."""
+    order = np.argsort(np.concatenate([fold.tested for fold in folds]))
+    together: npt.NDArray[T] = np.concatenate(values)[order]
+    return together

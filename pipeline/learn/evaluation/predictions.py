@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import softmax
 from threadpoolctl import threadpool_limits
 
 from pipeline.config.compute import ComputeConf
@@ -19,7 +18,7 @@ from pipeline.errors import MismatchError, SplitError
 from pipeline.files import csv_text
 from pipeline.learn.data.held_out import FILE as HELD_OUT
 from pipeline.learn.data.held_out import HeldOut
-from pipeline.learn.data.training_data import Fold, TrainingData, folds_of
+from pipeline.learn.data.training_data import Fold, TrainingData, folds_of, pooled
 from pipeline.learn.evaluation.baselines import baseline_predictions
 from pipeline.learn.inference.predictor import batched_logits
 from pipeline.learn.network.classifier import FOLDS, ModelMeta, PatchClassifier
@@ -191,7 +190,7 @@ def evaluate_model(
         held_out.rows,
         held_out.fold,
         held_out.logits,
-        softmax(calibrated, axis=1).astype(np.float32),
+        Calibration().probabilities(calibrated),
         held_out.dissimilarity,
         predicted,
         held_out.on_share,
@@ -224,8 +223,7 @@ def fold_baselines(
     workers = 1 if "mlp" in names else worker_count(compute)
     with threadpool_limits(1, "blas"):
         each = list(run_pieces(fitted, folds, workers))
-    order = np.argsort(np.concatenate([fold.tested for fold in folds]))
-    return {name: np.concatenate([one[name] for one in each])[order] for name in names}
+    return {name: pooled(folds, [one[name] for one in each]) for name in names}
 
 
 def _of_test_part(

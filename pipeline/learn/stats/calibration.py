@@ -171,7 +171,7 @@ def _fitted(kind: str, truth: Labels, logits: Logits, groups: Groups) -> Calibra
     rows = np.unique(np.linspace(0, len(truth) - 1, MOST_ROWS).astype(np.intp))
     truth, logits = truth[rows], logits[rows]
     right = logits.argmax(axis=1) == truth
-    start = {"temperature": [0.0], "temperature with bias": [0.0, 0.0], "logistic": [0.0, 0.0]}[kind]
+    start = [0.0] if kind == "temperature" else [0.0, 0.0]
 
     def calibration(values: Sequence[float]) -> Calibration:
         scale = float(np.exp(np.clip(values[0], *_LOG_SCALES)))

@@ -21,7 +21,7 @@ from pipeline.config.train import TrainConf
 from pipeline.files import publish, remove
 from pipeline.learn.data.held_out import HeldOut
 from pipeline.learn.data.reader import Rows
-from pipeline.learn.data.training_data import Fold, TrainingData
+from pipeline.learn.data.training_data import Fold, TrainingData, pooled
 from pipeline.learn.inference.predictor import batched_logits
 from pipeline.learn.network.classifier import PatchClassifier
 from pipeline.learn.network.history import Epoch, read_history, write_history
@@ -187,11 +187,10 @@ def _held_out(folds: Sequence[Fold], folder: Path, statistics: Features, sample:
         trains = np.isin(sample, data.train)
         training = TrainingFeatures.of(statistics[trains], data.store.patches["label"][sample[trains]])
         distances.append(training.distances(_features(classifier, data)(fold.tested)))
-    rows = np.concatenate([fold.tested for fold in folds])
-    number = np.repeat([fold.number for fold in folds], [len(fold.tested) for fold in folds])
-    order = np.argsort(rows)
+    rows = [fold.tested for fold in folds]
+    numbers = [np.full(len(fold.tested), fold.number, dtype=np.int64) for fold in folds]
     return HeldOut(
-        rows[order], number[order], np.concatenate(logits)[order], np.concatenate(distances)[order]
+        pooled(folds, rows), pooled(folds, numbers), pooled(folds, logits), pooled(folds, distances)
     )
 
 
@@ -203,8 +202,7 @@ def _predicted(folds: Sequence[Fold], folder: Path, share: float) -> npt.NDArray
         ).argmax(axis=1)
         for fold in folds
     ]
-    order = np.argsort(np.concatenate([fold.tested for fold in folds]))
-    return np.concatenate(labels)[order]
+    return pooled(folds, labels)
 
 
 def _sample(rows: Rows) -> Rows:
