@@ -91,13 +91,15 @@ class Blocks:
         """`EPSG:col:row`, what the hash is taken of."""
         return [f"{e}:{c}:{r}" for e, c, r in zip(self.epsg, self.col, self.row, strict=True)]
 
-    def parts(self, conf: SplitConf, seed: int, fold: int | None) -> Codes:
-        """The part of each block: training, validation or test."""
+    def parts(self, conf: SplitConf, seed: int) -> list[Codes]:
+        """The part of each block, training, validation or test: once, or for each fold."""
         if conf.folds is not None:
-            return np.where(self.folds(conf.folds, seed) == fold, TEST, TRAIN).astype(np.int8)
+            of_block = self.folds(conf.folds, seed)
+            tested = (of_block == fold for fold in range(conf.folds))
+            return [np.where(tests, TEST, TRAIN).astype(np.int8) for tests in tested]
         draw = uniform(f"{seed}:{name}" for name in self.names)
         validates, tests = draw < conf.test + conf.validation, draw < conf.test
-        return np.select([tests, validates], [TEST, VALIDATION], TRAIN).astype(np.int8)
+        return [np.select([tests, validates], [TEST, VALIDATION], TRAIN).astype(np.int8)]
 
     def folds(self, count: int, seed: int) -> npt.NDArray[np.intp]:
         """The fold of each block, from 0."""
@@ -239,13 +241,10 @@ class _Search:
     def assignment(self, seed: int) -> Assignment:
         """The parts by a seed."""
         names, folds = np.array(PARTS), self.conf.folds
+        of_blocks = self.blocks.parts(self.conf, seed)
+        each = [self.exclude_overlaps(parts) for parts in of_blocks]
         if folds is None:
-            of_blocks = self.blocks.parts(self.conf, seed, None)
-            part = names[self.exclude_overlaps(of_blocks)]
-            return Assignment(part, seed, self.blocks, names[of_blocks])
-        each = [
-            self.exclude_overlaps(self.blocks.parts(self.conf, seed, fold)) for fold in range(folds)
-        ]
+            return Assignment(names[each[0]], seed, self.blocks, names[of_blocks[0]])
         named = np.array([f"fold {fold}" for fold in range(1, folds + 1)])
         of_block = named[self.blocks.folds(folds, seed)]
         everywhere = np.full(len(self.label), names[TRAIN])
@@ -255,8 +254,7 @@ class _Search:
 
     def missing(self, seed: int) -> set[_Lack]:
         """What a seed leaves without patches: by whole blocks, and if nothing, by patches."""
-        folds = [None] if self.conf.folds is None else list(range(self.conf.folds))
-        of_blocks = [self.blocks.parts(self.conf, seed, fold) for fold in folds]
+        of_blocks = self.blocks.parts(self.conf, seed)
         missing = _lacking([self._reached_by_blocks(parts) for parts in of_blocks])
         if missing:  # the buffer is looked at last: it takes the time
             return {(label, part, False) for label, part in missing}
@@ -264,7 +262,7 @@ class _Search:
         for parts in of_blocks:
             reached.append(self._reached(self.exclude_overlaps(parts)))
             trains = reached[-1][TRAIN]
-            if not trains.all():  # no other fold can make up for it
+            if len(of_blocks) > 1 and not trains.all():  # no other fold can make up for it
                 return {(int(label), TRAIN, True) for label in np.flatnonzero(~trains)}
         return {(label, part, True) for label, part in _lacking(reached)}
 

@@ -136,8 +136,8 @@ def test_another_scene_moves_no_block(world, other, seed, folds):
     before = Blocks.of(patches, block_m)
     after = Blocks.of(join(other[0], patches), block_m)
     for fold in [None] if folds is None else range(folds):
-        was = dict(zip(before.names, before.parts(conf, seed, fold), strict=True))
-        now = dict(zip(after.names, after.parts(conf, seed, fold), strict=True))
+        was = dict(zip(before.names, before.parts(conf, seed)[fold or 0], strict=True))
+        now = dict(zip(after.names, after.parts(conf, seed)[fold or 0], strict=True))
         assert was == {name: now[name] for name in was}
 
 
@@ -179,7 +179,7 @@ def test_labels_pixels_and_dates_move_no_block_where_the_seed_is_the_same():
 def test_shares_of_blocks_are_those_of_the_conf():
     patches = make_table(200, 200, 1)
     here = Blocks.of(patches, 160.0)
-    parts = here.parts(SplitConf(folds=None, validation=0.1, test=0.3), 7, None)
+    (parts,) = here.parts(SplitConf(folds=None, validation=0.1, test=0.3), 7)
     assert len(here) >= 10_000
     shares = np.bincount(parts, minlength=3) / len(here)
     np.testing.assert_allclose(shares, [0.6, 0.1, 0.3], atol=0.015)  # 3 standard deviations
