@@ -91,11 +91,10 @@ class Folds:
 
         def fold(number: int) -> Fold:
             train, test = (np.flatnonzero(self.parts[number] == part) for part in ("train", "test"))
-            of_training = store.statistics(train)
             return Fold(
                 number,
                 TrainingData(
-                    store, train, test, of_training, bands, block_m=block_m, validation_chooses=False
+                    store, train, test, None, bands, block_m=block_m, validation_chooses=False
                 ),
             )
 
@@ -107,7 +106,7 @@ def held_out_predictions(
 ) -> HeldOut:
     """Each cell as the network of a fold predicts it that did not train there."""
     every, first = np.arange(len(store)), folds[0].data
-    final = replace(first, train=every, validation=every[:0], statistics=store.statistics(every))
+    final = replace(first, train=every, validation=every[:0])
     with TemporaryDirectory() as folder:
         train_networks(final, folds, conf, machine, Path(folder))
         held_out = finish(final, folds, Path(folder)).held_out
@@ -156,16 +155,27 @@ def _all(
         yield Folds.at_random(store, conf, seed)
 
 
-def _seeds(_: object, __: object, text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(",") if part)
+class Seeds(click.ParamType[tuple[int, ...]]):
+    """Whole numbers with commas between them, or `none`."""
+
+    name = "seeds"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, ...]:
+        """The seeds that a value lists."""
+        if value == "none":
+            return ()
+        try:
+            return tuple(int(seed) for seed in value.split(","))
+        except ValueError:
+            self.fail(f"{value!r} is no list of whole numbers; write 0,1,2 or none", param, ctx)
 
 
 @click.command()
 @click.option("--store", type=PATH, default=Path("data/patches"))
 @click.option("--split", type=PATH, default=Path("conf/split.yaml"))
 @click.option("--out", type=PATH, default=Path("reports"))
-@click.option("--seeds", callback=_seeds, default="0,1,2", help="Of the spatial split.")
-@click.option("--random-seeds", callback=_seeds, default="0", help="Of splits at random.")
+@click.option("--seeds", type=Seeds(), default="0,1,2", help="Of the spatial split.")
+@click.option("--random-seeds", type=Seeds(), default="0", help="Of splits at random.")
 @click.option("--network", multiple=True, help="NAME=CONF; lenet and lenet5 by default.")
 def main(
     store: Path,

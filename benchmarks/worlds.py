@@ -24,7 +24,6 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from scipy.special import softmax
 from scipy.stats import norm
 
 from benchmarks.coverage import smooth_field
@@ -36,7 +35,7 @@ from pipeline.files import sha256_of, write_json
 from pipeline.learn.data.training_data import TrainingData
 from pipeline.learn.inference.predictor import batched_probabilities
 from pipeline.learn.stats.accuracy import Scores
-from pipeline.learn.stats.calibration import Reliability, calibrate, cross_calibrated
+from pipeline.learn.stats.calibration import Calibration, Reliability, calibrate, cross_calibrated
 from pipeline.learn.stats.intervals import Hits, Interval, accuracy, balanced_accuracy
 from pipeline.learn.training.fit import finish, train_networks
 from pipeline.store import PatchStore
@@ -133,9 +132,7 @@ def _outcome(
         rows, len(store)
     )
     bands = tuple(store.meta.bands)
-    data = TrainingData(
-        store, rows, rows[:0], store.statistics(rows), bands, block_m=BLOCK_M, validation_chooses=False
-    )
+    data = TrainingData(store, rows, rows[:0], None, bands, block_m=BLOCK_M, validation_chooses=False)
     machine = ComputeConf(accelerator="cpu", devices=1, workers=1, loaders=0)
     networks = folds.data(store, bands, BLOCK_M)
     train_networks(data, networks, CONF, machine, folder / "networks")
@@ -144,7 +141,7 @@ def _outcome(
     assert held_out is not None
     truth, predicted = label[held_out.rows], held_out.logits.argmax(axis=1)
     hits = Hits.of(truth, predicted, block[held_out.rows], CLASSES)
-    calibrated = softmax(cross_calibrated(truth, held_out.logits, held_out.fold, calibrate), axis=1)
+    calibrated = cross_calibrated(truth, held_out.logits, held_out.fold, calibrate)
     probabilities = batched_probabilities(result.classifier, store.chunks(others))
     final = Scores.of(label[others], probabilities.argmax(axis=1), CLASSES)
     return Outcome(
@@ -152,7 +149,7 @@ def _outcome(
         balanced_accuracy(hits, DRAWS),
         final.accuracy,
         final.balanced_accuracy,
-        Reliability.of(truth, calibrated).error,
+        Reliability.of(truth, Calibration().probabilities(calibrated)).error,
         Reliability.of(label[others], probabilities).error,
     )
 

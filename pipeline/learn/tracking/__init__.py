@@ -15,10 +15,9 @@
     with TrainingRun(record) as run:               # RunRecord: name, params, tags, parts of the data
         run.epoch(row)                             # train/.. and val/..
         ...                                        # weights, history, layers.txt, figures/ -> models
-        run.keep(models, {"best_epoch": 7})        # writes run.json; logs and registers the model
+        run.keep(models, {"kept_epoch": 7})        # writes run.json; logs and registers the model,
+                                                   # and a run below it for the network of each fold
     add(models, "evaluate", additions)             # additions(run): run.metrics(..), run.figure(..)
-    with open_run(record) as parent, child_run(parent, "fold 1", {}) as run:
-        ...                                        # a table of folds, none of which is registered
 
 `models/` holds all that is needed to log the run again. `resume` opens it anew from there where the
 store does not know it (another clone, `dvc pull`), tagged `replayed_from`, and logs what it lacks where
