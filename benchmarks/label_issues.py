@@ -21,7 +21,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
-from scipy.special import softmax
 
 from benchmarks.folds import Folds, held_out_predictions
 from pipeline.bands import select
@@ -30,16 +29,14 @@ from pipeline.config.reading import load
 from pipeline.config.split import SplitConf
 from pipeline.config.train import TrainConf
 from pipeline.files import canonical_json, sha256_of
-from pipeline.geo.split.blocks import Blocks, uniform
-from pipeline.geo.split.shared_ground import Ground
+from pipeline.learn.data.training_data import Fold
 from pipeline.learn.evaluation.baselines import band_statistics, logistic_regression
-from pipeline.learn.stats.calibration import calibrate, cross_calibrated
+from pipeline.learn.stats.calibration import Calibration, calibrate, cross_calibrated
 from pipeline.learn.stats.label_issues import label_issues
 from pipeline.store import PatchStore
 
 FIRST = (10, 30, 50)
 """Lengths of the list."""
-FOLDS, BLOCK_M = 5, 1920.0
 
 Rows = npt.NDArray[np.intp]
 type HeldOut = Callable[[PatchStore], tuple[Rows, npt.NDArray[np.float32]]]
@@ -83,21 +80,13 @@ def flip(store: PatchStore, share: float, seed: int, folder: Path) -> tuple[Patc
 
 def by_logistic_regression(store: PatchStore) -> tuple[Rows, npt.NDArray[np.float32]]:
     """Held-out predictions of the baseline, each cell by a fit that saw no pixel of its block."""
-    patches, geometry = store.patches, store.meta.geometry
     features = band_statistics(store.chunks(np.arange(len(store))), range(len(store.meta.bands)))
-    blocks = Blocks.of(patches, BLOCK_M)
-    fold = np.floor(FOLDS * uniform(blocks.names)).astype(int)[blocks.of_patch]
-    ground = Ground.of(patches["x"], patches["y"], patches["epsg"], geometry.patch_m)
     probabilities = np.zeros((len(store), len(store.meta.classes)), dtype=np.float32)
-    for number in range(FOLDS):
-        test = (fold == number) & patches["on_grid"]
-        train = (fold != number) & ~ground.overlaps(fold != number, test)
-        labels = patches["label"][train]
-        count = np.bincount(labels, minlength=len(store.meta.classes))
-        weights = np.sqrt(len(labels) / (len(count) * np.maximum(count, 1)))
-        model = logistic_regression(features[train], labels, weights.tolist())
-        probabilities[np.ix_(test, model.classes_)] = model.predict_proba(features[test])
-    rows = np.flatnonzero(patches["on_grid"])
+    for fold in _folds(store, tuple(store.meta.bands)):
+        train, weights = fold.data.train, fold.data.class_weights(0.5)
+        model = logistic_regression(features[train], store.patches["label"][train], weights)
+        probabilities[fold.tested] = model.predict_proba(features[fold.tested])
+    rows = np.flatnonzero(store.patches["on_grid"])
     return rows, probabilities[rows]
 
 
@@ -105,11 +94,15 @@ def by_network(store: PatchStore) -> tuple[Rows, npt.NDArray[np.float32]]:
     """Held-out predictions as `train` and `evaluate` make them."""
     conf = load(Path("conf/train.yaml"), TrainConf)
     bands = select(conf.bands, store.meta.bands, "conf/train.yaml: key 'bands'")
-    folds = Folds.by_blocks(store, SplitConf(block_m=BLOCK_M), 0).data(store, bands, BLOCK_M)
-    held_out = held_out_predictions(store, folds, conf, ComputeConf(devices=1))
+    held_out = held_out_predictions(store, _folds(store, bands), conf, ComputeConf(devices=1))
     truth = store.patches["label"][held_out.rows]
     calibrated = cross_calibrated(truth, held_out.logits, held_out.fold, calibrate)
-    return held_out.rows, softmax(calibrated, axis=1).astype(np.float32)
+    return held_out.rows, Calibration().probabilities(calibrated)
+
+
+def _folds(store: PatchStore, bands: tuple[str, ...]) -> list[Fold]:
+    conf = SplitConf()
+    return Folds.by_blocks(store, conf, conf.seed).data(store, bands, conf.block_m)
 
 
 def trial(
