@@ -1,8 +1,8 @@
 """The spatial split into blocks, with a buffer between parts.
 
 A block is (EPSG, floor(x / block_m), floor(y / block_m)) of the centre of a patch: ground, not
-scene. Its part follows from the seed and the block alone, by a hash, so that another scene, date or
-label moves no block. Validation and test hold cells of the cell grid only.
+scene. Its part follows from the seed and the block alone, by a hash, so that by the same seed another
+scene, date or label moves no block. Validation and test hold cells of the cell grid only.
 
 Where blocks of different parts meet, windows overlap, and patches are excluded by the buffer: those
 of validation that overlap test, then those of training that overlap either. They are `unused`, and so
