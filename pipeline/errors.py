@@ -69,3 +69,7 @@ class TrackingError(LenscapeError):
 
 class OutputError(LenscapeError):
     """An output that cannot be written: the disk is full, permission is denied."""
+
+
+class WorkerError(LenscapeError):
+    """A scheduler or workers that are gone, short of memory, or of another lenscape."""

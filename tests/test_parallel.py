@@ -1,17 +1,24 @@
 """Pieces of work: in order, few at a time, here and on a Dask scheduler."""
 
 import os
+import shutil
 import threading
 import time
 from collections.abc import Iterator
+from itertools import repeat
+from pathlib import Path
 
 import pytest
+import rasterio
 from distributed import LocalCluster
+from rasterio.errors import RasterioIOError
 
 from pipeline import parallel
 from pipeline.config.compute import ComputeConf
-from pipeline.errors import ConfigError, SceneError
-from pipeline.parallel import AHEAD, run_pieces, worker_count
+from pipeline.errors import ConfigError, RadiometryError, SceneError, WorkerError
+from pipeline.parallel import AHEAD, connected, run_pieces, worker_count
+from tests.support.clusters import Cluster, cluster
+from tests.support.projects import ROOT
 
 
 def slow_first(piece: int) -> int:
@@ -27,12 +34,12 @@ def broken_at_3(piece: int) -> int:
 
 
 @pytest.fixture(scope="module")
-def scheduler() -> Iterator[str]:
+def machine() -> Iterator[ComputeConf]:
     with LocalCluster(
-        n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None,
+        n_workers=1, threads_per_worker=2, processes=False, dashboard_address="127.0.0.1:0",
         protocol="tcp://", host="127.0.0.1",
-    ) as cluster:  # fmt: skip
-        yield cluster.scheduler_address
+    ) as here:  # fmt: skip
+        yield ComputeConf(scheduler=here.scheduler_address)
 
 
 def test_results_come_in_the_order_of_the_pieces() -> None:
@@ -40,8 +47,8 @@ def test_results_come_in_the_order_of_the_pieces() -> None:
     assert list(run_pieces(slow_first, [], 4)) == []
 
 
-def test_a_scheduler_gives_the_same_results(scheduler: str) -> None:
-    assert list(run_pieces(slow_first, range(20), 1, scheduler)) == [n * n for n in range(20)]
+def test_a_scheduler_gives_the_same_results(machine: ComputeConf) -> None:
+    assert list(run_pieces(slow_first, range(20), 1, machine)) == [n * n for n in range(20)]
 
 
 def test_pieces_run_side_by_side() -> None:
@@ -72,8 +79,8 @@ def test_few_pieces_are_in_flight() -> None:
 
 
 @pytest.mark.parametrize("remote", [False, True])
-def test_the_error_of_a_piece_comes_as_it_is(remote: bool, scheduler: str) -> None:
-    results = run_pieces(broken_at_3, range(100), 2, scheduler if remote else None)
+def test_the_error_of_a_piece_comes_as_it_is(remote: bool, machine: ComputeConf) -> None:
+    results = run_pieces(broken_at_3, range(100), 2, machine if remote else None)
     assert [next(results) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(SceneError, match="piece 3 is broken"):
         next(results)
@@ -95,7 +102,111 @@ def test_a_scheduler_that_nobody_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parallel, "_TIMEOUT_S", 0.2)
     for address in ("tcp://127.0.0.1:1", "somewhere"):
         with pytest.raises(ConfigError, match=f"'{address}' cannot be reached .* `scheduler`"):
-            list(run_pieces(slow_first, range(3), 1, address))
+            list(run_pieces(slow_first, range(3), 1, ComputeConf(scheduler=address)))
+
+
+def test_one_connection_for_all_that_runs_inside(
+    machine: ComputeConf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    client = parallel._client
+    monkeypatch.setattr(parallel, "_client", lambda address: made.append(address) or client(address))
+    with connected(machine):
+        for _ in range(3):
+            assert list(run_pieces(slow_first, range(3), 1, machine)) == [0, 1, 4]
+    assert len(made) == 1
+    assert list(run_pieces(slow_first, range(3), 1, machine)) == [0, 1, 4]
+    assert len(made) == 2
+
+
+def test_errors_of_other_libraries_stay_what_they_are(machine: ComputeConf) -> None:
+    """A full disk of a worker is no lost scheduler, nor a piece of work that took too long."""
+    for kind in (OSError, TimeoutError, ValueError):
+        with pytest.raises(kind, match="of the piece"):
+            list(run_pieces(raised, [kind("of the piece")], 1, machine))
+
+
+def raised(error: Exception) -> None:
+    raise error
+
+
+@pytest.fixture
+def loopback(tmp_path: Path) -> Iterator[Cluster]:
+    with cluster(tmp_path) as started:
+        yield started
+
+
+def unreadable(path: str) -> None:
+    try:
+        rasterio.open(path)
+    except RasterioIOError as error:
+        raise RadiometryError(f"{path} is broken") from error
+
+
+@pytest.mark.slow
+def test_the_error_of_a_piece_keeps_its_kind_on_its_way(loopback: Cluster) -> None:
+    """Its cause, of another library, might not be one that can be pickled."""
+    loopback.worker()
+    with pytest.raises(RadiometryError, match=r"nowhere\.tif is broken$") as caught:
+        list(run_pieces(unreadable, ["nowhere.tif"], 1, ComputeConf(scheduler=loopback.address)))
+    assert type(caught.value) is RadiometryError
+
+
+@pytest.mark.slow
+def test_a_scheduler_without_workers_is_waited_for_and_given_up(
+    loopback: Cluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    compute = ComputeConf(scheduler=loopback.address, wait_s=1)
+    with pytest.raises(WorkerError, match=r"has had no worker for 1 s; start one \(dask worker tcp://"):
+        list(run_pieces(abs, range(3), 1, compute))
+    assert "has no worker; waiting up to 1 s for one" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_lost_workers_are_replaced_by_others(
+    loopback: Cluster,
+) -> None:
+    """The pieces of a worker that is killed are done by another; without one, by one that comes."""
+    first, second = loopback.worker(), loopback.worker()
+    compute = ComputeConf(scheduler=loopback.address, wait_s=60)
+    results = run_pieces(slow, range(40), 1, compute)
+    assert next(results) == 0
+    first.kill()
+    assert [next(results) for _ in range(10)] == list(range(1, 11))
+    second.kill()
+    loopback.worker()
+    assert list(results) == list(range(11, 40))
+
+
+def slow(piece: int) -> int:
+    time.sleep(0.1)
+    return piece
+
+
+@pytest.mark.slow
+def test_a_lost_scheduler_is_told(loopback: Cluster) -> None:
+    loopback.worker()
+    results = run_pieces(slow, range(1000), 1, ComputeConf(scheduler=loopback.address))
+    assert next(results) == 0
+    loopback.scheduler.kill()
+    with pytest.raises(WorkerError, match=r"connection to scheduler 'tcp://.*' is lost"):
+        list(results)
+
+
+@pytest.mark.slow
+def test_a_worker_of_another_lenscape_is_refused(loopback: Cluster, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "pipeline", tmp_path / "other" / "pipeline")
+    (tmp_path / "other" / "pipeline" / "bands.py").write_text("BANDS = {}\n")
+    other = loopback.worker(tmp_path / "other")
+    compute = ComputeConf(scheduler=loopback.address, wait_s=60)
+    with pytest.raises(WorkerError, match=r"^worker tcp://.* has another lenscape than this process"):
+        list(run_pieces(abs, range(3), 1, compute))
+    other.kill()
+    loopback.worker()
+    with connected(compute):
+        loopback.worker(tmp_path / "other")  # one that comes later
+        with pytest.raises(WorkerError, match=r"^a worker of the scheduler has another lenscape"):
+            list(run_pieces(time.sleep, repeat(0.1, 600), 1, compute))
 
 
 def test_as_many_workers_as_stated_or_as_cores() -> None:

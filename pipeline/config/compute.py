@@ -15,6 +15,9 @@ from pipeline.errors import ConfigError
 _TASKS = ("SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "RANK")
 """Where launchers of several processes number them."""
 
+SCHEDULER = "DASK_SCHEDULER_ADDRESS"
+"""Where Dask's own clients look for the address of a scheduler."""
+
 
 class ComputeConf(Conf):
     """`conf/compute.yaml`: where and how fast, never what; no DVC param."""
@@ -31,7 +34,10 @@ class ComputeConf(Conf):
     loaders: Annotated[int, Field(ge=0)] = 2
     """Threads that read batches ahead in training, each a batch; none ahead where 0."""
     scheduler: str | None = None
-    """Address of a Dask scheduler (`tcp://host:8786`); this process where absent."""
+    """Address of a Dask scheduler (`tcp://host:8786`); `DASK_SCHEDULER_ADDRESS` where absent, then this
+    machine."""
+    wait_s: Positive = 300
+    """How long to wait for a worker while the scheduler has none, s."""
 
     def on_one_device(self) -> Self:
         """For what trains networks on the way: Lightning starts the command again for each device."""
@@ -45,7 +51,9 @@ def load_compute(path: Path | None) -> ComputeConf:
         ConfigError: when a launcher has started this command several times.
     """
     _require_first_task()
-    return ComputeConf() if path is None else load(path, ComputeConf)
+    compute = ComputeConf() if path is None else load(path, ComputeConf)
+    scheduler = compute.scheduler or os.environ.get(SCHEDULER) or None
+    return compute.model_copy(update={"scheduler": scheduler})
 
 
 def _require_first_task() -> None:

@@ -15,6 +15,7 @@ from pipeline.geo.images.collection import holds_images
 from pipeline.geo.patches.image_store import image_content
 from pipeline.geo.patches.scene_store import scene_content
 from pipeline.geo.patches.store_writer import StoreContent, TileInputs, write_store
+from pipeline.parallel import connected
 from pipeline.store_meta import PatchCounts
 
 
@@ -36,11 +37,13 @@ def run(
     """
     machine = load_compute(compute)
     inputs = TileInputs(conf, load(conf, TileConf), classes, load(classes, ClassesConf))
-    if holds_images(scenes):
-        content = image_content(inputs, scenes, machine)
-    else:
-        content = scene_content(inputs, scenes, sources, machine)
-    _report(write_store(inputs, content, out), content, out)
+    with connected(machine):
+        if holds_images(scenes):
+            content = image_content(inputs, scenes, machine)
+        else:
+            content = scene_content(inputs, scenes, sources, machine)
+        counts = write_store(inputs, content, out)
+    _report(counts, content, out)
 
 
 def _report(counts: PatchCounts, content: StoreContent, out: Path) -> None:

@@ -146,7 +146,7 @@ def _map_pieces(
     with bar, scene.cache(mapper.bands, windows if in_process else (), thumbnail.show) as cache:
         work = partial(map_piece, scene, mapper, cache=cache if in_process else None)
         # closed before the cache is, also when something fails
-        with closing(run_pieces(work, parts, at_once, compute.scheduler)) as results:
+        with closing(run_pieces(work, parts, at_once, compute)) as results:
             for piece, values in zip(parts, results, strict=True):
                 for layer, cells in zip(layers, values, strict=True):
                     layer.write(piece.rows.start, piece.cols.start, cells)

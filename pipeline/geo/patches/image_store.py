@@ -99,7 +99,7 @@ def read_patches(
         # a worker elsewhere opens the files itself
         own = reader if compute.scheduler is None else None
         work = partial(_read, layers=layers, side_px=images.side_px, conf=conf, reader=own)
-        with closing(run_pieces(work, batches, workers, compute.scheduler)) as read:
+        with closing(run_pieces(work, batches, workers, compute)) as read:
             yield from read
 
 

@@ -87,7 +87,7 @@ def read_patches(
     with positions.scene.cache(bands, chain.from_iterable(windows) if local else ()) as cache:
         work = partial(_read, bands=bands, min_valid=min_valid, cache=cache if local else None)
         # closed before the cache is, also when nobody wants the rest
-        with closing(run_pieces(work, strips, workers, compute.scheduler)) as read:
+        with closing(run_pieces(work, strips, workers, compute)) as read:
             yield from read
 
 

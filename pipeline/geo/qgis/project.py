@@ -148,10 +148,10 @@ def write_project(path: Path, maps: Path, errors: Path | None = None) -> int:
 
 def _extent(layers: Sequence[ProjectLayer], crs: str) -> list[float]:
     """What of the world is seen when the project opens, all maps: left, bottom, right, top."""
-    boxes = [
-        Transformer.from_crs(layer.crs, crs, always_xy=True).transform_bounds(*layer.bounds)
-        for layer in layers
-    ]
+    codes = {layer.crs for layer in layers}  # a transformer takes a while to make
+    to_crs = {code: Transformer.from_crs(code, crs, always_xy=True) for code in codes}
+    places = {(layer.crs, layer.bounds) for layer in layers}
+    boxes = [to_crs[code].transform_bounds(*bounds) for code, bounds in places]
     left, bottom, right, top = zip(*boxes, strict=True)
     return [round(edge, 6) for edge in (min(left), min(bottom), max(right), max(top))]
 

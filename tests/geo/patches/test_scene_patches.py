@@ -90,9 +90,9 @@ def test_memory_bounds_the_pixels_read_at_a_time(scene: Scene, monkeypatch: pyte
         sizes.append(window.height * window.width)
         return read(self, window, *how)
 
-    def counted(function: object, strips: object, workers: int, scheduler: None = None) -> object:
+    def counted(function: object, strips: object, workers: int, compute: ComputeConf) -> object:
         crews.append(workers)
-        return pieces(function, strips, workers, scheduler)  # type: ignore[arg-type]
+        return pieces(function, strips, workers, compute)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Scene, "read", spied)
     monkeypatch.setattr(module, "run_pieces", counted)
