@@ -1,12 +1,14 @@
-"""Fonts for characters of any script in pictures: matplotlib's fallback list, and what no font has."""
+"""Fonts for characters of any script in pictures, and what no font has."""
 
 from __future__ import annotations
 
 import unicodedata
 from functools import cache
+from itertools import groupby
 
-from matplotlib.font_manager import fontManager
+from matplotlib.font_manager import FontProperties, fontManager
 from matplotlib.ft2font import FT2Font
+from PIL.ImageFont import FreeTypeFont, truetype
 
 from pipeline.geo.style.xml import readable
 
@@ -23,6 +25,23 @@ def legible(text: str) -> str:
 def fonts(text: str) -> tuple[str, ...]:
     """The `font.family` of a text: `FONT`, then fonts of this machine that add what it lacks."""
     return _fallback(readable(text))[0]
+
+
+def runs(text: str) -> list[tuple[str, str]]:
+    """A text in parts, each with the first of its families that has all of the part."""
+    families = fonts(text)
+
+    def family_of(character: str) -> str:
+        return next((name for name in families if character in _characters(name)), FONT)
+
+    return [(name, "".join(part)) for name, part in groupby(text, key=family_of)]
+
+
+@cache
+def font(family: str, size_px: float, bold: bool = False) -> FreeTypeFont:
+    """A font at a size, for Pillow."""
+    properties = FontProperties(family=[family], weight="bold" if bold else "normal")
+    return truetype(fontManager.findfont(properties), size_px)
 
 
 @cache

@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from matplotlib.font_manager import fontManager
+from matplotlib.ft2font import FT2Font
 from PIL import Image
 
 from pipeline.geo.maps import preview, true_colour
@@ -7,7 +9,7 @@ from pipeline.geo.maps.areas import Tally
 from pipeline.geo.maps.class_map import MapRecord, Provenance
 from pipeline.geo.raster.grid import PixelGrid
 from pipeline.geo.style.colors import rgb
-from pipeline.geo.style.fonts import fonts, legible
+from pipeline.geo.style.fonts import fonts, legible, runs
 from pipeline.store_meta import ClassInfo
 from tests.support.mapped import info
 
@@ -142,5 +144,9 @@ def test_each_character_is_of_the_first_font_that_has_it(tmp_path):
     assert fonts(mixed)[0] == "DejaVu Sans"
     assert len(fonts(mixed)) >= 2
     assert legible(mixed) == mixed
+    assert "".join(part for _, part in runs(mixed)) == mixed
+    assert {family for family, _ in runs(mixed)} == set(fonts(mixed))
+    for family, part in runs(mixed):
+        assert set(map(ord, part)) <= FT2Font(fontManager.findfont(family)).get_charmap().keys()
     titled = [CLASSES[0].model_copy(update={"title": mixed}), *CLASSES[1:]]
-    drawn(tmp_path / "a.png", classes=titled)  # matplotlib warns where it has no glyph
+    drawn(tmp_path / "a.png", classes=titled)
