@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import ctypes
-import errno
 import hashlib
 import io
 import json
@@ -12,20 +11,14 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import OutputError
+import psutil
 
-_REMEDIES = {
-    errno.ENOSPC: "the disk is full; free some space and run the command again",
-    errno.EDQUOT: "the disk quota is used up; free some space and run the command again",
-    errno.EACCES: "permission denied; make the folder writable or choose another one",
-    errno.EPERM: "permission denied; make the folder writable or choose another one",
-    errno.EROFS: "the file system is read-only; choose another folder",
-    errno.ENOTDIR: "a file lies where a folder is needed; choose another folder",
-    errno.EEXIST: "a file lies where a folder is needed; choose another folder",
-}
+from pipeline.errors import OutputError
+from pipeline.outputs import owned, writable
 
 _HERE = -100
 """`AT_FDCWD` of linux/fcntl.h."""
@@ -39,34 +32,69 @@ def publish(path: Path) -> Iterator[Path]:
 
     The yielded path lies in the folder of `path`, so that the last step is a rename. It does not
     exist yet: the caller creates a file or a folder there. Whatever fails, `path` stays as it was
-    and nothing half-written stays behind.
+    and nothing half-written stays behind; what a run that was killed left there goes first.
 
     Raises:
-        OutputError: when the disk is full or `path` cannot be written.
+        OutputError: when the disk is full, `path` cannot be written or replaced, or another process
+            writes to it.
     """
     partial = path.with_name(f".{path.name}.partial")
-    try:
+    _require_no_mount(path)
+    with writable(path, partial), owned(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        remove(partial)
-        if not path.exists() and _old(path).is_dir():
-            _old(path).rename(path)  # a run was killed between two renames
-        yield partial
-        _replace(partial, path)
-    except OSError as error:
-        remedy = _REMEDIES.get(error.errno or 0)
-        if remedy is None or not _concerns(error, path):
-            raise
-        raise OutputError(f"{path} cannot be written: {remedy}.") from error
-    finally:
-        remove(partial)
+        remove_leftovers(path.parent, escape(path.name))
+        try:
+            yield partial
+            _replace(partial, path)
+        finally:
+            remove(partial)
 
 
-def _concerns(error: OSError, path: Path) -> bool:
-    """Whether an error is about `path` or its folder, not about some input read meanwhile."""
-    if error.filename is None:
-        return True
-    named, path = Path(str(error.filename)).absolute(), path.absolute()
-    return named.is_relative_to(path.parent) or path.is_relative_to(named)
+@contextmanager
+def publish_files(folder: Path) -> Iterator[Path]:
+    """Yield a folder to write files to; on success each takes its place in `folder`.
+
+    What else lies in `folder` stays. Whatever fails, all of it stays as it was.
+
+    Raises:
+        OutputError: when the disk is full, `folder` cannot be written, or another process writes to it.
+    """
+    partial = folder / ".files.partial"
+    with writable(folder, partial), owned(folder, inside=True):
+        remove(partial)
+        try:
+            partial.mkdir(parents=True)
+            yield partial
+            for file in sorted(partial.iterdir()):
+                file.replace(folder / file.name)
+        finally:
+            remove(partial)
+
+
+def _require_no_mount(path: Path) -> None:
+    """Refuse before the work what cannot be replaced after it."""
+    if not path.is_dir() or path.is_symlink():
+        return
+    place = str(path.resolve())
+    if any(mount.mountpoint == place for mount in psutil.disk_partitions(all=True)):
+        raise OutputError(
+            f"{path} is a mount point, which cannot be replaced as a whole; mount the folder above it, "
+            "or name a folder inside of it."
+        )
+
+
+def remove_leftovers(folder: Path, name: str = "*") -> None:
+    """Remove what runs that were killed left in a folder of outputs; what they put aside comes back.
+
+    `name` is a pattern of the outputs that are meant.
+    """
+    for old in list(folder.glob(f".{name}.old")):
+        path = old.with_name(old.name.removeprefix(".").removesuffix(".old"))
+        if not path.exists():
+            old.rename(path)
+    for kind in ("partial*", "old", "work"):
+        for left in list(folder.glob(f".{name}.{kind}")):
+            remove(left)
 
 
 def _replace(partial: Path, path: Path) -> None:
@@ -216,43 +244,3 @@ def relative_path(target: Path, folder: Path) -> str:
     A `target` that is a link keeps its own place: what it points to may lie outside the repository.
     """
     return Path(os.path.relpath(target, folder)).as_posix()
-
-
-def unwatched(folder: Path, sources: Sequence[Path]) -> str | None:
-    """Why DVC, which watches `sources`, would not notice a change of a file in `folder`.
-
-    It follows linked files in a source, but no linked folders. None where it would notice, or where
-    there are no sources.
-    """
-    if not sources:
-        return None
-    lexical = Path(os.path.normpath(folder.absolute()))
-    if not any(lexical.is_relative_to(os.path.normpath(source.absolute())) for source in sources):
-        folders = " or ".join(str(source) for source in sources)
-        return (
-            f"lies outside of {folders}, where DVC would not notice that it changes; put or link it "
-            f"under {sources[-1]}"
-        )
-    if not any(lexical.resolve().is_relative_to(source.resolve()) for source in sources):
-        return (
-            "goes through a linked folder, where DVC would not notice that it changes; make it a real "
-            "folder with links to the files"
-        )
-    return None
-
-
-def open_edits(path: Path) -> str | None:
-    """A warning where another program has a database open and keeps edits beside it; None if none has.
-
-    QGIS writes the edits of a GeoPackage into `<file>-wal` and moves them into the file when it closes
-    it. They are read, but the file is unchanged: DVC does not notice them.
-    """
-    log = path.resolve()  # SQLite follows links
-    log = log.with_name(f"{log.name}-wal")
-    if not log.is_file() or not log.stat().st_size:
-        return None
-    return (
-        f"{path} is open in another program, which keeps edits in {log.name}, where DVC does not "
-        "notice them; save them, close it there (in QGIS: remove the layer or close the project) "
-        "and run `dvc repro` again."
-    )

@@ -15,10 +15,10 @@ from pipeline.files import (
     publish,
     relative_path,
     remove,
+    remove_leftovers,
     require_space,
     sha256_of,
     sha256_of_value,
-    unwatched,
     write_csv,
     write_json,
 )
@@ -31,7 +31,7 @@ def names(folder: Path) -> list[str]:
 def test_a_file_appears_with_its_folder(tmp_path: Path) -> None:
     with publish(tmp_path / "new" / "a.txt") as partial:
         partial.write_text("whole")
-        assert names(tmp_path / "new") == [partial.name]
+        assert names(tmp_path / "new") == [".a.txt.lock", partial.name]
     assert names(tmp_path / "new") == ["a.txt"]
     assert (tmp_path / "new" / "a.txt").read_text() == "whole"
 
@@ -94,6 +94,27 @@ def test_without_an_exchange_a_folder_is_replaced_or_stays(
         raise KeyboardInterrupt
     assert names(tmp_path) == ["out"]
     assert names(out) == ["second.txt"]
+
+
+def test_what_a_kill_left_is_removed_by_the_next_run(tmp_path: Path) -> None:
+    left = [f".{name}.{kind}" for name in ("out", "other.gpkg") for kind in ("partial", "old", "work")]
+    for name in (*left, "out", "other.gpkg", ".outside.partial"):
+        (tmp_path / name).mkdir()
+    (tmp_path / ".other.gpkg.partial.gpkg-journal").touch()
+    with publish(tmp_path / "out") as partial:
+        partial.mkdir()
+    assert {name for name in names(tmp_path) if "other" not in name} == {"out", ".outside.partial"}
+    (tmp_path / ".gone.old").mkdir()
+    remove_leftovers(tmp_path)
+    assert names(tmp_path) == ["gone", "other.gpkg", "out"]
+
+
+def test_a_mount_point_is_refused_before_the_work() -> None:
+    with (
+        pytest.raises(OutputError, match="/proc is a mount point, which cannot be replaced as a whole"),
+        publish(Path("/proc")),
+    ):
+        pytest.fail("the work is done")
 
 
 def test_read_only_outputs_are_replaced(tmp_path: Path) -> None:
@@ -218,31 +239,3 @@ def test_remove_takes_files_folders_links_and_nothing(tmp_path: Path) -> None:
     for name in ("folder", "file", "link", "nothing"):
         remove(tmp_path / name)
     assert names(tmp_path) == ["kept"]
-
-
-@pytest.mark.parametrize(
-    ("folder", "reason"),
-    [
-        ("own/scenes/a", None),
-        ("own/scenes", None),
-        ("elsewhere/a", "lies outside of demo or own/scenes, where DVC would not notice"),
-        ("own/scenes/../../elsewhere/a", "lies outside of demo or own/scenes"),
-        ("own/scenes2", "lies outside of demo or own/scenes"),
-        ("own/scenes/linked", "goes through a linked folder, where DVC would not notice"),
-        ("own/scenes/linked/a", "goes through a linked folder"),
-        ("own/scenes/demo", None),
-    ],
-)
-def test_dvc_sees_real_folders_in_its_sources(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str, reason: str | None
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name in ("own/scenes/a", "own/scenes2", "elsewhere/a", "demo"):
-        Path(name).mkdir(parents=True)
-    Path("own/scenes/linked").symlink_to(tmp_path / "elsewhere")
-    Path("own/scenes/demo").symlink_to(tmp_path / "demo")
-    found = unwatched(Path(folder), [Path("demo"), Path("own/scenes")])
-    assert (found or "").startswith(reason or "")
-    assert (found is None) == (reason is None)
-    assert unwatched(tmp_path / folder, [Path("demo"), Path("own/scenes")]) == found
-    assert unwatched(Path(folder), []) is None

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, override
 
 import click
 
@@ -14,7 +16,26 @@ from pipeline.cli import commands, stages, start
 from pipeline.errors import LenscapeError
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _OneSentence(click.Group):
+    """Commands of which a `LenscapeError` ends in one sentence and exit code 2, and Ctrl-C in 130."""
+
+    @override
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except LenscapeError as error:
+            print(f"lenscape: {error}", file=sys.stderr)
+            sys.exit(2)
+        except KeyboardInterrupt:
+            print(
+                "\nlenscape: interrupted; nothing half-written is left. To go on, run it again.",
+                file=sys.stderr,
+            )
+            sys.exit(128 + signal.SIGINT)
+
+
+@click.group(cls=_OneSentence, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="lenscape")
 def cli() -> None:
     """Sentinel-2 scenes in, land-cover class maps out."""
@@ -31,13 +52,9 @@ _OF_AN_INSTALLATION = ("PROJ_DATA", "PROJ_LIB", "GDAL_DATA")
 
 
 def main() -> None:
-    """Run the command line; a `LenscapeError` ends in one sentence and exit code 2."""
+    """Run the command line."""
     _forget_other_installations()
-    try:
-        cli()
-    except LenscapeError as error:
-        print(f"lenscape: {error}", file=sys.stderr)
-        sys.exit(2)
+    cli()
 
 
 def _forget_other_installations() -> None:

@@ -18,8 +18,9 @@ from ruamel.yaml.error import YAMLError
 
 from pipeline import __version__
 from pipeline.errors import LenscapeError, masked
-from pipeline.files import free_bytes, open_edits
+from pipeline.files import free_bytes
 from pipeline.parallel import core_count
+from pipeline.watched import open_edits
 
 _RASTERS = {"JP2OpenJPEG": "bands of products", "GTiff": "bands as GeoTIFF", "COG": "class maps"}
 _REINSTALL = "pip install --force-reinstall --no-cache-dir"

@@ -29,10 +29,10 @@ def run(model: Path, out: Path) -> None:
             f"have another class, probabilities differ by {check.largest:.2g}), so nothing is written; "
             "please report this with the model."
         )
-    with publish(out) as partial:
+    with publish(out) as partial, publish(out.with_suffix(".json")) as described:
         partial.write_bytes(content)
-    item = onnx_item(classifier.meta, f"./{quote(out.name)}", sha256_of(out))
-    write_json(out.with_suffix(".json"), item)
+        item = onnx_item(classifier.meta, f"./{quote(out.name)}", sha256_of(partial))
+        write_json(described, item)
     print(
         f"{out}: {check.same} of {check.cells} cells have the class that torch gives them, "
         f"probabilities differ by {check.largest:.1g} at most"

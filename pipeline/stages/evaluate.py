@@ -13,7 +13,7 @@ from pipeline.config.compute import load_compute
 from pipeline.config.evaluate import EvaluateConf
 from pipeline.config.reading import load
 from pipeline.errors import LenscapeError
-from pipeline.files import write_csv, write_json, write_text
+from pipeline.files import publish_files, write_csv, write_json, write_text
 from pipeline.geo.raster.grid import block_names
 from pipeline.geo.style.geopackage import categorized_qml, squares, write_layer
 from pipeline.geo.style.label_issues import write_label_issues
@@ -49,18 +49,21 @@ def run(
 ) -> None:
     """Write the report on held-out ground to the folder `out` and add it to the model's run.
 
+    All of its files appear at the end, or none.
+
     Raises:
         LenscapeError: when an input is missing, or model, store and split do not belong together.
     """
-    settings = load(conf, EvaluateConf)
-    evaluation = evaluate_model(settings, model, store, split, load_compute(compute).on_one_device())
-    blocks = _blocks(evaluation)
-    summary = RunSummary.of(evaluation, blocks, settings.card)
-    figures = evaluation_figures(evaluation, summary, settings.gallery)
-    pictures = {caption: png(figure) for caption, figure in figures.values()}
-    write_tables(evaluation, summary, blocks, out)
-    write_text(out / REPORT, html_report(summary, pictures))
-    write_text(out / MODEL_CARD, model_card(summary))
+    settings, machine = load(conf, EvaluateConf), load_compute(compute).on_one_device()
+    with publish_files(out) as folder:
+        evaluation = evaluate_model(settings, model, store, split, machine)
+        blocks = _blocks(evaluation)
+        summary = RunSummary.of(evaluation, blocks, settings.card)
+        figures = evaluation_figures(evaluation, summary, settings.gallery)
+        pictures = {caption: png(figure) for caption, figure in figures.values()}
+        write_tables(evaluation, summary, blocks, folder)
+        write_text(folder / REPORT, html_report(summary, pictures))
+        write_text(folder / MODEL_CARD, model_card(summary))
     print(table(summary.scores))
     print(summary.intervals.sentence)
     texts = sentences(summary)

@@ -13,13 +13,15 @@ import pystac
 from pipeline.config.fetch import FetchConf, SourceConf
 from pipeline.config.reading import load
 from pipeline.errors import ConfigError, SceneError
-from pipeline.files import open_edits, publish, unwatched, work_folder
+from pipeline.files import publish, remove_leftovers, work_folder
 from pipeline.geo.scenes.catalog import write_catalog
 from pipeline.geo.scenes.checked import checked_scene
 from pipeline.geo.scenes.stac import CATALOG
 from pipeline.geo.sources.download import Downloads
 from pipeline.geo.sources.eurosat import write_images
 from pipeline.geo.sources.find import find_scenes, named_files
+from pipeline.outputs import owned
+from pipeline.watched import open_edits, unwatched
 
 
 def run(
@@ -50,7 +52,14 @@ def run(
     for warning in filter(None, map(open_edits, map(Path, named))):
         print(f"warning: {warning}", file=sys.stderr)
     fetched = Downloads(downloads)
-    with publish(train) as train_partial, publish(to_map) as map_partial, work_folder(train) as work:
+    with (
+        owned(downloads, inside=True),
+        publish(train) as train_partial,
+        publish(to_map) as map_partial,
+        work_folder(train) as work,
+    ):
+        for folder in (downloads, *downloads.glob("*/")):
+            remove_leftovers(folder)
         by_source = [_items(source, stated, fetched, work / "train") for source in stated.train]
         mapped: list[pystac.Item] = []
         for source in stated.map_scenes:

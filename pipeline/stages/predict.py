@@ -13,7 +13,7 @@ from pipeline.config.compute import ComputeConf, load_compute
 from pipeline.config.predict import PredictConf
 from pipeline.config.reading import load
 from pipeline.errors import ConfigError, MismatchError
-from pipeline.files import publish, remove
+from pipeline.files import publish, remove, remove_leftovers
 from pipeline.geo.maps.catalog import MapFolder, catalogued, write_catalog
 from pipeline.geo.maps.class_map import MapRecord, Provenance
 from pipeline.geo.maps.mapper import map_scene
@@ -30,6 +30,7 @@ from pipeline.learn.tracking.pages import MAPS
 from pipeline.learn.tracking.registry import registered_model_folder
 from pipeline.learn.tracking.run import add, ask_store, run_record
 from pipeline.learn.tracking.tracker import Additions
+from pipeline.outputs import owned
 
 _COMPARED = 128
 """Side of the square of cells in which classes of low precision are compared with those of float32."""
@@ -44,6 +45,12 @@ def run(conf: Path, model: Path, scenes: Path, out: Path, compute: Path | None =
     Raises:
         LenscapeError: when an input is missing or does not fit; the scene at hand is not written.
     """
+    with owned(out, inside=True):
+        remove_leftovers(out)
+        _map_all(conf, model, scenes, out, compute)
+
+
+def _map_all(conf: Path, model: Path, scenes: Path, out: Path, compute: Path | None) -> None:
     settings, machine = load(conf, PredictConf), load_compute(compute)
     folder = model if settings.model == "trained" else registered_model_folder(settings.model)
     run_record(folder)  # no run to add to is better known before hours of work than after

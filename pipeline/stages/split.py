@@ -49,12 +49,12 @@ def run(conf: Path, store: Path, out: Path, report: Path) -> None:
             f"fault of lenscape; please report it together with {conf} and patches.parquet."
         )
     require_space(out, len(opened) * _BYTES_A_PATCH, "the split")
-    with publish(out) as partial:
+    with publish(out) as partial, publish(report) as audited:
         partial.mkdir()
         _write_split(partial, opened, settings, assignment, figures["shared_ground_m2"])
         _write_blocks(partial / "blocks.gpkg", assignment, settings.block_m)
         _write_patches(partial / "patches.gpkg", opened, assignment)
-    write_json(report, figures)
+        write_json(audited, figures)
     print(table(figures))
 
 

@@ -33,6 +33,7 @@ from pipeline.learn.tracking.tracking_uri import checkout_state
 from pipeline.learn.tracking.training_run import TrainingRun
 from pipeline.learn.training.fit import FitResult, finish, fold_folder, train_networks
 from pipeline.learn.training.trainer import first_process
+from pipeline.outputs import owned
 from pipeline.split_folder import SplitFolder
 from pipeline.store import PatchStore
 
@@ -62,23 +63,24 @@ def run(conf: Path, store: Path, split: Path, out: Path, compute: Path | None = 
     print(f"network {resolve(settings.network)[0]} on {', '.join(bands)}\n\n{layers}")
     print(_patches(data, folds))
     record = _record(data, split_folder, settings)
-    _resume(unfinished, record)
-    with publish(out) as folder, TrainingRun(record, unfinished / "run_id") as training:
-        try:
-            train_networks(data, folds, settings, machine, unfinished, training.epoch)
-        except LenscapeError as error:
-            if not isinstance(error, OutputError):  # a full disk is no reason to begin anew
-                remove(unfinished)
-            raise
-        result = finish(data, folds, unfinished, settings.learning_curve)
-        folder.mkdir()
-        _write_held_out(folder, result, patches, data.block_m)
-        result.classifier.meta = _with_region(result.classifier.meta, patches)
-        _write(folder, result, layers)
-        for fold in folds:
-            copytree(fold_folder(unfinished, fold.number), folder / FOLDS / str(fold.number + 1))
-        training.keep(folder, {"kept_epoch": result.kept.epoch})
-    remove(unfinished)
+    with owned(out):
+        _resume(unfinished, record)
+        with publish(out) as folder, TrainingRun(record, unfinished / "run_id") as training:
+            try:
+                train_networks(data, folds, settings, machine, unfinished, training.epoch)
+            except LenscapeError as error:
+                if not isinstance(error, OutputError):  # a full disk is no reason to begin anew
+                    remove(unfinished)
+                raise
+            result = finish(data, folds, unfinished, settings.learning_curve)
+            folder.mkdir()
+            _write_held_out(folder, result, patches, data.block_m)
+            result.classifier.meta = _with_region(result.classifier.meta, patches)
+            _write(folder, result, layers)
+            for fold in folds:
+                copytree(fold_folder(unfinished, fold.number), folder / FOLDS / str(fold.number + 1))
+            training.keep(folder, {"kept_epoch": result.kept.epoch})
+        remove(unfinished)
     print(_summary(result, settings, out))
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.config.compute import ComputeConf
 from pipeline.config.evaluate import CardConf, EvaluateConf
-from pipeline.errors import LenscapeError, MismatchError, SplitError
+from pipeline.errors import LenscapeError, MismatchError, OutputError, SplitError
 from pipeline.learn.data.training_data import TrainingData, folds_of
 from pipeline.learn.evaluation.baselines import BASELINES, NAMES, baseline_predictions
 from pipeline.learn.evaluation.predictions import evaluate_model, fold_baselines
@@ -28,6 +28,7 @@ from pipeline.learn.tracking.tracking_uri import store_uri
 from pipeline.stages import evaluate
 from pipeline.store import PatchStore
 from tests.support.evaluated import challenged, evaluated_project
+from tests.support.limits import file_limit
 from tests.support.stores import BANDS, join, make_folds, make_split, make_store, make_table
 from tests.support.trained import CPU, fit, train_conf
 
@@ -73,6 +74,19 @@ def metrics(project):
 def rows_of(path):
     with path.open(encoding="utf-8", newline="") as stream:
         return list(csv.DictReader(stream))
+
+
+def test_on_a_full_disk_all_reports_stay_as_they_were(project, tmp_path):
+    inputs = project.models, project.folder / "patches", project.folder / "split"
+    (tmp_path / "reports").mkdir()
+    earlier = {"report.html": b"earlier", "metrics.json": b"earlier", "audit.json": b"of split"}
+    for name, content in earlier.items():
+        (tmp_path / "reports" / name).write_bytes(content)
+    said = r"reports/errors\.gpkg cannot be written"  # not the first of them
+    with file_limit(150_000), pytest.raises(OutputError, match=said):
+        evaluate.run(project.folder / "evaluate.yaml", *inputs, tmp_path / "reports")
+    left = {path.name: path.read_bytes() for path in (tmp_path / "reports").iterdir()}
+    assert left == earlier
 
 
 def test_held_out_predictions_are_of_every_cell_and_say_where_it_lies(project, cells, truth):

@@ -29,7 +29,9 @@ from pipeline.learn.tracking.run import RunRecord, open_run, resume
 from pipeline.learn.tracking.tracking_uri import connect
 from pipeline.stages import fetch, predict
 from pipeline.store_meta import Statistics
+from tests.support.holders import held
 from tests.support.learners import model_meta
+from tests.support.limits import file_limit
 from tests.support.mlflow_servers import free_port
 from tests.support.placed import HEIGHT, WIDTH, X0, Y0, describe, make_bands, make_catalog
 from tests.support.servers import serving
@@ -175,6 +177,32 @@ def test_maps_are_those_of_the_model_patch_by_patch(model, scenes, conf, tmp_pat
     artifacts = {a.path for a in client.list_artifacts(run_id, "maps/one")}
     assert artifacts == {"maps/one/preview.png", "maps/one/areas.csv"}
     assert client.get_run(run_id).info.status == "FINISHED"
+
+
+@pytest.mark.parametrize("size", [3_000, 20_000, 30_000, 60_000])
+def test_on_a_full_disk_maps_stay_as_they_were(model, one_scene, conf, tmp_path, size):
+    out = tmp_path / "maps"
+    (out / "one").mkdir(parents=True)
+    (out / "one" / "earlier.tif").touch()
+    said = r"maps/one\S* cannot be written.*(check the free space|raise the limit)[^.]*\.$"
+    with file_limit(size), pytest.raises(OutputError, match=said) as raised:
+        predict.run(conf, model, one_scene, out, machine(tmp_path, 2))
+    assert ".one.partial" not in str(raised.value)
+    assert digests(out).keys() == {"one/earlier.tif"}
+    assert [path.name for path in out.iterdir()] == ["one"]
+
+
+def test_two_predictions_at_a_time_leave_each_other_alone(model, one_scene, conf, tmp_path):
+    out = tmp_path / "maps"
+    with held(out, inside=True) as process:
+        (out / ".one.partial").mkdir()
+        with pytest.raises(OutputError, match=f"maps is being written by process {process} on "):
+            predict.run(conf, model, one_scene, out, machine(tmp_path, 2))
+        assert {path.name for path in out.iterdir()} == {".lock", ".one.partial"}
+    # what the killed one left, also of a scene that is mapped no more
+    (out / ".gone.partial").mkdir()
+    predict.run(conf, model, one_scene, out, machine(tmp_path, 2))
+    assert {path.name for path in out.iterdir()} == {"one", "catalog.json", "lenscape.qgs"}
 
 
 def test_neither_workers_nor_memory_change_a_byte(model, scenes, conf, tmp_path, monkeypatch):
@@ -445,7 +473,7 @@ def test_a_disk_that_is_too_small_stops_before_any_work(model, scenes, conf, tmp
     monkeypatch.setattr("pipeline.files.free_bytes", lambda _: 1_000_000)
     with pytest.raises(OutputError, match=r"class map of one .* needs 0\.01 GB but only 0\.00 GB"):
         predict.run(conf, model, scenes, tmp_path / "maps")
-    assert not any((tmp_path / "maps").iterdir())
+    assert not (tmp_path / "maps").exists()
 
 
 def test_maps_are_made_without_the_store(model, scenes, conf, tmp_path, monkeypatch, capsys):

@@ -16,7 +16,8 @@ from ruamel.yaml import YAML
 from pipeline.commands.start.given import free_name
 from pipeline.config.reading import load
 from pipeline.config.record import Conf
-from pipeline.files import publish, unwatched
+from pipeline.files import publish
+from pipeline.watched import unwatched
 
 _FAMILIES = {".shp", ".tab", ".mif"}
 """Formats of several files of one stem."""

@@ -62,7 +62,7 @@ class RasterWriter:
     def flush(self) -> None:
         """Bring everything to the file, so that others can read it."""
         self._dataset.close()
-        self._dataset = rasterio.open(self.path, "r+")
+        self._dataset = rasterio.open(self.path, "r+", driver="GTiff")
 
     def close(self) -> None:
         """Close the file."""

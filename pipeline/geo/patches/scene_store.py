@@ -13,7 +13,6 @@ from tqdm import tqdm
 from pipeline.bands import BANDS, select
 from pipeline.config.compute import ComputeConf
 from pipeline.errors import ConfigError, LabelError, SceneError
-from pipeline.files import open_edits, unwatched
 from pipeline.geo.labels.sources import LabelTally, read_sources
 from pipeline.geo.patches.positions import Positions, draw, labelled_positions
 from pipeline.geo.patches.scene_patches import read_patches
@@ -21,6 +20,7 @@ from pipeline.geo.patches.store_writer import StoreContent, TileInputs
 from pipeline.geo.raster.grid import PatchGrid
 from pipeline.geo.scenes.scene import Scene, open_catalog
 from pipeline.parallel import worker_count
+from pipeline.watched import open_edits, unwatched
 
 
 def scene_content(

@@ -147,7 +147,8 @@ def _address(href: str) -> str:
 def writing(path: Path) -> Iterator[None]:
     """Turn GDAL's errors about a full disk or a read-only folder into an `OutputError` about `path`."""
     try:
-        yield
+        with rasterio.Env():  # GDAL's own lines go to a log, not to people
+            yield
     except (RasterioError, CPLE_BaseError) as error:
         raise OutputError(
             f"{path} cannot be written ({error.__cause__ or error}); "

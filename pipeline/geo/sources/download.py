@@ -124,7 +124,7 @@ def _write_cog(source: str, file: RemoteFile, area: Area, path: Path) -> int:
     Returns:
         The bytes of the tiles that were read.
     """
-    pixels = path.with_suffix(".pixels")
+    pixels = path.with_name(f"{path.name}.pixels")
     try:
         with opened(source) as dataset:
             _require_dn(dataset, source)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -254,8 +255,19 @@ def _processes(compute: ComputeConf, networks: int) -> Iterator[Submit]:
         # spawned, because torch's threads do not survive a fork
         context = multiprocessing.get_context("spawn")
         processes = ProcessPoolExecutor(others, context, _start_process, (threads,))
+
+        def submit(
+            function: Callable[[_Network, int], None], network: _Network, line: int
+        ) -> Future[None]:
+            # Ctrl-C reaches all processes: this one ends the others
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
+                return processes.submit(function, network, line)
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
         try:
-            yield processes.submit
+            yield submit
         except BaseException:
             # an error, or an end by Ctrl-C or SIGTERM: what they train goes on from its state later
             for process in multiprocessing.active_children():

@@ -116,6 +116,10 @@ def train_network(
                 trainer.fit(task, batches, ckpt_path=begun, weights_only=False)
             except SIGTERMException as ended:  # Lightning's has the exit status 0
                 raise SystemExit(128 + signal.SIGTERM) from ended
+            except SystemExit as ended:  # what Lightning makes of Ctrl-C
+                if isinstance(ended.__context__, KeyboardInterrupt):
+                    raise KeyboardInterrupt from ended
+                raise
     classifier = choice.restore(task.kept)
     classifier.meta = classifier.meta.model_copy(update={"kept_epoch": choice.row.epoch})
     return TrainedNetwork(classifier, history)

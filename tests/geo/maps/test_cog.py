@@ -10,6 +10,7 @@ from rio_cogeo import cog_validate
 from pipeline.errors import OutputError
 from pipeline.geo.maps import cog, overviews, raster_writer
 from pipeline.geo.raster.grid import PixelGrid
+from tests.support.limits import file_limit
 
 GRID = PixelGrid(32633, 300000, 5800000, 611, 533, 80)
 KIND = cog.MapKind([cog.Band("values")], 0, overviews.mode, {1: (10, 20, 30), 3: (200, 100, 0)})
@@ -198,3 +199,17 @@ def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path):
     sentence = r"raster\.tif cannot be written .* check the free space"
     with pytest.raises(OutputError, match=sentence), raster_writer.temporary_raster(place, GRID, 0):
         pass
+
+
+@pytest.mark.parametrize("size", [0, 8, 100])
+def test_what_never_came_to_the_disk_is_one_sentence(tmp_path, size):
+    """A small raster lies in GDAL's memory until then."""
+    grid = PixelGrid(32633, 300000.0, 5900000.0, 40, 40, 80.0)
+    path = tmp_path / "classes.partial"
+    with (
+        file_limit(size),
+        pytest.raises(OutputError, match=r"classes\.partial cannot be written .*check the free space"),
+        raster_writer.temporary_raster(path, grid, 0) as raster,
+    ):
+        raster.flush()
+    assert not list(tmp_path.iterdir())

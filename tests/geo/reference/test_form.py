@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from pipeline.geo.raster.grid import PixelGrid
 from pipeline.geo.reference.form import key_path, read_form
 from pipeline.geo.reference.sample import MapFrame
 from tests.support.labelled import make_labels
+from tests.support.limits import file_limit
 from tests.support.worlds import write_raster
 
 CELLS = PixelGrid(32633, 300_000.0, 5_800_000.0, height=20, width=20, pixel_m=80.0)
@@ -60,13 +60,8 @@ def test_ids_that_a_spreadsheet_wrote_are_read(class_map: Path, tmp_path: Path) 
 
 
 def test_of_a_form_that_cannot_be_written_there_is_no_key(class_map: Path, tmp_path: Path) -> None:
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
-    try:
-        with pytest.raises(OutputError, match="cannot be written"):
-            sample.run(class_map, tmp_path / "sheet.gpkg", 0.1, 2, 0)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with file_limit(20_000), pytest.raises(OutputError, match="cannot be written"):
+        sample.run(class_map, tmp_path / "sheet.gpkg", 0.1, 2, 0)
     assert not list(tmp_path.glob("*sheet*"))
 
 
