@@ -10,6 +10,7 @@ from typing import Annotated, Any, NotRequired, TypedDict
 from pydantic import Field, model_validator
 
 from pipeline.config.record import Conf, Positive, Share, Times
+from pipeline.errors import MismatchError
 
 FORMAT = 2
 """Of stores and splits: raised when a field changes, or when the same scenes give other pixels."""
@@ -68,6 +69,22 @@ class Geometry(Conf):
         if self.cell_px > self.patch_px:
             raise ValueError("a cell is no larger than its patch")
         return self
+
+    def of_map(self, pixel_px: int, key: str) -> Geometry:
+        """That of a map with pixels of another side: they take the place of the cells.
+
+        `pixel_px` is in pixels of the scene; `key` is what sets it, for the message.
+
+        Raises:
+            MismatchError: when a patch around a map pixel does not have it in its centre.
+        """
+        fitting = range(2 - self.patch_px % 2, self.patch_px + 1, 2)
+        if pixel_px not in fitting:
+            raise MismatchError(
+                f"{key}: a map pixel of {pixel_px} px is not the centre of a patch of "
+                f"{self.patch_px} px; choose one of {', '.join(map(str, fitting))}."
+            )
+        return self.model_copy(update={"cell_px": pixel_px})
 
     @property
     def margin_px(self) -> int:

@@ -45,6 +45,8 @@ class PredictConf(Conf):
 
     model: Literal["trained"] | RegisteredModelConf = "trained"
     """The model that `train` has just made, or a registered one."""
+    pixel_px: Positive = 2
+    """Side of a map pixel, in pixels of the scene; patch and map pixel have a common centre."""
     probabilities: bool = False
     """Whether to write the probabilities of all classes too, a band each."""
     dissimilarity: bool = True

@@ -31,6 +31,7 @@ from pipeline.learn.tracking.registry import registered_model_folder
 from pipeline.learn.tracking.run import add, ask_store, run_record
 from pipeline.learn.tracking.tracker import Additions
 from pipeline.outputs import owned
+from pipeline.store_meta import Geometry
 
 _COMPARED = 128
 """Side of the square of cells in which classes of low precision are compared with those of float32."""
@@ -60,7 +61,8 @@ def _map_all(conf: Path, model: Path, scenes: Path, out: Path, compute: Path | N
     to_map = open_catalog(scenes)
     for scene in to_map:
         _require_fits(scene, meta)
-    predictor = _predictor(classifier, machine)
+    geometry = meta.geometry.of_map(settings.pixel_px, f"{conf}: key 'pixel_px'")
+    predictor = _predictor(classifier, geometry, machine)
     if to_map:
         _print_limits(settings, predictor)
     else:
@@ -114,7 +116,7 @@ def _map(scene: Scene, mapper: Mapper, mapped: MappedScene, machine: ComputeConf
     return record.outside_share
 
 
-def _predictor(classifier: PatchClassifier, machine: ComputeConf) -> Predictor:
+def _predictor(classifier: PatchClassifier, geometry: Geometry, machine: ComputeConf) -> Predictor:
     has_gpu = torch.cuda.is_available()
     if machine.accelerator == "gpu" and not has_gpu:
         raise ConfigError(
@@ -122,9 +124,9 @@ def _predictor(classifier: PatchClassifier, machine: ComputeConf) -> Predictor:
             "set it to auto."
         )
     if not has_gpu or machine.accelerator == "cpu":
-        return Predictor(classifier, torch.device("cpu"), torch.float32)
+        return Predictor(classifier, torch.device("cpu"), torch.float32, geometry)
     precision = torch.float32 if machine.precision == "float32" else torch.bfloat16
-    return Predictor(classifier, torch.device("cuda"), precision)
+    return Predictor(classifier, torch.device("cuda"), precision, geometry)
 
 
 def _print_limits(settings: PredictConf, predictor: Predictor) -> None:
@@ -160,7 +162,7 @@ def _mapper(predictor: Predictor, settings: PredictConf) -> Mapper:
     return Mapper(
         predictor,
         tuple(meta.bands),
-        meta.geometry,
+        predictor.geometry,
         tuple(meta.classes),
         predictor.block_cells,
         predictor.work_bytes,
@@ -188,6 +190,8 @@ def _provenance(scene: Scene, mapper: Mapper, meta: ModelMeta) -> Provenance:
     return Provenance(
         scenes=[scene.info],
         bands=tuple(meta.bands),
+        cell_m=meta.geometry.cell_m,
+        patch_m=meta.geometry.patch_m,
         hashes={key: value for key, value in hashes.items() if value},
         credit=meta.credit,
         note=domain_shift(scene.info, meta.scenes),

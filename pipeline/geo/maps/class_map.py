@@ -49,6 +49,10 @@ class Provenance:
     """The scene that was mapped; of a mosaic several, whose maps one model made."""
     bands: Sequence[str]
     """Input bands of the model, in their order."""
+    cell_m: float
+    """Side of the ground that the class of a pixel is claimed for: a cell around its centre."""
+    patch_m: float
+    """Side of the ground that the network sees for it."""
     hashes: Mapping[str, str]
     """SHA-256 by what they are of: weights, store, split, conf."""
     credit: str
@@ -90,6 +94,8 @@ class Provenance:
         tags = {
             "VERSION": __version__,
             "BANDS": " ".join(self.bands),
+            "CELL_M": f"{self.cell_m:g}",
+            "PATCH_M": f"{self.patch_m:g}",
             "NOTE": self.note,
             "SCENE" if len(self.scenes) == 1 else "SCENES": " ".join(self.ids),
             "DATETIME": "/".join(dict.fromkeys(self.times)),

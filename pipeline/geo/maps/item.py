@@ -84,6 +84,8 @@ def map_item(
             {"name": "European Union/ESA/Copernicus", "roles": ["producer", "licensor"]},
         ],
         "lenscape:label_credit": origin.credit,
+        "lenscape:cell_m": origin.cell_m,
+        "lenscape:patch_m": origin.patch_m,
         **{f"lenscape:{key}": int(value) for key, value in origin.postprocessing.items()},
         "lenscape:accuracy": _POSTPROCESSED if origin.postprocessing else "",
         **{f"lenscape:{key}_sha256": value for key, value in origin.hashes.items()},

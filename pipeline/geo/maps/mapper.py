@@ -96,7 +96,7 @@ def map_scene(
         scene.info.platform,
         scene.info.level,
         f"EPSG:{cells.epsg}",
-        f"cells of {grid.cell_m:g} m",
+        f"pixels of {cells.pixel_m:g} m",
         provenance.note,
     )
     preview.draw_map(files, record, shown, facts, _PREVIEW_PX)

@@ -12,16 +12,20 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
 from pipeline.learn.inference.dense import DenseForm, one_thread, require_size
 from pipeline.learn.inference.levels import Levels, Normalisation, unsupported
 from pipeline.learn.network.classifier import PatchClassifier
-from pipeline.learn.stats.applicability import window_features
+from pipeline.learn.stats.applicability import sample_px, window_features
+from pipeline.store_meta import Geometry
 
 BATCH = 256
 """Patches a batch; the last one is filled up."""
 _BLOCK_PX = 1024
 """Side of a block of the patch-by-patch path; a constant, so that it cannot change a result."""
+_DESCRIBED = 65_536
+"""Map pixels whose statistics are in memory at a time, about."""
 
 Pixels = npt.NDArray[np.uint16]
 Probabilities = npt.NDArray[np.float32]
@@ -29,19 +33,23 @@ Logits = npt.NDArray[np.float32]
 
 
 class Predictor:
-    """Class probabilities of blocks of cells; it can be used by several threads, and be pickled."""
+    """Class probabilities of blocks of map pixels; several threads can use it, and it can be pickled."""
 
     def __init__(
         self,
         classifier: PatchClassifier,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
+        geometry: Geometry | None = None,
     ) -> None:
-        """Choose the path of a model; only the dense form is computed in another type than float32."""
+        """Choose the path of a model; only the dense form is computed in another type than float32.
+
+        `geometry` is that of the map (`Geometry.of_map`), whose pixels are cells by default.
+        """
         self.classifier = classifier.to(device).eval()
-        geometry = classifier.meta.geometry
-        sides_px = geometry.patch_px, geometry.cell_px
-        self.patchwise_because = _why_patchwise(classifier)
+        self.geometry = geometry or classifier.meta.geometry
+        sides_px = self.geometry.patch_px, self.geometry.cell_px
+        self.patchwise_because = _why_patchwise(classifier.network, sides_px)
         """Why the model runs patch by patch; None where it runs in its dense form."""
         self.form = None
         if self.patchwise_because is None:
@@ -57,35 +65,46 @@ class Predictor:
         cols: int,
         nodata_bands: Sequence[int] | None = None,
     ) -> npt.NDArray[np.float32]:
-        """Probabilities of the classes of a block of cells, float32 (K, rows, cols).
+        """Probabilities of the classes of a block of map pixels, float32 (K, rows, cols).
 
         Arguments and errors are those of `DenseForm.probabilities`.
         """
         if self.form is None:
-            return class_probabilities(self.classifier, pixels, rows, cols)
+            step = self.geometry.cell_px
+            return class_probabilities(self.classifier, pixels, rows, cols, step)
         return self.form.probabilities(pixels, rows, cols, nodata_bands)
 
     def dissimilarity(
         self, pixels: npt.NDArray[np.uint16], rows: int, cols: int
     ) -> npt.NDArray[np.float64]:
-        """How unlike the training data each cell of a block is, 1 at the threshold, (rows, cols).
+        """How unlike the training data the patch of each pixel of a block is, 1 at the threshold.
+
+        Returns:
+            float64 (rows, cols).
 
         Raises:
             ValueError: when the model does not know its training data.
         """
-        distribution, geometry = self.classifier.training_features, self.classifier.meta.geometry
+        distribution, trained = self.classifier.training_features, self.classifier.meta.geometry
         if distribution is None:
             raise ValueError("the model does not know its training data")
-        sides_px = geometry.patch_px, geometry.cell_px
-        features = window_features(pixels, (rows, cols), sides_px, self.classifier.fill_dn)
-        return distribution.relative(features).reshape(rows, cols)
+        patch_px, pixel_px = sides_px = self.geometry.patch_px, self.geometry.cell_px
+        step_px = sample_px(trained.patch_px, trained.cell_px)
+        result = np.empty((rows, cols))
+        tall = max(1, _DESCRIBED // cols)
+        for row in range(0, rows, tall):
+            part = result[row : row + tall]
+            below = pixels[:, row * pixel_px : (row + len(part) - 1) * pixel_px + patch_px]
+            features = window_features(below, part.shape, sides_px, self.classifier.fill_dn, step_px)
+            part[...] = distribution.relative(features).reshape(part.shape)
+        return result
 
     @property
     def block_cells(self) -> tuple[int, int]:
         """Rows and columns of a block that wastes nothing; they follow from the model alone."""
         if self.form is not None:
             return self.form.rows, self.form.cols
-        side = max(1, _BLOCK_PX // self.classifier.meta.geometry.cell_px)
+        side = max(1, _BLOCK_PX // self.geometry.cell_px)
         return side, side
 
     @property
@@ -98,8 +117,8 @@ class Predictor:
         return 3 * 4 * BATCH * largest * meta.geometry.patch_px**2
 
     def agreement(self, pixels: npt.NDArray[np.uint16], rows: int, cols: int) -> float:
-        """The share of the cells of a block that have the class that float32 gives them."""
-        exact = Predictor(self.classifier, self.classifier.mean.device)
+        """The share of the pixels of a block that have the class that float32 gives them."""
+        exact = Predictor(self.classifier, self.classifier.mean.device, geometry=self.geometry)
         classes = (one(pixels, rows, cols).argmax(axis=0) for one in (self, exact))
         return float(np.mean(next(classes) == next(classes)))
 
@@ -112,27 +131,28 @@ def normalisation_of(classifier: PatchClassifier) -> Normalisation:
     return Normalisation(mean, std, fill)
 
 
-def _why_patchwise(classifier: PatchClassifier) -> str | None:
-    if reason := unsupported(classifier.network):
+def _why_patchwise(network: nn.Sequential, sides_px: tuple[int, int]) -> str | None:
+    if reason := unsupported(network):
         return reason
-    geometry = classifier.meta.geometry
-    levels = Levels(classifier.network, geometry.patch_px, geometry.cell_px, None)
+    patch_px, pixel_px = sides_px
+    levels = Levels(network, patch_px, pixel_px, None)
     if levels.patch_multiply_adds < levels.multiply_adds:
         return (
-            f"patches of {geometry.patch_px} px every {geometry.cell_px} px share so little that "
-            "one by one they take less work"
+            f"patches of {patch_px} px every {pixel_px} px share so little that one by one they take "
+            "less work"
         )
     return None
 
 
 def class_probabilities(
-    classifier: PatchClassifier, pixels: Pixels, rows: int, cols: int
+    classifier: PatchClassifier, pixels: Pixels, rows: int, cols: int, step: int
 ) -> Probabilities:
-    """Probabilities of the classes of a block of cells, patch by patch, float32 (K, rows, cols).
+    """Probabilities of the classes of a block of map pixels, patch by patch, float32 (K, rows, cols).
 
-    Arguments and errors are those of `DenseForm.probabilities`.
+    `step` is the side of a map pixel in pixels of the scene; the other arguments, and errors, are those
+    of `DenseForm.probabilities`.
     """
-    side, step = classifier.meta.geometry.patch_px, classifier.meta.geometry.cell_px
+    side = classifier.meta.geometry.patch_px
     require_size(pixels, (len(classifier.meta.bands), rows, cols), side, step)
     views = np.lib.stride_tricks.sliding_window_view(pixels, (side, side), axis=(1, 2))
     # axis order (rows, cols, C, P, P): a view, of which each batch copies only its own patches

@@ -118,26 +118,40 @@ def patch_features(pieces: Iterable[Pixels], cell_px: int, fill: Pixels) -> Feat
 
 
 def window_features(
-    pixels: Pixels, cells: tuple[int, int], sides_px: tuple[int, int], fill: Pixels
+    pixels: Pixels,
+    size: tuple[int, int],
+    sides_px: tuple[int, int],
+    fill: Pixels,
+    step_px: int | None = None,
 ) -> Features:
-    """The statistics of the patches of a block of cells, float64 (rows x cols, 2 x bands).
+    """The statistics of the patches around a block of map pixels, float64 (rows x cols, 2 x bands).
 
     They are those of `patch_features`, bit by bit.
 
     Args:
-        pixels: Harmonised DN, uint16 (C, H, W), 0 is nodata: the cells and the context around them.
-        cells: Rows and columns.
-        sides_px: Side of a patch, side of a cell.
+        pixels: Harmonised DN, uint16 (C, H, W), 0 is nodata: the block and the context around it.
+        size: Rows and columns of the map.
+        sides_px: Side of a patch, side of a map pixel.
         fill: As for `patch_features`.
+        step_px: Distance of the pixels that describe a patch; where map pixels are cells, `sample_px`.
     """
-    step = sample_px(*sides_px)
-    count, stride = (side // step for side in sides_px)
-    both = np.empty((2, len(pixels), cells[1], cells[0]))
-    for plane, value, sums in zip(pixels, fill, both.swapaxes(0, 1), strict=True):
-        values = _filled(_sampled(plane, step), value)
-        for summand, total in zip((values, np.square(values)), sums, strict=True):
-            tall = _sliding(summand, count, stride)[: cells[0]]
-            total[...] = _sliding(tall.T, count, stride)[: cells[1]]
+    step = step_px or sample_px(*sides_px)
+    patch_px, stride_px = sides_px
+    # of every `phases`-th patch along an axis the pixels that describe it are some of the same ones
+    phases = step // math.gcd(step, stride_px)
+    count, stride = patch_px // step, phases * stride_px // step
+    both = np.empty((2, len(pixels), size[1], size[0]))
+    for row, col in np.ndindex(phases, phases):
+        shifted = pixels[:, row * stride_px :, col * stride_px :]
+        totals = both[:, :, col::phases, row::phases]
+        cols, rows = totals.shape[2:]
+        if not totals.size:
+            continue
+        for plane, value, sums in zip(shifted, fill, totals.swapaxes(0, 1), strict=True):
+            values = _filled(_sampled(plane, step), value)
+            for summand, total in zip((values, np.square(values)), sums, strict=True):
+                tall = _sliding(summand, count, stride)[:rows]
+                total[...] = _sliding(tall.T, count, stride)[:cols]
     sums, squares = (values.swapaxes(1, 2).reshape(len(pixels), -1).T for values in both)
     return _logarithms(sums, squares, count**2)
 
