@@ -111,7 +111,7 @@ def one_scene(scenes):
 @pytest.fixture
 def conf(tmp_path):
     path = tmp_path / "predict.yaml"
-    path.write_text("model: trained\nmosaic: none\n")
+    path.write_text("pixel_px: 8\nmodel: trained\nmosaic: none\n")
     return path
 
 
@@ -126,7 +126,7 @@ def digests(folder):
     return {str(f.relative_to(folder)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
 
 
-def classes_by_hand(model):
+def classes_by_hand(model, pixel=8):
     """The class map of scene one from plain arrays, patch by patch, with nothing of `geo`."""
     rows, cols = np.indices((HEIGHT, WIDTH))
     pixels = np.stack([1 + rows, 1 + cols]).astype(np.uint16)
@@ -134,26 +134,30 @@ def classes_by_hand(model):
     for row, col, height, width in HOLES:
         pixels[:, row : row + height, col : col + width] = 0
         valid[row : row + height, col : col + width] = False
-    north, west = int(-Y0 // 80 * -80 - Y0) // 10 % 8, int(X0 % 80) // 10
-    margin = 4
-    around = [(margin + north, margin + 8), (margin + west, margin + 8)]
+    side = 10 * pixel
+    north, west = int(-Y0 // side * -side - Y0) // 10 % pixel, int(X0 % side) // 10
+    margin = (16 - pixel) // 2
+    around = [(margin + north, margin + pixel), (margin + west, margin + pixel)]
     padded = np.pad(pixels, [(0, 0), *around], mode="symmetric")
     counted = np.pad(valid.astype(float), around, constant_values=np.nan)
     classifier = PatchClassifier.load(model)
-    result = np.zeros((-(-(HEIGHT + north) // 8), -(-(WIDTH + west) // 8)), dtype=np.uint8)
-    for row, col in np.ndindex(result.shape):
-        top, left = 8 * row, 8 * col
-        patch = padded[:, top : top + 16, left : left + 16]
-        cell = counted[top + margin : top + margin + 8, left + margin : left + margin + 8]
-        if np.nanmean(cell) >= 0.75:
-            with torch.inference_mode():
-                logits = classifier(torch.from_numpy(patch[None].copy()))
-            result[row, col] = 1 + int(logits.argmax())
+    result = np.zeros((-(-(HEIGHT + north) // pixel), -(-(WIDTH + west) // pixel)), dtype=np.uint8)
+    for row in range(len(result)):
+        patches, tops = [], pixel * row
+        lefts = range(0, pixel * result.shape[1], pixel)
+        patches = np.stack([padded[:, tops : tops + 16, left : left + 16] for left in lefts])
+        with torch.inference_mode():
+            best = classifier(torch.from_numpy(patches)).argmax(dim=1).tolist()
+        for col, left in enumerate(lefts):
+            inner = counted[
+                tops + margin : tops + margin + pixel, left + margin : left + margin + pixel
+            ]
+            result[row, col] = (1 + best[col]) * (np.nanmean(inner) >= 0.75)
     return result
 
 
 def test_maps_are_those_of_the_model_patch_by_patch(model, scenes, conf, tmp_path, capsys):
-    conf.write_text("model: trained\n")
+    conf.write_text("pixel_px: 8\nmodel: trained\n")
     out = tmp_path / "maps"
     predict.run(conf, model, scenes, out, machine(tmp_path, 2))
     expected = classes_by_hand(model)
@@ -205,12 +209,45 @@ def test_two_predictions_at_a_time_leave_each_other_alone(model, one_scene, conf
     assert {path.name for path in out.iterdir()} == {"one", "catalog.json", "lenscape.qgs"}
 
 
+@pytest.mark.parametrize("pixel_px", [2, 4, 6, 16])
+def test_map_pixels_of_any_size_have_the_class_of_the_patch_around_them(
+    model, one_scene, conf, tmp_path, pixel_px
+):
+    conf.write_text(f"pixel_px: {pixel_px}\nmosaic: none\n" if pixel_px != 2 else "mosaic: none\n")
+    out = tmp_path / "maps" / "one"
+    predict.run(conf, model, one_scene, tmp_path / "maps", machine(tmp_path, 2))
+    expected = classes_by_hand(model, pixel_px)
+    with rasterio.open(out / "one_classmap.tif") as dataset:
+        np.testing.assert_array_equal(dataset.read(1), expected)
+        assert dataset.res == (10 * pixel_px, 10 * pixel_px)
+        tags = dataset.tags()
+        assert (tags["LENSCAPE_CELL_M"], tags["LENSCAPE_PATCH_M"]) == ("80", "160")
+    with rasterio.open(out / "one_dissimilarity.tif") as dataset:
+        assert dataset.shape == expected.shape
+    properties = json.loads((out / "one.json").read_text())["properties"]
+    assert (properties["lenscape:cell_m"], properties["lenscape:patch_m"]) == (80, 160)
+    areas = (out / "areas.csv").read_text()
+    total = HEIGHT * WIDTH / 100
+    assert f",total,,{expected.size},{total:.2f}," in areas
+
+
+def test_a_map_pixel_without_a_common_centre_with_its_patch_is_refused(
+    model, one_scene, conf, tmp_path
+):
+    conf.write_text("pixel_px: 3\n")
+    with pytest.raises(
+        MismatchError, match=r"predict\.yaml: key 'pixel_px': .*choose one of 2, 4, .*16\."
+    ):
+        predict.run(conf, model, one_scene, tmp_path / "maps", machine(tmp_path, 2))
+    assert not (tmp_path / "maps").exists()
+
+
 def test_neither_workers_nor_memory_change_a_byte(model, scenes, conf, tmp_path, monkeypatch):
     # many pieces, of which those at the edges are filled up
     monkeypatch.setattr(dense, "WINDOW_PX", 32)
     monkeypatch.setattr(dense, "_STRIP_VALUES", 2000)
     monkeypatch.setattr(dense, "_BLOCK_PX", 64)
-    conf.write_text("probabilities: true\n")
+    conf.write_text("pixel_px: 8\nprobabilities: true\n")
     results = []
     for number, how in enumerate(("workers: 1", "workers: 2\nmemory_mb: 128", "workers: 3")):
         machine = tmp_path / f"compute{number}.yaml"
@@ -263,13 +300,13 @@ def test_cells_outside_the_area_of_applicability_are_mapped_counted_and_printed(
     run_id = json.loads((model / "run.json").read_text())["run_id"]
     logged = connect().get_run(run_id).data.metrics["outside_area_of_applicability/one"]
     assert logged == pytest.approx(share)
-    conf.write_text("dissimilarity: false\nmosaic: none\n")
+    conf.write_text("pixel_px: 8\ndissimilarity: false\nmosaic: none\n")
     predict.run(conf, model, one_scene, out, machine(tmp_path, 2))
     assert not (out / "one" / "one_dissimilarity.tif").exists()
 
 
 def test_probabilities_are_a_band_a_class(model, one_scene, conf, tmp_path):
-    conf.write_text("probabilities: true\nmosaic: none\n")
+    conf.write_text("pixel_px: 8\nprobabilities: true\nmosaic: none\n")
     predict.run(conf, model, one_scene, tmp_path / "maps", machine(tmp_path, 2))
     folder = tmp_path / "maps" / "one"
     with (
@@ -286,14 +323,14 @@ def test_probabilities_are_a_band_a_class(model, one_scene, conf, tmp_path):
     assert (np.abs(shares.sum(axis=0)[mapped] - 100) <= 2).all()  # four rounded shares
     own = np.take_along_axis(shares, np.maximum(best.astype(int) - 1, 0)[None], axis=0)[0]
     assert (own[mapped] == highest[mapped]).all()
-    conf.write_text("mosaic: none\n")
+    conf.write_text("pixel_px: 8\nmosaic: none\n")
     predict.run(conf, model, one_scene, tmp_path / "maps", machine(tmp_path, 1))
     assert not (folder / "one_probabilities.tif").exists()
 
 
 def test_low_precision_prints_its_agreement(model, one_scene, conf, tmp_path, capsys, monkeypatch):
-    def low(classifier, _):
-        return Predictor(classifier, dtype=torch.bfloat16)  # as on CUDA
+    def low(classifier, geometry, _):
+        return Predictor(classifier, dtype=torch.bfloat16, geometry=geometry)  # as on CUDA
 
     monkeypatch.setattr(predict, "_predictor", low)
     predict.run(conf, model, one_scene, tmp_path / "maps", machine(tmp_path, 1))
@@ -326,7 +363,7 @@ def test_a_network_with_padding_runs_patch_by_patch_and_prints_why(one_scene, co
 
 
 def test_a_scene_no_more_listed_is_forgotten_and_other_files_stay(model, scenes, conf, tmp_path):
-    conf.write_text("model: trained\n")
+    conf.write_text("pixel_px: 8\nmodel: trained\n")
     out = tmp_path / "maps"
     predict.run(conf, model, scenes, out)
     (out / "one" / "one_classmap.tif.aux.xml").write_text("of a viewer")
@@ -420,7 +457,7 @@ def test_mosaics_follow_the_conf_and_go_when_they_are_no_more_due(model, scenes,
 
 
 def test_a_mosaic_of_the_same_scene_twice_is_its_map(model, scenes, conf, tmp_path):
-    conf.write_text("model: trained\n")
+    conf.write_text("pixel_px: 8\nmodel: trained\n")
     folders = dict.fromkeys(("again", "one"), scenes.parent / "one")
     make_catalog(tmp_path / "scenes", folders)
     predict.run(conf, model, tmp_path / "scenes", tmp_path / "maps")
@@ -438,14 +475,14 @@ def test_a_mosaic_of_the_same_scene_twice_is_its_map(model, scenes, conf, tmp_pa
 
 
 def test_a_crs_that_is_none_is_refused_before_any_work(model, scenes, conf, tmp_path):
-    conf.write_text("mosaic: {crs: 'EPSG:99999'}\n")
+    conf.write_text("pixel_px: 8\nmosaic: {crs: 'EPSG:99999'}\n")
     with pytest.raises(ConfigError, match=r"predict\.yaml: key 'mosaic\.crs': EPSG:99999 is no CRS"):
         predict.run(conf, model, scenes, tmp_path / "maps")
     assert not (tmp_path / "maps").exists()
 
 
 def test_grids_that_only_resampling_could_join_have_a_warning(model, scenes, conf, tmp_path, capsys):
-    conf.write_text("model: trained\n")
+    conf.write_text("pixel_px: 8\nmodel: trained\n")
     shutil.copytree(scenes.parent / "two", tmp_path / "two")
     for path in (tmp_path / "two").iterdir():
         with rasterio.open(path, "r+") as dataset:
@@ -510,7 +547,7 @@ def test_a_registered_model_maps_as_the_trained_one(model, scenes, conf, tmp_pat
     pinned = RegisteredModelConf(
         uri="models:/lenscape/1", weights_sha256=sha256_of(model / "weights.safetensors")
     )
-    conf.write_text(f"model: {json.dumps(pinned.model_dump())}\nmosaic: none\n")
+    conf.write_text(f"pixel_px: 8\nmodel: {json.dumps(pinned.model_dump())}\nmosaic: none\n")
     shutil.rmtree(tmp_path / "maps")
     predict.run(conf, tmp_path / "no model here", scenes, tmp_path / "maps")
     assert digests(tmp_path / "maps") == trained

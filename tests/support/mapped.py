@@ -44,7 +44,7 @@ def mapped(
     note = origin.pop("note", "")
     stated = {"baseline": "02.04", "platform": "sentinel-2a"} | origin
     provenance = class_map.Provenance(
-        [info(name, **stated)], ["B02"], {"weights": "ab" * 32}, "© a mapper", note
+        [info(name, **stated)], ["B02"], 80, 160, {"weights": "ab" * 32}, "© a mapper", note
     )
     files = MapFolder(out / name, name)
     files.folder.mkdir(parents=True)

@@ -50,20 +50,21 @@ def key_path(sample: Path) -> Path:
 def write_form(
     sample: Path,
     class_map: MapFrame,
-    cells: Mapping[str, npt.NDArray[Any]],
+    sample_units: Mapping[str, npt.NDArray[Any]],
     design: str | None = None,
 ) -> None:
     """Write the labelling form of a sample of a map, a GeoPackage, and its key.
 
-    `cells` are those of `MapFrame.draw`, or of another `design`, which the key then states. The form
-    offers the classes of the map.
+    `sample_units` are the pixels of `MapFrame.draw`, or the cells of another `design`, which the key
+    then states. The form offers the classes of the map.
 
     Raises:
         OutputError: when they cannot be written.
         SceneError: when the map cannot be read.
     """
-    count, classes = len(cells["value"]), class_map.classes
-    epsg, cell_m = class_map.epsg_and_cell_m()
+    count, classes = len(sample_units["value"]), class_map.classes
+    epsg, pixel_m = class_map.epsg_and_pixel_m()
+    x, y, side_m = sample_units["x"], sample_units["y"], class_map.cell_m if design else pixel_m
     names = {one.value: one.name for one in classes}
     empty = np.full(count, None, dtype=object)
     frame = gpd.GeoDataFrame(
@@ -73,12 +74,12 @@ def write_form(
             SECOND: gpd.pd.Series(empty, dtype="str"),
             NOTE: gpd.pd.Series(empty, dtype="str"),
         },
-        geometry=squares(cells["x"], cells["y"], np.full(count, epsg), cell_m),
+        geometry=squares(x, y, np.full(count, epsg), side_m),
     )
     stated = {"design": design} if design else {}
     key = (
         (at, names[value], *stated.values())
-        for at, value in enumerate(cells["value"].tolist(), start=1)
+        for at, value in enumerate(sample_units["value"].tolist(), start=1)
     )
     choices = [one for one in classes if one.name != UNCLASSIFIED]
     with publish(key_path(sample)) as partial:  # it appears after the form, and not without it

@@ -42,6 +42,10 @@ class MapFrame:
 
     path: Path
     classes: Sequence[MapClass]
+    cell_m: float
+    """Side of the ground that the class of a pixel is claimed for."""
+    patch_m: float
+    """Side of the ground that the network sees for it."""
 
     @property
     def scene(self) -> str:
@@ -57,14 +61,17 @@ class MapFrame:
         """
         if not path.name.endswith(_END):
             raise SceneError(f"{path} is no class map; name a file that ends in {_END}.")
-        item = path.with_name(f"{cls(path, ()).scene}.json")
+        item = path.with_name(f"{path.name.removesuffix(_END)}.json")
         with opening(
             lambda why: SceneError(
                 f"{path} has no Item and table of areas beside it that go with it ({why}); run "
                 "`predict` again."
             )
         ):
-            described = read_json(item)["assets"]["classmap"]["classification:classes"]
+            stated = read_json(item)
+            sides_m = (float(stated["properties"][f"lenscape:{key}_m"]) for key in ("cell", "patch"))
+            cell_m, patch_m = sides_m
+            described = stated["assets"]["classmap"]["classification:classes"]
             text = (path.parent / "areas.csv").read_text(encoding="utf-8")
             lines = [line for line in StringIO(text, newline="") if not line.startswith("#")]
             areas = {row["value"]: row for row in csv.DictReader(lines)}
@@ -74,7 +81,7 @@ class MapFrame:
                 f"{path} has no cell with a class, so that none can be drawn; name the map of a scene "
                 "with data."
             )
-        return cls(path, classes)
+        return cls(path, classes, cell_m, patch_m)
 
     def draw(self, counts: Sequence[int], seed: int) -> dict[str, npt.NDArray[Any]]:
         """Cells drawn at random within each class, `counts` of each, without replacement.
@@ -113,8 +120,8 @@ class MapFrame:
         columns = (np.array(column)[order] for column in zip(*cells_drawn, strict=True))
         return dict(zip(("x", "y", "value"), columns, strict=True))
 
-    def epsg_and_cell_m(self) -> tuple[int, float]:
-        """EPSG code, and the side of a cell, m.
+    def epsg_and_pixel_m(self) -> tuple[int, float]:
+        """EPSG code, and the side of a pixel, m.
 
         Raises:
             SceneError: when the map cannot be read.

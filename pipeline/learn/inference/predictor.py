@@ -33,7 +33,7 @@ Logits = npt.NDArray[np.float32]
 
 
 class Predictor:
-    """Class probabilities of blocks of map pixels; several threads can use it, and it can be pickled."""
+    """Class probabilities of blocks of map pixels; threads may share it, and it can be pickled."""
 
     def __init__(
         self,
@@ -70,8 +70,7 @@ class Predictor:
         Arguments and errors are those of `DenseForm.probabilities`.
         """
         if self.form is None:
-            step = self.geometry.cell_px
-            return class_probabilities(self.classifier, pixels, rows, cols, step)
+            return class_probabilities(self.classifier, pixels, rows, cols, self.geometry.cell_px)
         return self.form.probabilities(pixels, rows, cols, nodata_bands)
 
     def dissimilarity(
@@ -145,14 +144,15 @@ def _why_patchwise(network: nn.Sequential, sides_px: tuple[int, int]) -> str | N
 
 
 def class_probabilities(
-    classifier: PatchClassifier, pixels: Pixels, rows: int, cols: int, step: int
+    classifier: PatchClassifier, pixels: Pixels, rows: int, cols: int, pixel_px: int | None = None
 ) -> Probabilities:
     """Probabilities of the classes of a block of map pixels, patch by patch, float32 (K, rows, cols).
 
-    `step` is the side of a map pixel in pixels of the scene; the other arguments, and errors, are those
-    of `DenseForm.probabilities`.
+    `pixel_px` is the side of a map pixel in pixels of the scene, that of a cell by default; the other
+    arguments, and errors, are those of `DenseForm.probabilities`.
     """
-    side = classifier.meta.geometry.patch_px
+    geometry = classifier.meta.geometry
+    side, step = geometry.patch_px, pixel_px or geometry.cell_px
     require_size(pixels, (len(classifier.meta.bands), rows, cols), side, step)
     views = np.lib.stride_tricks.sliding_window_view(pixels, (side, side), axis=(1, 2))
     # axis order (rows, cols, C, P, P): a view, of which each batch copies only its own patches

@@ -27,6 +27,8 @@ GRID = PixelGrid(32633, 300000, 5800000, 310, 420, 80)
 PROVENANCE = class_map.Provenance(
     [info("S", datetime="2017-02-16T10:21:01Z", baseline="02.04")],
     bands=["B02", "B8A"],
+    cell_m=80,
+    patch_m=160,
     hashes={"weights": "ab" * 32, "store": "cd" * 32},
     credit="© OpenStreetMap contributors, ODbL 1.0",
 )
@@ -184,8 +186,10 @@ def test_tags_say_where_a_map_comes_from_and_nothing_else(maps):
             "© OpenStreetMap contributors, ODbL 1.0.",
             "LENSCAPE_BANDS": "B02 B8A",
             "LENSCAPE_BASELINE": "02.04",
+            "LENSCAPE_CELL_M": "80",
             "LENSCAPE_DATETIME": "2017-02-16T10:21:01Z",
             "LENSCAPE_LEVEL": "L1C",
+            "LENSCAPE_PATCH_M": "160",
             "LENSCAPE_SCENE": "S",
             "LENSCAPE_STORE_SHA256": "cd" * 32,
             "LENSCAPE_VERSION": tags["LENSCAPE_VERSION"],

@@ -21,7 +21,7 @@ CLASSES = [
 ]
 GRID = PixelGrid(32633, 300000, 5800000, 30, 40, 80)
 PROVENANCE = class_map.Provenance(
-    [info("S", datetime="2017-02-16T10:21:01Z")], ["B02"], {"weights": "ab" * 32}, "credit"
+    [info("S", datetime="2017-02-16T10:21:01Z")], ["B02"], 80, 160, {"weights": "ab" * 32}, "credit"
 )
 
 

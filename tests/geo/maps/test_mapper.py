@@ -73,6 +73,8 @@ def provenance():
     return Provenance(
         [info("s.1")],
         bands=("B02", "B03"),
+        cell_m=80,
+        patch_m=160,
         hashes={"weights": "ab" * 32},
         credit="Labels (c) nobody",
     )

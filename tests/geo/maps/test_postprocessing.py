@@ -22,7 +22,7 @@ from tests.support.mapped import CLASSES, info
 from tests.support.placed import make_scene
 
 HOLES = [(40, 40, 60, 60)]
-ORIGIN = class_map.Provenance([info("s.1")], ("B02", "B03"), {"weights": "ab" * 32}, "")
+ORIGIN = class_map.Provenance([info("s.1")], ("B02", "B03"), 80, 160, {"weights": "ab" * 32}, "")
 
 
 def patchy(pixels, rows, cols, _holes=None):

@@ -19,7 +19,7 @@ CLASSES = [
     ClassInfo(name="none", title="Never there", color="#ff00ff"),
 ]
 SCENE = (300_000.0, 5_790_000.0, 320_000.0, 5_800_000.0)
-ORIGIN = Provenance([info("scene")], ["B02"], {}, "Labels for $5_a$")
+ORIGIN = Provenance([info("scene")], ["B02"], 80, 160, {}, "Labels for $5_a$")
 
 
 def photo(bands=("B04", "B03", "B02"), size=(100, 200)):

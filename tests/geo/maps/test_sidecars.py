@@ -25,7 +25,7 @@ from pipeline.store_meta import ClassInfo
 from tests.support.mapped import CLASSES, info
 from tests.support.viewers import PYTHON, qgis_is_here
 
-ORIGIN = Provenance([info("s.1")], ("B02",), {"weights": "ab" * 32}, "© a <mapper>")
+ORIGIN = Provenance([info("s.1")], ("B02",), 80, 160, {"weights": "ab" * 32}, "© a <mapper>")
 CODED = [*CLASSES, ClassInfo(name="bog", title="Moor: " + "水" * 100, color="#0A0B0C", code="4.1.2")]
 
 

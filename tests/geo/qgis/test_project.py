@@ -40,7 +40,9 @@ def map_into(folder, scene, name):
     mapper = Mapper(
         thirds, ("B02", "B03"), Geometry(patch_px=16, cell_px=8, min_valid=0.75), CLASSES, (30, 30)
     )
-    origin = class_map.Provenance([info(name)], ("B02", "B03"), {"weights": "ab" * 32}, "a mapper")
+    origin = class_map.Provenance(
+        [info(name)], ("B02", "B03"), 80, 160, {"weights": "ab" * 32}, "a mapper"
+    )
     map_scene(
         replace(scene, id=name), mapper, origin, folder / name, folder / name, ComputeConf(workers=1)
     )

@@ -88,8 +88,28 @@ def test_neither_nodata_nor_the_edge_is_chosen_and_a_small_map_gives_all_its_cel
     ]
     (tmp_path / "empty").mkdir()
     first_row = make_maps(tmp_path / "empty", np.where(np.arange(400).reshape(SHAPE) < 20, 50, 255))
-    with pytest.raises(SceneError, match="has no cell with data inside its outermost ones"):
+    with pytest.raises(SceneError, match="has no pixel with data and a whole patch around it"):
         drawn(first_row, 10)
+
+
+def test_of_a_finer_map_whole_cells_are_labelled_each_once(tmp_path: Path) -> None:
+    # in the phase of pixels that begin 3 m off the grid
+    grid = PixelGrid(32633, 300_023.0, 5_800_043.0, height=80, width=80, pixel_m=20.0)
+    confidence = np.random.default_rng(0).integers(40, 90, (80, 80)).astype(np.uint8)
+    confidence[30:34, 41:45] = 5  # some of one cell, some of its neighbours
+    write_raster(tmp_path / "s_confidence.tif", confidence, grid, nodata=255)
+    class_map = make_map(tmp_path, np.ones((80, 80)), grid)
+    form = tmp_path / "next.gpkg"
+    sample.run_active(class_map, form, 1000, 0)
+    bounds = gpd.read_file(form, layer="sheet").bounds.to_numpy()
+    assert (bounds[:, 2:] - bounds[:, :2] == 80).all()
+    assert ((bounds - 3) % 80 == 0).all(), "cells of the grid"
+    assert len(np.unique(bounds, axis=0)) == len(bounds) > 200
+    left, bottom, right, top = grid.bounds
+    inside = (bounds - [left, bottom, right, top]) * [1, 1, -1, -1]
+    assert 40 <= inside.min() < 120, "the patch of each lies in the map, and no cell is left out"
+    few = active.draw_active(MapFrame.open(class_map), 4, 0).cells
+    assert any(abs(few["x"] - grid.x0 - 860) + abs(grid.y0 - few["y"] - 640) < 120)
 
 
 def test_equal_cells_are_chosen_by_the_seed_alone(tmp_path: Path) -> None:
@@ -113,7 +133,7 @@ def test_maps_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
     class_map = make_maps(tmp_path, noise(0, 40, 90))
     other = PixelGrid(32633, 300_000.0, 5_800_000.0, height=19, width=20, pixel_m=80.0)
     write_raster(tmp_path / "s_dissimilarity.tif", np.zeros((19, 20), np.uint8), other, nodata=255)
-    with pytest.raises(SceneError, match=r"s_dissimilarity\.tif is missing or has other cells than"):
+    with pytest.raises(SceneError, match=r"s_dissimilarity\.tif is missing or has other pixels than"):
         drawn(class_map, 5)
     (tmp_path / "s_dissimilarity.tif").unlink()
     (tmp_path / "s_confidence.tif").unlink()

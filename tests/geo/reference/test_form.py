@@ -20,7 +20,7 @@ from tests.support.worlds import write_raster
 CELLS = PixelGrid(32633, 300_000.0, 5_800_000.0, height=20, width=20, pixel_m=80.0)
 
 
-def make_map(folder: Path, values: np.ndarray) -> Path:
+def make_map(folder: Path, values: np.ndarray, grid: PixelGrid = CELLS) -> Path:
     """A class map of two classes with what `lenscape sample` reads beside it."""
     classes = [{"value": 0, "name": "nodata"}]
     lines = ["# made up", "value,name,code,cells,mapped_ha"]
@@ -28,9 +28,12 @@ def make_map(folder: Path, values: np.ndarray) -> Path:
         classes.append({"value": value, "title": name.title(), "color_hint": "1B9E77"})
         count = int((values == value).sum())
         lines.append(f"{value},{name},,{count},{count * 0.64}")
-    path = write_raster(folder / "s_classmap.tif", values.astype(np.uint8), CELLS, nodata=0)
+    path = write_raster(folder / "s_classmap.tif", values.astype(np.uint8), grid, nodata=0)
     (folder / "areas.csv").write_text("\n".join(lines) + "\n")
-    item = {"assets": {"classmap": {"classification:classes": classes}}}
+    item = {
+        "properties": {"lenscape:cell_m": 80, "lenscape:patch_m": 160},
+        "assets": {"classmap": {"classification:classes": classes}},
+    }
     (folder / "s.json").write_text(json.dumps(item))
     return path
 

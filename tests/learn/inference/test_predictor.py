@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from pipeline.config.train import ConvolutionConf, NetworkConf
+from pipeline.errors import MismatchError
+from pipeline.learn.inference import predictor as predictor_module
 from pipeline.learn.inference.predictor import (
     BATCH,
     Predictor,
@@ -17,6 +19,7 @@ from pipeline.learn.inference.predictor import (
     class_probabilities,
 )
 from pipeline.learn.network.classifier import PatchClassifier
+from pipeline.learn.stats.applicability import TrainingFeatures, patch_features
 from pipeline.learn.stats.calibration import Calibration
 from tests.support.learners import model_meta
 
@@ -45,6 +48,31 @@ def test_the_dense_form_gives_the_probabilities_of_the_patches(network, cell_px)
     assert predictor.patchwise_because is None
     expected = class_probabilities(model, pixels, 9, 7)
     np.testing.assert_allclose(predictor(pixels, 9, 7), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("pixel_px", [2, 6, 12, 16])
+@pytest.mark.parametrize("network", ["modern", "lenet5", "mlp"])
+def test_pixels_of_a_map_have_the_classes_and_distances_of_the_patches_around_them(network, pixel_px):
+    model = classifier(network=network, cell_px=8, patch_px=16, bands=5)
+    with pytest.raises(
+        MismatchError, match=r"conf: a map pixel of 3 px .* 16 px; choose one of 2, 4, 6"
+    ):
+        model.meta.geometry.of_map(3, "conf")
+    geometry = model.meta.geometry.of_map(pixel_px, "conf")
+    rows, cols = 9, 7
+    shape = 5, (rows - 1) * pixel_px + 16, (cols - 1) * pixel_px + 16
+    pixels = np.random.default_rng(0).integers(0, 3000, shape).astype(np.uint16)
+    corners = [(row * pixel_px, col * pixel_px) for row in range(rows) for col in range(cols)]
+    patches = np.stack([pixels[:, top : top + 16, left : left + 16] for top, left in corners])
+    seen = patch_features([patches], 8, model.fill_dn)
+    model.training_features = TrainingFeatures.of(seen[::2], np.arange(len(seen[::2])) % 3)
+    predictor = Predictor(model, geometry=geometry)
+    actual = predictor(pixels, rows, cols).reshape(4, -1).T
+    np.testing.assert_allclose(actual, batched_probabilities(model, [patches]), atol=1e-5)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(predictor_module, "_DESCRIBED", 20)  # several strips
+        relative = predictor.dissimilarity(pixels, rows, cols)
+    assert (relative.ravel() == model.training_features.relative(seen)).all()
 
 
 @pytest.mark.parametrize(("slope", "bias"), [(0.6, 0.8), (1.0, -0.9), (1.4, -12.0)])

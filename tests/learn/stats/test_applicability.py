@@ -115,6 +115,20 @@ def test_a_block_of_cells_has_the_statistics_of_its_patches(sides_px, rows, cols
     assert (block == patch_features([patches], cell_px, HOLES)).all()
 
 
+@pytest.mark.parametrize("pixel_px", [1, 2, 3, 4, 6, 8, 16, 24])
+def test_pixels_finer_than_a_cell_have_the_statistics_of_their_patches_too(pixel_px):
+    patch_px, cell_px, rows, cols = 48 + pixel_px % 2, 16, 7, 5
+    shape = 3, (rows - 1) * pixel_px + patch_px, (cols - 1) * pixel_px + patch_px
+    pixels = np.random.default_rng(0).integers(0, 65536, shape).astype(np.uint16)
+    views = np.lib.stride_tricks.sliding_window_view(pixels, (patch_px, patch_px), axis=(1, 2))
+    patches = views[:, ::pixel_px, ::pixel_px].transpose(1, 2, 0, 3, 4)
+    patches = patches.reshape(-1, 3, patch_px, patch_px)
+    cell_px += pixel_px % 2
+    step = sample_px(patch_px, cell_px)
+    block = window_features(pixels, (rows, cols), (patch_px, pixel_px), HOLES, step)
+    assert (block == patch_features([patches], cell_px, HOLES)).all()
+
+
 @pytest.mark.parametrize(
     ("patch_px", "cell_px", "step"), [(64, 8, 8), (16, 8, 2), (64, 64, 8), (12, 8, 1), (9, 3, 1)]
 )
