@@ -5,7 +5,7 @@ Models and maps inherit these records.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, NotRequired, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from pydantic import Field, model_validator
 
@@ -70,15 +70,18 @@ class Geometry(Conf):
             raise ValueError("a cell is no larger than its patch")
         return self
 
-    def of_map(self, pixel_px: int, key: str) -> Geometry:
+    def of_map(self, pixel_px: Literal["auto"] | int, key: str) -> Geometry:
         """That of a map with pixels of another side: they take the place of the cells.
 
-        `pixel_px` is in pixels of the scene; `key` is what sets it, for the message.
+        `pixel_px` is in pixels of the scene, `auto` is 2, or 1 where patches have an odd side; `key` is
+        what sets it, for the message.
 
         Raises:
             MismatchError: when a patch around a map pixel does not have it in its centre.
         """
         fitting = range(2 - self.patch_px % 2, self.patch_px + 1, 2)
+        if pixel_px == "auto":
+            pixel_px = fitting[0]
         if pixel_px not in fitting:
             raise MismatchError(
                 f"{key}: a map pixel of {pixel_px} px is not the centre of a patch of "

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-from ruamel.yaml import YAML
 
 from pipeline.bands import harmonise
+from pipeline.config.predict import PredictConf
+from pipeline.store_meta import Geometry
 
 ROOT = Path(__file__).parent.parent
 TOUR = (ROOT / "docs" / "tour.md").read_text(encoding="utf-8")
@@ -41,17 +42,17 @@ def test_the_pixel_is_where_the_tour_says() -> None:
     assert harmonise(np.uint16([928]), 0.0001, 0.0).tolist() == [928]
 
 
-def test_the_cell_is_where_the_tour_says() -> None:
-    conf = YAML(typ="safe", pure=True).load((ROOT / "conf" / "tile.yaml").read_text(encoding="utf-8"))
-    cell_m = 10 * conf["cell_px"]
+def test_the_map_pixel_is_where_the_tour_says() -> None:
+    geometry = Geometry(patch_px=16, cell_px=8, min_valid=0.75)
+    pixel_m = geometry.of_map(PredictConf().pixel_px, "pixel_px").cell_m
     bounds = re.findall(r"x from (\d+) to (\d+), y from (\d+) to (\d+)", TOUR)[0]
     left, right, bottom, top = map(int, bounds)
-    assert (right - left, top - bottom) == (cell_m, cell_m)
-    assert left % cell_m == bottom % cell_m == 0
+    assert (right - left, top - bottom) == (pixel_m, pixel_m)
+    assert left % pixel_m == bottom % pixel_m == 0
     assert left <= X < right
-    assert bottom <= Y < top
+    assert bottom < Y <= top
     with rasterio.open(SCENE / f"{SCENE.name}_B08.jp2") as dataset:
-        first_x = dataset.bounds.left // cell_m * cell_m
-        first_y = -(-dataset.bounds.top // cell_m) * cell_m
+        first_x = dataset.bounds.left // pixel_m * pixel_m
+        first_y = -(-dataset.bounds.top // pixel_m) * pixel_m
     row, col = map(int, re.findall(r"row (\d+), column (\d+) of `\w+_classmap.tif`", TOUR)[0])
-    assert ((first_y - top) / cell_m, (left - first_x) / cell_m) == (row, col)
+    assert ((first_y - top) / pixel_m, (left - first_x) / pixel_m) == (row, col)

@@ -69,11 +69,14 @@ def log(model: Path) -> None:
 @click.command()
 @path("models", "--model", help="Folder of `train`.")
 @path("model.onnx", "--out")
-def export(model: Path, out: Path) -> None:
+@click.option(
+    "--pixel-px", type=POSITIVE, help="Side of a map pixel, in pixels of the scene; as of `predict`."
+)
+def export(model: Path, out: Path, pixel_px: int | None) -> None:
     """Write the model as an ONNX file that other programs can run, checked against torch."""
     from pipeline.commands.export import run
 
-    run(model, out)
+    run(model, out, pixel_px)
 
 
 @click.command()
@@ -105,19 +108,19 @@ def project(maps: Path, errors: Path, out: Path) -> None:
     type=click.FloatRange(min=0.001, max=0.2),
     default=0.02,
     show_default=True,
-    help="Stratified: aimed at, of the overall accuracy; it decides how many cells are drawn.",
+    help="Stratified: aimed at, of the overall accuracy; it decides how many pixels are drawn.",
 )
 @click.option(
     "--fewest",
     type=click.IntRange(min=2),
     default=50,
     show_default=True,
-    help="Stratified: cells of each class.",
+    help="Stratified: pixels of each class.",
 )
 @click.option("--count", type=POSITIVE, default=100, show_default=True, help="Active: cells in all.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 def sample(class_map: Path, sheet: Path, design: str, **options: Any) -> None:
-    """Draw a sample of cells of CLASS_MAP, to label in QGIS."""
+    """Draw a sample of CLASS_MAP, to label in QGIS."""
     from pipeline.commands.sample import run, run_active
 
     count = options.pop("count")

@@ -23,7 +23,7 @@ def run(form: Path, class_map: Path) -> None:
     They are printed, too; the files are `<sample>_accuracy.csv` and `<sample>_accuracy.json`.
 
     Raises:
-        LenscapeError: when a file is missing or they do not go together, or a class has too few cells.
+        LenscapeError: when a file is missing or they do not go together, or a class has too few pixels.
     """
     frame = MapFrame.open(class_map)
     labelled = read_form(form, frame.classes)
@@ -44,7 +44,7 @@ def run(form: Path, class_map: Path) -> None:
 
 
 def _reference(labelled: Labelled) -> tuple[npt.NDArray[np.str_], dict[str, Any]]:
-    """The class of each cell: the first interpreter's, the second's where the first cannot tell.
+    """The class of each pixel: the first interpreter's, the second's where the first cannot tell.
 
     Also how far the two agree, where there are two.
     """
@@ -65,7 +65,7 @@ def _write(
     areas, users, producers = estimates.areas, estimates.users, estimates.producers
     columns: dict[str, Any] = {
         "name": [one.name for one in classes],
-        "cells_labelled": counts.sum(axis=1),
+        "pixels_labelled": counts.sum(axis=1),
         "mapped_ha": [f"{one.mapped_ha:.2f}" for one in classes],
         "adjusted_ha": [f"{area:.2f}" for area in areas.value],
         "adjusted_low_ha": [f"{area:.2f}" for area in np.maximum(areas.value - areas.half, 0)],
@@ -92,14 +92,14 @@ def _write(
 def _print(classes: Sequence[MapClass], estimates: Adjusted, counted: dict[str, Any]) -> None:
     print(
         f"overall accuracy {_within(estimates.overall)}, 95 % interval, "
-        f"from {counted['labelled']} cells"
+        f"from {counted['labelled']} pixels"
     )
     print(
-        f"{counted['cannot_tell']} cells nobody could tell are left out, "
+        f"{counted['cannot_tell']} pixels nobody could tell are left out, "
         "as if they were like the others"
     )
     if counted["labelled_twice"]:
-        print(f"{counted['disagreements']} of {counted['labelled_twice']} cells labelled twice differ")
+        print(f"{counted['disagreements']} of {counted['labelled_twice']} pixels labelled twice differ")
     print(f"\n{'':<30}{'users':>16}{'producers':>16}{'mapped ha':>14}{'adjusted ha':>26}")
     for at, one in enumerate(classes):
         users, producers = (

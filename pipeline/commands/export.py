@@ -12,21 +12,23 @@ from pipeline.learn.network.classifier import PatchClassifier
 from pipeline.learn.report.model_item import onnx_item
 
 
-def run(model: Path, out: Path) -> None:
+def run(model: Path, out: Path, pixel_px: int | None) -> None:
     """Write the dense form of the model in a folder to `out`, once onnxruntime agrees with torch.
 
-    The Item lies beside it, under its name with `.json` in place of the suffix.
+    It maps with pixels of `pixel_px` pixels of the scene, those of `predict` by default. The Item lies
+    beside it, under its name with `.json` in place of the suffix.
 
     Raises:
         LenscapeError: when the model cannot be read, has no dense form, or the two do not agree.
     """
     classifier = PatchClassifier.load(model)
-    content = to_onnx(classifier).SerializeToString(deterministic=True)
-    check = agreement(content, classifier)
+    geometry = classifier.meta.geometry.of_map(pixel_px or "auto", "--pixel-px")
+    content = to_onnx(classifier, geometry).SerializeToString(deterministic=True)
+    check = agreement(content, classifier, geometry)
     if not check.holds:
         raise NetworkError(
-            f"the ONNX form of {model} does not agree with it ({check.decided} of {check.cells} cells "
-            f"have another class, probabilities differ by {check.largest:.2g}), so nothing is written; "
+            f"the ONNX form of {model} does not agree with it ({check.decided} of {check.pixels} "
+            f"pixels have another class, probabilities differ by {check.largest:.2g}), so nothing is written; "
             "please report this with the model."
         )
     with publish(out) as partial, publish(out.with_suffix(".json")) as described:
@@ -34,6 +36,6 @@ def run(model: Path, out: Path) -> None:
         item = onnx_item(classifier.meta, f"./{quote(out.name)}", sha256_of(partial))
         write_json(described, item)
     print(
-        f"{out}: {check.same} of {check.cells} cells have the class that torch gives them, "
+        f"{out}: {check.same} of {check.pixels} pixels have the class that torch gives them, "
         f"probabilities differ by {check.largest:.1g} at most"
     )

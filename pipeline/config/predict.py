@@ -29,8 +29,8 @@ class MosaicConf(Conf):
 class SmoothingConf(Conf):
     """A majority filter on the class map."""
 
-    window_cells: Literal[3, 5, 7, 9] = 3
-    """Side of the square around a cell whose most frequent class it takes."""
+    window_pixels: Literal[3, 5, 7, 9] = 3
+    """Side of the square around a pixel whose most frequent class it takes."""
 
 
 class PolygonsConf(Conf):
@@ -45,16 +45,17 @@ class PredictConf(Conf):
 
     model: Literal["trained"] | RegisteredModelConf = "trained"
     """The model that `train` has just made, or a registered one."""
-    pixel_px: Positive = 2
-    """Side of a map pixel, in pixels of the scene; patch and map pixel have a common centre."""
+    pixel_px: Literal["auto"] | Positive = "auto"
+    """Side of a map pixel, in pixels of the scene; patch and map pixel have a common centre. `auto` is
+    2, or 1 where patches have an odd side."""
     probabilities: bool = False
     """Whether to write the probabilities of all classes too, a band each."""
     dissimilarity: bool = True
-    """Whether to write the dissimilarity of each cell to the training data."""
+    """Whether to write the dissimilarity of each pixel to the training data."""
     min_confidence: Annotated[int, Field(ge=0, le=100)] = 0
-    """Per cent; cells of less confidence are of the class `unclassified`. 0 is off."""
+    """Per cent; pixels of less confidence are of the class `unclassified`. 0 is off."""
     smoothing: Literal["none"] | SmoothingConf = "none"
-    """Whether each cell takes the most frequent class around it."""
+    """Whether each pixel takes the most frequent class around it."""
     polygons: Literal["none"] | PolygonsConf = "none"
     """Whether to write the class map of each scene as polygons too."""
     mosaic: Literal["none"] | MosaicConf = MosaicConf()

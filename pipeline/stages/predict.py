@@ -34,7 +34,7 @@ from pipeline.outputs import owned
 from pipeline.store_meta import Geometry
 
 _COMPARED = 128
-"""Side of the square of cells in which classes of low precision are compared with those of float32."""
+"""Side of the square of pixels in which classes of low precision are compared with those of float32."""
 
 
 def run(conf: Path, model: Path, scenes: Path, out: Path, compute: Path | None = None) -> None:
@@ -107,7 +107,7 @@ def _plan(conf: Path, settings: PredictConf, scenes: list[Scene], mapper: Mapper
 
 
 def _map(scene: Scene, mapper: Mapper, mapped: MappedScene, machine: ComputeConf) -> float | None:
-    """Write the folder of a map; the share of its cells outside the area of applicability."""
+    """Write the folder of a map; the share of its pixels outside the area of applicability."""
     if note := mapped.origin.note:
         print(f"warning: {scene.id}: {note}", file=sys.stderr)
     with publish(mapped.files.folder) as folder:
@@ -142,7 +142,7 @@ def _print_limits(settings: PredictConf, predictor: Predictor) -> None:
 
 
 def _print_agreement(scene: Scene, mapper: Mapper, predictor: Predictor) -> None:
-    """Print for how many cells in the middle of a scene low precision gives the class of float32."""
+    """Print for how many pixels in the middle of a scene low precision gives the class of float32."""
     if predictor.form is None or predictor.form.dtype == torch.float32:
         return
     grid = mapper.grid(scene)
@@ -153,7 +153,9 @@ def _print_agreement(scene: Scene, mapper: Mapper, predictor: Predictor) -> None
     pixels = scene.read(grid.read_window(rows, cols), mapper.bands)
     share = predictor.agreement(pixels, len(rows), len(cols))
     kind = str(predictor.form.dtype).removeprefix("torch.")
-    print(f"{scene.id}: {kind} gives {share:.2%} of {len(rows) * len(cols)} cells the class of float32")
+    print(
+        f"{scene.id}: {kind} gives {share:.2%} of {len(rows) * len(cols)} pixels the class of float32"
+    )
 
 
 def _mapper(predictor: Predictor, settings: PredictConf) -> Mapper:
@@ -170,7 +172,7 @@ def _mapper(predictor: Predictor, settings: PredictConf) -> Mapper:
         predictor.dissimilarity if settings.dissimilarity and features is not None else None,
         PostProcessing(
             settings.min_confidence,
-            0 if smoothing == "none" else smoothing.window_cells,
+            0 if smoothing == "none" else smoothing.window_pixels,
             None if polygons == "none" else polygons.min_area_m2,
         ),
     )
@@ -205,7 +207,7 @@ def _summary(record: MapRecord, files: MapFolder) -> str:
     largest = [f"{record.classes[k].title} {100 * shares[k]:.0f} %" for k in order] or ["no data"]
     parts = [", ".join(largest), str(files.class_map)]
     if (share := record.outside_share) is not None:
-        parts.insert(1, f"{100 * share:.1f} % of the cells lie outside the area of applicability")
+        parts.insert(1, f"{100 * share:.1f} % of the pixels lie outside the area of applicability")
     return f"{files.scene}: {'; '.join(parts)}"
 
 

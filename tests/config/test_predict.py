@@ -31,13 +31,13 @@ def test_mosaics_are_written_unless_the_conf_says_none(raw: dict[str, Any], expe
 def test_maps_are_those_of_the_network_unless_the_conf_says_more() -> None:
     made = parse({}, PredictConf, "predict.yaml")
     assert (made.min_confidence, made.smoothing, made.polygons) == (0, "none", "none")
-    raw = {"min_confidence": 40, "smoothing": {"window_cells": 5}, "polygons": {"min_area_m2": 5e4}}
+    raw = {"min_confidence": 40, "smoothing": {"window_pixels": 5}, "polygons": {"min_area_m2": 5e4}}
     asked = parse(raw, PredictConf, "predict.yaml")
-    assert asked.smoothing == SmoothingConf(window_cells=5)
+    assert asked.smoothing == SmoothingConf(window_pixels=5)
     assert asked.polygons == PolygonsConf(min_area_m2=50_000)
     for wrong, key in (
         ({"min_confidence": 101}, "min_confidence"),
-        ({"smoothing": {"window_cells": 4}}, "smoothing.window_cells"),
+        ({"smoothing": {"window_pixels": 4}}, "smoothing.window_pixels"),
         ({"polygons": {"min_area_m2": -1}}, "polygons.min_area_m2"),
     ):
         with pytest.raises(ConfigError, match=f"key '{key}' is"):

@@ -119,7 +119,7 @@ def test_what_comes_back_is_olofssons_estimate_of_the_sample(project, class_map,
         low, high = float(row["adjusted_low_ha"]), float(row["adjusted_high_ha"])
         assert low < float(row["adjusted_ha"]) < high
         assert float(row["users_accuracy"]) == pytest.approx(expected.users.value[at], abs=1e-4)
-    assert "1 of 8 cells labelled twice differ" in printed
+    assert "1 of 8 pixels labelled twice differ" in printed
     assert "overall accuracy 0." in printed
 
 
@@ -137,7 +137,7 @@ def test_the_same_seed_draws_the_same_cells_and_nothing_is_overwritten(class_map
 def test_samples_that_do_not_fit_are_refused(class_map, tmp_path):
     sheet = tmp_path / "sheet.gpkg"
     sample.run(class_map, sheet, 0.05, 5, 0)
-    with pytest.raises(LabelError, match=r"cells of .*sheet\.gpkg have no class yet"):
+    with pytest.raises(LabelError, match=r"pixels of .*sheet\.gpkg have no class yet"):
         accuracy.run(sheet, class_map)
     frame = gpd.read_file(sheet, layer="sheet")
     frame["class"] = "open"
@@ -146,7 +146,7 @@ def test_samples_that_do_not_fit_are_refused(class_map, tmp_path):
     with pytest.raises(LabelError, match=r"gives cell 4 the class 'lava' in 'class', which the map"):
         accuracy.run(sheet, class_map)
     frame.drop(index=3).to_file(sheet, layer="sheet")
-    with pytest.raises(LabelError, match="cells were added or deleted"):
+    with pytest.raises(LabelError, match="pixels were added or deleted"):
         accuracy.run(sheet, class_map)
     with pytest.raises(LabelError, match="are no reference sample of `lenscape sample`"):
         accuracy.run(tmp_path / "none.gpkg", class_map)

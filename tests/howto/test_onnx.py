@@ -20,7 +20,7 @@ def test_the_file_maps_a_scene_as_predict_does(finished_project: Project, tmp_pa
     project = finished_project.copy(tmp_path)
     scene = project.path / "data" / "demo" / "scenes" / "east" / f"{SCENE}_{{}}.jp2"
     printed = follow(PAGE, project, {"SCENE": str(scene)})
-    assert "cells have the class that torch gives them" in printed
+    assert "pixels have the class that torch gives them" in printed
     maps = project.path / "data" / "maps" / "east"
     with (
         rasterio.open(project.path / "map.tif") as found,
@@ -47,6 +47,8 @@ def test_the_script_has_ten_lines_and_nothing_of_lenscape() -> None:
     assert "lenscape" not in script
 
 
-@pytest.mark.parametrize("word", ["bands", "patch_px", "cell_px", "classes", "weights_sha256"])
+@pytest.mark.parametrize(
+    "word", ["bands", "patch_px", "pixel_px", "cell_px", "classes", "weights_sha256"]
+)
 def test_the_page_names_what_the_file_says(word: str) -> None:
     assert f"`{word}`" in PAGE.read_text("utf-8")

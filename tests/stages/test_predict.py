@@ -294,7 +294,7 @@ def test_cells_outside_the_area_of_applicability_are_mapped_counted_and_printed(
         100 * share, abs=1e-4
     )
     assert (
-        f"{100 * share:.1f} % of the cells lie outside the area of applicability"
+        f"{100 * share:.1f} % of the pixels lie outside the area of applicability"
         in capsys.readouterr().out
     )
     run_id = json.loads((model / "run.json").read_text())["run_id"]
@@ -335,7 +335,7 @@ def test_low_precision_prints_its_agreement(model, one_scene, conf, tmp_path, ca
     monkeypatch.setattr(predict, "_predictor", low)
     predict.run(conf, model, one_scene, tmp_path / "maps", machine(tmp_path, 1))
     printed = capsys.readouterr().out
-    share, cells = re.search(r"one: bfloat16 gives ([\d.]+)% of (\d+) cells", printed).groups()
+    share, cells = re.search(r"one: bfloat16 gives ([\d.]+)% of (\d+) pixels", printed).groups()
     expected = classes_by_hand(model)
     assert int(cells) == expected.size
     with rasterio.open(tmp_path / "maps" / "one" / "one_classmap.tif") as dataset:
@@ -407,14 +407,14 @@ def test_damaged_pixels_leave_the_earlier_map_as_it_was(model, scenes, conf, tmp
 
 def test_options_of_the_conf_reach_the_map_and_its_mosaic(model, scenes, conf, tmp_path, capsys):
     conf.write_text(
-        "min_confidence: 45\nsmoothing: {window_cells: 3}\npolygons: {min_area_m2: 20000}\n"
+        "min_confidence: 45\nsmoothing: {window_pixels: 3}\npolygons: {min_area_m2: 20000}\n"
     )
     predict.run(conf, model, scenes, tmp_path / "maps")
     folder = tmp_path / "maps" / "one"
     assert (folder / "one_polygons.gpkg").is_file()
     with rasterio.open(folder / "one_classmap.tif") as dataset:
         tags = dataset.tags()
-    assert (tags["LENSCAPE_MIN_CONFIDENCE"], tags["LENSCAPE_SMOOTHING_CELLS"]) == ("45", "3")
+    assert (tags["LENSCAPE_MIN_CONFIDENCE"], tags["LENSCAPE_SMOOTHING_PIXELS"]) == ("45", "3")
     mosaic = next((tmp_path / "maps").glob("mosaic_*/*_classmap.qml"))
     assert "Unclassified (low confidence)" in mosaic.read_text()
     project = (tmp_path / "maps" / "lenscape.qgs").read_text()

@@ -18,18 +18,18 @@ HEADER = (
 )
 ADJUSTED = ("adjusted_ha", "adjusted_low_ha", "adjusted_high_ha", "adjusted_because")
 """Area estimates with their 95 % interval, and why they are empty."""
-COLUMNS = ("value", "name", "code", "cells", "mapped_ha", "percent", *ADJUSTED)
+COLUMNS = ("value", "name", "code", "pixels", "mapped_ha", "percent", *ADJUSTED)
 NO_SAMPLE = "no probability sample of this map was drawn; `lenscape accuracy` adjusts areas by one"
 
 
 @dataclass(frozen=True)
 class Tally:
-    """Cells and ground of each value of a class map."""
+    """Pixels and ground of each value of a class map."""
 
-    cells: npt.NDArray[np.int64]
-    """Cells with the value, 256 values."""
+    pixels: npt.NDArray[np.int64]
+    """Pixels with the value, 256 values."""
     ground_px: npt.NDArray[np.int64]
-    """Pixels of the scene under those cells; what reaches past its edge does not count."""
+    """Scene pixels under them; what reaches past its edge does not count."""
 
     @classmethod
     def empty(cls) -> Tally:
@@ -37,12 +37,12 @@ class Tally:
         return cls(np.zeros(256, dtype=np.int64), np.zeros(256, dtype=np.int64))
 
     def plus(self, cells: npt.NDArray[np.uint8], ground_px: npt.NDArray[np.integer]) -> Tally:
-        """This tally and a block of uint8 (h, w) cells with the pixels of each that count, (h, w)."""
+        """This tally and a block of uint8 (h, w) pixels with the scene pixels under each, (h, w)."""
         flat = cells.ravel()
         # sums of whole numbers below 2**53 are exact in float64
         ground = np.bincount(flat, ground_px.ravel(), minlength=256)
         return Tally(
-            self.cells + np.bincount(flat, minlength=256),
+            self.pixels + np.bincount(flat, minlength=256),
             self.ground_px + np.rint(ground).astype(np.int64),
         )
 
@@ -65,11 +65,11 @@ def areas_csv(
     shares = tally.shares()
     for value, (name, code) in zip(values, named, strict=True):
         hectares = _hectares(int(tally.ground_px[value]), pixel_m)
-        row = [value, name, code, tally.cells[value], hectares, f"{100 * shares[value]:.2f}"]
+        row = [value, name, code, tally.pixels[value], hectares, f"{100 * shares[value]:.2f}"]
         row += ["", "", "", NO_SAMPLE if value else "nodata is no class"]
         rows.append(row)
     total = int(tally.ground_px.sum())
-    rows.append(["", "total", "", tally.cells.sum(), _hectares(total, pixel_m), "100.00", *[""] * 4])
+    rows.append(["", "total", "", tally.pixels.sum(), _hectares(total, pixel_m), "100.00", *[""] * 4])
     return "\n".join(HEADER).format(inside) + "\n" + csv_text(COLUMNS, rows)
 
 

@@ -93,6 +93,6 @@ def asset(
 
 
 def grid_properties(grid: PixelGrid) -> dict[str, Any]:
-    """Where the cells of a map lie, in words of the extension `projection`."""
+    """Where the pixels of a map lie, in words of the extension `projection`."""
     placed = {"proj:code": f"EPSG:{grid.epsg}", "proj:bbox": list(grid.bounds)}
     return grid_fields(grid) | placed

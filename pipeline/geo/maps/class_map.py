@@ -122,9 +122,9 @@ class MapRecord:
     classes: Sequence[ClassInfo]
     """Value from 1."""
     tally: Tally
-    """The cells and the ground of each value."""
+    """The pixels and the ground of each value."""
     outside_share: float | None = None
-    """Of the mapped cells, outside the area of applicability, where it is known."""
+    """Of the mapped pixels, outside the area of applicability, where it is known."""
 
 
 def class_map_kind(classes: Sequence[ClassInfo]) -> MapKind:
@@ -163,7 +163,7 @@ def decide(
 
     Args:
         probabilities: float (K, rows, cols), at most 254 classes.
-        mapped: bool (rows, cols), False where a cell is nodata.
+        mapped: bool (rows, cols), False where a pixel is nodata.
 
     Returns:
         uint8 (rows, cols) twice: the most probable class from 1, of equals the first, and its
@@ -180,7 +180,7 @@ def per_cent(probabilities: npt.NDArray[np.float32], mapped: npt.NDArray[np.bool
 
     Args:
         probabilities: From 0 to 1.
-        mapped: bool (rows, cols), False where a cell is nodata.
+        mapped: bool (rows, cols), False where a pixel is nodata.
     """
     result = np.full(probabilities.shape, CONFIDENCE_NODATA, dtype=np.uint8)
     for band, share in zip(result, probabilities, strict=True):  # one at a time: float64 is large
@@ -194,7 +194,7 @@ def of_limit(dissimilarity: npt.NDArray[np.float64], mapped: npt.NDArray[np.bool
 
     Args:
         dissimilarity: 1 at the threshold, (rows, cols).
-        mapped: bool (rows, cols), False where a cell is nodata.
+        mapped: bool (rows, cols), False where a pixel is nodata.
     """
     whole = np.minimum(np.ceil(100 * dissimilarity), DISSIMILARITY_MOST).astype(np.uint8)
     return np.where(mapped, whole, CONFIDENCE_NODATA).astype(np.uint8)

@@ -1,6 +1,6 @@
 """Maps on disk: written block by block, published as cloud-optimised GeoTIFFs (COGs).
 
-The same cells and tags give the same bytes: overviews are computed here (see `overviews`), and
+The same pixels and tags give the same bytes: overviews are computed here (see `overviews`), and
 compression is independent of the number of threads. Statistics stand inside the TIFF, so that a
 viewer has nothing to compute and to write beside it.
 """
@@ -26,7 +26,7 @@ from pipeline.geo.raster.raster_file import writing
 from pipeline.geo.style.xml import render
 
 _READ = 2048
-"""Side of the squares of cells that are held in memory at a time; a power of 2."""
+"""Side of the squares of pixels that are held in memory at a time; a power of 2."""
 
 Color = tuple[int, int, int]
 
@@ -46,7 +46,7 @@ class MapKind:
     bands: Sequence[Band]
     nodata: int
     reduce: Callable[[Cells, int, int], Cells]
-    """Overview of cells, by factor and nodata value: a function of `overviews`."""
+    """Overview of pixels, by factor and nodata value: a function of `overviews`."""
     colors: Mapping[int, Color] = field(default_factory=dict)
     """The palette by value, red, green, blue from 0 to 255; empty for a map in grey."""
     unit: str = ""
@@ -96,7 +96,7 @@ def write_cog(raster: RasterWriter, path: Path, kind: MapKind, tags: Mapping[str
 def read_small(path: Path, max_px: int) -> tuple[Cells, tuple[float, float, float, float]]:
     """A COG of ours, reduced until it fits `max_px`: uint8 (h, w) and its bounds, m.
 
-    The bounds are those of whole squares of cells, which may reach past the map's.
+    The bounds are those of whole squares of pixels, which may reach past the map's.
     """
     with rasterio.open(path) as dataset:
         levels, transform = overviews.factors(dataset.height, dataset.width, max_px), dataset.transform

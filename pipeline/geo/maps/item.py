@@ -163,7 +163,7 @@ def class_list(classes: Sequence[ClassInfo], tally: Tally | None = None) -> list
         counted: dict[str, Any] = {}
         if tally is not None:
             share = round(100 * float(tally.shares()[value]), 4)
-            counted = {"percentage": share, "count": int(tally.cells[value])}
+            counted = {"percentage": share, "count": int(tally.pixels[value])}
         entry = Classification.create(
             value,
             description=info.description or info.title,

@@ -48,7 +48,7 @@ def map_scene(
     """Map a scene into `folder`, which will lie at `destination`: maps, styles, areas, preview, Item.
 
     Returns:
-        What the Item says of the map, with the cells and the ground of each value.
+        What the Item says of the map, with the pixels and the ground of each value.
 
     Raises:
         SceneError: when its pixels cannot be read.
@@ -73,7 +73,7 @@ def map_scene(
         thumbnail = Thumbnail(scene, photo_bands(scene.bands), _PREVIEW_PX)
         tally = _map_pieces(scene, mapper, compute, list(layers.values()), thumbnail)
         outside = _outside_share(layers.get("dissimilarity"))
-        if side := mapper.postprocessing.smoothing_cells:
+        if side := mapper.postprocessing.smoothing_pixels:
             smoothed = stack.enter_context(
                 temporary_raster(folder / "smooth.partial", cells, class_map.NODATA)
             )
@@ -119,7 +119,7 @@ def _outputs(mapper: Mapper, files: MapFolder) -> dict[str, tuple[Path, MapKind]
 
 
 def _outside_share(raster: RasterWriter | None) -> float | None:
-    """The share of the mapped cells outside the area of applicability; None without such a raster."""
+    """The share of the mapped pixels outside the area of applicability; None without such a raster."""
     if raster is None:
         return None
     counts = raster.counts[0][: class_map.CONFIDENCE_NODATA]

@@ -1,8 +1,8 @@
-"""Overviews of maps: reduced rasters whose pixels are exact functions of their source cells.
+"""Overviews of maps: reduced rasters whose pixels are exact functions of their source pixels.
 
 GDAL computes a level from the level above it and on a ratio of sizes that is no whole number where
 a side is odd, so its modes are modes of modes of shifted squares. Here pixel (r, c) of the level
-`factor` always speaks of the cells [r * factor, (r + 1) * factor) x [c * factor, (c + 1) * factor)
+`factor` always speaks of the pixels [r * factor, (r + 1) * factor) x [c * factor, (c + 1) * factor)
 of the map itself; at the right and bottom edge of those that are there.
 """
 
@@ -25,9 +25,9 @@ def factors(rows: int, cols: int, smallest: int) -> list[int]:
 
 
 def mode(cells: Cells, factor: int, nodata: int) -> Cells:
-    """The most frequent value of each square of cells, uint8 (H, W) -> (ceil(H / f), ceil(W / f)).
+    """The most frequent value of each square of pixels, uint8 (H, W) -> (ceil(H / f), ceil(W / f)).
 
-    Cells without data do not count, unless a square has no others; of equally frequent values the
+    Pixels without data do not count, unless a square has no others; of equally frequent values the
     lowest wins.
     """
     padded = _padded(cells, factor, nodata)
@@ -42,9 +42,9 @@ def mode(cells: Cells, factor: int, nodata: int) -> Cells:
 
 
 def mean(cells: Cells, factor: int, nodata: int) -> Cells:
-    """The mean of each square of cells, uint8 (H, W) -> (ceil(H / f), ceil(W / f)), halves upward.
+    """The mean of each square of pixels, uint8 (H, W) -> (ceil(H / f), ceil(W / f)), halves upward.
 
-    Cells without data do not count, unless a square has no others.
+    Pixels without data do not count, unless a square has no others.
     """
     padded = _padded(cells, factor, nodata)
     valid = padded != nodata
@@ -55,7 +55,7 @@ def mean(cells: Cells, factor: int, nodata: int) -> Cells:
 
 
 def _padded(cells: Cells, factor: int, nodata: int) -> Cells:
-    """The cells, filled up with `nodata` at the far edges to whole squares."""
+    """The pixels, filled up with `nodata` at the far edges to whole squares."""
     return np.pad(cells, [(0, -side % factor) for side in cells.shape], constant_values=nodata)
 
 

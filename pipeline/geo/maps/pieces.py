@@ -1,6 +1,6 @@
-"""Pieces of a class map: rectangles of cells, each computed by itself.
+"""Pieces of a class map: rectangles of map pixels, each computed by itself.
 
-They are anchored at the cell grid and always of the same size, whatever the machine: neither the
+They are anchored at the grid of the map and always of the same size, whatever the machine: neither the
 number of workers nor the memory changes a byte.
 """
 
@@ -51,26 +51,27 @@ class Mapper:
 
     @property
     def legend(self) -> Sequence[ClassInfo]:
-        """The classes of the map, which may have unclassified cells beside those of the model."""
+        """The classes of the map, which may have unclassified pixels beside those of the model."""
         return self.postprocessing.legend(self.classes)
 
     def grid(self, scene: Scene) -> PatchGrid:
-        """The cells of a scene."""
+        """The map pixels of a scene."""
         return PatchGrid(scene.grid, self.geometry.patch_px, self.geometry.cell_px)
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A rectangle of cells of the class map."""
+    """A rectangle of map pixels of the class map."""
 
     rows: range
     cols: range
 
 
 def pieces(grid: PatchGrid, cells: tuple[int, int], across: int | None = None) -> list[Piece]:
-    """The pieces of a scene's cells, row by row.
+    """The pieces of a scene's map pixels, row by row.
 
-    `cells` are rows and columns of a piece; of a row, at most `across` pieces come before the next row.
+    `cells` are rows and columns of a piece; of a row, at most `across` pieces come before the next
+    row.
     """
     rows, cols = cells
     band = cols * (across or grid.cols)
@@ -118,7 +119,7 @@ def valid_share(
     piece: Piece,
     nodata_bands: Sequence[int] | None = None,
 ) -> npt.NDArray[np.float64]:
-    """The share of each cell's band pixels that are valid, of those inside the scene, (rows, cols).
+    """The valid share of the band pixels of each map pixel, of those inside the scene, (rows, cols).
 
     `pixels` are harmonised DN (C, H, W) of the piece with its context, 0 is invalid; only the bands
     with indices `nodata_bands` may have invalid pixels, any by default.
@@ -127,7 +128,7 @@ def valid_share(
     total = len(pixels) * np.outer(rows_px, cols_px)
     missing = np.zeros(total.size, dtype=np.intp)
     window = grid.read_window(piece.rows, piece.cols, margin_px=0)
-    # the part of the cells that lies inside the scene
+    # the part of the map pixels that lies inside the scene
     top, left = max(0, -window.row), max(0, -window.col)
     bottom = min(window.height, grid.scene.height - window.row)
     right = min(window.width, grid.scene.width - window.col)
@@ -144,7 +145,7 @@ def valid_share(
 
 
 def inside_px(grid: PatchGrid, piece: Piece) -> tuple[Indices, Indices]:
-    """Pixels of each row and each column of the cells of a piece that lie inside the scene."""
+    """Pixels of each row and each column of the map pixels of a piece that lie inside the scene."""
     rows, cols = grid.inside_px()
     return rows[piece.rows.start : piece.rows.stop], cols[piece.cols.start : piece.cols.stop]
 

@@ -1,4 +1,4 @@
-"""What is made of a class map after the network: unclassified cells, smoothing, polygons.
+"""What is made of a class map after the network: unclassified pixels, smoothing, polygons.
 
 They change the map and not the network: what `evaluate` says of the network does not hold for such a
 map. Its tags and its Item state the options; a sample drawn from the map itself evaluates it.
@@ -26,12 +26,12 @@ from pipeline.geo.style.geopackage import categorized_qml, write_layer
 from pipeline.store_meta import ClassInfo
 
 UNCLASSIFIED = "unclassified"
-"""Name of the class of cells whose confidence is too low."""
+"""Name of the class of pixels whose confidence is too low."""
 POLYGONS = "polygons"
 """Name of the layer."""
 _GREYS = ("#9e9e9e", "#616161", "#c7c7c7")
 _SIDE = 1024
-"""Side of the squares of cells that are smoothed at a time, beside the cells around them."""
+"""Side of the squares of pixels that are smoothed at a time, beside the pixels around them."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ class PostProcessing:
     """What is made of the maps; nothing by default."""
 
     min_confidence: int = 0
-    """Per cent; cells below it are unclassified. 0 leaves every cell its class."""
-    smoothing_cells: int = 0
-    """Side of the square of cells, odd, whose most frequent class a cell takes. 0 is off."""
+    """Per cent; pixels below it are unclassified. 0 leaves every pixel its class."""
+    smoothing_pixels: int = 0
+    """Side of the square of pixels, odd, whose most frequent class a pixel takes. 0 is off."""
     polygons_m2: float | None = None
     """The smallest area of a polygon; None writes no polygons."""
 
@@ -56,7 +56,7 @@ class PostProcessing:
         if len(classes) >= class_map.CONFIDENCE_NODATA - 1:
             raise MismatchError(
                 f"a map holds 254 classes and the model has {len(classes)}, which leaves none for "
-                "unclassified cells; write `min_confidence: 0` into the conf of predict."
+                "unclassified pixels; write `min_confidence: 0` into the conf of predict."
             )
         if any(info.name == UNCLASSIFIED for info in classes):
             raise MismatchError(
@@ -74,23 +74,23 @@ class PostProcessing:
         """What the tags of a map and its Item say of it; nothing where nothing was done."""
         stated = {
             "min_confidence": str(self.min_confidence or ""),
-            "smoothing_cells": str(self.smoothing_cells or ""),
+            "smoothing_pixels": str(self.smoothing_pixels or ""),
         }
         return {key: value for key, value in stated.items() if value}
 
 
 def smooth(source: RasterWriter, target: RasterWriter, grid: PatchGrid, count: int, side: int) -> Tally:
-    """Write the majority of each cell's surroundings; squares of cells are in memory, never the map.
+    """Write the majority of each pixel's surroundings; squares of pixels are in memory, never the map.
 
     Args:
         source: The class map.
-        target: An empty map of the same cells.
-        grid: Its cells, for the ground under them.
+        target: An empty map of the same pixels.
+        grid: Its pixels, for the ground under them.
         count: As in `majority`.
-        side: Of the square around a cell, odd.
+        side: Of the square around a pixel, odd.
 
     Returns:
-        The cells and the ground of each value of the smoothed map.
+        The pixels and the ground of each value of the smoothed map.
     """
     tally, reach = Tally.empty(), side // 2
     rows_px, cols_px = grid.inside_px()
@@ -102,12 +102,12 @@ def smooth(source: RasterWriter, target: RasterWriter, grid: PatchGrid, count: i
 
 
 def majority(around: Cells, count: int, reach: int) -> Cells:
-    """The most frequent class within `reach` cells of each; its own among equals, else the lowest.
+    """The most frequent class within `reach` pixels of each; its own among equals, else the lowest.
 
     Args:
         around: uint8 (h + 2 reach, w + 2 reach); 0 where there is no map.
         count: Classes, values 1 to `count`; other values neither vote nor change.
-        reach: Cells on each side.
+        reach: Pixels on each side.
 
     Returns:
         uint8 (h, w).
@@ -129,9 +129,9 @@ def majority(around: Cells, count: int, reach: int) -> Cells:
 def write_polygons(source: Path, path: Path, classes: Sequence[ClassInfo], min_area_m2: float) -> int:
     """Write a class map as polygons: a GeoPackage of value, class, title, code, area in hectares.
 
-    They follow the edges of the cells. Patches smaller than a minimum mapping unit go to the largest
+    They follow the edges of the pixels. Patches smaller than a minimum mapping unit go to the largest
     patch beside them (GDAL's sieve, 4 neighbours), so that areas differ from those of the raster.
-    GDAL needs to see patches whole: the map is in memory once or twice, a byte a cell, and the
+    GDAL needs to see patches whole: the map is in memory once or twice, a byte a pixel, and the
     polygons with it.
 
     Returns:

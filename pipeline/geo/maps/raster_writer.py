@@ -1,4 +1,4 @@
-"""A map while it is written: bands of uint8 cells in an uncompressed file, block by block."""
+"""A map while it is written: bands of uint8 pixels in an uncompressed file, block by block."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from pipeline.geo.raster.grid import PixelGrid, Window
 from pipeline.geo.raster.raster_file import read, writing
 
 BLOCK = 256
-"""Side of the squares in which a file keeps its cells."""
+"""Side of the squares in which a file keeps its pixels."""
 
 Cells = npt.NDArray[np.uint8]
 
 
 class RasterWriter:
-    """A map while it is written: uint8 cells in an uncompressed file, read and written by squares."""
+    """A map while it is written: uint8 pixels in an uncompressed file, read and written by squares."""
 
     def __init__(self, path: Path, grid: PixelGrid, nodata: int, bands: int = 1) -> None:
         self.path = path
@@ -33,7 +33,7 @@ class RasterWriter:
         self._dataset = _create(path, grid, nodata, bands)
 
     def write(self, row: int, col: int, cells: Cells, band: int = 1) -> None:
-        """Write uint8 (h, w) or (bands, h, w) cells, the top left at (row, col); each cell once.
+        """Write uint8 (h, w) or (bands, h, w) pixels, the top left at (row, col); each pixel once.
 
         The first of them belongs to `band`, counted from 1.
         """
@@ -44,11 +44,11 @@ class RasterWriter:
             self._dataset.write(layer, index, window=window)
 
     def squares(self, side: int, band: int = 1) -> Iterator[tuple[int, int, Cells]]:
-        """All cells of a band as (row, col, cells) in squares of at most `side`, row by row."""
+        """All pixels of a band as (row, col, pixels) in squares of at most `side`, row by row."""
         return squares(self._dataset, side, band)
 
     def read_around(self, square: Window, reach: int) -> Cells:
-        """The cells (h + 2 reach, w + 2 reach) of a square and around it; 0 outside of the map."""
+        """The pixels (h + 2 reach, w + 2 reach) of a square and around it; 0 outside of the map."""
         top, left = square.row - reach, square.col - reach
         height, width = square.height + 2 * reach, square.width + 2 * reach
         rows = slice(max(top, 0), min(top + height, self.grid.height))
@@ -88,7 +88,7 @@ def temporary_raster(
 
 
 def squares(dataset: Any, side: int, band: int) -> Iterator[tuple[int, int, Cells]]:
-    """All cells of a band of an open raster as (row, col, cells) in squares of at most `side`."""
+    """All pixels of a band of an open raster as (row, col, pixels) in squares of at most `side`."""
     for part in Window(0, 0, dataset.height, dataset.width).parts(side, side):
         yield part.row, part.col, read(dataset, part, band)
 

@@ -67,7 +67,7 @@ def qmd(title: str, content: MapRecord) -> str:
     tags = content.origin.tags()
     names = ", ".join(readable(info.title) for info in content.classes)
     abstract = (
-        f"Land cover in cells of {content.grid.pixel_m:g} m, made by lenscape "
+        f"Land cover in pixels of {content.grid.pixel_m:g} m, made by lenscape "
         f"{tags['LENSCAPE_VERSION']}. Classes: {names}. {tags.get('LENSCAPE_NOTE', '')}"
     )
     first, _, last = tags["LENSCAPE_DATETIME"].partition("/")
@@ -88,12 +88,12 @@ def qmd(title: str, content: MapRecord) -> str:
 
 
 def write_attribute_table(path: Path, content: MapRecord) -> None:
-    """Write the attribute table of a class map and its `.cpg`: a row a class, its count in cells."""
+    """Write the attribute table of a class map and its `.cpg`: a row a class, its count in pixels."""
     classes = content.classes
     colors = np.array([(*rgb(info.color), 255) for info in classes], dtype=np.int32)
     columns = {
         "Value": np.arange(1, len(classes) + 1, dtype=np.int32),
-        "Count": content.tally.cells[1 : len(classes) + 1],
+        "Count": content.tally.pixels[1 : len(classes) + 1],
         "Class_Name": _texts(info.title for info in classes),
         "Name": _texts(info.name for info in classes),
         "Code": _texts(info.code or "" for info in classes),

@@ -26,7 +26,7 @@ from pipeline.geo.style.colors import PER_CENT_RAMP, rgb
 from pipeline.store_meta import ClassInfo
 
 _SIDE = 1024
-"""Side of the squares of cells that are in memory at a time."""
+"""Side of the squares of pixels that are in memory at a time."""
 _PREVIEW_PX = 1024
 
 
@@ -93,7 +93,7 @@ def _draw(files: MapFolder, record: MapRecord) -> None:
         f"{len(record.origin.scenes)} scenes",
         " to ".join(dict.fromkeys(time[:10] for time in record.origin.times)),
         f"EPSG:{record.grid.epsg}",
-        f"cells of {record.grid.pixel_m:g} m",
+        f"pixels of {record.grid.pixel_m:g} m",
     )
     preview.draw_map(files, record, confidence, facts, _PREVIEW_PX)
 

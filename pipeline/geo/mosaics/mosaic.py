@@ -1,7 +1,7 @@
-"""Mosaics: maps of one UTM zone, joined cell by cell on the grid that they share; nothing is resampled.
+"""Mosaics: maps of one UTM zone, joined pixel by pixel on their common grid; nothing is resampled.
 
-Cells are anchored at multiples of their size in the CRS, in the phase of the scene's pixels. Maps of
-one zone and one phase therefore fall on each other. Scenes of another phase, such as exports whose
+Map pixels are anchored at multiples of their size in the CRS, in the phase of the scene's pixels. Maps
+of one zone and one phase therefore fall on each other. Scenes of another phase, such as exports whose
 edges are no multiples of the pixel, would have to be resampled: they make a mosaic of their own.
 """
 
@@ -46,9 +46,9 @@ class Member:
 
     scene: MappedScene
     row: int
-    """Of the mosaic, where the first row of its cells lies."""
+    """Of the mosaic, where the first row of its map pixels lies."""
     col: int
-    """Of the mosaic, where the first column of its cells lies."""
+    """Of the mosaic, where the first column of its map pixels lies."""
 
     @property
     def rows_px(self) -> tuple[int, int]:
@@ -76,7 +76,7 @@ class Mosaic:
 
     @property
     def cell_px(self) -> int:
-        """Side of a cell in pixels of the scenes."""
+        """Side of a map pixel in pixels of the scenes."""
         return self.members[0].scene.cells.cell_px
 
 
@@ -91,7 +91,7 @@ class Square:
     confidence: Cells
     """Per cent, uint8 (h, w)."""
     ground_px: Ground
-    """Pixels of each cell that lie inside of a scene, (h, w); those of several scenes count once."""
+    """Scene pixels under each map pixel, (h, w); those of several scenes count once."""
 
 
 def mosaics(scenes: Iterable[MappedScene], least: int) -> list[Mosaic]:
@@ -104,11 +104,11 @@ def mosaics(scenes: Iterable[MappedScene], least: int) -> list[Mosaic]:
 
 
 type GridKey = tuple[int, int, int]
-"""EPSG code, and by how many millimetres cells lie east and north of multiples of their size."""
+"""EPSG code, and by how many millimetres map pixels lie east and north of multiples of their size."""
 
 
 def grid_key(cells: PatchGrid) -> GridKey:
-    """What the cells of scenes have in common that can be joined without resampling."""
+    """What the map pixels of scenes have in common that can be joined without resampling."""
     side = round(1000 * cells.cell_m)
     grid = cells.map_grid
     return grid.epsg, round(1000 * grid.x0) % side, round(1000 * grid.y0) % side
@@ -137,7 +137,7 @@ def _mosaic(key: GridKey, scenes: Sequence[MappedScene]) -> Mosaic:
 
 
 def joined(mosaic: Mosaic, side: int) -> Iterator[Square]:
-    """The cells of a mosaic in squares of at most `side`, row by row.
+    """The map pixels of a mosaic in squares of at most `side`, row by row.
 
     Where maps overlap, the class of the higher confidence is taken; where they are equally sure, that
     of the newer scene, then that of the id that comes first.
@@ -157,7 +157,7 @@ def joined(mosaic: Mosaic, side: int) -> Iterator[Square]:
 
 
 def _join(member: Member, rows: range, cols: range, best: tuple[Cells, npt.NDArray[np.int16]]) -> None:
-    """Take over the cells of a map that are surer than what a square has so far."""
+    """Take over the map pixels of a map that are surer than what a square has so far."""
     cells = member.scene.cells
     top, bottom = _common(rows, member.row, cells.rows)
     left, right = _common(cols, member.col, cells.cols)
@@ -176,14 +176,14 @@ def _join(member: Member, rows: range, cols: range, best: tuple[Cells, npt.NDArr
 
 
 def _common(square: range, first: int, count: int) -> tuple[int, int]:
-    """Where cells from `first` on begin and end inside of a square, in cells of the mosaic."""
+    """Where map pixels from `first` on begin and end inside of a square, in pixels of the mosaic."""
     return max(square.start, first), min(square.stop, first + count)
 
 
 def covered_px(mosaic: Mosaic, rows: range, cols: range) -> Ground:
-    """Pixels of some cells that lie inside of any scene, int64 (rows, cols); none counts twice."""
+    """Scene pixels under some map pixels, int64 (rows, cols); those of several scenes count once."""
     size = mosaic.cell_px
-    # between these lines of pixels nothing changes: neither the cell nor the scenes that cover it
+    # between these lines of pixels nothing changes: neither the map pixel nor the scenes that cover it
     row_lines = _lines(rows, size, [member.rows_px for member in mosaic.members])
     col_lines = _lines(cols, size, [member.cols_px for member in mosaic.members])
     covered = np.zeros((len(row_lines) - 1, len(col_lines) - 1), dtype=bool)
@@ -203,7 +203,7 @@ def covered_px(mosaic: Mosaic, rows: range, cols: range) -> Ground:
 
 
 def _lines(cells: range, size: int, edges: Sequence[tuple[int, int]]) -> Ground:
-    """The edges of some cells and those edges of scenes that lie between them, px, ascending."""
+    """The edges of some map pixels and those edges of scenes that lie between them, px, ascending."""
     first, last = cells.start * size, cells.stop * size
     scenes = np.clip(np.asarray(edges, dtype=np.int64).ravel(), first, last)
     return np.unique(np.concatenate([np.arange(first, last + 1, size), scenes]))

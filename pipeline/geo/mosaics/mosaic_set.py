@@ -51,7 +51,7 @@ WHOLE = "mosaic"
 
 @dataclass(frozen=True)
 class Plan:
-    """What the conf asks for, of the cells of all scenes."""
+    """What the conf asks for, of the map pixels of all scenes."""
 
     conf: MosaicConf
     where: str

@@ -1,4 +1,4 @@
-"""Where maps of several UTM zones come to lie in one CRS: on one grid of pixels of about a cell."""
+"""Where maps of several UTM zones come to lie in one CRS: on one grid of pixels of about their size."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def require_crs(crs: str, where: str) -> None:
 def layout(crs: str, grids: Sequence[PixelGrid], where: str) -> tuple[PixelGrid, list[PixelGrid]]:
     """Where maps come to lie in a CRS: the whole, and each map on the same grid of pixels.
 
-    A pixel there is about a cell: as the smallest of the maps' cells comes out in the middle of its
+    Its pixels are about those of the maps: as the smallest of theirs comes out in the middle of its
     map, in two digits.
 
     Raises:
@@ -71,7 +71,7 @@ def grid_around(crs: str, side: float, bounds: tuple[float, float, float, float]
 
 
 def _cell_side(crs: str, grid: PixelGrid) -> float:
-    """The side of a square of the CRS as large as the cell in the middle of a map."""
+    """The side of a square of the CRS as large as the map pixel in the middle of a map."""
     to_crs = Transformer.from_crs(grid.epsg, crs, always_xy=True)
     cell = [(0, 0), (1, 0), (1, 1), (0, 1)]
     corners = [grid.transform @ (grid.width / 2 + col, grid.height / 2 + row) for col, row in cell]

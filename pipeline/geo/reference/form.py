@@ -1,6 +1,6 @@
 """The labelling form of a sample in QGIS: outlines, an empty form, and not the map's class.
 
-What the map says of the cells lies in a table beside it, `<sample>_key.csv`, joined by `id`. Of cells
+What the map says of them lies in a table beside it, `<sample>_key.csv`, joined by `id`. Of pixels
 that were not drawn at random it names the design of the sample, too.
 """
 
@@ -32,7 +32,7 @@ FIRST, SECOND, NOTE = "class", "class_second", "note"
 
 @dataclass(frozen=True)
 class Labelled:
-    """A labelled reference sample: what the map says of each cell, and what people say."""
+    """A labelled reference sample: what the map says of each pixel, and what people say."""
 
     mapped: npt.NDArray[np.str_]
     """Name of the map's class."""
@@ -92,7 +92,7 @@ def read_form(sample: Path, classes: Sequence[MapClass]) -> Labelled:
     """Read a labelled reference sample, a GeoPackage, and its key; `classes` are those of its map.
 
     Raises:
-        LabelError: when a file is missing or broken, the two do not go together, the cells were not
+        LabelError: when a file is missing or broken, the two do not go together, the pixels were not
             drawn at random, or one has no class yet, or one that the map does not have.
     """
     with opening(
@@ -116,7 +116,7 @@ def read_form(sample: Path, classes: Sequence[MapClass]) -> Labelled:
         )
     if sorted(ids.tolist()) != sorted(key):
         raise LabelError(
-            f"{sample} has other cells than {key_path(sample)}: cells were added or deleted, which "
+            f"{sample} has other pixels than {key_path(sample)}: pixels were added or deleted, which "
             "spoils the sample; take both files of one `lenscape sample`."
         )
     known = {one.name for one in classes}
@@ -142,15 +142,15 @@ def _require_known(
 ) -> None:
     if missing := int((labelled[FIRST] == "").sum()):
         raise LabelError(
-            f"{missing} of {len(ids)} cells of {sample} have no class yet; label them all, with "
+            f"{missing} of {len(ids)} pixels of {sample} have no class yet; label them all, with "
             f"{CANNOT_TELL!r} where nobody can: left out at will they spoil the sample."
         )
     for name, values in labelled.items():
         for at, value in zip(ids.tolist(), values.tolist(), strict=True):
             if value and value != CANNOT_TELL and value not in known:
                 raise LabelError(
-                    f"{sample} gives cell {at} the class {value!r} in {name!r}, which the map does not "
-                    f"have ({', '.join(sorted(known))}); choose one of the form."
+                    f"{sample} gives pixel {at} the class {value!r} in {name!r}, which the map does "
+                    f"not have ({', '.join(sorted(known))}); choose one of the form."
                 )
 
 

@@ -1,4 +1,4 @@
-"""A class map as the frame of a sample: its classes, their ground, cells drawn at random."""
+"""A class map as the frame of a sample: its classes, their ground, pixels drawn at random."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pipeline.geo.scenes.stac import read_json
 
 _END = "_classmap.tif"
 _SIDE = 2048
-"""Cells along each axis that are in memory at a time."""
+"""Pixels along each axis that are in memory at a time."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class MapClass:
     color: str
     mapped_ha: float
     """Ground that the map gives to it."""
-    cells: int
+    pixels: int
 
 
 @dataclass(frozen=True)
@@ -76,28 +76,28 @@ class MapFrame:
             lines = [line for line in StringIO(text, newline="") if not line.startswith("#")]
             areas = {row["value"]: row for row in csv.DictReader(lines)}
             classes = [_class(one, areas) for one in described if one["value"]]
-        if not any(one.cells for one in classes):
+        if not any(one.pixels for one in classes):
             raise SceneError(
-                f"{path} has no cell with a class, so that none can be drawn; name the map of a scene "
+                f"{path} has no pixel with a class, so that none can be drawn; name the map of a scene "
                 "with data."
             )
         return cls(path, classes, cell_m, patch_m)
 
     def draw(self, counts: Sequence[int], seed: int) -> dict[str, npt.NDArray[Any]]:
-        """Cells drawn at random within each class, `counts` of each, without replacement.
+        """Pixels drawn at random within each class, `counts` of each, without replacement.
 
-        The map is read square by square; what is drawn is in memory, and the numbers of its cells.
-        The same seed draws the same cells.
+        The map is read square by square; what is drawn is in memory, and the numbers of its pixels.
+        The same seed draws the same pixels.
 
         Returns:
             `x` and `y` of the centres, m; `value`; all (n,), in an order that says nothing.
 
         Raises:
-            SceneError: when the map has fewer cells of a class than are to be drawn.
+            SceneError: when the map has fewer pixels of a class than are to be drawn.
         """
         random = np.random.default_rng(seed)
         wanted = {
-            one.value: np.sort(random.choice(one.cells, size=count, replace=False))
+            one.value: np.sort(random.choice(one.pixels, size=count, replace=False))
             for one, count in zip(self.classes, counts, strict=True)
             if count
         }
@@ -114,7 +114,7 @@ class MapFrame:
                     passed[value] += len(rows)
         if len(cells_drawn) != sum(len(numbers) for numbers in wanted.values()):
             raise SceneError(
-                f"{self.path} has other cells than the Item beside it says; run `predict` again."
+                f"{self.path} has other pixels than the Item beside it says; run `predict` again."
             )
         order = random.permutation(len(cells_drawn))
         columns = (np.array(column)[order] for column in zip(*cells_drawn, strict=True))
@@ -139,5 +139,5 @@ def _class(described: dict[str, Any], areas: dict[str, dict[str, str]]) -> MapCl
         str(described["title"]),
         f"#{described['color_hint'].lower()}",
         float(row["mapped_ha"]),
-        int(row["cells"]),
+        int(row["pixels"]),
     )

@@ -31,6 +31,7 @@ from pipeline.learn.inference.levels import Level, Levels, Taps, unsupported
 from pipeline.learn.inference.predictor import Predictor, normalisation_of
 from pipeline.learn.network.classifier import ModelMeta, PatchClassifier
 from pipeline.learn.stats.calibration import LEAST_LEAD
+from pipeline.store_meta import Geometry
 
 _ACTIVATIONS: dict[Any, str] = {torch.relu_: "Relu", torch.sigmoid_: "Sigmoid", torch.tanh_: "Tanh"}
 _SIZES = ((1, 1), (7, 12), (40, 33))
@@ -81,11 +82,11 @@ _CALIBRATION = """
 """The log odds of the predicted class, changed as by `recalibrated`."""
 
 
-def to_onnx(classifier: PatchClassifier) -> onnx.ModelProto:
-    """The model as an ONNX graph.
+def to_onnx(classifier: PatchClassifier, geometry: Geometry | None = None) -> onnx.ModelProto:
+    """The model as an ONNX graph; `geometry` is that of the map, whose pixels are cells by default.
 
-    Input `dn`: uint16 (1, C, H, W), harmonised DN (reflectance x 10000), 0 is nodata; the cells and the
-    context around them, so that H = rows x cell_px + patch_px - cell_px, and W likewise. Outputs:
+    Input `dn`: uint16 (1, C, H, W), harmonised DN (reflectance x 10000), 0 is nodata; the map and the
+    context around it, so that H = rows x pixel_px + patch_px - pixel_px, and W likewise. Outputs:
     `classes`, uint8 (1, rows, cols), 0 where too little is valid, else the place of the class from 1,
     as in a class map; `probabilities`, float32 (1, K, rows, cols). What a reader must know is in its
     metadata (`metadata`).
@@ -99,7 +100,7 @@ def to_onnx(classifier: PatchClassifier) -> onnx.ModelProto:
             f"the network has no dense form, so there is nothing to export: {reason}; train one with "
             "convolutions and without padding."
         )
-    geometry = meta.geometry
+    geometry = geometry or meta.geometry
     levels = Levels(
         classifier.network, geometry.patch_px, geometry.cell_px, normalisation_of(classifier)
     )
@@ -146,7 +147,7 @@ def to_onnx(classifier: PatchClassifier) -> onnx.ModelProto:
     made.graph.initializer.extend(
         numpy_helper.from_array(arrays[name], name) for name in arrays if name in used
     )
-    helper.set_model_props(made, metadata(meta))
+    helper.set_model_props(made, metadata(meta, geometry.cell_px))
     onnx.checker.check_model(made, full_check=True)
     return made
 
@@ -180,7 +181,7 @@ def _window(taps: Taps) -> str:
     return ", ".join(f"{name} = [{size}, {size}]" for name, size in sizes.items())
 
 
-def metadata(meta: ModelMeta) -> dict[str, str]:
+def metadata(meta: ModelMeta, pixel_px: int) -> dict[str, str]:
     """What a program that runs the file must know, as JSON by key."""
 
     def plain(records: Sequence[Conf]) -> list[dict[str, Any]]:
@@ -194,11 +195,12 @@ def metadata(meta: ModelMeta) -> dict[str, str]:
         "offset": 0.0,
         "nodata": 0,
         "patch_px": geometry.patch_px,
+        "pixel_px": pixel_px,
         "cell_px": geometry.cell_px,
         "pixel_m": geometry.pixel_m,
         "min_valid": geometry.min_valid,
         "resampling": meta.resampling,
-        "anchor": "cells begin at multiples of cell_px * pixel_m in the CRS",
+        "anchor": "map pixels begin at multiples of pixel_px * pixel_m in the CRS",
         "edges": "what lies outside of the scene is mirrored, the edge repeated",
         "scenes": plain(meta.scenes),
         "credit": meta.credit,
@@ -211,11 +213,11 @@ def metadata(meta: ModelMeta) -> dict[str, str]:
 class Agreement:
     """How far the ONNX file and the model agree."""
 
-    cells: int
+    pixels: int
     same: int
-    """Cells of the same class."""
+    """Map pixels of the same class."""
     decided: int
-    """Cells of another class whose two best classes are no tie."""
+    """Map pixels of another class whose two best classes are no tie."""
     largest: float
     """Largest difference of a probability."""
 
@@ -225,35 +227,36 @@ class Agreement:
         return self.decided == 0 and self.largest < _CLOSE
 
 
-def agreement(content: bytes, classifier: PatchClassifier) -> Agreement:
+def agreement(
+    content: bytes, classifier: PatchClassifier, geometry: Geometry | None = None
+) -> Agreement:
     """Run an ONNX file by onnxruntime, and the model by torch, on pictures of several sizes.
 
     The pictures are noise around the statistics of the training part, with nodata pixels.
     """
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    predictor, random = Predictor(classifier), np.random.default_rng(0)
-    cells = same = decided = 0
+    predictor, random = Predictor(classifier, geometry=geometry), np.random.default_rng(0)
+    count = same = decided = 0
     largest = 0.0
     for rows, cols in _SIZES:
-        pixels = _picture(classifier, rows, cols, random)
+        pixels = _picture(classifier, predictor.geometry, (rows, cols), random)
         classes, shares = session.run(["classes", "probabilities"], {"dn": pixels[None]})
         exact = predictor(pixels, rows, cols)
         best = np.sort(exact, axis=0)[-2:]
         other = shares[0].argmax(axis=0) != exact.argmax(axis=0)
-        expected = np.where(_cells_mapped(classifier, pixels), shares[0].argmax(axis=0) + 1, 0)
-        cells += rows * cols
+        expected = np.where(_mapped(predictor.geometry, pixels), shares[0].argmax(axis=0) + 1, 0)
+        count += rows * cols
         same += int((~other).sum())
         decided += int((other & (best[-1] - best[0] > _TIE)).sum()) + int(
             (classes[0] != expected).sum()
         )
         # not `max`, which takes what is no number for small
         largest = float(np.maximum(largest, np.abs(shares[0] - exact).max()))
-    return Agreement(cells, same, decided, largest)
+    return Agreement(count, same, decided, largest)
 
 
-def _cells_mapped(classifier: PatchClassifier, pixels: npt.NDArray[np.uint16]) -> npt.NDArray[np.bool_]:
-    """Whether enough of each cell is valid, (rows, cols)."""
-    geometry = classifier.meta.geometry
+def _mapped(geometry: Geometry, pixels: npt.NDArray[np.uint16]) -> npt.NDArray[np.bool_]:
+    """Whether enough of each map pixel is valid, (rows, cols)."""
     margin, side = geometry.margin_px, geometry.cell_px
     inner = pixels[:, margin : pixels.shape[1] - margin, margin : pixels.shape[2] - margin] > 0
     rows, cols = (length // side for length in inner.shape[1:])
@@ -263,16 +266,19 @@ def _cells_mapped(classifier: PatchClassifier, pixels: npt.NDArray[np.uint16]) -
 
 
 def _picture(
-    classifier: PatchClassifier, rows: int, cols: int, random: np.random.Generator
+    classifier: PatchClassifier,
+    geometry: Geometry,
+    size: tuple[int, int],
+    random: np.random.Generator,
 ) -> npt.NDArray[np.uint16]:
-    geometry, statistics = classifier.meta.geometry, classifier.meta.statistics
+    statistics, (rows, cols) = classifier.meta.statistics, size
     context = geometry.patch_px - geometry.cell_px
     shape = rows * geometry.cell_px + context, cols * geometry.cell_px + context
     mean, std = (np.asarray(values)[:, None, None] for values in (statistics.mean, statistics.std))
     noise = random.standard_normal((len(mean), *shape)) + 2 * random.standard_normal((len(mean), 1, 1))
     pixels = (mean + std * noise).clip(1, 65534).astype(np.uint16)
     pixels[random.random(pixels.shape) < _NODATA_SHARE] = 0
-    # in a corner so many nodata pixels that some cells have no class
+    # in a corner so many nodata pixels that some map pixels have no class
     corner = pixels[:, : shape[0] // 3, : shape[1] // 3]
     corner[random.random(corner.shape) < 0.3] = 0
     return pixels

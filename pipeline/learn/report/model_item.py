@@ -35,7 +35,7 @@ def weights_item(meta: ModelMeta, href: str) -> dict[str, Any]:
 
 
 def onnx_item(meta: ModelMeta, href: str, sha256: str) -> dict[str, Any]:
-    """The Item of the file of `lenscape export`: a picture in, probabilities of its cells out."""
+    """The Item of the file of `lenscape export`: a picture in, probabilities of map pixels out."""
     asset = {
         "href": href,
         "type": "application/octet-stream; framework=onnx; profile=onnx",

@@ -36,7 +36,7 @@ def test_ground_is_that_of_each_pixel_of_the_scene():
     cols = (np.arange(GRID.scene.width) - GRID.col0) // GRID.cell_px
     per_pixel = cells[np.ix_(rows, cols)]
     np.testing.assert_array_equal(tally.ground_px, np.bincount(per_pixel.ravel(), minlength=256))
-    np.testing.assert_array_equal(tally.cells, np.bincount(cells.ravel(), minlength=256))
+    np.testing.assert_array_equal(tally.pixels, np.bincount(cells.ravel(), minlength=256))
 
 
 def test_the_table_adds_up_to_the_area_of_the_scene():
@@ -49,7 +49,7 @@ def test_the_table_adds_up_to_the_area_of_the_scene():
         "value",
         "name",
         "code",
-        "cells",
+        "pixels",
         "mapped_ha",
         "percent",
         "adjusted_ha",
@@ -65,11 +65,11 @@ def test_the_table_adds_up_to_the_area_of_the_scene():
     *parts, total = rows
     assert total["mapped_ha"] == f"{61 * 83 * 100 / 1e4:.2f}"
     assert sum(round(100 * float(row["mapped_ha"])) for row in parts) == 61 * 83
-    assert sum(int(row["cells"]) for row in parts) == int(total["cells"]) == GRID.rows * GRID.cols
+    assert sum(int(row["pixels"]) for row in parts) == int(total["pixels"]) == GRID.rows * GRID.cols
     assert abs(sum(float(row["percent"]) for row in parts) - 100) < 0.03
     assert all(row[f"adjusted{end}"] == "" for row in rows for end in ("_ha", "_low_ha", "_high_ha"))
     assert ["sample" in row["adjusted_because"] for row in rows] == [True, True, True, False, False]
-    assert rows[2]["cells"] == "0"
+    assert rows[2]["pixels"] == "0"
     assert rows[2]["mapped_ha"] == "0.00"
 
 

@@ -176,7 +176,7 @@ def test_a_cell_with_too_few_valid_pixels_is_nodata(holed, tmp_path):
     lines = (folder / "areas.csv").read_text().splitlines()
     rows = list(csv.DictReader(line for line in lines if not line.startswith("#")))
     nodata, total = rows[-2:]
-    assert int(nodata["cells"]) == (cells == 0).sum()
+    assert int(nodata["pixels"]) == (cells == 0).sum()
     assert total["mapped_ha"] == f"{HEIGHT * WIDTH / 100:.2f}"
 
 

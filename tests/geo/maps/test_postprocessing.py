@@ -93,7 +93,7 @@ def test_cells_of_low_confidence_are_unclassified_everywhere(scene, plain, tmp_p
     np.testing.assert_array_equal(classes, np.where((before > 0) & (sure < 60), 4, before))
     assert (classes == 4).sum() > 20
     assert (classes == 0).sum() > 5
-    assert tally.cells[4] == (classes == 4).sum()
+    assert tally.pixels[4] == (classes == 4).sum()
     assert tags["LENSCAPE_MIN_CONFIDENCE"] == "60"
     assert "LENSCAPE_MIN_CONFIDENCE" not in plain_tags
 
@@ -102,7 +102,7 @@ def test_cells_of_low_confidence_are_unclassified_everywhere(scene, plain, tmp_p
             end
         )
     assert b"Unclassified (low confidence)" in (folder / "s.1_classmap.tif.vat.dbf").read_bytes()
-    assert f"4,unclassified,,{tally.cells[4]}," in (folder / "areas.csv").read_text()
+    assert f"4,unclassified,,{tally.pixels[4]}," in (folder / "areas.csv").read_text()
     with rasterio.open(folder / "s.1_classmap.tif") as dataset:
         assert dataset.colormap(1)[4] == (0x9E, 0x9E, 0x9E, 255)
     item = json.loads((folder / "s.1.json").read_text())
@@ -128,18 +128,18 @@ def test_a_confidence_just_below_the_limit_is_not_rounded_up_to_it(scene):
 
 
 def test_smoothing_comes_after_unclassified_cells_which_neither_vote_nor_change(scene, plain, tmp_path):
-    both = PostProcessing(min_confidence=60, smoothing_cells=3)
+    both = PostProcessing(min_confidence=60, smoothing_pixels=3)
     classes, _, tally, tags = mapped(scene, tmp_path / "s.1", both)
     before = np.where((plain[0] > 0) & (plain[1] < 60), 4, plain[0]).astype(np.uint8)
     np.testing.assert_array_equal(classes, plain_majority(before, 3, 3))
     assert (classes != before).any()
-    np.testing.assert_array_equal(tally.cells, np.bincount(classes.ravel(), minlength=256))
+    np.testing.assert_array_equal(tally.pixels, np.bincount(classes.ravel(), minlength=256))
     assert tally.ground_px.sum() == scene.grid.height * scene.grid.width
-    assert (tags["LENSCAPE_SMOOTHING_CELLS"], tags["LENSCAPE_MIN_CONFIDENCE"]) == ("3", "60")
+    assert (tags["LENSCAPE_SMOOTHING_PIXELS"], tags["LENSCAPE_MIN_CONFIDENCE"]) == ("3", "60")
 
 
 def test_neither_pieces_nor_squares_change_a_byte(scene, tmp_path, monkeypatch):
-    whole = PostProcessing(min_confidence=60, smoothing_cells=5, polygons_m2=30_000)
+    whole = PostProcessing(min_confidence=60, smoothing_pixels=5, polygons_m2=30_000)
     mapped(scene, tmp_path / "a", whole)
     monkeypatch.setattr(postprocessing_module, "_SIDE", 7)
     mapped(scene, tmp_path / "b", whole, piece=4)

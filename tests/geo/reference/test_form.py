@@ -23,7 +23,7 @@ CELLS = PixelGrid(32633, 300_000.0, 5_800_000.0, height=20, width=20, pixel_m=80
 def make_map(folder: Path, values: np.ndarray, grid: PixelGrid = CELLS) -> Path:
     """A class map of two classes with what `lenscape sample` reads beside it."""
     classes = [{"value": 0, "name": "nodata"}]
-    lines = ["# made up", "value,name,code,cells,mapped_ha"]
+    lines = ["# made up", "value,name,code,pixels,mapped_ha"]
     for value, name in ((1, "wood"), (2, "water")):
         classes.append({"value": value, "title": name.title(), "color_hint": "1B9E77"})
         count = int((values == value).sum())
@@ -45,7 +45,7 @@ def class_map(tmp_path: Path) -> Path:
 
 def test_a_map_without_data_has_no_sample(tmp_path: Path) -> None:
     path = make_map(tmp_path, np.zeros((20, 20)))
-    with pytest.raises(SceneError, match=r"s_classmap\.tif has no cell with a class"):
+    with pytest.raises(SceneError, match=r"s_classmap\.tif has no pixel with a class"):
         sample.run(path, tmp_path / "sheet.gpkg", 0.1, 2, 0)
     assert not list(tmp_path.glob("sheet*"))
 

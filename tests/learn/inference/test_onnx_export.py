@@ -45,6 +45,20 @@ def run(classifier: PatchClassifier, pixels: np.ndarray) -> list[np.ndarray]:
     return session.run(["classes", "probabilities"], {"dn": pixels[None]})
 
 
+def test_map_pixels_finer_than_a_cell_have_the_classes_of_the_patches_around_them():
+    classifier = classifier_of("modern", patch_px=16, cell_px=8)
+    geometry = classifier.meta.geometry.of_map("auto", "pixel_px")
+    made = to_onnx(classifier, geometry)
+    stated = {p.key: json.loads(p.value) for p in made.metadata_props}
+    assert (stated["pixel_px"], stated["cell_px"], stated["patch_px"]) == (2, 8, 16)
+    pixels = np.random.default_rng(1).integers(1, 3000, (3, 28, 30)).astype(np.uint16)
+    written = made.SerializeToString(deterministic=True)
+    session = onnxruntime.InferenceSession(written, providers=["CPUExecutionProvider"])
+    (actual,) = session.run(["probabilities"], {"dn": pixels[None]})
+    assert np.abs(actual[0] - class_probabilities(classifier, pixels, 7, 8, 2)).max() < 1e-5
+    assert agreement(written, classifier, geometry).holds
+
+
 @pytest.mark.parametrize(
     ("network", "sides"),
     [
