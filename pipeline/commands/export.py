@@ -12,7 +12,7 @@ from pipeline.learn.network.classifier import PatchClassifier
 from pipeline.learn.report.model_item import onnx_item
 
 
-def run(model: Path, out: Path, pixel_px: int | None) -> None:
+def run(model: Path, out: Path, pixel_px: int | None = None) -> None:
     """Write the dense form of the model in a folder to `out`, once onnxruntime agrees with torch.
 
     It maps with pixels of `pixel_px` pixels of the scene, those of `predict` by default. The Item lies
@@ -28,8 +28,8 @@ def run(model: Path, out: Path, pixel_px: int | None) -> None:
     if not check.holds:
         raise NetworkError(
             f"the ONNX form of {model} does not agree with it ({check.decided} of {check.pixels} "
-            f"pixels have another class, probabilities differ by {check.largest:.2g}), so nothing is written; "
-            "please report this with the model."
+            f"pixels have another class, probabilities differ by {check.largest:.2g}), so nothing is "
+            "written; please report this with the model."
         )
     with publish(out) as partial, publish(out.with_suffix(".json")) as described:
         partial.write_bytes(content)
