@@ -11,6 +11,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from glob import escape
 from pathlib import Path
 from typing import Any
@@ -236,6 +237,14 @@ def sha256_of(path: Path) -> str:
 def sha256_of_value(value: Any) -> str:
     """The SHA-256 of a value's canonical JSON."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+@cache
+def code_sha256() -> str:
+    """The SHA-256 of the code and the templates of lenscape."""
+    package = Path(__file__).parent
+    files = (path for path in package.rglob("*") if path.suffix in (".py", ".j2"))
+    return sha256_of_value({relative_path(path, package): sha256_of(path) for path in files})
 
 
 def relative_path(target: Path, folder: Path) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import os
 import sys
@@ -16,10 +15,10 @@ from dataclasses import dataclass
 from functools import cache, partial
 from importlib import import_module
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ConfigError, LenscapeError, WorkerError
+from pipeline.files import code_sha256, sha256_of_value
 
 if TYPE_CHECKING:
     from pipeline.config.compute import ComputeConf
@@ -253,12 +252,7 @@ def _other_code(worker: str, what: str) -> WorkerError:
 @cache
 def code_version() -> str:
     """The SHA-256 of the code of lenscape and of the version of Python that runs it."""
-    digest = hashlib.sha256(repr(sys.version_info[:2]).encode())
-    package = Path(__file__).parent
-    for path in sorted(package.rglob("*.py")):
-        digest.update(f"{path.relative_to(package).as_posix()}\n".encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+    return sha256_of_value([code_sha256(), *sys.version_info[:2]])
 
 
 def _client(scheduler: str) -> Any:

@@ -13,9 +13,10 @@ from pipeline.config.compute import ComputeConf, load_compute
 from pipeline.config.predict import PredictConf
 from pipeline.config.reading import load
 from pipeline.errors import ConfigError, MismatchError
-from pipeline.files import publish, remove, remove_leftovers
-from pipeline.geo.maps.catalog import MapFolder, catalogued, write_catalog
+from pipeline.files import code_sha256, publish, remove, remove_leftovers, sha256_of, sha256_of_value
+from pipeline.geo.maps.catalog import MapFolder, kept, made_maps, write_catalog
 from pipeline.geo.maps.class_map import MapRecord, Provenance
+from pipeline.geo.maps.item import OUTSIDE
 from pipeline.geo.maps.mapper import map_scene
 from pipeline.geo.maps.pieces import Mapper
 from pipeline.geo.maps.postprocessing import PostProcessing
@@ -23,8 +24,9 @@ from pipeline.geo.mosaics.mosaic import MappedScene
 from pipeline.geo.mosaics.mosaic_set import Plan, write_mosaics
 from pipeline.geo.qgis.project import PROJECT, write_project
 from pipeline.geo.scenes.scene import Scene, open_catalog
+from pipeline.geo.scenes.stac import href_of
 from pipeline.learn.inference.predictor import Predictor
-from pipeline.learn.network.classifier import ModelMeta, PatchClassifier, require_bands
+from pipeline.learn.network.classifier import META, ModelMeta, PatchClassifier, require_bands
 from pipeline.learn.stats.applicability import domain_shift
 from pipeline.learn.tracking.pages import MAPS
 from pipeline.learn.tracking.registry import registered_model_folder
@@ -40,8 +42,8 @@ _COMPARED = 128
 def run(conf: Path, model: Path, scenes: Path, out: Path, compute: Path | None = None) -> None:
     """Map every scene of the catalog in `scenes` to `out/<scene>/`, then join the maps in mosaics.
 
-    A folder of a map appears when it is whole; those that an earlier catalog of `out` lists and that
-    are no more due are removed.
+    A folder of a map appears when it is whole. One that was made from the same scene, model, conf and
+    code is kept; one whose scene is gone is removed.
 
     Raises:
         LenscapeError: when an input is missing or does not fit; the scene at hand is not written.
@@ -70,22 +72,26 @@ def _map_all(conf: Path, model: Path, scenes: Path, out: Path, compute: Path | N
     mapper = _mapper(predictor, settings)
     _ = mapper.legend  # what it refuses is better known before hours of work
     plan = _plan(conf, settings, to_map, mapper)
+    made_by = [code_sha256(), sha256_of(folder / META), meta.weights_sha256]
+    made_by.append(settings.model_dump_json(exclude={"model", "mosaic"}))
     maps = [
-        MappedScene(MapFolder(out / s.id, s.id), mapper.grid(s), _provenance(s, mapper, meta))
+        MappedScene(
+            MapFolder(out / s.id, s.id), mapper.grid(s), _provenance(s, mapper, meta, made_by, out)
+        )
         for s in to_map
     ]
     outside: dict[str, float] = {}
     for scene, mapped in zip(to_map, maps, strict=True):
-        share = _map(scene, mapper, mapped, machine)
-        if share is not None:
-            outside[f"outside_area_of_applicability/{scene.id}"] = share
-        _print_agreement(scene, mapper, predictor)
+        _map(scene, mapper, mapped, machine)
+        stated = kept(mapped.files, mapped.origin.fingerprint) or {}
+        if (percent := stated.get(OUTSIDE)) is not None:
+            outside[f"outside_area_of_applicability/{scene.id}"] = percent / 100
     mosaics = [] if plan is None else write_mosaics(plan, maps, mapper.legend, out)
     for mosaic in mosaics:
         print(f"{mosaic.scene}: {mosaic.folder}")
     folders = [*(mapped.files for mapped in maps), *mosaics]
     ids = [files.scene for files in folders]
-    for name in set(catalogued(out)) - set(ids):
+    for name in set(made_maps(out)) - set(ids):
         remove(out / name)
     write_catalog(out, ids)
     if ids:
@@ -106,14 +112,19 @@ def _plan(conf: Path, settings: PredictConf, scenes: list[Scene], mapper: Mapper
     return plan
 
 
-def _map(scene: Scene, mapper: Mapper, mapped: MappedScene, machine: ComputeConf) -> float | None:
-    """Write the folder of a map; the share of its pixels outside the area of applicability."""
+def _map(scene: Scene, mapper: Mapper, mapped: MappedScene, machine: ComputeConf) -> None:
+    """Write the folder of a map, unless it is there already."""
+    files = mapped.files
     if note := mapped.origin.note:
         print(f"warning: {scene.id}: {note}", file=sys.stderr)
-    with publish(mapped.files.folder) as folder:
-        record = map_scene(scene, mapper, mapped.origin, mapped.files.folder, folder, machine)
-    print(_summary(record, mapped.files))
-    return record.outside_share
+    if kept(files, mapped.origin.fingerprint) is not None:
+        print(f"{scene.id}: kept, nothing that it is made from has changed; {files.class_map}")
+        return
+    with publish(files.folder) as folder:
+        record = map_scene(scene, mapper, mapped.origin, files.folder, folder, machine)
+    print(_summary(record, files))
+    if isinstance(mapper.classify, Predictor):
+        _print_agreement(scene, mapper, mapper.classify)
 
 
 def _predictor(classifier: PatchClassifier, geometry: Geometry, machine: ComputeConf) -> Predictor:
@@ -187,7 +198,10 @@ def _require_fits(scene: Scene, meta: ModelMeta) -> None:
         )
 
 
-def _provenance(scene: Scene, mapper: Mapper, meta: ModelMeta) -> Provenance:
+def _provenance(
+    scene: Scene, mapper: Mapper, meta: ModelMeta, made_by: list[str], out: Path
+) -> Provenance:
+    """The origin of a map; `made_by` are model, conf and code, which all maps have in common."""
     hashes = {"weights": meta.weights_sha256, **meta.hashes.model_dump()}
     return Provenance(
         scenes=[scene.info],
@@ -198,6 +212,10 @@ def _provenance(scene: Scene, mapper: Mapper, meta: ModelMeta) -> Provenance:
         credit=meta.credit,
         note=domain_shift(scene.info, meta.scenes),
         postprocessing=mapper.postprocessing.facts(),
+        # the Item by its content, and by where it lies, since the map refers to it
+        fingerprint=sha256_of_value(
+            [*made_by, sha256_of(scene.path), href_of(scene.path, out / scene.id)]
+        ),
     )
 
 

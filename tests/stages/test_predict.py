@@ -299,7 +299,7 @@ def test_cells_outside_the_area_of_applicability_are_mapped_counted_and_printed(
     )
     run_id = json.loads((model / "run.json").read_text())["run_id"]
     logged = connect().get_run(run_id).data.metrics["outside_area_of_applicability/one"]
-    assert logged == pytest.approx(share)
+    assert logged == pytest.approx(share, abs=1e-6)
     conf.write_text("pixel_px: 8\ndissimilarity: false\nmosaic: none\n")
     predict.run(conf, model, one_scene, out, machine(tmp_path, 2))
     assert not (out / "one" / "one_dissimilarity.tif").exists()
@@ -378,6 +378,98 @@ def test_a_scene_no_more_listed_is_forgotten_and_other_files_stay(model, scenes,
         "one",
     ]
     assert not (out / "one" / "one_classmap.tif.aux.xml").exists(), "it spoke of the old map"
+
+
+@pytest.fixture
+def world(scenes, tmp_path):
+    """A copy of the scenes that a test may change, and the catalog of all of them."""
+    shutil.copytree(scenes.parent, tmp_path / "world")
+    return tmp_path / "world"
+
+
+def cataloged(world, *names):
+    return make_catalog(world / "scenes", {name: world / name for name in names})
+
+
+def times(out):
+    """When the class maps of a folder were written."""
+    return {path.parent.name: path.stat().st_mtime_ns for path in sorted(out.glob("*/*_classmap.tif"))}
+
+
+def test_only_what_has_changed_is_mapped_anew(model, world, conf, tmp_path, capsys, monkeypatch):
+    conf.write_text("pixel_px: 8\n")
+    out, catalog = tmp_path / "maps", world / "scenes"
+    cataloged(world, "one", "two")
+    predict.run(conf, model, catalog, out)
+    first = times(out)
+    assert len(first) == 3, "two scenes and their mosaic"
+    viewed = out / "one" / "one_classmap.tif.aux.xml"
+    viewed.write_text("of a viewer")
+    capsys.readouterr()
+    predict.run(conf, model, catalog, out)
+    assert times(out) == first
+    assert viewed.exists()
+    assert "one: kept, nothing that it is made from has changed" in capsys.readouterr().out
+
+    # a pixel of one scene: its map and the mosaic
+    with rasterio.open(world / "two" / "B02.tif", "r+") as dataset:
+        dataset.write(dataset.read(1)[:1, :1] + 1, 1, window=((0, 1), (0, 1)))
+    cataloged(world, "one", "two")
+    predict.run(conf, model, catalog, out)
+    second = times(out)
+    assert [name for name in first if second[name] != first[name]] == ["mosaic_EPSG32633", "two"]
+
+    # a file that is not as it was written
+    (out / "one" / "one_confidence.tif").write_bytes(b"half")
+    predict.run(conf, model, catalog, out)
+    third = times(out)
+    assert [name for name in first if third[name] != second[name]] == ["one"]
+    assert not viewed.exists(), "it spoke of the old map"
+
+    # conf and code: all of them
+    conf.write_text("pixel_px: 8\nmin_confidence: 30\n")
+    predict.run(conf, model, catalog, out)
+    fourth = times(out)
+    assert all(fourth[name] != third[name] for name in first)
+    monkeypatch.setattr(predict, "code_sha256", lambda: "that of another version")
+    predict.run(conf, model, catalog, out)
+    fifth = times(out)
+    assert all(fifth[name] != fourth[name] for name in first)
+
+    # what lies there as it should is that of a run into an empty folder
+    before = digests(out)
+    shutil.rmtree(out)
+    predict.run(conf, model, catalog, out)
+    assert digests(out) == before
+
+
+def test_a_run_that_was_cut_off_keeps_its_finished_maps(model, world, conf, tmp_path, monkeypatch):
+    cataloged(world, "one", "two")
+    real, mapped = predict.map_scene, []
+
+    def until_two(scene, *others):
+        if scene.id == "two":
+            raise KeyboardInterrupt
+        mapped.append(scene.id)
+        return real(scene, *others)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(predict, "map_scene", until_two)
+        with pytest.raises(KeyboardInterrupt):
+            predict.run(conf, model, world / "scenes", tmp_path / "maps")
+    first = times(tmp_path / "maps")
+    assert mapped == list(first) == ["one"]
+    predict.run(conf, model, world / "scenes", tmp_path / "maps")
+    assert times(tmp_path / "maps")["one"] == first["one"]
+
+    # a map of a run that came to no catalog goes with its scene all the same; other folders stay
+    (tmp_path / "maps" / "catalog.json").unlink()
+    (tmp_path / "maps" / "mine").mkdir()
+    (tmp_path / "maps" / "mine" / "mine.json").write_text("{}")
+    cataloged(world, "two")
+    predict.run(conf, model, world / "scenes", tmp_path / "maps")
+    folders = sorted(path.name for path in (tmp_path / "maps").iterdir() if path.is_dir())
+    assert folders == ["mine", "two"]
 
 
 def test_a_scene_without_the_bands_of_the_model_is_refused(model, scenes, conf, tmp_path):

@@ -23,6 +23,9 @@ from pipeline.geo.scenes.stac import (
     write_stac,
 )
 
+FINGERPRINT = "lenscape:fingerprint"
+"""Property of the Item of a map, see `Provenance.fingerprint`."""
+
 
 class MapFolder:
     """The files of one mapped scene: `<scene>/<scene>_classmap.tif` and what belongs to it."""
@@ -62,6 +65,39 @@ def catalogued(folder: Path) -> list[str]:
         return []
     matches = [re.fullmatch(r"\./(.+)/\1\.json", str(href)) for href in hrefs]
     return [match[1] for match in matches if match is not None and is_name(match[1])]
+
+
+def made_maps(folder: Path) -> list[str]:
+    """The maps that earlier runs of `predict` have left in a folder, also those that did not end."""
+    items = sorted(folder.glob("*/*.json")) if folder.is_dir() else []
+    return [
+        item.stem
+        for item in items
+        if item.stem == item.parent.name and _properties(item).get(FINGERPRINT) is not None
+    ]
+
+
+def kept(files: MapFolder, fingerprint: str) -> dict[str, Any] | None:
+    """What the Item of a map states that was made from the same inputs and whose files are all there.
+
+    Returns:
+        Its properties; None where there is no such map.
+    """
+    properties = _properties(files.item)
+    if properties.get(FINGERPRINT) != fingerprint:
+        return None
+    assets = json.loads(files.item.read_text(encoding="utf-8"))["assets"].values()
+    places = ((files.folder / asset["href"], asset["file:size"]) for asset in assets)
+    whole = all(path.is_file() and path.stat().st_size == size for path, size in places)
+    return properties if whole else None
+
+
+def _properties(item: Path) -> dict[str, Any]:
+    """The properties of an Item; none where it is missing or broken."""
+    try:
+        return dict(json.loads(item.read_text(encoding="utf-8"))["properties"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def publish_item(item: pystac.Item, assets: Mapping[str, pystac.Asset], path: Path) -> None:

@@ -25,6 +25,7 @@ import rasterio
 from rasterio.errors import NotGeoreferencedWarning
 
 from pipeline import __version__
+from pipeline.files import sha256_of_value
 from pipeline.geo.maps import overviews
 from pipeline.geo.maps.areas import Tally
 from pipeline.geo.maps.cog import Band, MapKind, write_cog
@@ -61,6 +62,8 @@ class Provenance:
     """A warning that belongs to the map, such as a level that the model was not trained on."""
     postprocessing: Mapping[str, str] = field(default_factory=dict)
     """What was made of the map beside the network's classes (`postprocessing`), by what it is."""
+    fingerprint: str = ""
+    """SHA-256 of all that the map is made from and by: a map of the same one need not be made anew."""
 
     @classmethod
     def of_mosaic(cls, origins: Sequence[Provenance]) -> Provenance:
@@ -68,7 +71,8 @@ class Provenance:
         noted = sorted((origin.scenes[0].id, origin.note) for origin in origins if origin.note)
         scenes = [scene for origin in origins for scene in origin.scenes]
         note = "; ".join(f"{scene}: {note}" for scene, note in noted)
-        return replace(origins[0], scenes=scenes, note=note)
+        fingerprint = sha256_of_value([origin.fingerprint for origin in origins])
+        return replace(origins[0], scenes=scenes, note=note, fingerprint=fingerprint)
 
     @property
     def ids(self) -> list[str]:

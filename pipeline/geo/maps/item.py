@@ -18,7 +18,7 @@ from shapely.geometry.base import BaseGeometry
 from pipeline import __version__
 from pipeline.geo.maps import class_map
 from pipeline.geo.maps.areas import Tally
-from pipeline.geo.maps.catalog import MapFolder, asset, grid_properties, publish_item
+from pipeline.geo.maps.catalog import FINGERPRINT, MapFolder, asset, grid_properties, publish_item
 from pipeline.geo.maps.class_map import MapRecord, Provenance
 from pipeline.geo.maps.postprocessing import UNCLASSIFIED
 from pipeline.geo.maps.sidecars import SIDECARS, sidecars_of
@@ -29,6 +29,8 @@ _EXTENSIONS = extensions(
     "classification/v2.0.0", "file/v2.1.0", "processing/v1.2.0", "projection/v2.0.0", "raster/v2.0.0"
 )
 
+OUTSIDE = "lenscape:outside_area_of_applicability_percent"
+"""Property: the share of the mapped pixels outside the area of applicability."""
 _COG = pystac.MediaType.COG
 QML = "application/xml"
 _POSTPROCESSED = (
@@ -53,7 +55,7 @@ def write_item(files: MapFolder, record: MapRecord, scene_href: str) -> None:
         **grid_properties(record.grid),
     }
     if (share := record.outside_share) is not None:
-        stated["lenscape:outside_area_of_applicability_percent"] = round(100 * share, 4)
+        stated[OUTSIDE] = round(100 * share, 4)
     moment = datetime.fromisoformat(scene.datetime)
     outline = footprint(record.grid.epsg, record.grid.bounds)
     item = map_item(files.scene, outline, record.origin, stated, moment)
@@ -89,6 +91,7 @@ def map_item(
         **{f"lenscape:{key}": int(value) for key, value in origin.postprocessing.items()},
         "lenscape:accuracy": _POSTPROCESSED if origin.postprocessing else "",
         **{f"lenscape:{key}_sha256": value for key, value in origin.hashes.items()},
+        FINGERPRINT: origin.fingerprint,
         **stated,
     }
     properties = {key: value for key, value in properties.items() if value not in (None, "")}

@@ -14,7 +14,7 @@ from shapely.geometry.base import BaseGeometry
 from pipeline.files import publish, require_space
 from pipeline.geo.maps import class_map, preview
 from pipeline.geo.maps.areas import Tally, areas_csv
-from pipeline.geo.maps.catalog import MapFolder, grid_properties, publish_item
+from pipeline.geo.maps.catalog import MapFolder, grid_properties, kept, publish_item
 from pipeline.geo.maps.class_map import MapRecord, Provenance
 from pipeline.geo.maps.cog import read_small
 from pipeline.geo.maps.item import map_assets, map_item
@@ -44,17 +44,21 @@ def shades(per_cent: Cells) -> npt.NDArray[np.uint8]:
 def write_mosaic(mosaic: Mosaic, classes: Sequence[ClassInfo], out: Path) -> MapFolder:
     """Join the maps of a mosaic in the folder `out/<mosaic>`, which appears when it is whole.
 
+    One that is there of the same maps is kept.
+
     Raises:
         SceneError: when a map cannot be read.
         OutputError: when the disk is full or cannot be written.
     """
     folder_of = out / mosaic.id
+    origin = Provenance.of_mosaic([member.scene.origin for member in mosaic.members])
+    if kept(MapFolder(folder_of, mosaic.id), origin.fingerprint) is not None:
+        return MapFolder(folder_of, mosaic.id)
     # both maps uncompressed, with overviews, then as COGs, and a picture
     require_space(folder_of, 5 * mosaic.grid.height * mosaic.grid.width + 8_000_000, "The mosaic")
     with publish(folder_of) as folder:
         folder.mkdir()
         files = MapFolder(folder, mosaic.id)
-        origin = Provenance.of_mosaic([member.scene.origin for member in mosaic.members])
         with (
             temporary_raster(folder / "classes.partial", mosaic.grid, class_map.NODATA) as raster,
             temporary_raster(

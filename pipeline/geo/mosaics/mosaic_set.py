@@ -15,16 +15,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pystac
 
 from pipeline.config.predict import MosaicConf
 from pipeline.errors import ConfigError
-from pipeline.files import publish
+from pipeline.files import publish, sha256_of_value
 from pipeline.geo.maps import class_map
-from pipeline.geo.maps.catalog import MapFolder, asset, grid_properties, publish_item
+from pipeline.geo.maps.catalog import MapFolder, asset, grid_properties, kept, publish_item
 from pipeline.geo.maps.class_map import Provenance
 from pipeline.geo.maps.cog import MapKind
 from pipeline.geo.maps.item import QML, VRT, class_list
@@ -129,6 +129,11 @@ def write_mosaics(
     parts = sorted([*due, *alone], key=lambda part: (part.members[0].scene.time, part.id))
     whole, grids = layout(plan.whole_crs, [part.grid for part in parts], plan.where)
     origin = Provenance.of_mosaic([scene.origin for scene in scenes])
+    # which maps lie in it follows from these and from the conf
+    made_by = [origin.fingerprint, plan.conf.model_dump_json()]
+    origin = replace(origin, fingerprint=sha256_of_value(made_by))
+    if kept(MapFolder(out / WHOLE, WHOLE), origin.fingerprint) is not None:
+        return [*folders, MapFolder(out / WHOLE, WHOLE)]
     return [*folders, _write_whole(whole, list(zip(parts, grids, strict=True)), origin, classes, out)]
 
 

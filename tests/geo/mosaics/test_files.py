@@ -54,6 +54,10 @@ def test_a_damaged_map_leaves_the_earlier_mosaic_as_it_was(mosaic: Mosaic, tmp_p
     path = tmp_path / "next" / "next_classmap.tif"
     path.write_bytes(path.read_bytes()[:400])
     before = digests(tmp_path)
+    assert write_mosaic(mosaic, CLASSES, tmp_path).folder == files.folder, "kept: it was whole before"
+    assert digests(tmp_path) == before
+    files.areas.unlink()
+    before = digests(tmp_path)
     with pytest.raises(SceneError, match=r"next_classmap\.tif"):
         write_mosaic(mosaic, CLASSES, tmp_path)
     assert digests(tmp_path) == before
