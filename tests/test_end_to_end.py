@@ -187,8 +187,8 @@ def test_qgis_shows_all_outputs_and_dvc_sees_no_change(project: Project, tmp_pat
     shown = open_in_qgis(rasters, tmp_path)
     classes = [["Open land", "#e6c35c"], ["Wald und Gebüsch", "#1f7a3d"], ["Wet", "#2f7fd6"]]
     assert shown[str(rasters[0])]["legend"] == classes
-    # the crop spans x 335280 to 340080, y 5814360 to 5818200; cells of 80 m reach past its edges
-    expected = [335_280, 5_814_320, 340_080, 5_818_240]
+    # that of the crop
+    expected = [335_280, 5_814_360, 340_080, 5_818_200]
     for path in rasters:
         assert (shown[str(path)]["crs"], shown[str(path)]["extent"]) == ("EPSG:32633", expected)
         assert Path(shown[str(path)]["png"]).stat().st_size > 1000

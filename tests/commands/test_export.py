@@ -27,14 +27,14 @@ def test_the_file_is_written_once_both_agree(tmp_path, capsys):
     assert [output.name for output in session.get_outputs()] == ["classes", "probabilities"]
     said = capsys.readouterr().out
     assert str(path) in said
-    assert "1405 of 1405 cells" in said
+    assert "1405 of 1405 pixels" in said
     item = json.loads(path.with_suffix(".json").read_text())
     assert {asset["href"] for asset in item["assets"].values()} == {"./50%25%20%231.onnx"}
 
 
 def test_a_file_that_does_not_agree_is_not_written(tmp_path, monkeypatch):
     monkeypatch.setattr(export, "agreement", lambda *_: Agreement(100, 90, 10, 0.3))
-    with pytest.raises(NetworkError, match="10 of 100 cells have another class"):
+    with pytest.raises(NetworkError, match="10 of 100 pixels have another class"):
         export.run(saved(tmp_path / "models"), tmp_path / "m.onnx")
     assert not (tmp_path / "m.onnx").exists()
 

@@ -143,7 +143,7 @@ def test_samples_that_do_not_fit_are_refused(class_map, tmp_path):
     frame["class"] = "open"
     frame.loc[3, "class"] = "lava"
     frame.to_file(sheet, layer="sheet")
-    with pytest.raises(LabelError, match=r"gives cell 4 the class 'lava' in 'class', which the map"):
+    with pytest.raises(LabelError, match=r"gives pixel 4 the class 'lava' in 'class', which the map"):
         accuracy.run(sheet, class_map)
     frame.drop(index=3).to_file(sheet, layer="sheet")
     with pytest.raises(LabelError, match="pixels were added or deleted"):

@@ -69,11 +69,11 @@ def test_each_scene_is_mapped_on_its_own_grid(made, name: str) -> None:
     classes, dataset = _classes(project, name)
     grid = GRIDS[name]
     assert dataset.crs.to_epsg() == grid.epsg
-    assert not dataset.transform.c % 80
-    assert not dataset.transform.f % 80
+    assert not dataset.transform.c % 20
+    assert not dataset.transform.f % 20
     right = total = 0
     for row, col in np.ndindex(classes.shape):
-        # the truth of the pixel in the middle of the cell
+        # the truth of the scene pixel in the middle of the map pixel
         x, y = dataset.transform @ (col + 0.5, row + 0.5)
         i, j = int((grid.y0 - y) // 10), int((x - grid.x0) // 10)
         patch = worlds[name].truth[max(i - 4, 0) : i + 4, max(j - 4, 0) : j + 4]
