@@ -88,7 +88,7 @@ def _bench(full: bool, options: Mapping[str, object]) -> Bench:
     # what predict tells MLflow stays here
     os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{work / 'mlflow.db'}"
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-    source = Path(str(scene)).absolute() if scene else _demo()
+    source = Path(str(scene)).absolute() if scene else demo()
     side = FULL_PX if full else int(str(size or DEFAULT_PX))
     require_size(side)
     band_files(source)  # a wrong folder is better known now
@@ -96,7 +96,7 @@ def _bench(full: bool, options: Mapping[str, object]) -> Bench:
     return Bench(source, work, side, runs_s)
 
 
-def _demo() -> Path:
+def demo() -> Path:
     scenes = sorted(path for path in DEMO.glob("*") if path.is_dir())
     if not scenes:
         raise BenchmarkError(f"{DEMO} holds no scene; name a folder of one file per band by --scene.")

@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
+import multiprocessing
 import os
-import sys
-import time
+import signal
+import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import CancelledError, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from functools import cache, partial
-from importlib import import_module
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import ConfigError, LenscapeError, WorkerError
-from pipeline.files import code_sha256, sha256_of_value
+from pipeline.errors import WorkerError
+from pipeline.remote import Remote, connected, given
 
 if TYPE_CHECKING:
     from pipeline.config.compute import ComputeConf
 
 AHEAD = 2
 """Pieces in flight per worker: one in work and one waiting."""
-_TIMEOUT_S = 10
-"""How long to wait for a scheduler to answer."""
-_LOOK_S = 2
-"""How often to look whether there still are workers, while a piece is waited for."""
-_connected: dict[str, _Dask] = {}
-"""The schedulers that this process is connected to, by address."""
+_MANY, _MANY_REMOTE = 16, 2
+"""Scenes a worker from which on each is the work of one: of processes that start here, of Dask."""
+_LEAST_MB = 128
 
 
 def worker_count(compute: ComputeConf) -> int:
@@ -74,6 +69,94 @@ def run_pieces[P, R](
         yield from _in_order(partial(dask.submit, function), pieces, dask.threads, dask.result)
 
 
+def run_scenes[S, R](
+    function: Callable[[S, ComputeConf], R], scenes: Sequence[S], compute: ComputeConf
+) -> Generator[R]:
+    """The results of a function for each scene, in the order of the scenes.
+
+    The function is told what it may use. Few scenes come one after the other, each with all that
+    `compute` has. Many run side by side, each on one thread of a Dask worker or, without a scheduler,
+    of a process here, with its share of the memory; then all must be picklable.
+
+    Raises:
+        ConfigError: when the scheduler cannot be reached, or Dask is not installed.
+        WorkerError: when scheduler or workers are gone, or run another lenscape.
+    """
+    with connected(compute) as dask:
+        count = worker_count(compute) if dask is None else dask.threads()
+        if len(scenes) < count * (_MANY if dask is None else _MANY_REMOTE) or count == 1:
+            yield from (function(scene, compute) for scene in scenes)
+        elif dask is None:
+            yield from _in_processes(function, scenes, _share(compute, count), count)
+        else:
+            work = _Sharing(function, _share(compute, dask.threads_a_worker()))
+            yield from _in_order(partial(dask.submit, work), scenes, dask.threads, dask.result)
+
+
+def _share(compute: ComputeConf, count: int) -> ComputeConf:
+    """What one of several workers may use."""
+    memory_mb = max(_LEAST_MB, compute.memory_mb // count)
+    return compute.model_copy(update={"workers": 1, "memory_mb": memory_mb, "scheduler": None})
+
+
+@dataclass(frozen=True)
+class _Sharing[S, R]:
+    """A function of scenes with what one of them may use."""
+
+    function: Callable[[S, ComputeConf], R]
+    share: ComputeConf
+
+    def __call__(self, scene: S) -> R:
+        return self.function(scene, self.share)
+
+
+def _in_processes[S, R](
+    function: Callable[[S, ComputeConf], R], scenes: Iterable[S], share: ComputeConf, count: int
+) -> Iterator[R]:
+    """On processes that know nothing of the threads and locks of this one, as those of a fork would."""
+    context = multiprocessing.get_context("forkserver")
+    # imported once, not once a process
+    context.set_forkserver_preload([getattr(function, "func", function).__module__])
+    task = partial(_interruptible, Remote(_Sharing(function, share)))
+
+    def submit(scene: S) -> Any:
+        return pool.submit(task, scene)
+
+    try:
+        with ProcessPoolExecutor(count, context, _begin_process) as pool:
+            yield from _in_order(submit, scenes, lambda: count, lambda future: given(future.result()))
+    except BrokenProcessPool as error:
+        raise WorkerError(
+            "a process with some of the scenes has been ended, most likely as memory ran out; lower "
+            "`workers` in the compute conf and run the command again: what is finished stays."
+        ) from error
+
+
+def _begin_process() -> None:
+    """An interrupt ends the work at hand and no process that waits; all end with the one above."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    if (parent := multiprocessing.parent_process()) is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _interruptible[P, R](function: Callable[[P], R], piece: P) -> R:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return function(piece)
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def in_worker() -> bool:
+    """Whether this is a process of `run_scenes`, which shows no bar of its own."""
+    return multiprocessing.parent_process() is not None
+
+
 def _in_order[P, R](
     submit: Callable[[P], Any],
     pieces: Iterable[P],
@@ -92,191 +175,3 @@ def _in_order[P, R](
     finally:
         for future in in_flight:
             future.cancel()
-
-
-@contextmanager
-def connected(compute: ComputeConf) -> Iterator[_Dask | None]:
-    """One connection to the Dask scheduler of the conf for all that runs inside; None without one.
-
-    Raises:
-        ConfigError: when it cannot be reached, or Dask is not installed.
-        WorkerError: when it has no worker for as long as the conf waits, or one with other code.
-    """
-    address = compute.scheduler
-    if address is None or address in _connected:
-        yield None if address is None else _connected[address]
-        return
-    dask = _connected[address] = _Dask(address, compute.wait_s)
-    try:
-        dask.require_workers()
-        dask.require_same_code()
-        yield dask
-    finally:
-        del _connected[address]
-        dask.close()
-
-
-class _Dask:
-    """A Dask scheduler; waiting for its results ends, whatever becomes of it and its workers."""
-
-    def __init__(self, address: str, wait_s: float) -> None:
-        self._address, self._wait_s = address, wait_s
-        self._client = _client(address)
-        self._threads, self._looked = 0, 0.0
-
-    def close(self) -> None:
-        # a client that has lost its scheduler would try to reach it again
-        self._client.close(timeout=1)
-
-    def submit(self, function: Callable[[Any], Any], piece: Any) -> Any:
-        return self._client.submit(_Remote(function, code_version()), piece, pure=False)
-
-    def threads(self) -> int:
-        """The threads of all workers, which come and go."""
-        if time.monotonic() > self._looked + _LOOK_S:
-            self._count()
-        return max(1, self._threads)
-
-    def result(self, future: Any) -> Any:
-        """The result of a piece, or its error.
-
-        Raises:
-            WorkerError: when there will be none.
-        """
-        try:
-            outcome = self._awaited(future)
-        except (CancelledError, asyncio.CancelledError) as error:
-            raise self._is_lost() from error
-        except import_module("distributed").KilledWorker as error:
-            raise WorkerError(
-                f"workers of scheduler {self._address!r} ended one after the other at the same piece "
-                "of work, most likely as it takes more memory than they have; start them with more "
-                "(dask worker --memory-limit), or lower memory_mb in the compute conf."
-            ) from error
-        except (ImportError, AttributeError):
-            self.require_same_code()  # of workers that came later
-            raise
-        if isinstance(outcome, _Failure):
-            raise outcome.kind(outcome.message)
-        return outcome
-
-    def _awaited(self, future: Any) -> Any:
-        while True:
-            try:
-                return future.result(timeout=_LOOK_S)
-            except TimeoutError:
-                if future.status == "error":  # the piece's own
-                    raise
-                self.require_workers()
-
-    def require_workers(self) -> None:
-        """Wait for a worker, and say so, where there is none."""
-        started = time.monotonic()
-        while not self._count():
-            waited = time.monotonic() - started
-            if waited > self._wait_s:
-                raise WorkerError(
-                    f"scheduler {self._address!r} has had no worker for {self._wait_s:g} s; start one "
-                    f"(dask worker {self._address}), raise wait_s in the compute conf, or leave "
-                    "`scheduler` out of it."
-                )
-            if waited < _LOOK_S / 2:
-                print(
-                    f"scheduler {self._address!r} has no worker; waiting up to {self._wait_s:g} s for "
-                    f"one (dask worker {self._address})",
-                    file=sys.stderr,
-                    flush=True,
-                )
-            time.sleep(min(_LOOK_S, self._wait_s))
-
-    def _count(self) -> int:
-        with self._losing():
-            self._threads = sum(self._client.nthreads().values())
-        self._looked = time.monotonic()
-        return self._threads
-
-    def require_same_code(self) -> None:
-        """Refuse workers whose lenscape may give other bytes than that of this process."""
-        with self._losing():
-            answers = self._client.run(code_version, on_error="return")
-        for worker, answer in sorted(answers.items()):
-            if answer != code_version():
-                what = "no lenscape" if isinstance(answer, ModuleNotFoundError) else "another lenscape"
-                raise _other_code(f"worker {worker} of scheduler {self._address!r}", what)
-
-    @contextmanager
-    def _losing(self) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, CancelledError, asyncio.CancelledError) as error:
-            raise self._is_lost() from error
-
-    def _is_lost(self) -> WorkerError:
-        return WorkerError(
-            f"the connection to scheduler {self._address!r} is lost; what is finished stays: start the "
-            "scheduler and its workers, and run the command again."
-        )
-
-
-@dataclass(frozen=True)
-class _Failure:
-    """An error of ours on its way back; pickled itself, it takes its causes along, which may not be."""
-
-    kind: type[LenscapeError]
-    message: str
-
-
-@dataclass(frozen=True)
-class _Remote:
-    """A function as a worker elsewhere runs it, if its lenscape is the one of the sender."""
-
-    function: Callable[[Any], Any]
-    code: str
-
-    def __call__(self, piece: Any) -> Any:
-        try:
-            if self.code != code_version():
-                raise _other_code("a worker of the scheduler", "another lenscape")
-            return self.function(piece)
-        except LenscapeError as error:
-            return _Failure(type(error), str(error))
-
-
-def _other_code(worker: str, what: str) -> WorkerError:
-    return WorkerError(
-        f"{worker} has {what} than this process, so that maps might differ; install the same one there "
-        "and start it again."
-    )
-
-
-@cache
-def code_version() -> str:
-    """The SHA-256 of the code of lenscape and of the version of Python that runs it."""
-    return sha256_of_value([code_sha256(), *sys.version_info[:2]])
-
-
-def _client(scheduler: str) -> Any:
-    try:
-        dask: Any = import_module("distributed")  # an extra, and slow to import
-    except ImportError as error:
-        raise ConfigError(
-            f"scheduler {scheduler!r} needs Dask: install it (pip install lenscape[scale]) or leave "
-            "`scheduler` out of the compute conf."
-        ) from error
-    for name in logging.root.manager.loggerDict:
-        if name.startswith("distributed"):  # tracebacks of what we say in a sentence
-            logging.getLogger(name).setLevel(logging.CRITICAL)
-
-    async def connect() -> None:
-        comm = await dask.comm.connect(scheduler, timeout=_TIMEOUT_S)
-        await comm.close()
-
-    try:
-        # a client without a scheduler would try for half a minute more to close its connection
-        asyncio.run(connect())
-        return dask.Client(scheduler, timeout=f"{_TIMEOUT_S}s", set_as_default=False)
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"scheduler {scheduler!r} cannot be reached ({error}); start it (dask scheduler) or leave "
-            "`scheduler` out of the compute conf, and unset DASK_SCHEDULER_ADDRESS."
-        ) from error

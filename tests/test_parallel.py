@@ -13,10 +13,11 @@ import rasterio
 from distributed import LocalCluster
 from rasterio.errors import RasterioIOError
 
-from pipeline import parallel
+from pipeline import remote
 from pipeline.config.compute import ComputeConf
 from pipeline.errors import ConfigError, RadiometryError, SceneError, WorkerError
-from pipeline.parallel import AHEAD, connected, run_pieces, worker_count
+from pipeline.parallel import AHEAD, run_pieces, worker_count
+from pipeline.remote import connected
 from tests.support.clusters import Cluster, cluster
 from tests.support.projects import ROOT
 
@@ -99,7 +100,7 @@ def test_an_error_stops_the_pieces_that_wait() -> None:
 
 
 def test_a_scheduler_that_nobody_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parallel, "_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(remote, "_TIMEOUT_S", 0.2)
     for address in ("tcp://127.0.0.1:1", "somewhere"):
         with pytest.raises(ConfigError, match=f"'{address}' cannot be reached .* `scheduler`"):
             list(run_pieces(slow_first, range(3), 1, ComputeConf(scheduler=address)))
@@ -109,8 +110,8 @@ def test_one_connection_for_all_that_runs_inside(
     machine: ComputeConf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[str] = []
-    client = parallel._client
-    monkeypatch.setattr(parallel, "_client", lambda address: made.append(address) or client(address))
+    client = remote._client
+    monkeypatch.setattr(remote, "_client", lambda address: made.append(address) or client(address))
     with connected(machine):
         for _ in range(3):
             assert list(run_pieces(slow_first, range(3), 1, machine)) == [0, 1, 4]

@@ -15,7 +15,7 @@ from pipeline.geo.images.collection import holds_images
 from pipeline.geo.patches.image_store import image_content
 from pipeline.geo.patches.scene_store import scene_content
 from pipeline.geo.patches.store_writer import StoreContent, TileInputs, write_store
-from pipeline.parallel import connected
+from pipeline.remote import connected
 from pipeline.store_meta import PatchCounts
 
 
