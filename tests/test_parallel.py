@@ -2,12 +2,16 @@
 
 import os
 import shutil
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from itertools import repeat
 from pathlib import Path
 
+import psutil
 import pytest
 import rasterio
 from distributed import LocalCluster
@@ -16,8 +20,8 @@ from rasterio.errors import RasterioIOError
 from pipeline import remote
 from pipeline.config.compute import ComputeConf
 from pipeline.errors import ConfigError, RadiometryError, SceneError, WorkerError
-from pipeline.parallel import AHEAD, run_pieces, worker_count
-from pipeline.remote import connected
+from pipeline.parallel import AHEAD, run_pieces, run_scenes, worker_count
+from pipeline.remote import Remote, connected, given
 from tests.support.clusters import Cluster, cluster
 from tests.support.projects import ROOT
 
@@ -222,3 +226,85 @@ def test_workers_are_the_cores_that_this_process_may_use(monkeypatch: pytest.Mon
     monkeypatch.delattr(os, "sched_getaffinity")  # as on macOS
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
     assert worker_count(ComputeConf()) == 4
+
+
+def told(scene: int, compute: ComputeConf) -> tuple[int, int, int | None, int]:
+    """What a scene may use, and the process that has it."""
+    if scene == 1000:
+        raise SceneError("scene 1000 is broken")
+    return scene, os.getpid(), compute.workers, compute.memory_mb
+
+
+MANY = ComputeConf(workers=2, memory_mb=512)
+
+
+def test_few_scenes_have_all_of_this_process() -> None:
+    assert list(run_scenes(told, range(3), MANY)) == [(n, os.getpid(), 2, 512) for n in range(3)]
+
+
+@pytest.mark.slow
+def test_many_scenes_have_processes_with_a_share_of_the_memory() -> None:
+    results = list(run_scenes(told, range(40), MANY))
+    assert [scene for scene, *_ in results] == list(range(40))
+    processes = {process for _, process, *_ in results}
+    assert len(processes) == 2
+    assert os.getpid() not in processes
+    assert {(threads, memory_mb) for _, _, threads, memory_mb in results} == {(1, 256)}
+    with pytest.raises(SceneError, match=r"^scene 1000 is broken$"):
+        list(run_scenes(told, [*range(40), 1000], MANY))
+
+
+@pytest.mark.slow
+def test_many_scenes_have_workers_of_a_scheduler(machine: ComputeConf) -> None:
+    """A worker of two threads gives each half of the memory."""
+    compute = machine.model_copy(update={"memory_mb": 512})
+    assert list(run_scenes(told, range(3), compute)) == [(n, os.getpid(), None, 512) for n in range(3)]
+    assert [share for *_, share in run_scenes(told, range(8), compute)] == [256] * 8
+    with pytest.raises(SceneError, match=r"^scene 1000 is broken$"):
+        list(run_scenes(told, [*range(8), 1000], compute))
+
+
+def killed_at_20(scene: int, _: ComputeConf) -> int:
+    if scene == 20:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return scene
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_is_told() -> None:
+    with pytest.raises(WorkerError, match=r"^a process with some of the scenes has been ended"):
+        list(run_scenes(killed_at_20, range(40), MANY))
+
+
+def asleep(scene: int, _: ComputeConf) -> int:
+    time.sleep(60)
+    return scene
+
+
+@pytest.mark.slow
+def test_processes_end_with_the_one_that_started_them(tmp_path: Path) -> None:
+    program = (
+        "from pathlib import Path; from tests import test_parallel as t\n"
+        "if __name__ == '__main__': list(t.run_scenes(t.asleep, range(40), t.MANY))"
+    )
+    (tmp_path / "program.py").write_text(program)
+    with subprocess.Popen(
+        [sys.executable, "program.py"], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}
+    ) as process:
+        children = psutil.Process(process.pid).children
+        deadline = time.monotonic() + 60
+        while len(children(recursive=True)) < 4:  # a server, a tracker, two workers
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        started = children(recursive=True)
+        process.kill()
+    _, alive = psutil.wait_procs(started, timeout=20)
+    assert not alive
+
+
+def test_a_worker_without_the_folder_is_told(tmp_path: Path) -> None:
+    """Paths of confs and arguments are relative to the folder of the command."""
+    elsewhere = Remote(abs, folder=tmp_path / "gone")
+    outcome = elsewhere(-3)
+    with pytest.raises(WorkerError, match=r"has no folder .*gone; inputs and outputs must lie"):
+        given(outcome)

@@ -16,6 +16,7 @@ from pipeline.cli.options import COMPUTE, EXISTING, path
 @path("data/scenes/map", "--map", "to_map")
 @click.option("--sources", type=EXISTING, multiple=True, help="Folders that scenes must lie in.")
 @path("data/downloads", "--downloads", help="What was fetched from the web, for the next run.")
+@COMPUTE
 def fetch(**arguments: Any) -> None:
     """Check scenes and describe them as STAC Items."""
     from pipeline.stages.fetch import run

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from functools import partial
+from contextlib import closing
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
 import pystac
 
+from pipeline.config.compute import ComputeConf, load_compute
 from pipeline.config.fetch import FetchConf, SourceConf
 from pipeline.config.reading import load
+from pipeline.config.sources import Masking
 from pipeline.errors import ConfigError, SceneError
 from pipeline.files import publish, remove_leftovers, work_folder
 from pipeline.geo.scenes.catalog import write_catalog
 from pipeline.geo.scenes.checked import checked_scene
+from pipeline.geo.scenes.scene_files import SceneFiles
 from pipeline.geo.scenes.stac import CATALOG
 from pipeline.geo.sources.download import Downloads
 from pipeline.geo.sources.eurosat import write_images
 from pipeline.geo.sources.find import find_scenes, named_files
 from pipeline.outputs import owned
+from pipeline.parallel import run_scenes, worker_count
 from pipeline.watched import open_edits, unwatched
 
 
@@ -30,6 +35,7 @@ def run(
     to_map: Path,
     sources: Sequence[Path] = (),
     downloads: Path = Path("data/downloads"),
+    compute: Path | None = None,
 ) -> None:
     """Write two static catalogs of the scenes, or the labelled images, that `conf` names.
 
@@ -39,12 +45,13 @@ def run(
         to_map: The folder of the catalog of scenes to be mapped.
         sources: The folders that scenes must lie in; anywhere where there are none.
         downloads: The folder of what was fetched from the web, also by a run that failed.
+        compute: `compute.yaml`; its defaults where there is none.
 
     Raises:
         ConfigError: when the conf is wrong.
         SceneError: when a scene lies elsewhere, is missing, damaged or not usable.
     """
-    stated = load(conf, FetchConf)
+    stated, machine = load(conf, FetchConf), load_compute(compute)
     named: dict[str, Path] = {}
     for source in [*stated.train, *stated.map_scenes]:
         _require_inside(source, sources, conf)
@@ -60,17 +67,17 @@ def run(
     ):
         for folder in (downloads, *downloads.glob("*/")):
             remove_leftovers(folder)
-        by_source = [_items(source, stated, fetched, work / "train") for source in stated.train]
-        mapped: list[pystac.Item] = []
-        for source in stated.map_scenes:
-            if source in stated.train:
-                # checked and hashed already, which for a whole MGRS tile takes a while
-                mapped += by_source[stated.train.index(source)]
-            else:
-                mapped += _items(source, stated, fetched, work / "map")
-        trained = list(chain.from_iterable(by_source))
-        _require_own_ids(trained, conf)
-        _require_own_ids(mapped, conf)
+        # a source of both is checked and hashed once, which for a whole MGRS tile takes a while
+        others = [source for source in stated.map_scenes if source not in stated.train]
+        found = [_found(source, stated, fetched, work / "train") for source in stated.train]
+        found += [_found(source, stated, fetched, work / "map") for source in others]
+        to_map_at = [[*stated.train, *others].index(source) for source in stated.map_scenes]
+        at = range(len(stated.train)), to_map_at
+        for numbers in at:
+            _require_own_ids([scene.files.id for n in numbers for scene in found[n]], conf)
+        with closing(run_scenes(_checked, list(chain.from_iterable(found)), machine)) as checked:
+            items = [[_told(*next(checked)) for _ in scenes] for scenes in found]
+        trained, mapped = ([item for n in numbers for item in items[n]] for numbers in at)
         copied = downloads, work
         if stated.images is None:
             write_catalog(train_partial, trained, "train", copied)
@@ -83,34 +90,46 @@ def run(
     print(f"scenes to map: {', '.join(item.id for item in mapped) or 'none'}")
 
 
-def _items(
-    source: SourceConf, conf: FetchConf, downloads: Downloads, folder: Path
-) -> list[pystac.Item]:
-    """The checked Items of the scenes of a source, with their masks, which are made in a folder."""
-    items = []
-    for files in find_scenes(source, downloads):
-        scene = f"{folder.name}: {files.id}"
-        warn = partial(_warn, files.id)
-        item, facts = checked_scene(files, conf.masking(source), folder / files.id, warn)
-        if files.unused:
-            print(
-                f"{files.id}: not used, as no GeoTIFF or JPEG 2000 file whose name ends with a band: "
-                f"{', '.join(files.unused)}"
-            )
-        print(f"{scene}  {files.datetime:%Y-%m-%d}  {', '.join(item.assets)}  ({files.origin})")
-        for fact in facts:
-            print(f"{scene}  {fact}")
-        sys.stdout.flush()
-        items.append(item)
-    return items
+@dataclass(frozen=True)
+class _Found:
+    """A scene that is yet to be checked."""
+
+    files: SceneFiles
+    masking: Masking
+    folder: Path
+    """Where its masks are made."""
 
 
-def _warn(scene: str, doubt: str) -> None:
-    print(f"warning: {scene}: {doubt}", file=sys.stderr, flush=True)
+def _found(source: SourceConf, conf: FetchConf, downloads: Downloads, folder: Path) -> list[_Found]:
+    masking = conf.masking(source)
+    return [_Found(files, masking, folder / files.id) for files in find_scenes(source, downloads)]
 
 
-def _require_own_ids(items: Sequence[pystac.Item], conf: Path) -> None:
-    ids = [item.id for item in items]
+def _checked(scene: _Found, compute: ComputeConf) -> tuple[pystac.Item, list[str], list[str]]:
+    """The Item of a scene, what there is to say of it, and what is doubtful."""
+    files, doubts, lines = scene.files, list[str](), list[str]()
+    item, facts = checked_scene(
+        files, scene.masking, scene.folder, doubts.append, worker_count(compute)
+    )
+    if files.unused:
+        lines.append(
+            f"{files.id}: not used, as no GeoTIFF or JPEG 2000 file whose name ends with a band: "
+            f"{', '.join(files.unused)}"
+        )
+    name = f"{scene.folder.parent.name}: {files.id}"
+    lines.append(f"{name}  {files.datetime:%Y-%m-%d}  {', '.join(item.assets)}  ({files.origin})")
+    lines += [f"{name}  {fact}" for fact in facts]
+    return item, lines, [f"warning: {files.id}: {doubt}" for doubt in doubts]
+
+
+def _told(item: pystac.Item, lines: list[str], warnings: list[str]) -> pystac.Item:
+    for line in warnings:
+        print(line, file=sys.stderr)
+    print(*lines, sep="\n", flush=True)
+    return item
+
+
+def _require_own_ids(ids: Sequence[str], conf: Path) -> None:
     if CATALOG in ids:
         raise ConfigError(f"{conf}: scene id {CATALOG!r} is the catalog's own file; give another id.")
     if twice := sorted({i for i in ids if ids.count(i) > 1}):

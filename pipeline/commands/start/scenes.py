@@ -30,6 +30,7 @@ from pipeline.geo.scenes.item import MASK, epsg_of, grid_of
 from pipeline.geo.scenes.scene_files import MaskLayer, SceneFiles
 from pipeline.geo.sources.download import Downloads
 from pipeline.geo.sources.find import find_scenes
+from pipeline.parallel import core_count
 
 _MASK = re.compile(r"cloud|mask|msk|cld|clm|wolke|nuage|nube|nuvem", re.IGNORECASE)
 
@@ -99,7 +100,7 @@ def look_at_scenes(names: list[str], given: Given, downloads: Downloads, work: P
 def _checked(scene: SceneFiles, conf: SourceConf, work: Path) -> pystac.Item:
     """The Item of a scene, which must pass the checks of `fetch`; prints what it is."""
     doubts: list[str] = []
-    item, facts = checked_scene(scene, Masking(), work / scene.id, doubts.append)
+    item, facts = checked_scene(scene, Masking(), work / scene.id, doubts.append, core_count())
     grid = grid_of(item.properties, epsg_of(item))
     print(
         f"scene {scene.id}: {grid.height} x {grid.width} px of 10 m, EPSG:{grid.epsg}, "

@@ -18,18 +18,23 @@ _MOST_MASKED = 0.5
 
 
 def checked_scene(
-    files: SceneFiles, masking: Masking, folder: Path, warn: Callable[[str], object]
+    files: SceneFiles,
+    masking: Masking,
+    folder: Path,
+    warn: Callable[[str], object],
+    workers: int = 1,
 ) -> tuple[pystac.Item, list[str]]:
     """The checked Item of a scene, and what its pixels are, for people.
 
-    Masks that are made go to `folder`; `warn` is told what is doubtful, a sentence at a time.
+    Masks that are made go to `folder`; `warn` is told what is doubtful, a sentence at a time; `workers`
+    are threads.
 
     Raises:
         SceneError: when a file is missing, damaged, or not on the ground of the others.
         RadiometryError: when scale or offset is contradicted by the pixels.
     """
     item = scene_item(files, warn)
-    zeros = tell_zeros(item, files, folder / "nodata.tif")
+    zeros = tell_zeros(item, files, folder / "nodata.tif", workers)
     shares = mask_scene(item, files, masking, folder / "mask.tif")
     if doubt := _doubt(files, masking, shares):
         warn(doubt)

@@ -22,7 +22,6 @@ import pystac
 from scipy.ndimage import binary_propagation
 
 from pipeline.bands import BANDS
-from pipeline.config.compute import ComputeConf
 from pipeline.files import require_space
 from pipeline.geo.raster.block_cache import BlockCache, Need
 from pipeline.geo.raster.grid import PixelGrid, Window
@@ -33,7 +32,7 @@ from pipeline.geo.scenes.catalog import add_mask
 from pipeline.geo.scenes.item import DARK_ZEROS, EMPTY, LAYER, epsg_of, grid_of
 from pipeline.geo.scenes.masks import write_mask
 from pipeline.geo.scenes.scene_files import MaskLayer, SceneFiles
-from pipeline.parallel import run_pieces, worker_count
+from pipeline.parallel import run_pieces
 
 _STRIP_PX = 512
 _ALL, _SOME, _EDGE = 1, 2, 3
@@ -56,11 +55,11 @@ class Zeros:
     """In some bands elsewhere: dark."""
 
 
-def tell_zeros(item: pystac.Item, files: SceneFiles, path: Path) -> Zeros:
+def tell_zeros(item: pystac.Item, files: SceneFiles, path: Path, workers: int = 1) -> Zeros:
     """Count the pixels with DN 0; where some are dark, the Item says so and gets a mask of the others.
 
     The mask is written to `path`. Of reflectance, of files on the web and where the conf states
-    `nodata: 0`, nothing is counted.
+    `nodata: 0`, nothing is counted. `workers` are threads.
 
     Raises:
         SceneError: when a band cannot be read.
@@ -80,7 +79,7 @@ def tell_zeros(item: pystac.Item, files: SceneFiles, path: Path) -> Zeros:
     require_space(path, grid.height * grid.width, "a mask of the scene")
     try:
         kinds = np.memmap(scratch, np.uint8, "w+", shape=(grid.height, grid.width))
-        with closing(_strips(grid, grids)) as strips:
+        with closing(_strips(grid, grids, workers)) as strips:
             for row, strip in strips:
                 kinds[row : row + len(strip)] = strip
         parts = [kinds[row : row + _STRIP_PX] for row in range(0, grid.height, _STRIP_PX)]
@@ -99,7 +98,9 @@ def tell_zeros(item: pystac.Item, files: SceneFiles, path: Path) -> Zeros:
     return zeros
 
 
-def _strips(grid: PixelGrid, grids: _Grids) -> Generator[tuple[int, npt.NDArray[np.uint8]]]:
+def _strips(
+    grid: PixelGrid, grids: _Grids, workers: int
+) -> Generator[tuple[int, npt.NDArray[np.uint8]]]:
     """The kind of each pixel of a scene, strip by strip, with the first row of each."""
     rows = range(0, grid.height, _STRIP_PX)
     windows = [Window(row, 0, min(_STRIP_PX, grid.height - row), grid.width) for row in rows]
@@ -107,7 +108,7 @@ def _strips(grid: PixelGrid, grids: _Grids) -> Generator[tuple[int, npt.NDArray[
     plan = ([need for need, _ in _needs(strip, grids)] for strip in strips)
     with BlockCache(dict.fromkeys(grids, _is_zero), plan) as cache:
         work = partial(_kinds, grids=grids, cache=cache)
-        with closing(run_pieces(work, strips, worker_count(ComputeConf()))) as kinds:
+        with closing(run_pieces(work, strips, workers)) as kinds:
             yield from zip(rows, kinds, strict=True)
 
 
