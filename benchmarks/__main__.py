@@ -48,6 +48,8 @@ PARTS: Mapping[str, Callable[[Bench], Section]] = {
               help="Where scenes, stores and maps are kept (20 GB with --full).")  # fmt: skip
 @click.option("--seconds", type=click.FloatRange(min=0),
               help=f"Of each of three runs of each side; 5, with --full {RUN_S:g}.")  # fmt: skip
+@click.option("--pixel-px", type=click.IntRange(min=1), default=8, show_default=True,
+              help="Side of a map pixel, in pixels of the scene.")  # fmt: skip
 @click.option("--write/--no-write", default=True, help="Whether to write benchmarks/RESULTS.md.")
 def main(full: bool, only: tuple[str, ...], write: bool, **options: object) -> None:
     """Measure lenscape beside torchgeo, rasterio and the hardware, in one run."""
@@ -93,7 +95,7 @@ def _bench(full: bool, options: Mapping[str, object]) -> Bench:
     require_size(side)
     band_files(source)  # a wrong folder is better known now
     runs_s = float(str(seconds)) if seconds is not None else (RUN_S if full else 5.0)
-    return Bench(source, work, side, runs_s)
+    return Bench(source, work, side, runs_s, int(str(options["pixel_px"])))
 
 
 def demo() -> Path:
@@ -105,6 +107,7 @@ def demo() -> Path:
 
 def _how(bench: Bench, only: tuple[str, ...]) -> list[str]:
     command = "python -m benchmarks" + (" --full" if bench.full else f" --size {bench.size_px}")
+    command += "" if bench.pixel_px == 8 else f" --pixel-px {bench.pixel_px}"
     command += "".join(f" --only {name}" for name in only)
     proper = bench.full and bench.seconds >= RUN_S
     targets = "" if proper else f" The targets are meant for `--full` and runs of {RUN_S:g} s."

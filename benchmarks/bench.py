@@ -35,6 +35,8 @@ class Bench:
     size_px: int
     seconds: float
     """That each of three runs of a side lasts, at least."""
+    pixel_px: int = 8
+    """Side of a map pixel, in pixels of the scene: the stride of the patches."""
 
     @property
     def full(self) -> bool:
@@ -76,8 +78,8 @@ class Bench:
         return path
 
     def grid(self, file: NetworkFile) -> PatchGrid:
-        """The cells of the scene for a network."""
-        return PatchGrid(self.made.scene.grid, file.patch_px, file.cell_px)
+        """The map pixels of the scene for a network."""
+        return PatchGrid(self.made.scene.grid, file.patch_px, self.pixel_px)
 
     def save(self, classifier: PatchClassifier, name: str) -> None:
         """Save a model under a name, in place of an earlier one."""
@@ -88,6 +90,7 @@ class Bench:
     def predict(self, model: str, made: Made) -> None:
         """Map a scene in this process, as `lenscape predict` does, by a model that was saved."""
         out = self._maps(model, made)
+        remove(out)  # or it would be kept
         with quiet():
             predict.run(self._predict_conf, self._model(model), made.catalog, out, self.compute)
 
@@ -97,6 +100,7 @@ class Bench:
 
     def watched_predict(self, model: str, made: Made) -> memory.Watched:
         """Map a scene by the command line, in a process of its own whose memory is watched."""
+        remove(self._maps(f"{model}_watched", made))
         options = {
             "conf": self._predict_conf,
             "model": self._model(model),
@@ -117,7 +121,7 @@ class Bench:
     @property
     def _predict_conf(self) -> Path:
         path = self.work / "predict.yaml"
-        path.write_text("model: trained\n", encoding="utf-8")
+        path.write_text(f"pixel_px: {self.pixel_px}\n", encoding="utf-8")
         return path
 
     @staticmethod

@@ -49,7 +49,7 @@ def predict_section(bench: Bench) -> Section:
     }
     measured = side_by_side(sides, bench.seconds, say=bench.say)
     agreement = require_agreement(answers, bench.class_map(bench.made, "lenet_64"), grid)
-    figures = [_against_peer(measured), _peak(bench), _against_parts(measured, cells)]
+    figures = [_against_peer(measured, grid), _peak(bench), _against_parts(measured, cells)]
     return Section("Predict", figures, _notes(way, agreement, measured))
 
 
@@ -91,7 +91,7 @@ def default_section(bench: Bench) -> Section:
     work = _predicting(bench, bench.made, "modern", grid.rows * grid.cols)
     measured = side_by_side({"predict, modern": repeated(work)}, 0.0, say=bench.say)
     rate = measured["predict, modern"].rate
-    what = f"`predict`, network modern, {file.patch_px} px patches, 13 bands, stride {file.cell_px}"
+    what = f"`predict`, network modern, {file.patch_px} px patches, 13 bands, stride {grid.cell_px}"
     return Section("The default network", [Figure("", what, f"{rate:,.0f} patches/s")])
 
 
@@ -107,7 +107,8 @@ def _computing(bench: Bench, classifier: PatchClassifier, grid: PatchGrid) -> Ca
     """The dense form over all pieces of the scene, whose pixels are in memory."""
     bench.say("pixels of the whole scene to memory")
     pixels = whole_scene(bench.made, grid)
-    predictor = Predictor(classifier)
+    geometry = classifier.meta.geometry.of_map(bench.pixel_px, "--pixel-px")
+    predictor = Predictor(classifier, geometry=geometry)
     parts = pieces(grid, predictor.block_cells)
 
     def one(part: Piece) -> int:
@@ -147,10 +148,10 @@ def _best_way(bench: Bench, classifier: PatchClassifier, grid: PatchGrid) -> Way
     return peer.best(side, bench.trial_s, bench.say)
 
 
-def _against_peer(measured: dict[str, Measured]) -> Figure:
+def _against_peer(measured: dict[str, Measured], grid: PatchGrid) -> Figure:
     ours, theirs = measured["predict"].rate, measured["torchgeo"].rate
     return with_target(
-        "1", "`predict`, COGs to finished maps, 64 px patches, 13 bands, stride 8",
+        "1", f"`predict`, COGs to finished maps, 64 px patches, 13 bands, stride {grid.cell_px}",
         f"{ours:,.0f} patches/s", f"torchgeo: {theirs:,.0f} patches/s", (ours / theirs, ">=", 250),
     )  # fmt: skip
 

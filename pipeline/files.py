@@ -16,8 +16,6 @@ from glob import escape
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from pipeline.errors import OutputError
 from pipeline.outputs import owned, writable
 
@@ -76,6 +74,8 @@ def _require_no_mount(path: Path) -> None:
     """Refuse before the work what cannot be replaced after it."""
     if not path.is_dir() or path.is_symlink():
         return
+    import psutil  # noqa: PLC0415  # the dense form does without
+
     place = str(path.resolve())
     if any(mount.mountpoint == place for mount in psutil.disk_partitions(all=True)):
         raise OutputError(

@@ -86,12 +86,13 @@ class TrainingFeatures:
 
     def distances(self, features: Features) -> Distances:
         """The distance of each row of statistics (N, F) to the nearest class, (N,)."""
-        whitened = features @ self.whitening
-        nearest = np.full(len(features), np.inf)
-        for center in self.centers:
-            offset = whitened - center
-            np.minimum(nearest, np.einsum("nf,nf->n", offset, offset), out=nearest)
-        distances: Distances = np.sqrt(nearest)
+        # from one of the centres, so that their squares are no larger than the distances
+        origin = self.centers[0]
+        whitened, centers = features @ self.whitening - origin, self.centers - origin
+        # |a - b|^2 = |a|^2 - 2 ab + |b|^2, of all classes at once
+        apart = np.square(centers).sum(axis=1) - 2 * (whitened @ centers.T)
+        squares = np.einsum("nf,nf->n", whitened, whitened) + apart.min(axis=1)
+        distances: Distances = np.sqrt(np.maximum(squares, 0))
         return distances
 
     def relative(self, features: Features) -> Distances:
@@ -181,10 +182,16 @@ def _sliding(values: Sums, count: int, step: int) -> Sums:
     """Sums of `count` rows every `step` rows, (n, W) of (H, W)."""
     unit = math.gcd(count, step)
     length = len(values) // unit * unit
-    units: Sums = reduce(add, (values[first:length:unit] for first in range(unit)))
+    sums: Sums = reduce(add, (values[first:length:unit] for first in range(unit)))
     count, step = count // unit, step // unit
-    last = len(units) - count + 1
-    totals: Sums = reduce(add, (units[first : first + last : step] for first in range(count)))
+    places, first, parts = len(sums) - count + 1, 0, []
+    for bit in range(count.bit_length()):  # of 1, 2, 4, ... units, each made from the one before
+        if bit:
+            sums = sums[: -(1 << bit - 1)] + sums[1 << bit - 1 :]
+        if count >> bit & 1:
+            parts.append(sums[first : first + places : step])
+            first += 1 << bit
+    totals: Sums = reduce(add, parts)
     return totals
 
 
@@ -192,7 +199,9 @@ def _logarithms(sums: Sums, squares: Sums, count: int) -> Features:
     """Logarithms of mean and standard deviation from sums and sums of squares (N, bands)."""
     mean = sums / count
     deviation = np.sqrt(np.maximum(squares / count - mean**2, 0))
-    return np.log(np.concatenate([mean, deviation], axis=1) + _SOFT_DN)
+    # a row a statistic in memory: a block has many patches and few statistics
+    features: Features = np.log(np.concatenate([mean.T, deviation.T]) + _SOFT_DN).T
+    return features
 
 
 def domain_shift(scene: SceneInfo, trained: Sequence[SceneInfo]) -> str:
