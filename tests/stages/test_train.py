@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -29,6 +30,7 @@ from pipeline.learn.tracking.training_run import TrainingRun
 from pipeline.split_folder import SplitFolder
 from pipeline.stages.train import run
 from pipeline.store import PatchStore
+from tests.support.interrupts import interruptible
 from tests.support.stores import make_folds, make_split, make_store
 from tests.support.tracked import mlflow_store
 
@@ -383,17 +385,30 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes_and_one_run(tmp_pa
 
 
 @pytest.mark.slow
-def test_a_training_that_is_asked_to_end_leaves_no_process(tmp_path):
+@pytest.mark.parametrize(
+    ("kind", "status", "said"),
+    [
+        (signal.SIGTERM, 143, ""),
+        # Ctrl-C reaches all processes of a terminal
+        (
+            signal.SIGINT,
+            130,
+            "lenscape: interrupted; nothing half-written is left. To go on, run it again.",
+        ),
+    ],
+)
+def test_a_training_that_is_asked_to_end_leaves_no_process(tmp_path, kind, status, said):
     with mlflow_store(tmp_path):
         make_folds(tmp_path / "split", make_store(tmp_path / "patches"), 2)
         (tmp_path / "train.yaml").write_text(OWN.replace("epochs: 4", "epochs: 5000"))
         (tmp_path / "compute.yaml").write_text("accelerator: cpu\n")
         paths = ("--conf=train.yaml", "--store=patches", "--split=split", "--compute=compute.yaml")
-        training = subprocess.Popen(
-            [sys.executable, "-m", "pipeline.cli", "train", *paths, "--out=models"], cwd=tmp_path,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "2"},
-        )  # fmt: skip
+        with (tmp_path / "stderr").open("w") as printed:
+            training = subprocess.Popen(
+                [*interruptible("pipeline.cli:main"), "train", *paths, "--out=models"], cwd=tmp_path,
+                stdout=subprocess.DEVNULL, stderr=printed, start_new_session=True,
+                env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "2"},
+            )  # fmt: skip
         states = [tmp_path / ".models.unfinished" / name for name in ("network.ckpt", "fold_1.ckpt")]
         latest = time.monotonic() + 180
         while not all(state.exists() for state in states):
@@ -402,8 +417,14 @@ def test_a_training_that_is_asked_to_end_leaves_no_process(tmp_path):
             time.sleep(0.1)
         processes = psutil.Process(training.pid).children(recursive=True)
         assert processes, "one trains beside it"
-        training.terminate()
-        assert training.wait(60) != 0
+        if kind == signal.SIGINT:
+            os.killpg(training.pid, kind)
+        else:
+            training.send_signal(kind)
+        assert training.wait(60) == status
         _, alive = psutil.wait_procs(processes, 10)
         assert not alive
         assert all(state.exists() for state in states), "it can go on"
+        assert {path.name for path in tmp_path.glob(".*")} == {".models.unfinished"}
+        assert "Traceback" not in (tmp_path / "stderr").read_text()
+        assert (tmp_path / "stderr").read_text().rstrip().endswith(said)

@@ -282,6 +282,7 @@ def _processes(compute: ComputeConf, networks: int) -> Iterator[Submit]:
 def _start_process(threads: int) -> None:
     """Set the threads of a process that trains, and end it with the process that started it."""
     torch.set_num_threads(threads)
+    tqdm.set_lock(threading.RLock())  # not a semaphore, which a killed process leaves to be reported
     threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 
