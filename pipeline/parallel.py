@@ -66,7 +66,9 @@ def run_pieces[P, R](
         return
     with connected(compute) as dask:
         assert dask is not None
-        yield from _in_order(partial(dask.submit, function), pieces, dask.threads, dask.result)
+        yield from _in_order(
+            partial(dask.submit, Remote.of(function)), pieces, dask.threads, dask.result
+        )
 
 
 def run_scenes[S, R](
@@ -89,7 +91,7 @@ def run_scenes[S, R](
         elif dask is None:
             yield from _in_processes(function, scenes, _share(compute, count), count)
         else:
-            work = _Sharing(function, _share(compute, dask.threads_a_worker()))
+            work = Remote.of(_Sharing(function, _share(compute, dask.threads_a_worker())))
             yield from _in_order(partial(dask.submit, work), scenes, dask.threads, dask.result)
 
 
@@ -117,7 +119,7 @@ def _in_processes[S, R](
     context = multiprocessing.get_context("forkserver")
     # imported once, not once a process
     context.set_forkserver_preload([getattr(function, "func", function).__module__])
-    task = partial(_interruptible, Remote(_Sharing(function, share)))
+    task = partial(_interruptible, Remote.of(_Sharing(function, share)))
 
     def submit(scene: S) -> Any:
         return pool.submit(task, scene)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import pickle
 import socket
 import sys
 import time
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,9 +68,9 @@ class Dask:
         # a client that has lost its scheduler would try to reach it again
         self._client.close(timeout=1)
 
-    def submit(self, function: Callable[[Any], Any], piece: Any) -> Any:
+    def submit(self, function: Remote, piece: Any) -> Any:
         """Send a piece of work; what comes back is for `result`."""
-        return self._client.submit(Remote(function), piece, pure=False)
+        return self._client.submit(function, piece, pure=False)
 
     def threads(self) -> int:
         """The threads of all workers, which come and go."""
@@ -185,9 +186,15 @@ def given(outcome: Any) -> Any:
 class Remote:
     """A function as another process runs it: in the same folder, and if its lenscape is the same."""
 
-    function: Callable[[Any], Any]
+    function: bytes
+    """Pickled: what it carries, such as a network, is unpacked once a process, not once a piece."""
     code: str = field(default_factory=code_version)
     folder: Path = field(default_factory=Path.cwd)
+
+    @classmethod
+    def of(cls, function: Callable[[Any], Any]) -> Remote:
+        """A function that can be pickled."""
+        return cls(pickle.dumps(function))
 
     def __call__(self, piece: Any) -> Any:
         """The result for a piece, or what `given` makes an error of."""
@@ -195,7 +202,7 @@ class Remote:
             if self.code != code_version():
                 raise _other_code("a worker of the scheduler", "another lenscape")
             self._enter()
-            return self.function(piece)
+            return _unpacked(self.function)(piece)
         except LenscapeError as error:
             return _Failure(type(error), str(error))
 
@@ -209,6 +216,12 @@ class Remote:
                 f"a worker on {socket.gethostname()} has no folder {self.folder}; inputs and outputs "
                 "must lie on a disk that all machines see at the same path."
             ) from error
+
+
+@lru_cache(maxsize=2)
+def _unpacked(function: bytes) -> Callable[[Any], Any]:
+    unpacked: Callable[[Any], Any] = pickle.loads(function)
+    return unpacked
 
 
 def _other_code(worker: str, what: str) -> WorkerError:

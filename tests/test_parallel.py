@@ -1,6 +1,7 @@
 """Pieces of work: in order, few at a time, here and on a Dask scheduler."""
 
 import os
+import pickle
 import shutil
 import signal
 import subprocess
@@ -304,7 +305,7 @@ def test_processes_end_with_the_one_that_started_them(tmp_path: Path) -> None:
 
 def test_a_worker_without_the_folder_is_told(tmp_path: Path) -> None:
     """Paths of confs and arguments are relative to the folder of the command."""
-    elsewhere = Remote(abs, folder=tmp_path / "gone")
+    elsewhere = Remote(pickle.dumps(abs), folder=tmp_path / "gone")
     outcome = elsewhere(-3)
     with pytest.raises(WorkerError, match=r"has no folder .*gone; inputs and outputs must lie"):
         given(outcome)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from contextlib import closing
 from functools import partial
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +36,7 @@ from pipeline.learn.tracking.registry import registered_model_folder
 from pipeline.learn.tracking.run import add, ask_store, run_record
 from pipeline.learn.tracking.tracker import Additions
 from pipeline.outputs import owned
+from pipeline.parallel import run_scenes
 from pipeline.store_meta import Geometry
 
 _COMPARED = 128
@@ -81,8 +85,8 @@ def _map_all(conf: Path, model: Path, scenes: Path, out: Path, compute: Path | N
         for s in to_map
     ]
     outside: dict[str, float] = {}
+    _map_due(list(zip(to_map, maps, strict=True)), mapper, machine)
     for scene, mapped in zip(to_map, maps, strict=True):
-        _map(scene, mapper, mapped, machine)
         stated = kept(mapped.files, mapped.origin.fingerprint) or {}
         if (percent := stated.get(OUTSIDE)) is not None:
             outside[f"outside_area_of_applicability/{scene.id}"] = percent / 100
@@ -112,19 +116,43 @@ def _plan(conf: Path, settings: PredictConf, scenes: list[Scene], mapper: Mapper
     return plan
 
 
-def _map(scene: Scene, mapper: Mapper, mapped: MappedScene, machine: ComputeConf) -> None:
-    """Write the folder of a map, unless it is there already."""
+def _map_due(scenes: Sequence[tuple[Scene, MappedScene]], mapper: Mapper, machine: ComputeConf) -> None:
+    """Write the folders of the maps that are not there already."""
+    due = [kept(mapped.files, mapped.origin.fingerprint) is None for _, mapped in scenes]
+    to_make = list(compress(scenes, due))
+    work = partial(_map, mapper)
+    # a GPU is one machine's, and has its own ways to be shared
+    side_by_side = machine.scheduler is not None or not _on_gpu(mapper)
+    made = (
+        run_scenes(work, to_make, machine)
+        if side_by_side
+        else (work(scene, machine) for scene in to_make)
+    )
+    with closing(made):
+        for (scene, mapped), is_due in zip(scenes, due, strict=True):
+            if note := mapped.origin.note:
+                print(f"warning: {scene.id}: {note}", file=sys.stderr)
+            said = (
+                next(made)
+                if is_due
+                else f"{scene.id}: kept, nothing that it is made from has changed; "
+                f"{mapped.files.class_map}"
+            )
+            print(said, flush=True)
+
+
+def _on_gpu(mapper: Mapper) -> bool:
+    predictor = mapper.classify
+    return isinstance(predictor, Predictor) and predictor.classifier.mean.is_cuda
+
+
+def _map(mapper: Mapper, due: tuple[Scene, MappedScene], machine: ComputeConf) -> str:
+    """Write the folder of a map; what there is to say of it."""
+    scene, mapped = due
     files = mapped.files
-    if note := mapped.origin.note:
-        print(f"warning: {scene.id}: {note}", file=sys.stderr)
-    if kept(files, mapped.origin.fingerprint) is not None:
-        print(f"{scene.id}: kept, nothing that it is made from has changed; {files.class_map}")
-        return
     with publish(files.folder) as folder:
         record = map_scene(scene, mapper, mapped.origin, files.folder, folder, machine)
-    print(_summary(record, files))
-    if isinstance(mapper.classify, Predictor):
-        _print_agreement(scene, mapper, mapper.classify)
+    return "\n".join([_summary(record, files), *_agreement(scene, mapper)])
 
 
 def _predictor(classifier: PatchClassifier, geometry: Geometry, machine: ComputeConf) -> Predictor:
@@ -152,10 +180,13 @@ def _print_limits(settings: PredictConf, predictor: Predictor) -> None:
         )
 
 
-def _print_agreement(scene: Scene, mapper: Mapper, predictor: Predictor) -> None:
-    """Print for how many pixels in the middle of a scene low precision gives the class of float32."""
-    if predictor.form is None or predictor.form.dtype == torch.float32:
-        return
+def _agreement(scene: Scene, mapper: Mapper) -> list[str]:
+    """For how many pixels in the middle of a scene low precision gives the class of float32."""
+    predictor = mapper.classify
+    if not isinstance(predictor, Predictor) or predictor.form is None:
+        return []
+    if predictor.form.dtype == torch.float32:
+        return []
     grid = mapper.grid(scene)
     rows, cols = (
         range((count - min(count, _COMPARED)) // 2, (count + min(count, _COMPARED)) // 2)
@@ -164,9 +195,8 @@ def _print_agreement(scene: Scene, mapper: Mapper, predictor: Predictor) -> None
     pixels = scene.read(grid.read_window(rows, cols), mapper.bands)
     share = predictor.agreement(pixels, len(rows), len(cols))
     kind = str(predictor.form.dtype).removeprefix("torch.")
-    print(
-        f"{scene.id}: {kind} gives {share:.2%} of {len(rows) * len(cols)} pixels the class of float32"
-    )
+    count = len(rows) * len(cols)
+    return [f"{scene.id}: {kind} gives {share:.2%} of {count} pixels the class of float32"]
 
 
 def _mapper(predictor: Predictor, settings: PredictConf) -> Mapper:

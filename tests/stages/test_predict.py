@@ -2,6 +2,8 @@ import hashlib
 import json
 import re
 import shutil
+import threading
+import time
 from pathlib import Path
 from urllib.parse import unquote
 from urllib.request import urlopen
@@ -16,7 +18,7 @@ from affine import Affine
 from pipeline.commands import log
 from pipeline.config.predict import RegisteredModelConf
 from pipeline.config.train import ConvolutionConf, NetworkConf
-from pipeline.errors import ConfigError, MismatchError, OutputError, SceneError, StoreError
+from pipeline.errors import ConfigError, MismatchError, OutputError, SceneError, StoreError, WorkerError
 from pipeline.files import sha256_of, write_json
 from pipeline.geo.maps.pieces import pieces as cut
 from pipeline.geo.raster.grid import PatchGrid
@@ -29,6 +31,7 @@ from pipeline.learn.tracking.run import RunRecord, open_run, resume
 from pipeline.learn.tracking.tracking_uri import connect
 from pipeline.stages import fetch, predict
 from pipeline.store_meta import Statistics
+from tests.support.clusters import cluster
 from tests.support.holders import held
 from tests.support.learners import model_meta
 from tests.support.limits import file_limit
@@ -695,3 +698,70 @@ def test_hrefs_that_an_older_fetch_wrote(tmp_path):
                 open_catalog(tmp_path / "scenes")
         else:
             assert len(open_catalog(tmp_path / "scenes")) == 1
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory, model):
+    """A catalog of 33 small scenes, and the digests of their maps as one thread makes them."""
+    folder = tmp_path_factory.mktemp("many")
+    bands = make_bands(folder / "bands", size=(40, 50), lowest=100)
+    make_catalog(folder / "scenes", {f"s{n:02d}": bands for n in range(33)})
+    (folder / "predict.yaml").write_text("pixel_px: 8\nmosaic: none\n")
+    predict.run(
+        folder / "predict.yaml", model, folder / "scenes", folder / "expected", machine(folder, 1)
+    )
+    return folder, digests(folder / "expected")
+
+
+@pytest.mark.slow
+def test_many_scenes_are_mapped_side_by_side_with_the_same_bytes(many, model, capsys):
+    folder, expected = many
+    out = folder / "processes"
+    predict.run(folder / "predict.yaml", model, folder / "scenes", out, machine(folder, 2))
+    assert digests(out) == expected
+    said = [line.split(":")[0] for line in capsys.readouterr().out.splitlines()]
+    assert said == [f"s{n:02d}" for n in range(33)]
+
+
+def when_some_are_there(out, act):
+    """Do something once two maps are finished."""
+
+    def wait():
+        while len(list(out.glob("s??"))) < 2:
+            time.sleep(0.02)
+        act()
+
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    return thread
+
+
+@pytest.mark.slow
+def test_many_scenes_are_mapped_by_workers_of_which_one_is_lost(many, model, tmp_path):
+    folder, expected = many
+    with cluster(tmp_path) as started:
+        first, _ = started.worker(), started.worker()
+        compute = tmp_path / "compute.yaml"
+        compute.write_text(f"accelerator: cpu\nscheduler: {started.address}\nwait_s: 120\n")
+        killing = when_some_are_there(folder / "dask", first.kill)
+        predict.run(folder / "predict.yaml", model, folder / "scenes", folder / "dask", compute)
+        assert not killing.is_alive()
+    assert digests(folder / "dask") == expected
+
+
+@pytest.mark.slow
+def test_a_lost_scheduler_leaves_what_is_finished(many, model, tmp_path):
+    folder, expected = many
+    with cluster(tmp_path) as started:
+        started.worker()
+        compute = tmp_path / "compute.yaml"
+        compute.write_text(f"accelerator: cpu\nscheduler: {started.address}\nwait_s: 120\n")
+        when_some_are_there(folder / "lost", started.scheduler.kill)
+        with pytest.raises(WorkerError, match=r"connection to scheduler .* is lost; what is finished"):
+            predict.run(folder / "predict.yaml", model, folder / "scenes", folder / "lost", compute)
+    finished = digests(folder / "lost")
+    whole = {name: digest for name, digest in finished.items() if name.startswith("s")}
+    assert 2 <= len({Path(name).parts[0] for name in whole}) < 33
+    assert whole.items() <= expected.items()
+    predict.run(folder / "predict.yaml", model, folder / "scenes", folder / "lost", machine(folder, 1))
+    assert digests(folder / "lost") == expected

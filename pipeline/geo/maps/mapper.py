@@ -31,7 +31,7 @@ from pipeline.geo.maps.true_colour import photo_bands, photo_title, stretch, wri
 from pipeline.geo.scenes.scene import Scene
 from pipeline.geo.scenes.stac import href_of
 from pipeline.geo.scenes.thumbnail import Thumbnail
-from pipeline.parallel import run_pieces, worker_count
+from pipeline.parallel import in_worker, run_pieces, worker_count
 
 _PREVIEW_PX = 640
 """Of a picture on its longer side; a panel of the preview has about 560."""
@@ -141,7 +141,7 @@ def _map_pieces(
     windows = (grid.read_window(piece.rows, piece.cols) for piece in parts)
     tally = Tally.empty()
     total = scene.grid.height * scene.grid.width / 1e6
-    bar = tqdm(total=total, desc=scene.id, unit="Mpx", file=sys.stderr, disable=None)
+    bar = tqdm(total=total, desc=scene.id, unit="Mpx", file=sys.stderr, disable=in_worker() or None)
     in_process = compute.scheduler is None
     with bar, scene.cache(mapper.bands, windows if in_process else (), thumbnail.show) as cache:
         work = partial(map_piece, scene, mapper, cache=cache if in_process else None)
