@@ -78,7 +78,7 @@ def tell_zeros(item: pystac.Item, files: SceneFiles, path: Path, workers: int = 
     scratch = path.with_suffix(".zeros")
     require_space(path, grid.height * grid.width, "a mask of the scene")
     try:
-        kinds = np.memmap(scratch, np.uint8, "w+", shape=(grid.height, grid.width))
+        kinds = _mapped(scratch, grid)
         with closing(_strips(grid, grids, workers)) as strips:
             for row, strip in strips:
                 kinds[row : row + len(strip)] = strip
@@ -96,6 +96,17 @@ def tell_zeros(item: pystac.Item, files: SceneFiles, path: Path, workers: int = 
     finally:
         scratch.unlink(missing_ok=True)
     return zeros
+
+
+def _mapped(path: Path, grid: PixelGrid) -> npt.NDArray[np.uint8]:
+    """A new file of zeros (H, W) as an array; all its space is taken at once.
+
+    A disk that is full when a mapped page is first written would end the process by a signal.
+    """
+    with path.open("wb") as file:
+        for row in range(0, grid.height, _STRIP_PX):
+            file.write(bytes(min(_STRIP_PX, grid.height - row) * grid.width))
+    return np.memmap(path, np.uint8, "r+", shape=(grid.height, grid.width))
 
 
 def _strips(

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.geo.raster.grid import Window
+from pipeline.geo.raster.grid import PixelGrid, Window
 from pipeline.geo.scenes import zeros
 from pipeline.geo.scenes.scene import Scene, open_catalog
 from pipeline.stages import fetch
@@ -144,3 +144,12 @@ def test_where_all_ground_has_data_there_is_no_mask(tmp_path: Path) -> None:
     scene = fetched(tmp_path, tmp_path / "in")
     assert set(scene.item.assets) == {"B02", "B08"}
     assert scene.read(Window(5, 6, 1, 3), ("B08",)).tolist() == [[[907, 1, 909]]]
+
+
+def test_a_mapped_file_has_its_space_from_the_beginning(tmp_path: Path) -> None:
+    """On a full disk the first write to a page without space ends the process (SIGBUS)."""
+    grid = PixelGrid(32633, 300_000.0, 5_800_000.0, 700, 1000, 10.0)
+    mapped = zeros._mapped(tmp_path / "s.zeros", grid)
+    assert mapped.shape == (700, 1000)
+    assert not mapped.any()
+    assert 512 * (tmp_path / "s.zeros").stat().st_blocks >= 700 * 1000
