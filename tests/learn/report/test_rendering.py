@@ -369,3 +369,5 @@ def test_every_number_of_a_model_is_in_its_report(summary):
     assert '<td>B01</td><td class="n">+0.250 (± 0.010)</td>' in html
     assert "60 training patches, 20 validation patches, 20 held-out patches" in html
     assert summary.scores is SCORES
+    sides = summary.meta.geometry.cell_m, summary.meta.geometry.patch_m
+    assert "for the cell of {:g} m around its centre; the network sees {:g} m".format(*sides) in html
