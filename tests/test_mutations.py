@@ -50,7 +50,8 @@ from tests.support.eurosats import make_eurosat, zipped
 from tests.support.labelled import make_classes, make_labels, px_box
 from tests.support.learners import model_meta
 from tests.support.mutations import changed_bytes, changed_json, changed_text, changed_yaml
-from tests.support.products import L1C, L2A, METADATA
+from tests.support.products import L1C, L2A, METADATA, make_product
+from tests.support.products import zipped as zipped_product
 from tests.support.stores import make_folds, make_split, make_store
 from tests.support.worlds import GRID, fetched, positions, write_bands_folder, write_raster
 
@@ -185,6 +186,35 @@ def _safe(folder: Path, draw: random.Random) -> None:
     find_scenes(SafeConf(safe=str(root)), Downloads(folder / "downloads"))
 
 
+def _safe_zip(folder: Path, draw: random.Random) -> None:
+    good = folder / f"{L1C}.SAFE.zip"
+    if not good.exists():
+        zipped_product(make_product(folder))
+    (folder / "changed").mkdir(exist_ok=True)
+    path = folder / "changed" / good.name
+    if draw.random() < 0.5:
+        path.write_bytes(changed_bytes(good.read_bytes(), draw))
+    else:
+        names = [
+            "../x.jp2",
+            "/x.jp2",
+            f"{L1C}.SAFE/../../x",
+            f"{'x' * 300}/y",
+            "a\n.jp2",
+            f"{L1C}.SAFE",
+        ]
+        with zipfile.ZipFile(good) as old, zipfile.ZipFile(path, "w") as new:
+            odd = draw.choice(old.namelist())
+            for entry in old.namelist():
+                content = old.read(entry)
+                if entry == odd and draw.random() < 0.5:
+                    content = draw.choice([b"", changed_bytes(content, draw)])
+                name = draw.choice(names) if entry == odd and draw.random() < 0.7 else entry
+                new.writestr(name, content)
+    find_scenes(SafeConf(safe=str(path)), Downloads(folder / "downloads"))
+    assert {one.name for one in folder.iterdir()} <= {f"{L1C}.SAFE", good.name, "changed", "downloads"}
+
+
 def _images(text: str) -> list[str]:
     return [part.partition("<")[0] for part in text.split("<IMAGE_FILE>")[1:]]
 
@@ -268,7 +298,7 @@ def _eurosat(folder: Path, draw: random.Random) -> None:
 
 KINDS: dict[str, Try] = {
     "conf": _conf, "labels": _labels, "store": _store, "item": _item, "safe": _safe, "model": _model,
-    "eurosat": _eurosat, "held out": _held_out,
+    "eurosat": _eurosat, "held out": _held_out, "safe zip": _safe_zip,
 }  # fmt: skip
 
 

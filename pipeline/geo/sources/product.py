@@ -222,4 +222,5 @@ def _described(names: Iterable[str], path: Path) -> str:
 def _shown(names: list[str]) -> str:
     """Some files for people: their names, and how many more there are."""
     more = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+    shown = (name if len(name) <= 80 else f"...{name[-77:]}" for name in names[:_NAMED])
+    return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
