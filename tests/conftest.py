@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -93,14 +94,24 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture(scope="session")
-def finished_project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder for PATH, of `python`, `dvc` and `lenscape` that start at once."""
+    from tests.support import forks, projects  # noqa: PLC0415
+
+    folder = tmp_path_factory.mktemp("programs")
+    with forks.forking(projects.Project(folder, folder).environment()) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def finished_project(tmp_path_factory: pytest.TempPathFactory, programs: Path) -> Project:
     """The one project that has run, for all tests and workers; read it, or work in a `copy` of it."""
     from tests.support import projects  # noqa: PLC0415
 
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent
-    return projects.finished_project(shared / "one_project")
+    return replace(projects.finished_project(shared / "one_project"), programs=programs)
 
 
 _running: list[pytest.Item] = []

@@ -7,7 +7,6 @@ For QGIS see `tests/geo/qgis/test_project.py`.
 from __future__ import annotations
 
 import sqlite3
-import sys
 from contextlib import closing
 
 import pytest
@@ -33,5 +32,5 @@ def test_mlflow_has_the_run_and_no_other_folder_was_made(finished_project: Proje
 
 def test_commands_find_the_model_again(finished_project: Project) -> None:
     words = ("provenance", "data/maps/east/east_classmap.tif")
-    said = finished_project.run(sys.executable, "-m", "pipeline.cli", *words)
+    said = finished_project.run("python", "-m", "pipeline.cli", *words)
     assert run_record(finished_project.path / "models").run_id in said

@@ -7,8 +7,8 @@ half a minute, so that kinds which may stand beside each other share a project.
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -123,8 +123,8 @@ CONF = {
 
 
 @pytest.fixture(scope="module")
-def cloned(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    project = make_project(tmp_path_factory.mktemp("cloned"))
+def cloned(tmp_path_factory: pytest.TempPathFactory, programs: Path) -> Project:
+    project = replace(make_project(tmp_path_factory.mktemp("cloned")), programs=programs)
     for name, text in CONF.items():
         project.conf(name, text)
     project.commit("less to compute")
@@ -136,7 +136,7 @@ def _started(make: Callable[[Project, Path], Words], cloned: Project, folder: Pa
     """A project after the two commands."""
     project = cloned.copy(folder, outputs=False)
     words = make(project, folder)
-    said = project.run(sys.executable, "-m", "pipeline.cli", "start", *words)
+    said = project.run("python", "-m", "pipeline.cli", "start", *words)
     assert "every class" in said
     assert stages_run(project.dvc("repro")) == STAGES
     return project

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import warnings
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -68,6 +68,8 @@ class Project:
     path: Path
     home: Path
     """Where DVC and git keep what is of the user and the machine."""
+    programs: Path | None = None
+    """Of `forking`: what starts at once in the place of `python`, `dvc` and `lenscape`."""
 
     def run(self, *words: str) -> str:
         """What a command prints on both streams; it must succeed."""
@@ -79,7 +81,7 @@ class Project:
         return done.stdout
 
     def dvc(self, *words: str) -> str:
-        return self.run(sys.executable, "-m", "dvc", *words)
+        return self.run("dvc", *words)
 
     def repro(self, *words: str) -> set[str]:
         """The stages that `dvc repro` really ran."""
@@ -92,7 +94,7 @@ class Project:
     def clone(self, path: Path) -> Project:
         """A clone by git: no outputs, no cache, no MLflow store."""
         self.run("git", "clone", "--quiet", str(self.path), str(path))
-        return Project(path, self.home)
+        return replace(self, path=path)
 
     def copy(self, folder: Path, *, outputs: bool = True) -> Project:
         """This project in another folder, with its DVC cache and its MLflow store.
@@ -100,7 +102,7 @@ class Project:
         Without outputs it is as it was before the first run, and DVC takes from the cache what a run
         would make again from the same inputs; only the tables of the MLflow store are there already.
         """
-        copied = Project(folder / "project", folder / "home")
+        copied = replace(self, path=folder / "project", home=folder / "home")
         copied.home.mkdir(parents=True)
         left_out = {self.path / ".dvc" / "tmp"}
         if not outputs:
@@ -136,8 +138,9 @@ class Project:
         """
         others = ("MLFLOW_", "DVC_", "GIT_", "PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE")
         kept = {key: value for key, value in os.environ.items() if not key.startswith(others)}
+        programs = (self.programs, Path(sys.executable).parent, os.environ["PATH"])
         own = {
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PATH": os.pathsep.join(str(folder) for folder in programs if folder),
             "HOME": str(self.home),
             "GIT_CONFIG_NOSYSTEM": "1",
             "GIT_AUTHOR_NAME": "lenscape",
