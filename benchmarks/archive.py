@@ -69,23 +69,15 @@ class Archive:
         remove(self.folder / "model")
         network.save(network.random_model(network.DEFAULT, scene), self.folder / "model")
 
-    def run(self, stage: str, *more: str) -> Watched:
+    def run(self, stage: str) -> Watched:
         """A stage from its first to its last byte, in a process of its own."""
         paths = {
             "fetch": ("--train", "train", "--map", "map", "--downloads", "downloads"),
             "tile": ("--classes", "classes.yaml", "--scenes", "train", "--out", "patches"),
             "predict": ("--model", "model", "--scenes", "map", "--out", "maps"),
         }[stage]
-        command = [
-            sys.executable,
-            "-m",
-            "pipeline.cli",
-            stage,
-            "--conf",
-            f"{stage}.yaml",
-            *paths,
-            *more,
-        ]
+        confs = ("--conf", f"{stage}.yaml", "--compute", str(self.compute))
+        command = [sys.executable, "-m", "pipeline.cli", stage, *confs, *paths]
         environment = os.environ | {"PYTHONPATH": str(machine.ROOT)}
         return watch(command, environment, self.folder)
 
@@ -109,10 +101,9 @@ def _cut(files: dict[str, Path], place: tuple[int, int], folder: Path) -> None:
 
 @click.command()
 @click.option("--count", type=int, multiple=True, default=(10, 300), help="Scenes; several times.")
-@click.option("--only", type=click.Choice(STAGES), multiple=True, default=STAGES)
 @click.option("--one-more/--no-one-more", help="Whether to add a scene to the last and run again.")
 @click.option("--work", type=FOLDER, default=Path(__file__).parent / "work" / "archive")
-def main(count: tuple[int, ...], only: tuple[str, ...], one_more: bool, work: Path) -> None:
+def main(count: tuple[int, ...], one_more: bool, work: Path) -> None:
     """Print seconds and peak memory of each stage, a count of scenes a line."""
     work = work.absolute()
     work.mkdir(parents=True, exist_ok=True)
@@ -122,16 +113,14 @@ def main(count: tuple[int, ...], only: tuple[str, ...], one_more: bool, work: Pa
     for number in count:
         archive = Archive(work / str(number), compute)
         archive.cut(demo(), number)
-        _measure(archive, number, only)
+        _measure(archive, number)
         if one_more and number == count[-1]:
             archive.cut(demo(), number + 1)
-            _measure(archive, number + 1, only)
+            _measure(archive, number + 1)
 
 
-def _measure(archive: Archive, count: int, only: tuple[str, ...]) -> None:
+def _measure(archive: Archive, count: int) -> None:
     for stage in STAGES:
-        if stage not in only and stage == "predict":
-            continue
         if stage == "tile":
             archive.prepare()
         started, before = time.monotonic(), os.times()
