@@ -53,18 +53,18 @@ def test_the_dense_form_gives_the_probabilities_of_the_patches(network, cell_px)
 @pytest.mark.parametrize("pixel_px", [2, 6, 12, 16])
 @pytest.mark.parametrize("network", ["modern", "lenet5", "mlp"])
 def test_pixels_of_a_map_have_the_classes_and_distances_of_the_patches_around_them(network, pixel_px):
-    model = classifier(network=network, cell_px=8, patch_px=16, bands=5)
+    model = classifier(network=network, cell_px=16, patch_px=48, bands=5)
     with pytest.raises(
-        MismatchError, match=r"conf: a map pixel of 3 px .* 16 px; choose one of 2, 4, 6"
+        MismatchError, match=r"conf: a map pixel of 3 px .* 48 px; choose one of 2, 4, 6"
     ):
         model.meta.geometry.of_map(3, "conf")
     geometry = model.meta.geometry.of_map(pixel_px, "conf")
     rows, cols = 9, 7
-    shape = 5, (rows - 1) * pixel_px + 16, (cols - 1) * pixel_px + 16
+    shape = 5, (rows - 1) * pixel_px + 48, (cols - 1) * pixel_px + 48
     pixels = np.random.default_rng(0).integers(0, 3000, shape).astype(np.uint16)
     corners = [(row * pixel_px, col * pixel_px) for row in range(rows) for col in range(cols)]
-    patches = np.stack([pixels[:, top : top + 16, left : left + 16] for top, left in corners])
-    seen = patch_features([patches], 8, model.fill_dn)
+    patches = np.stack([pixels[:, top : top + 48, left : left + 48] for top, left in corners])
+    seen = patch_features([patches], 16, model.fill_dn)
     model.training_features = TrainingFeatures.of(seen[::2], np.arange(len(seen[::2])) % 3)
     predictor = Predictor(model, geometry=geometry)
     actual = predictor(pixels, rows, cols).reshape(4, -1).T
