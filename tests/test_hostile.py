@@ -46,7 +46,9 @@ def maps(tmp_path_factory: pytest.TempPathFactory) -> Path:
         thirds, ("B02", "B03"), geometry, CLASSES, (30, 30), probabilities=True,
         postprocessing=PostProcessing(polygons_m2=0),
     )  # fmt: skip
-    origin = class_map.Provenance([info(scene.id)], ("B02", "B03"), {"weights": "ab" * 32}, EVIL, EVIL)
+    origin = class_map.Provenance(
+        [info(scene.id)], ("B02", "B03"), 80, 160, {"weights": "ab" * 32}, EVIL, EVIL
+    )
     out.mkdir()
     place = out / scene.id
     map_scene(scene, mapper, origin, place, place, ComputeConf(workers=1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -14,7 +14,7 @@ import pystac
 from pipeline.config.compute import ComputeConf, load_compute
 from pipeline.config.fetch import FetchConf, SourceConf
 from pipeline.config.reading import load
-from pipeline.config.sources import Masking
+from pipeline.config.sources import Masking, StacConf
 from pipeline.errors import ConfigError, SceneError
 from pipeline.files import publish, remove_leftovers, work_folder
 from pipeline.geo.scenes.catalog import write_catalog
@@ -59,8 +59,11 @@ def run(
     for warning in filter(None, map(open_edits, map(Path, named))):
         print(f"warning: {warning}", file=sys.stderr)
     fetched = Downloads(downloads)
+    downloads_some = stated.images is not None or any(
+        isinstance(source, StacConf) for source in [*stated.train, *stated.map_scenes]
+    )
     with (
-        owned(downloads, inside=True),
+        owned(downloads, inside=True) if downloads_some else nullcontext(),
         publish(train) as train_partial,
         publish(to_map) as map_partial,
         work_folder(train) as work,

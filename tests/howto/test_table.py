@@ -23,6 +23,7 @@ def test_it_leads_to_the_page_of_every_form() -> None:
     linked = set(re.findall(r"\]\(howto/([\w-]+)\.md\)", TABLE.read_text(encoding="utf-8")))
     # a machine or a program is no form of scenes or labels
     assert linked == {page.stem for page in HOWTO.glob("*.md")} - {
+        "cluster",
         "gpu",
         "onnx",
         "qgis",

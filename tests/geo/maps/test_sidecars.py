@@ -125,7 +125,7 @@ def test_qgis_shows_the_metadata(beside):
     answer = subprocess.run(command, check=True, capture_output=True, text=True)
     seen = json.loads(answer.stdout)
     assert seen["title"] == "Class map of s.1"
-    assert "cells of 80 m" in seen["abstract"]
+    assert "pixels of 80 m" in seen["abstract"]
     expected = "Contains modified Copernicus Sentinel data 2021. © a <mapper>."
     assert seen["rights"] == [expected]
     assert f"LENSCAPE_WEIGHTS_SHA256: {'ab' * 32}" in seen["history"]
