@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import sys
 from collections.abc import Generator, Iterator
@@ -16,6 +17,9 @@ from hypothesis import settings
 if TYPE_CHECKING:
     from tests.support.projects import Project
 
+# Or the first import of MLflow gives the root logger one of its own, with the stream that a test
+# captures at that moment and closes.
+logging.getLogger().addHandler(logging.NullHandler())
 # Until all tests are imported: a sixth of that time went into garbage that is none.
 gc.disable()
 if "PYTEST_XDIST_WORKER" in os.environ:
