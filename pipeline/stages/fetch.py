@@ -68,8 +68,9 @@ def run(
         publish(to_map) as map_partial,
         work_folder(train) as work,
     ):
-        for folder in (downloads, *downloads.glob("*/")):
-            remove_leftovers(folder)
+        if downloads_some:  # else they may be another process's
+            for folder in (downloads, *downloads.glob("*/")):
+                remove_leftovers(folder)
         # a source of both is checked and hashed once, which for a whole MGRS tile takes a while
         others = [source for source in stated.map_scenes if source not in stated.train]
         found = [_found(source, stated, fetched, work / "train") for source in stated.train]

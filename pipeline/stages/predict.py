@@ -17,7 +17,7 @@ from pipeline.config.predict import PredictConf
 from pipeline.config.reading import load
 from pipeline.errors import ConfigError, MismatchError
 from pipeline.files import code_sha256, publish, remove, remove_leftovers, sha256_of, sha256_of_value
-from pipeline.geo.maps.catalog import MapFolder, kept, made_maps, write_catalog
+from pipeline.geo.maps.catalog import MapFolder, is_kept, made_maps, stated_properties, write_catalog
 from pipeline.geo.maps.class_map import MapRecord, Provenance
 from pipeline.geo.maps.item import OUTSIDE
 from pipeline.geo.maps.mapper import map_scene
@@ -87,8 +87,7 @@ def _map_all(conf: Path, model: Path, scenes: Path, out: Path, compute: Path | N
     outside: dict[str, float] = {}
     _map_due(list(zip(to_map, maps, strict=True)), mapper, machine)
     for scene, mapped in zip(to_map, maps, strict=True):
-        stated = kept(mapped.files, mapped.origin.fingerprint) or {}
-        if (percent := stated.get(OUTSIDE)) is not None:
+        if (percent := stated_properties(mapped.files.item).get(OUTSIDE)) is not None:
             outside[f"outside_area_of_applicability/{scene.id}"] = percent / 100
     mosaics = [] if plan is None else write_mosaics(plan, maps, mapper.legend, out)
     for mosaic in mosaics:
@@ -118,7 +117,7 @@ def _plan(conf: Path, settings: PredictConf, scenes: list[Scene], mapper: Mapper
 
 def _map_due(scenes: Sequence[tuple[Scene, MappedScene]], mapper: Mapper, machine: ComputeConf) -> None:
     """Write the folders of the maps that are not there already."""
-    due = [kept(mapped.files, mapped.origin.fingerprint) is None for _, mapped in scenes]
+    due = [not is_kept(mapped.files, mapped.origin.fingerprint) for _, mapped in scenes]
     to_make = list(compress(scenes, due))
     work = partial(_map, mapper)
     # a GPU is one machine's, and has its own ways to be shared

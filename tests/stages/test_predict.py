@@ -429,6 +429,15 @@ def test_only_what_has_changed_is_mapped_anew(model, world, conf, tmp_path, caps
     assert [name for name in first if third[name] != second[name]] == ["one"]
     assert not viewed.exists(), "it spoke of the old map"
 
+    # an Item without what it should state
+    item = out / "two" / "two.json"
+    stated = json.loads(item.read_text())
+    del stated["assets"]["areas"]["file:size"]
+    item.write_text(json.dumps(stated))
+    predict.run(conf, model, catalog, out)
+    assert [name for name in first if times(out)[name] != third[name]] == ["two"]
+    third = times(out)
+
     # conf and code: all of them
     conf.write_text("pixel_px: 8\nmin_confidence: 30\n")
     predict.run(conf, model, catalog, out)

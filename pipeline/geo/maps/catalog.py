@@ -73,26 +73,23 @@ def made_maps(folder: Path) -> list[str]:
     return [
         item.stem
         for item in items
-        if item.stem == item.parent.name and _properties(item).get(FINGERPRINT) is not None
+        if item.stem == item.parent.name and FINGERPRINT in stated_properties(item)
     ]
 
 
-def kept(files: MapFolder, fingerprint: str) -> dict[str, Any] | None:
-    """What the Item of a map states that was made from the same inputs and whose files are all there.
-
-    Returns:
-        Its properties; None where there is no such map.
-    """
-    properties = _properties(files.item)
-    if properties.get(FINGERPRINT) != fingerprint:
-        return None
-    assets = json.loads(files.item.read_text(encoding="utf-8"))["assets"].values()
-    places = ((files.folder / asset["href"], asset["file:size"]) for asset in assets)
-    whole = all(path.is_file() and path.stat().st_size == size for path, size in places)
-    return properties if whole else None
+def is_kept(files: MapFolder, fingerprint: str) -> bool:
+    """Whether a map was made from the same inputs and all of its files are there."""
+    try:
+        item = json.loads(files.item.read_text(encoding="utf-8"))
+        return item["properties"][FINGERPRINT] == fingerprint and all(
+            (files.folder / asset["href"]).stat().st_size == asset["file:size"]
+            for asset in item["assets"].values()
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
 
 
-def _properties(item: Path) -> dict[str, Any]:
+def stated_properties(item: Path) -> dict[str, Any]:
     """The properties of an Item; none where it is missing or broken."""
     try:
         return dict(json.loads(item.read_text(encoding="utf-8"))["properties"])

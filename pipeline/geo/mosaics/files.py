@@ -14,7 +14,7 @@ from shapely.geometry.base import BaseGeometry
 from pipeline.files import publish, require_space
 from pipeline.geo.maps import class_map, preview
 from pipeline.geo.maps.areas import Tally, areas_csv
-from pipeline.geo.maps.catalog import MapFolder, grid_properties, kept, publish_item
+from pipeline.geo.maps.catalog import MapFolder, grid_properties, is_kept, publish_item
 from pipeline.geo.maps.class_map import MapRecord, Provenance
 from pipeline.geo.maps.cog import read_small
 from pipeline.geo.maps.item import map_assets, map_item
@@ -52,7 +52,7 @@ def write_mosaic(mosaic: Mosaic, classes: Sequence[ClassInfo], out: Path) -> Map
     """
     folder_of = out / mosaic.id
     origin = Provenance.of_mosaic([member.scene.origin for member in mosaic.members])
-    if kept(MapFolder(folder_of, mosaic.id), origin.fingerprint) is not None:
+    if is_kept(MapFolder(folder_of, mosaic.id), origin.fingerprint):
         return MapFolder(folder_of, mosaic.id)
     # both maps uncompressed, with overviews, then as COGs, and a picture
     require_space(folder_of, 5 * mosaic.grid.height * mosaic.grid.width + 8_000_000, "The mosaic")

@@ -24,7 +24,7 @@ from pipeline.config.predict import MosaicConf
 from pipeline.errors import ConfigError
 from pipeline.files import publish, sha256_of_value
 from pipeline.geo.maps import class_map
-from pipeline.geo.maps.catalog import MapFolder, asset, grid_properties, kept, publish_item
+from pipeline.geo.maps.catalog import MapFolder, asset, grid_properties, is_kept, publish_item
 from pipeline.geo.maps.class_map import Provenance
 from pipeline.geo.maps.cog import MapKind
 from pipeline.geo.maps.item import QML, VRT, class_list
@@ -132,7 +132,7 @@ def write_mosaics(
     # which maps lie in it follows from these and from the conf
     made_by = [origin.fingerprint, plan.conf.model_dump_json()]
     origin = replace(origin, fingerprint=sha256_of_value(made_by))
-    if kept(MapFolder(out / WHOLE, WHOLE), origin.fingerprint) is not None:
+    if is_kept(MapFolder(out / WHOLE, WHOLE), origin.fingerprint):
         return [*folders, MapFolder(out / WHOLE, WHOLE)]
     return [*folders, _write_whole(whole, list(zip(parts, grids, strict=True)), origin, classes, out)]
 
