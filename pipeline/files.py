@@ -12,17 +12,18 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
-from glob import escape
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import OutputError
-from pipeline.outputs import owned, writable
+from pipeline.outputs import owned, remove_lock, writable
 
 _HERE = -100
 """`AT_FDCWD` of linux/fcntl.h."""
 _RENAME_EXCHANGE = 2
 """Of linux/fs.h."""
+_LEFT = ("partial", "partial.gpkg", "partial.gpkg-journal", "old", "work")
+"""What the names of an output end with while it is made; a kill may leave them."""
 
 
 @contextmanager
@@ -41,7 +42,7 @@ def publish(path: Path) -> Iterator[Path]:
     _require_no_mount(path)
     with writable(path, partial), owned(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(path.parent, escape(path.name))
+        _clear(path)
         try:
             yield partial
             _replace(partial, path)
@@ -84,18 +85,26 @@ def _require_no_mount(path: Path) -> None:
         )
 
 
-def remove_leftovers(folder: Path, name: str = "*") -> None:
-    """Remove what runs that were killed left in a folder of outputs; what they put aside comes back.
+def remove_leftovers(folder: Path) -> None:
+    """Remove what runs that were killed left in a folder of outputs; what they put aside comes back."""
+    outputs = {
+        left.with_name(left.name[1:].removesuffix(f".{end}"))
+        for left in folder.glob(".?*")
+        for end in (*_LEFT, "lock")
+        if left.name[1:].endswith(f".{end}")
+    }
+    for path in sorted(outputs):
+        _clear(path)
+        remove_lock(path)
 
-    `name` is a pattern of the outputs that are meant.
-    """
-    for old in list(folder.glob(f".{name}.old")):
-        path = old.with_name(old.name.removeprefix(".").removesuffix(".old"))
-        if not path.exists():
-            old.rename(path)
-    for kind in ("partial*", "old", "work"):
-        for left in list(folder.glob(f".{name}.{kind}")):
-            remove(left)
+
+def _clear(path: Path) -> None:
+    """Remove what a kill left of one output; its folder is not listed, as many lie in one."""
+    old = _old(path)
+    if old.exists() and not path.exists():
+        old.rename(path)
+    for end in _LEFT:
+        remove(path.with_name(f".{path.name}.{end}"))
 
 
 def _replace(partial: Path, path: Path) -> None:

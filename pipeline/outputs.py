@@ -79,7 +79,7 @@ def owned(path: Path, *, inside: bool = False) -> Iterator[None]:
     if not _OWNED.isdisjoint((place, *place.parents)):
         yield
         return
-    file = place / ".lock" if inside else place.with_name(f".{path.name}.lock")
+    file = place / ".lock" if inside else _lock_beside(place)
     new = not file.parent.exists()
     with writable(path):
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -97,6 +97,22 @@ def owned(path: Path, *, inside: bool = False) -> Iterator[None]:
         if new:
             with suppress(OSError):  # something was written
                 file.parent.rmdir()
+
+
+def remove_lock(path: Path) -> None:
+    """Remove the lock that a process which was killed left of an output; one that is held stays."""
+    file = _lock_beside(path)
+    # to close the file of a lock that this process holds would end that lock
+    if path.absolute() in _OWNED or not file.exists():
+        return
+    with suppress(OutputError), writable(path):
+        lock = _locked(file, path)
+        file.unlink()
+        os.close(lock)
+
+
+def _lock_beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.lock")
 
 
 def _locked(path: Path, output: Path) -> int:

@@ -85,14 +85,22 @@ def run_scenes[S, R](
         WorkerError: when scheduler or workers are gone, or run another lenscape.
     """
     with connected(compute) as dask:
-        count = worker_count(compute) if dask is None else dask.threads()
-        if len(scenes) < count * (_MANY if dask is None else _MANY_REMOTE) or count == 1:
+        if not are_many(len(scenes), compute):
             yield from (function(scene, compute) for scene in scenes)
         elif dask is None:
+            count = worker_count(compute)
             yield from _in_processes(function, scenes, _share(compute, count), count)
         else:
             work = Remote.of(_Sharing(function, _share(compute, dask.threads_a_worker())))
             yield from _in_order(partial(dask.submit, work), scenes, dask.threads, dask.result)
+
+
+def are_many(scenes: int, compute: ComputeConf) -> bool:
+    """Whether `run_scenes` takes as many scenes side by side; its errors."""
+    with connected(compute) as dask:
+        if dask is not None:  # a first worker may be alone, others come later
+            return scenes >= _MANY_REMOTE * dask.threads()
+        return scenes >= _MANY * worker_count(compute) > _MANY
 
 
 def _share(compute: ComputeConf, count: int) -> ComputeConf:

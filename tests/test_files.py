@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from pipeline.files import (
     write_csv,
     write_json,
 )
+from pipeline.outputs import owned
+from tests.support.projects import ROOT
 
 
 def names(folder: Path) -> list[str]:
@@ -105,8 +108,44 @@ def test_what_a_kill_left_is_removed_by_the_next_run(tmp_path: Path) -> None:
         partial.mkdir()
     assert {name for name in names(tmp_path) if "other" not in name} == {"out", ".outside.partial"}
     (tmp_path / ".gone.old").mkdir()
+    (tmp_path / ".lost.lock").write_text("process 4711 on elsewhere")
     remove_leftovers(tmp_path)
     assert names(tmp_path) == ["gone", "other.gpkg", "out"]
+
+
+@pytest.mark.slow
+def test_a_lock_that_is_held_is_no_leftover(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    hold = "import sys, pathlib; from pipeline.outputs import owned\n"
+    hold += "with owned(pathlib.Path(sys.argv[1])): print(flush=True); input()"
+    with (
+        owned(tmp_path / "own"),
+        subprocess.Popen(
+            [sys.executable, "-c", hold, out], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
+        ) as other,
+    ):
+        assert other.stdout is not None
+        other.stdout.readline()
+        remove_leftovers(tmp_path)
+        assert names(tmp_path) == [".out.lock", ".own.lock"]
+        with pytest.raises(OutputError, match=f"is being written by process {other.pid}"), owned(out):
+            pytest.fail("two processes own one output")
+        other.kill()
+    remove_leftovers(tmp_path)
+    assert names(tmp_path) == []
+
+
+def test_one_of_many_outputs_does_not_look_at_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thousand outputs of one folder would each list a thousand names."""
+    for function in (Path.glob, Path.iterdir, os.listdir, os.scandir):
+        owner = Path if hasattr(Path, function.__name__) else os
+        monkeypatch.setattr(owner, function.__name__, lambda *_: pytest.fail("a folder is listed"))
+    with publish(tmp_path / "one") as partial:
+        partial.touch()
+    with publish(tmp_path / "one") as partial:
+        partial.touch()
 
 
 def test_a_mount_point_is_refused_before_the_work() -> None:

@@ -8,6 +8,9 @@ import re
 import sqlite3
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -36,6 +39,7 @@ from pipeline.geo.scenes.catalog import scene_item, write_catalog
 from pipeline.geo.sources.folder import scene_files
 from pipeline.stages import tile
 from pipeline.store import PatchStore
+from tests.support.clusters import cluster
 from tests.support.labelled import make_labels, px_box
 from tests.support.placed import describe
 from tests.support.worlds import (
@@ -221,6 +225,50 @@ def test_the_same_bytes_from_any_number_of_workers(place: Place) -> None:
         contents.append({path.name: path.read_bytes() for path in sorted(place.out.iterdir())})
     assert contents[0].keys() == {"meta.json", "patches.parquet", "pixels.npy"}
     assert contents[0] == contents[1]
+
+
+@pytest.fixture
+def many(place: Place, bands: Path, tmp_path: Path) -> Place:
+    """Scenes enough for two processes, every other one with a hole, one without a valid cell."""
+    for name, hole in (("holed", np.s_[20:90, 5:80]), ("empty", np.s_[1:])):
+        values = {band: positions(native_grid(GRID, band)) for band in BANDS}
+        values["B02"][hole] = 0
+        write_bands_folder(tmp_path / name, GRID, values)
+    folders = {f"s{n}": (bands, tmp_path / "holed")[n % 2] for n in range(40)}
+    return place.scenes(**folders, last=tmp_path / "empty")
+
+
+def contents(place: Place, **compute: Any) -> dict[str, bytes]:
+    """The files of the store that `tile` writes on such a machine, and nothing beside them."""
+    YAML().dump(compute, place.folder / "compute.yaml")
+    place.tile(stride_px=4, min_valid=0.9)
+    assert not list(place.folder.glob(".*"))
+    return {path.name: path.read_bytes() for path in sorted(place.out.iterdir())}
+
+
+@pytest.mark.slow
+def test_many_scenes_are_cut_side_by_side_with_the_same_bytes(many: Place) -> None:
+    expected = contents(many, workers=1)
+    assert json.loads(expected["meta.json"])["counts"]["left_out"]["invalid"] > 1000
+    assert contents(many, workers=2) == expected
+    with cluster(many.folder) as started:
+        first, _ = started.worker(), started.worker()
+        killing = when_one_is_there(many.folder / ".patches.work", first.kill)
+        assert contents(many, scheduler=started.address, wait_s=120) == expected
+        assert not killing.is_alive()
+
+
+def when_one_is_there(folder: Path, act: Callable[[], object]) -> threading.Thread:
+    """Do something once there is a file in a folder."""
+
+    def wait() -> None:
+        while not any(folder.glob("*")):
+            time.sleep(0.01)
+        act()
+
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    return thread
 
 
 def test_patches_come_scene_by_scene_in_rows(place: Place, bands: Path) -> None:

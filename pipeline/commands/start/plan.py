@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -141,7 +142,8 @@ def _cells(
     inputs = TileInputs(Path("conf/tile.yaml"), tile.model_copy(update=update), _CLASSES, table.conf)
     content = scene_content(inputs, catalog, (), ComputeConf())
     warnings += content.warnings
-    columns = [patches.columns for patches in content.patches]
+    with TemporaryDirectory() as work:
+        columns = [patches.columns for patches in content.patches(Path(work) / "patches")]
     if not columns:
         return {name: np.empty(0, dtype=np.int64) for name in _COLUMNS}
     return {name: np.concatenate([part[name] for part in columns]) for name in _COLUMNS}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -79,7 +79,7 @@ def read_patches(
     bands: tuple[str, ...],
     conf: TileConf,
     compute: ComputeConf,
-) -> Iterator[ImagePatches]:
+) -> Generator[ImagePatches]:
     """The patches of those images whose cell has `min_valid` of valid band pixels, in order.
 
     `chosen` are rows of the table of the collection, with the class of each as `label`, 0-based.
@@ -161,7 +161,7 @@ def image_content(inputs: TileInputs, folder: Path, compute: ComputeConf) -> Sto
     return StoreContent(
         bands=bands,
         count=len(chosen),
-        patches=read_patches(chosen, images, bands, tile, compute),
+        patches=lambda _: read_patches(chosen, images, bands, tile, compute),
         left_out=left_out | {"drawn_out": len(labelled) - len(chosen)},
         labels=[{"file": images.id, "images": len(images.table)}],
         meta=partial(_meta, images, inputs.classes.credit),

@@ -6,7 +6,7 @@ written. Memory is bounded by a strip of a scene.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -25,7 +25,7 @@ from pipeline.parallel import AHEAD, run_pieces, worker_count
 _STRIP_PX = 4_000_000
 """Pixels of a strip, about; it also has at most `_STRIP_ROWS` rows, for several workers to share."""
 _STRIP_ROWS = 512
-_PIECE_BYTES = 250_000
+PIECE_BYTES = 250_000
 """Patches that are cut at a time, about: so few that they are written out of the cache of a core."""
 _WRITTEN = 2
 """Strips that a writer holds: one whose patches are written, one that waits."""
@@ -56,7 +56,7 @@ class StripPatches:
         """A few of them at a time, (m, C, P, P), in the same memory again and again."""
         side, margin = self.positions.grid.patch_px, self.positions.grid.margin_px
         bands, count = len(self.window_pixels[0]), len(self.positions)
-        buffer = np.empty((max(1, _PIECE_BYTES // (2 * bands * side**2)), bands, side, side), np.uint16)
+        buffer = np.empty((max(1, PIECE_BYTES // (2 * bands * side**2)), bands, side, side), np.uint16)
         numbers = _window_of(self.positions, self.windows)
         rows, cols = self.positions.row - margin, self.positions.col - margin
         for start in range(0, count, len(buffer)):
@@ -70,7 +70,7 @@ class StripPatches:
 
 def read_patches(
     positions: Positions, bands: tuple[str, ...], min_valid: float, compute: ComputeConf
-) -> Iterator[StripPatches]:
+) -> Generator[StripPatches]:
     """The patches of those positions whose cell has `min_valid` of valid band pixels, in order.
 
     They come a strip at a time. Context outside of the scene is mirrored, invalid pixels are 0.

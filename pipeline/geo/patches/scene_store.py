@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from itertools import chain
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
@@ -15,7 +15,7 @@ from pipeline.config.compute import ComputeConf
 from pipeline.errors import ConfigError, LabelError, SceneError
 from pipeline.geo.labels.sources import LabelTally, read_sources
 from pipeline.geo.patches.positions import Positions, draw, labelled_positions
-from pipeline.geo.patches.scene_patches import read_patches
+from pipeline.geo.patches.scenes_patches import patches_of_scenes
 from pipeline.geo.patches.store_writer import StoreContent, TileInputs
 from pipeline.geo.raster.grid import PatchGrid
 from pipeline.geo.scenes.scene import Scene, open_catalog
@@ -56,9 +56,7 @@ def scene_content(
     return StoreContent(
         bands=bands,
         count=sum(map(len, chosen)),
-        patches=chain.from_iterable(
-            read_patches(positions, bands, tile.min_valid, compute) for positions in chosen
-        ),
+        patches=partial(patches_of_scenes, chosen, bands, tile.min_valid, compute),
         left_out=dict(left_out),
         labels=labels.counts,
         meta=lambda _folder, _kept: own,

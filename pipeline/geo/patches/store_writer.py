@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from pipeline.bands import LARGEST_DN, QUANTIFICATION
 from pipeline.config.classes import ClassConf, ClassesConf
 from pipeline.config.tile import TileConf
 from pipeline.errors import LabelError, RadiometryError
-from pipeline.files import publish, require_space, sha256_of, write_json
+from pipeline.files import publish, require_space, sha256_of, work_folder, write_json
 from pipeline.geo.patches.patch_writer import Patches, PatchWriter
 from pipeline.store_meta import ClassInfo, Geometry, PatchCounts, StoreMeta
 
@@ -42,7 +43,8 @@ class StoreContent:
     bands: tuple[str, ...]
     count: int
     """Patches to read, of which some may turn out to be invalid."""
-    patches: Iterator[Patches]
+    patches: Callable[[Path], Generator[Patches]]
+    """They are read as they are asked for; temporary files go to a folder, which is not there yet."""
     left_out: dict[str, int]
     """Positions that are no patches, by reason, as far as labels tell."""
     labels: list[dict[str, Any]]
@@ -73,12 +75,12 @@ def write_store(inputs: TileInputs, content: StoreContent, out: Path) -> PatchCo
     size, pixels = store_bytes(content.count, shape), " x ".join(map(str, shape))
     print(f"the store takes {size / 1e6:,.1f} MB: up to {content.count} patches of {pixels} pixels")
     require_space(out, size, "The store")
-    with publish(out) as folder:
+    with publish(out) as folder, work_folder(out) as work:
         folder.mkdir()
         writer = PatchWriter(folder, shape, len(infos), geometry.cell_m)
         bar = tqdm(total=content.count, desc="tile", unit="patch", file=sys.stderr, disable=None)
-        with writer, bar:
-            for patches in content.patches:
+        with writer, bar, closing(content.patches(work)) as read:
+            for patches in read:
                 bar.update(writer.write(patches))
         counts = _counts(writer, content, [info.name for info in infos])
         _require_some(sum(writer.kept), content, counts["left_out"])

@@ -74,7 +74,7 @@ def test_neither_strips_nor_pieces_nor_workers_change_a_patch(
     positions = positions_of(with_nodata)
     whole = all_of(list(read_patches(positions, BANDS, 0.75, ComputeConf(workers=1))))
     monkeypatch.setattr(module, "_STRIP_ROWS", 9)
-    monkeypatch.setattr(module, "_PIECE_BYTES", 5 * 2 * len(BANDS) * positions.grid.patch_px**2)
+    monkeypatch.setattr(module, "PIECE_BYTES", 5 * 2 * len(BANDS) * positions.grid.patch_px**2)
     pieces = all_of(list(read_patches(positions, BANDS, 0.75, ComputeConf(workers=4))))
     for one, other in zip(whole, pieces, strict=True):
         np.testing.assert_array_equal(one, other)
