@@ -14,8 +14,8 @@ from pipeline.bands import BANDS, select
 from pipeline.config.compute import ComputeConf
 from pipeline.errors import ConfigError, LabelError, SceneError
 from pipeline.geo.labels.sources import LabelTally, read_sources
-from pipeline.geo.patches.positions import Positions, draw, labelled_positions
 from pipeline.geo.patches.many_scenes import patches_of_scenes
+from pipeline.geo.patches.positions import Positions, draw, labelled_positions
 from pipeline.geo.patches.store_writer import StoreContent, TileInputs
 from pipeline.geo.raster.grid import PatchGrid
 from pipeline.geo.scenes.scene import Scene, open_catalog
