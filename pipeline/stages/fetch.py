@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-import pystac
-
 from pipeline.config.compute import ComputeConf, load_compute
 from pipeline.config.fetch import FetchConf, SourceConf
 from pipeline.config.reading import load
@@ -18,7 +16,7 @@ from pipeline.config.sources import Masking, StacConf
 from pipeline.errors import ConfigError, SceneError
 from pipeline.files import publish, remove_leftovers, work_folder
 from pipeline.geo.scenes.catalog import write_catalog
-from pipeline.geo.scenes.checked import checked_scene
+from pipeline.geo.scenes.kept import Checked, checked_or_kept, keep_only
 from pipeline.geo.scenes.scene_files import SceneFiles
 from pipeline.geo.scenes.stac import CATALOG
 from pipeline.geo.sources.download import Downloads
@@ -58,7 +56,7 @@ def run(
         named |= named_files(source)
     for warning in filter(None, map(open_edits, map(Path, named))):
         print(f"warning: {warning}", file=sys.stderr)
-    fetched = Downloads(downloads)
+    fetched, kept = Downloads(downloads), train.with_name(f"{train.name}.checked")
     downloads_some = stated.images is not None or any(
         isinstance(source, StacConf) for source in [*stated.train, *stated.map_scenes]
     )
@@ -73,22 +71,23 @@ def run(
                 remove_leftovers(folder)
         # a source of both is checked and hashed once, which for a whole MGRS tile takes a while
         others = [source for source in stated.map_scenes if source not in stated.train]
-        found = [_found(source, stated, fetched, work / "train") for source in stated.train]
-        found += [_found(source, stated, fetched, work / "map") for source in others]
+        found = [_found(source, stated, fetched, work / "train", kept) for source in stated.train]
+        found += [_found(source, stated, fetched, work / "map", kept) for source in others]
         to_map_at = [[*stated.train, *others].index(source) for source in stated.map_scenes]
         at = range(len(stated.train)), to_map_at
         for numbers in at:
             _require_own_ids([scene.files.id for n in numbers for scene in found[n]], conf)
         with closing(run_scenes(_checked, list(chain.from_iterable(found)), machine)) as checked:
-            items = [[_told(*next(checked)) for _ in scenes] for scenes in found]
-        trained, mapped = ([item for n in numbers for item in items[n]] for numbers in at)
-        copied = downloads, work
+            told = [[_told(*next(checked)) for _ in scenes] for scenes in found]
+        trained, mapped = ([scene.item for n in numbers for scene in told[n]] for numbers in at)
+        copied = downloads, work, kept
         if stated.images is None:
             write_catalog(train_partial, trained, "train", copied)
         else:
             train_partial.mkdir(parents=True, exist_ok=True)
             print(write_images(stated.images, train_partial, train, fetched), flush=True)
         write_catalog(map_partial, mapped, "map", copied)
+        keep_only(kept, {scene.kept_as for scene in chain.from_iterable(told)})
     if summary := fetched.summary():
         print(summary)
     print(f"scenes to map: {', '.join(item.id for item in mapped) or 'none'}")
@@ -102,35 +101,37 @@ class _Found:
     masking: Masking
     folder: Path
     """Where its masks are made."""
+    kept: Path
+    """What earlier runs have found of all scenes."""
 
 
-def _found(source: SourceConf, conf: FetchConf, downloads: Downloads, folder: Path) -> list[_Found]:
-    masking = conf.masking(source)
-    return [_Found(files, masking, folder / files.id) for files in find_scenes(source, downloads)]
+def _found(
+    source: SourceConf, conf: FetchConf, downloads: Downloads, folder: Path, kept: Path
+) -> list[_Found]:
+    masking, scenes = conf.masking(source), find_scenes(source, downloads)
+    return [_Found(files, masking, folder / files.id, kept) for files in scenes]
 
 
-def _checked(scene: _Found, compute: ComputeConf) -> tuple[pystac.Item, list[str], list[str]]:
-    """The Item of a scene, what there is to say of it, and what is doubtful."""
-    files, doubts, lines = scene.files, list[str](), list[str]()
-    item, facts = checked_scene(
-        files, scene.masking, scene.folder, doubts.append, worker_count(compute)
-    )
+def _checked(scene: _Found, compute: ComputeConf) -> tuple[Checked, list[str], list[str]]:
+    """A checked scene, what there is to say of it, and what is doubtful."""
+    files, lines = scene.files, list[str]()
+    found = checked_or_kept(files, scene.masking, scene.folder, scene.kept, worker_count(compute))
     if files.unused:
         lines.append(
             f"{files.id}: not used, as no GeoTIFF or JPEG 2000 file whose name ends with a band: "
             f"{', '.join(files.unused)}"
         )
     name = f"{scene.folder.parent.name}: {files.id}"
-    lines.append(f"{name}  {files.datetime:%Y-%m-%d}  {', '.join(item.assets)}  ({files.origin})")
-    lines += [f"{name}  {fact}" for fact in facts]
-    return item, lines, [f"warning: {files.id}: {doubt}" for doubt in doubts]
+    lines.append(f"{name}  {files.datetime:%Y-%m-%d}  {', '.join(found.item.assets)}  ({files.origin})")
+    lines += [f"{name}  {fact}" for fact in found.facts]
+    return found, lines, [f"warning: {files.id}: {doubt}" for doubt in found.doubts]
 
 
-def _told(item: pystac.Item, lines: list[str], warnings: list[str]) -> pystac.Item:
+def _told(found: Checked, lines: list[str], warnings: list[str]) -> Checked:
     for line in warnings:
         print(line, file=sys.stderr)
     print(*lines, sep="\n", flush=True)
-    return item
+    return found
 
 
 def _require_own_ids(ids: Sequence[str], conf: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from contextlib import closing
@@ -16,8 +17,23 @@ from pipeline.config.compute import ComputeConf, load_compute
 from pipeline.config.predict import PredictConf
 from pipeline.config.reading import load
 from pipeline.errors import ConfigError, MismatchError
-from pipeline.files import code_sha256, publish, remove, remove_leftovers, sha256_of, sha256_of_value
-from pipeline.geo.maps.catalog import MapFolder, is_kept, made_maps, stated_properties, write_catalog
+from pipeline.files import (
+    canonical_json,
+    code_sha256,
+    publish,
+    remove,
+    remove_leftovers,
+    sha256_of,
+    sha256_of_value,
+)
+from pipeline.geo.maps.catalog import (
+    FINGERPRINT,
+    MapFolder,
+    is_kept,
+    made_maps,
+    stated_properties,
+    write_catalog,
+)
 from pipeline.geo.maps.class_map import MapRecord, Provenance
 from pipeline.geo.maps.item import OUTSIDE
 from pipeline.geo.maps.mapper import map_scene
@@ -41,6 +57,8 @@ from pipeline.store_meta import Geometry
 
 _COMPARED = 128
 """Side of the square of pixels in which classes of low precision are compared with those of float32."""
+_LOGGED = "maps.json"
+"""Artifact of a run: the fingerprints of the maps that it has previews and areas of."""
 
 
 def run(conf: Path, model: Path, scenes: Path, out: Path, compute: Path | None = None) -> None:
@@ -261,10 +279,17 @@ def _summary(record: MapRecord, files: MapFolder) -> str:
 def _track(
     folders: list[MapFolder], maps: list[MappedScene], outside: dict[str, float], run: Additions
 ) -> None:
-    """Add previews, areas, metrics and notes of the scenes to the run of the model."""
+    """Add previews, areas, metrics and notes of the scenes to the run of the model.
+
+    What the run has is not sent again: of ten thousand maps that are kept, that would take hours.
+    """
+    has = json.loads(run.stored_text(_LOGGED) or "{}")
+    made_from = {files.scene: stated_properties(files.item).get(FINGERPRINT) for files in folders}
     for files in folders:
         for path in (files.preview, files.areas):
-            if path.exists():  # the map over all zones has neither
+            # the map over all zones has neither
+            if path.exists() and has.get(files.scene) != made_from[files.scene]:
                 run.artifact(path, f"{MAPS}/{files.scene}")
+    run.text(canonical_json(has | made_from), _LOGGED)
     run.metrics(outside)
     run.tags({f"note.{m.files.scene}": m.origin.note for m in maps if m.origin.note})

@@ -28,6 +28,7 @@ from pipeline.learn.inference.predictor import Predictor
 from pipeline.learn.network.classifier import PatchClassifier
 from pipeline.learn.stats.applicability import TrainingFeatures, patch_features
 from pipeline.learn.tracking.run import RunRecord, open_run, resume
+from pipeline.learn.tracking.tracker import Tracker
 from pipeline.learn.tracking.tracking_uri import connect
 from pipeline.stages import fetch, predict
 from pipeline.store_meta import Statistics
@@ -403,14 +404,19 @@ def test_only_what_has_changed_is_mapped_anew(model, world, conf, tmp_path, caps
     conf.write_text("pixel_px: 8\n")
     out, catalog = tmp_path / "maps", world / "scenes"
     cataloged(world, "one", "two")
+    logged, log = set(), Tracker.artifact
+    monkeypatch.setattr(Tracker, "artifact", lambda *some: logged.add(some[-1]) or log(*some))
     predict.run(conf, model, catalog, out)
     first = times(out)
     assert len(first) == 3, "two scenes and their mosaic"
+    assert logged >= {f"maps/{name}" for name in first}
+    logged.clear()
     viewed = out / "one" / "one_classmap.tif.aux.xml"
     viewed.write_text("of a viewer")
     capsys.readouterr()
     predict.run(conf, model, catalog, out)
     assert times(out) == first
+    assert logged == {""}, "the run has their previews and areas"
     assert viewed.exists()
     assert "one: kept, nothing that it is made from has changed" in capsys.readouterr().out
 
@@ -421,6 +427,7 @@ def test_only_what_has_changed_is_mapped_anew(model, world, conf, tmp_path, caps
     predict.run(conf, model, catalog, out)
     second = times(out)
     assert [name for name in first if second[name] != first[name]] == ["mosaic_EPSG32633", "two"]
+    assert logged == {"", "maps/mosaic_EPSG32633", "maps/two"}
 
     # a file that is not as it was written
     (out / "one" / "one_confidence.tif").write_bytes(b"half")

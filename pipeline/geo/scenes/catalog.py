@@ -7,6 +7,7 @@ time and their hrefs are relative, so that the same pixels give the same bytes.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC
@@ -138,6 +139,7 @@ def write_catalog(
         copied: Folders whose files are put beside their Item, so that the catalog keeps them.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    own = tuple(f"{kept.absolute()}{os.sep}" for kept in copied)
     links = []
     for scene in items:
         item = scene.clone()
@@ -149,7 +151,7 @@ def write_catalog(
             path = Path(asset.href)
             if is_remote(asset.href):
                 continue
-            if any(path.is_relative_to(kept.absolute()) for kept in copied):
+            if asset.href.startswith(own):
                 asset.href = f"{key}{path.suffix}"
                 linked(path, folder / item.id / asset.href)
             else:

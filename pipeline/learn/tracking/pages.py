@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -20,7 +21,8 @@ MAPS = "maps"
 """Folder of a run's artifacts with a folder for each map."""
 REPORT = "report.html"
 _PREVIEW = "preview.png"
-_MOST_MAPS = 6
+MOST_MAPS = 6
+"""Shown in a report."""
 _SECTION = re.compile("(<!--maps-->).*?(<!--/maps-->)", re.DOTALL)
 """Where the report has a place for maps, filled or not."""
 _PICTURE = Markup(
@@ -32,8 +34,9 @@ _MORE = Markup("<p>and {count} more, in the folder maps of the run.</p>")
 
 def log_page(tracker: Tracker, html: str) -> None:
     """Add the report to a run, with the maps that the run has so far."""
-    previews = _previews(tracker)
-    tracker.text(with_maps(html, previews) if previews else html, REPORT)
+    maps = _artifacts(tracker, MAPS)
+    previews = _previews(tracker, maps)
+    tracker.text(with_maps(html, previews, len(maps)) if previews else html, REPORT)
 
 
 def refresh_page(tracker: Tracker) -> None:
@@ -42,22 +45,20 @@ def refresh_page(tracker: Tracker) -> None:
         log_page(tracker, _read(tracker, REPORT).decode("utf-8"))
 
 
-def with_maps(html: str, previews: Mapping[str, bytes]) -> str:
-    """A report with pictures of maps (PNG by name) in place of those that it shows."""
-    shown = list(previews.items())[:_MOST_MAPS]
-    pictures = [_PICTURE.format(name=name, data=b64encode(png).decode()) for name, png in shown]
-    more = [_MORE.format(count=len(previews) - len(shown))] if len(previews) > len(shown) else []
+def with_maps(html: str, previews: Mapping[str, bytes], count: int) -> str:
+    """A report with pictures of maps (PNG by name), out of so many, in place of those that it shows."""
+    pictures = [
+        _PICTURE.format(name=name, data=b64encode(png).decode()) for name, png in previews.items()
+    ]
+    more = [_MORE.format(count=count - len(previews))] if len(previews) == MOST_MAPS < count else []
     return _SECTION.sub(lambda match: match[1] + "".join([*pictures, *more]) + match[2], html)
 
 
-def _previews(tracker: Tracker) -> dict[str, bytes]:
-    """The pictures of maps by name."""
-    paths = [f"{folder}/{_PREVIEW}" for folder in _artifacts(tracker, MAPS)]
-    return {
-        Path(path).parent.name: _read(tracker, path)
-        for path in paths
-        if path in _artifacts(tracker, str(Path(path).parent))
-    }
+def _previews(tracker: Tracker, maps: Sequence[str]) -> dict[str, bytes]:
+    """The pictures of the first maps that have one, by name; no more are asked for."""
+    paths = (f"{folder}/{_PREVIEW}" for folder in maps)
+    there = (path for path in paths if path in _artifacts(tracker, str(Path(path).parent)))
+    return {Path(path).parent.name: _read(tracker, path) for path in islice(there, MOST_MAPS)}
 
 
 def _artifacts(tracker: Tracker, folder: str | None = None) -> list[str]:

@@ -65,6 +65,10 @@ class Additions(ABC):
     def current_tags(self) -> dict[str, str]:
         """The tags that the run has so far."""
 
+    @abstractmethod
+    def stored_text(self, name: str) -> str | None:
+        """A text that the run has as `name`; None where it has none, or that is not known."""
+
     def describe(self, markdown: str) -> None:
         """Set the description that the run's page opens with."""
         self.tags({MLFLOW_RUN_NOTE: markdown})
@@ -143,6 +147,15 @@ class Tracker(Additions):
     def current_tags(self) -> dict[str, str]:
         return dict(self.data.tags)
 
+    @override
+    def stored_text(self, name: str) -> str | None:
+        folder = name.rpartition("/")[0] or None
+        if name not in {file.path for file in self.client.list_artifacts(self.run_id, folder)}:
+            return None
+        with TemporaryDirectory() as temporary:
+            path = self.client.download_artifacts(self.run_id, name, temporary)
+            return Path(path).read_text(encoding="utf-8")
+
     def is_whole(self) -> bool:
         """Whether the run has all of its model."""
         return WEIGHTS_TAG in self.data.tags
@@ -193,6 +206,10 @@ class Unsent(Additions):
     @override
     def current_tags(self) -> dict[str, str]:
         return {**self.run_tags, **self.values["tags"]}
+
+    @override
+    def stored_text(self, name: str) -> None:
+        return None
 
 
 @contextmanager

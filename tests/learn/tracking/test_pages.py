@@ -54,22 +54,31 @@ def test_a_page_without_maps_says_so(tracker):
 
 
 def test_maps_take_the_place_of_earlier_ones():
-    once = with_maps(PAGE, {"s1": b"\x89PNG"})
+    once = with_maps(PAGE, {"s1": b"\x89PNG"}, 1)
     assert once.startswith("<h1>ü</h1><!--maps--><figure>")
     assert once.endswith("<!--/maps-->")
-    assert with_maps(once, {"s2": b"\x89PNG"}) == with_maps(PAGE, {"s2": b"\x89PNG"})
-    assert with_maps("<p>no place for maps</p>", {"s1": b""}) == "<p>no place for maps</p>"
+    assert with_maps(once, {"s2": b"\x89PNG"}, 1) == with_maps(PAGE, {"s2": b"\x89PNG"}, 1)
+    assert with_maps("<p>no place for maps</p>", {"s1": b""}, 1) == "<p>no place for maps</p>"
 
 
-def test_of_many_maps_the_first_are_shown_and_the_others_counted():
-    page = with_maps(PAGE, {f"s{number}": b"\x89PNG" for number in range(8)})
-    assert page.count("data:image/png;base64,iVBORw==") == 6
+def test_of_many_maps_the_first_are_shown_and_the_others_counted(tracker, tmp_path, monkeypatch):
+    for number in range(8):
+        add_map(tracker, tmp_path, f"s{number}")
+    asked = []
+    listed = tracker.client.list_artifacts
+    monkeypatch.setattr(
+        tracker.client, "list_artifacts", lambda run, path: asked.append(path) or listed(run, path)
+    )
+    log_page(tracker, PAGE)
+    page = page_of(tracker)
+    assert page.count("data:image/png;base64,iVB") == 6
     assert "and 2 more" in page
-    assert "more" not in with_maps(PAGE, {"s": b"\x89PNG"})
+    assert len(asked) == 1 + 6
+    assert "more" not in with_maps(PAGE, {"s": b"\x89PNG"}, 1)
 
 
 def test_names_of_scenes_are_escaped():
-    page = with_maps(PAGE, {"<script>": b"", "\\1": b""})
+    page = with_maps(PAGE, {"<script>": b"", "\\1": b""}, 2)
     assert "&lt;script&gt;" in page
     assert "<script>" not in page
     assert "Map of \\1" in page
