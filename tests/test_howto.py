@@ -11,7 +11,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -81,13 +81,13 @@ def _free_port() -> int:
         return int(free.getsockname()[1])
 
 
-def _machines(folder: Path, port: int) -> tuple[Terminal, Terminal]:
+def _machines(folder: Path, port: int, programs: Path) -> tuple[Terminal, Terminal]:
     """A laptop with the project, and a bare machine; both know the places of the page by name."""
-    project = make_project(folder)
+    project = replace(make_project(folder), programs=programs)
     project.conf("compute", COMPUTE)
     project.commit("a budget of memory")
     project.run("git", "init", "--quiet", "--bare", str(folder / "land.git"))
-    other = Project(folder / "gpu", folder / "gpu_home")
+    other = Project(folder / "gpu", folder / "gpu_home", programs)
     other.path.mkdir()
     other.home.mkdir()
     laptop, gpu = Terminal(project, folder / "laptop.sh"), Terminal(other, folder / "gpu.sh")
@@ -98,9 +98,9 @@ def _machines(folder: Path, port: int) -> tuple[Terminal, Terminal]:
 
 
 @pytest.mark.slow
-def test_from_laptop_to_gpu_machine_and_back(tmp_path: Path) -> None:
+def test_from_laptop_to_gpu_machine_and_back(tmp_path: Path, programs: Path) -> None:
     port = _free_port()
-    laptop, gpu = _machines(tmp_path, port)
+    laptop, gpu = _machines(tmp_path, port, programs)
     named = iter([(machine, block) for machine, block in _blocks() if machine])
 
     def follow(machine: str) -> str:
@@ -114,7 +114,7 @@ def test_from_laptop_to_gpu_machine_and_back(tmp_path: Path) -> None:
     with _served(laptop, server, port):
         follow("laptop")
         follow("gpu")
-        here, there = laptop.project, Project(gpu.project.path / "land", gpu.project.home)
+        here, there = laptop.project, replace(gpu.project, path=gpu.project.path / "land")
         assert "up to date" in follow("gpu"), "another memory budget and accelerator"
         assert (there.path / "conf" / "compute.yaml").read_text() != COMPUTE
         assert stages_run(follow("gpu")) == {"train", "evaluate", "predict"}

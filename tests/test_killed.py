@@ -14,7 +14,6 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from tests.support.interrupts import interruptible
 from tests.support.projects import OUTPUTS, Project
 
 COUNT = int(os.environ.get("LENSCAPE_KILLS", "3"))
@@ -54,9 +53,8 @@ def disturb(project: Project, kind: signal.Signals, draw: random.Random) -> floa
     """Begin `dvc repro`, and end it and all that it started while a stage runs; when that was, in s."""
     begun = time.monotonic()
     with subprocess.Popen(
-        [*interruptible("dvc.cli:main"), "repro"], cwd=project.path, env=project.environment(),
+        ["dvc", "repro"], cwd=project.path, env=project.environment(), start_new_session=True,
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, text=True,
-        start_new_session=True,
     ) as process:  # fmt: skip
         assert process.stdout is not None
         for line in process.stdout:

@@ -27,11 +27,11 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory):
+def served(tmp_path_factory, programs):
     """A project and the address of MLflow's UI on its store."""
     with (
         evaluated_project(tmp_path_factory.mktemp("ui")) as project,
-        served_ui(project.database) as address,
+        served_ui(project.database, programs) as address,
     ):
         yield project, address
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -35,9 +36,11 @@ def _runs(project: Project) -> list[Any]:
     return [run for run in runs if MLFLOW_PARENT_RUN_ID not in run.data.tags]
 
 
-def test_a_reviewer_reads_the_report_then_the_card_then_compares(followed: Project) -> None:
+def test_a_reviewer_reads_the_report_then_the_card_then_compares(
+    followed: Project, programs: Path
+) -> None:
     champion, challenger = _runs(followed)
-    with served_ui(followed.path / "mlflow.db") as address, chromium() as browser:
+    with served_ui(followed.path / "mlflow.db", programs) as address, chromium() as browser:
         assert shows(browser, run_page(address, challenger, "/artifacts/report.html"), "model_card.md")
         page = inside_frame(browser, "Provenance")
         assert page.index("Summary") < page.index("Comparison with the baselines")

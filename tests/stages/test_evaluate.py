@@ -82,9 +82,10 @@ def test_on_a_full_disk_all_reports_stay_as_they_were(project, tmp_path):
     earlier = {"report.html": b"earlier", "metrics.json": b"earlier", "audit.json": b"of split"}
     for name, content in earlier.items():
         (tmp_path / "reports" / name).write_bytes(content)
+    (tmp_path / "evaluate.yaml").write_text("gallery: 1\nbaselines: [majority]\n")
     said = r"reports/errors\.gpkg cannot be written"  # not the first of them
     with file_limit(150_000), pytest.raises(OutputError, match=said):
-        evaluate.run(project.folder / "evaluate.yaml", *inputs, tmp_path / "reports")
+        evaluate.run(tmp_path / "evaluate.yaml", *inputs, tmp_path / "reports")
     left = {path.name: path.read_bytes() for path in (tmp_path / "reports").iterdir()}
     assert left == earlier
 

@@ -6,7 +6,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,14 +23,15 @@ WITHOUT_JOBS = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
 
 @contextmanager
-def served_ui(database: Path) -> Iterator[str]:
-    """The address of MLflow's UI on a store."""
+def served_ui(database: Path, programs: Path) -> Iterator[str]:
+    """The address of MLflow's UI on a store; its programs are those of tests/support/forks.py."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--workers", "1"]
+    command = [programs / "mlflow", "ui", "--host", "127.0.0.1", "--workers", "1"]
     command += ["--port", str(port), "--backend-store-uri", f"sqlite:///{database}"]
-    environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", **WITHOUT_JOBS}
+    path = f"{programs}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path, "MLFLOW_DISABLE_TELEMETRY": "true", **WITHOUT_JOBS}
     with database.with_name("ui.log").open("w") as log:
         server = subprocess.Popen(
             command, stdout=log, stderr=log, env=environment, start_new_session=True

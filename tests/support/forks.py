@@ -1,11 +1,10 @@
 """Programs that start at once: forks of a process that has imported the libraries of all stages.
 
 A stage of a small project spends half of its time on imports. `forking` makes a folder of programs,
-`python`, `dvc` and `lenscape`, for the front of PATH. Each asks the server there to fork, and the fork
-becomes what was asked for: with its arguments, environment, folder and streams, and the project's own
-code, none of which the server has imported. Its exit code is that of the program.
-
-Not for what is killed: a signal ends the program that asked and not the fork.
+`python`, `dvc`, `lenscape` and `mlflow`, for the front of PATH. Each asks the server there to fork, and
+the fork becomes what was asked for: with its arguments, environment, folder and streams, and the
+project's own code, none of which the server has imported. Its exit code is that of the program. Ctrl-C
+and SIGTERM reach the fork; when the process that asked is killed, the fork and what it started are too.
 """
 
 from __future__ import annotations
@@ -18,17 +17,21 @@ import multiprocessing
 import os
 import runpy
 import select
+import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from multiprocessing.connection import wait
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 LIBRARIES = (
+    "uvicorn",  # first: MLflow looks for it
     "dvc.cli", "dvc.commands.repro", "dvc.commands.status", "dvc.repo", "geopandas", "git",
-    "jinja2", "matplotlib.figure", "mlflow.pyfunc", "mlflow.pytorch",
+    "jinja2", "matplotlib.figure", "mlflow.cli", "mlflow.pyfunc", "mlflow.pytorch",
+    "mlflow.server.fastapi_app",
     "mlflow.store.model_registry.sqlalchemy_store", "mlflow.store.tracking.sqlalchemy_store",
     "mlflow.system_metrics.system_metrics_monitor", "networkx", "pyogrio",
     "pystac.extensions.raster", "rasterio.features", "rasterio.warp", "ruamel.yaml",
@@ -39,10 +42,13 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread
 """OpenBLAS and the memory allocator of pyarrow start threads when they are imported."""
 ASK = Path(__file__).with_name("ask_fork.py")
 PROGRAMS = {
-    "python": 'case "$1 $2" in "-m pipeline.cli") shift 2; {ask} . pipeline.cli "$@";; esac\n'
+    "python": 'case "$1 $2" in\n'
+    '"-m pipeline.cli"|"-m uvicorn") module="${{2}}"; shift 2; {ask} . "$module" "$@";;\n'
+    "esac\n"
     'exec "{python}" "$@"\n',
     "lenscape": '{ask} "" pipeline.cli "$@"\n',
     "dvc": '{ask} "" dvc "$@"\n',
+    "mlflow": '{ask} "" mlflow "$@"\n',
 }
 
 
@@ -89,20 +95,42 @@ def _serve(listener: socket.socket) -> None:
 
 
 def _answer(connection: socket.socket) -> None:
-    """Run the program that is asked for, and tell its exit code."""
+    """Run the program that is asked for, pass signals on, and tell its exit code."""
+    head, streams, _, _ = socket.recv_fds(connection, 4, 3)
+    with connection.makefile("rb") as stream:
+        request = json.loads(stream.read(int.from_bytes(head)))
     # a process of multiprocessing ends without taking apart what it has imported, which takes seconds
-    program = multiprocessing.get_context("fork").Process(target=_run, args=[connection])
+    program = multiprocessing.get_context("fork").Process(
+        target=_run, args=[connection, streams, request]
+    )
     program.start()
+    assert program.pid is not None
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with suppress(ProcessLookupError):  # it has ended
+        os.setpgid(program.pid, program.pid)
+    for handle in streams:
+        os.close(handle)
+    while connection in wait([program.sentinel, connection]):
+        kind = connection.recv(1)
+        with suppress(ProcessLookupError):
+            os.killpg(program.pid, kind[0] if kind else signal.SIGKILL)
+        if not kind:  # the process that asked was killed
+            return
     program.join()
     assert program.exitcode is not None
     connection.sendall(program.exitcode.to_bytes(4, signed=True))
 
 
-def _run(connection: socket.socket) -> None:
+def _run(
+    connection: socket.socket,
+    streams: list[int],
+    request: tuple[str, str, list[str], str, dict[str, str]],
+) -> None:
     """Take over folder, streams, arguments and environment of the process that asks, and its work."""
-    head, streams, _, _ = socket.recv_fds(connection, 4, 3)
-    with connection, connection.makefile("rb") as stream:
-        path, module, words, folder, environment = json.loads(stream.read(int.from_bytes(head)))
+    with suppress(PermissionError):
+        os.setpgid(0, 0)  # what it starts gets its signals too
+    connection.close()
+    path, module, words, folder, environment = request
     for number, handle in enumerate(streams):
         os.dup2(handle, number)
         os.close(handle)
@@ -112,6 +140,8 @@ def _run(connection: socket.socket) -> None:
     sys.stdin = os.fdopen(0)  # multiprocessing has closed that of the server
     sys.path[0] = folder if path == "." else str(Path(sys.executable).parent)
     sys.argv = [module, *words]
+    if module == "mlflow":  # its server is another program
+        sys.executable = "python"
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 

@@ -7,7 +7,6 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +16,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
+
+from tests.support.projects import empty_store
 
 
 def free_port() -> int:
@@ -31,6 +32,8 @@ class MlflowServer:
     """A server with its store in a folder."""
 
     folder: Path
+    programs: Path
+    """Of tests/support/forks.py."""
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
 
@@ -43,11 +46,18 @@ class MlflowServer:
         words = ("server", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1")
         store = ("--backend-store-uri", f"sqlite:///{self.folder / 'server.db'}")
         files = ("--artifacts-destination", str(self.folder / "artifacts"))
-        own = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+        own = {
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "PATH": f"{self.programs}{os.pathsep}{os.environ['PATH']}",
+        }
         others = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
+        database = self.folder / "server.db"
+        if not database.exists():
+            database.write_bytes(empty_store())
         with (self.folder / "server.log").open("a") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "mlflow", *words, *store, *files], cwd=self.folder,
+                [self.programs / "mlflow", *words, *store, *files], cwd=self.folder,
                 stdout=log, stderr=log, env=others | own, start_new_session=True,
             )  # fmt: skip
         deadline = time.monotonic() + 120
@@ -62,6 +72,8 @@ class MlflowServer:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait(30)
             self.process = None
+            while self._answers():
+                time.sleep(0.01)
 
     def _answers(self) -> bool:
         try:
@@ -72,10 +84,10 @@ class MlflowServer:
 
 
 @contextmanager
-def mlflow_server(folder: Path) -> Iterator[MlflowServer]:
+def mlflow_server(folder: Path, programs: Path) -> Iterator[MlflowServer]:
     """A server that runs."""
     folder.mkdir(parents=True, exist_ok=True)
-    server = MlflowServer(folder)
+    server = MlflowServer(folder, programs)
     server.start()
     try:
         yield server

@@ -230,9 +230,9 @@ def test_a_training_whose_run_was_deleted_meanwhile_gets_another(store, tmp_path
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory):
+def served(tmp_path_factory, programs):
     """A real server with one before it that fails as it is told to."""
-    with mlflow_server(tmp_path_factory.mktemp("server")) as server, faulty(server) as faults:
+    with mlflow_server(tmp_path_factory.mktemp("server"), programs) as server, faulty(server) as faults:
         yield faults
 
 
@@ -311,10 +311,12 @@ def test_a_password_is_printed_by_nobody(faults, tmp_path, monkeypatch, capfd):
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", [1, 2, "keep"])
 @pytest.mark.parametrize("comes_back", [False, True])
-def test_a_server_that_is_killed_in_training(tmp_path, store, monkeypatch, moment, comes_back):
+def test_a_server_that_is_killed_in_training(
+    tmp_path, store, programs, monkeypatch, moment, comes_back
+):
     del store
     order = [1, 2, "keep"]
-    with mlflow_server(tmp_path / "server") as server:
+    with mlflow_server(tmp_path / "server", programs) as server:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
 
         def before(now):
