@@ -152,8 +152,8 @@ def _track(
     """Add predictions, figures, descriptions and the report to the model's run."""
     run.text(predictions, PREDICTIONS)
     run.metrics(summary.metrics)
-    for name, (_, figure) in figures.items():
-        run.figure(figure, f"figures/{name}.png")
+    for name, (caption, _) in figures.items():
+        run.picture(pictures[caption], f"figures/{name}.png")
     tags, card = run.current_tags(), model_card(summary)
     run.describe(run_description(summary, tags))
     run.text(card, MODEL_CARD)

@@ -17,7 +17,7 @@
         ...                                        # weights, history, layers.txt, figures/ -> models
         run.keep(models, {"kept_epoch": 7})        # writes run.json; logs and registers the model,
                                                    # and a run below it for the network of each fold
-    add(models, "evaluate", additions)             # additions(run): run.metrics(..), run.figure(..)
+    add(models, "evaluate", additions)             # additions(run): run.metrics(..), run.picture(..)
 
 `models/` holds all that is needed to log the run again. `resume` opens it anew from there where the
 store does not know it (another clone, `dvc pull`), tagged `replayed_from`, and logs what it lacks where

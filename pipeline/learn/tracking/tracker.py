@@ -11,7 +11,7 @@ from pathlib import Path
 from shutil import copyfile, copytree
 from tempfile import TemporaryDirectory
 from time import time
-from typing import TYPE_CHECKING, Any, override
+from typing import Any, override
 
 import mlflow
 from mlflow.entities import Metric, Param, RunData, RunTag
@@ -20,9 +20,6 @@ from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 from pipeline.files import publish, remove, write_json
 from pipeline.learn.network.history import Epoch
 from pipeline.learn.tracking.model import WEIGHTS_TAG
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 _PARAM_LENGTH = 6000
 _DESCRIPTION_LENGTH = 5000
@@ -73,10 +70,10 @@ class Additions(ABC):
         """Set the description that the run's page opens with."""
         self.tags({MLFLOW_RUN_NOTE: markdown})
 
-    def figure(self, figure: Figure, name: str) -> None:
-        """Add a figure as `name`, such as `figures/confusion.png`."""
+    def picture(self, png: bytes, name: str) -> None:
+        """Add a PNG file as `name`, such as `figures/confusion.png`."""
         with self._file(name) as path:
-            figure.savefig(path, dpi=120)
+            path.write_bytes(png)
 
     def text(self, text: str, name: str) -> None:
         """Add a text as `name`."""
