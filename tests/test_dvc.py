@@ -11,7 +11,13 @@ from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parent.parent
 STAGES: dict[str, Any] = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text())["stages"]
-IN_GIT = {"data/demo/scenes", "data/demo/labels", "data/own/scenes", "data/own/labels"}
+IN_GIT = {
+    "data/demo/scenes",
+    "data/demo/labels",
+    "data/own/scenes",
+    "data/own/labels",
+    "data/own/areas",
+}
 CONF = {stage: {f"conf/{stage}.yaml"} for stage in STAGES} | {
     "tile": {"conf/tile.yaml", "conf/classes.yaml"}
 }

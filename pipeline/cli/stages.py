@@ -82,9 +82,10 @@ def evaluate(**arguments: Any) -> None:
 @path("models", "--model")
 @path("data/scenes/map", "--scenes")
 @path("data/maps", "--out")
+@click.option("--sources", type=EXISTING, multiple=True, help="Folders that an area must lie in.")
 @COMPUTE
-def predict(conf: Path, model: Path, scenes: Path, out: Path, compute: Path | None) -> None:
+def predict(**arguments: Any) -> None:
     """Map scenes: class map, confidence, areas and preview of each."""
     from pipeline.stages.predict import run
 
-    run(conf, model, scenes, out, compute)
+    run(**arguments)

@@ -6,16 +6,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
+from pipeline.config.area import AreaConf
 from pipeline.config.record import Conf
 from pipeline.config.sources import (
     USUAL,
     EurosatConf,
     MaskClass,
     Masking,
-    MaskingConf,
     Metres,
     SafeConf,
     SceneConf,
+    ScenesConf,
     StacConf,
     StackConf,
 )
@@ -49,6 +50,8 @@ class FetchConf(Conf):
     """Scenes with labels."""
     map: Literal["train"] | list[SourceConf] = "train"
     """Scenes to be mapped: a list of its own, or `train` for the same ones."""
+    area: AreaConf | None = None
+    """The ground that becomes a scene; an entry may have its own. All of its files' where absent."""
     mask_classes: list[MaskClass] = list(USUAL)
     """The classes of the products' own masks that are masked; an entry may have its own."""
     mask_grow_m: Metres = 100.0
@@ -71,6 +74,8 @@ class FetchConf(Conf):
             )
         if self.images is not None and len(self.train) > 1:
             raise ValueError("EuroSAT stands beside other entries of `train`; train on it alone")
+        if self.images is not None and self.area is not None and not self.map_scenes:
+            raise ValueError("`area` is of scenes, and EuroSAT has none; drop it")
         return self
 
     @property
@@ -80,10 +85,15 @@ class FetchConf(Conf):
 
     def masking(self, source: SourceConf) -> Masking:
         """How the masks of the scenes of a source are used."""
-        own = source if isinstance(source, MaskingConf) else MaskingConf()
+        own = source if isinstance(source, ScenesConf) else ScenesConf()
         classes = self.mask_classes if own.mask_classes is None else own.mask_classes
         grow_m = self.mask_grow_m if own.mask_grow_m is None else own.mask_grow_m
         return Masking(tuple(classes), grow_m, own.mask_classes is not None)
+
+    def area_of(self, source: SourceConf) -> AreaConf | None:
+        """The ground of a source that becomes its scenes; None for all of its files'."""
+        own = source.area if isinstance(source, ScenesConf) else None
+        return self.area if own is None else own
 
     @property
     def map_scenes(self) -> list[SourceConf]:

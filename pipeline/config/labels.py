@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import date, datetime
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Tag, model_validator
 
-from pipeline.config.record import Conf, Name, Positive
+from pipeline.config.record import Conf, EpsgCode, Name, Positive
 
 
 def _day(value: Any) -> Any:
@@ -83,7 +83,7 @@ class VectorLabelConf(LabelConf):
     """Of a table, the column of eastings or longitudes; `longitude` and the like where absent."""
     y: str | None = None
     """The column of northings or latitudes."""
-    crs: Annotated[str, Field(pattern=r"^EPSG:\d{4,6}$")] | None = None
+    crs: EpsgCode | None = None
     """The CRS of the coordinates, where the file does not say it."""
     encoding: Encoding | None = None
     """The encoding of its texts, where the file does not say it, or not the right one."""

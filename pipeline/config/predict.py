@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.config.record import Conf, Positive
+from pipeline.config.area import AreaConf
+from pipeline.config.record import Conf, EpsgCode, Positive
 
 
 class RegisteredModelConf(Conf):
@@ -22,7 +23,7 @@ class MosaicConf(Conf):
 
     min_scenes: Positive = 2
     """A UTM zone has a mosaic where at least so many of its scenes are mapped."""
-    crs: Annotated[str, Field(pattern=r"^EPSG:\d{4,6}$")] | None = "EPSG:3857"
+    crs: EpsgCode | None = "EPSG:3857"
     """CRS of the virtual raster over all zones; none is written where it is null."""
 
 
@@ -48,6 +49,8 @@ class PredictConf(Conf):
     pixel_px: Literal["auto"] | Positive = "auto"
     """Side of a map pixel, in pixels of the scene; patch and map pixel have a common centre. `auto` is
     2, or 1 where patches have an odd side."""
+    area: AreaConf | None = None
+    """The ground to map, all of the scenes where absent; a pixel with its centre outside is nodata."""
     probabilities: bool = False
     """Whether to write the probabilities of all classes too, a band each."""
     dissimilarity: bool = True

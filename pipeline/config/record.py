@@ -24,6 +24,7 @@ PATTERNS = {
     r"^https?://": "an address that begins with http:// or https://",
 }
 Positive = Annotated[int, Field(gt=0)]
+EpsgCode = Annotated[str, Field(pattern=r"^EPSG:\d{4,6}$")]
 
 
 def _moment(value: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import AfterValidator, Field, model_validator
 
+from pipeline.config.area import AreaConf
 from pipeline.config.record import Conf, Moment, Name, Positive
 
 # What makes pixels unusable, in one vocabulary whatever a product calls it.
@@ -36,9 +37,11 @@ GROWN: frozenset[MaskClass] = frozenset(
 Metres = Annotated[float, Field(ge=0, le=1000)]
 
 
-class MaskingConf(Conf):
-    """What of a source's own masks is left out, in place of what `fetch.yaml` says for all sources."""
+class ScenesConf(Conf):
+    """The keys of all sources of scenes, in place of what `fetch.yaml` says for all of them."""
 
+    area: AreaConf | None = None
+    """The ground that becomes the scene; all of its files' where absent."""
     mask_classes: list[MaskClass] | None = None
     """The classes to leave out; an empty list leaves out none."""
     mask_grow_m: Metres | None = None
@@ -77,7 +80,7 @@ def _of_one_mask[C: StatedConf | SafeConf](conf: C) -> C:
     return conf
 
 
-class StatedConf(MaskingConf):
+class StatedConf(ScenesConf):
     """One scene: what its files do not say."""
 
     id: Name
@@ -123,7 +126,7 @@ class StackConf(StatedConf):
     over); what the file says of its layers where absent."""
 
 
-class SafeConf(MaskingConf):
+class SafeConf(ScenesConf):
     """A product whose own metadata say everything."""
 
     safe: str
@@ -158,10 +161,7 @@ def _searched(text: str) -> str:
     return text
 
 
-Degrees = Annotated[list[float], Field(min_length=4, max_length=4)]
-
-
-class StacConf(MaskingConf):
+class StacConf(ScenesConf):
     """A search for scenes and what becomes of their pixels."""
 
     id: ClassVar[None] = None
@@ -171,9 +171,9 @@ class StacConf(MaskingConf):
     from the environment, so that a password or a token does not stand here."""
     collection: str
     """Collection of Sentinel-2 scenes of one level, such as `sentinel-2-l2a`."""
-    area: str | Degrees
-    """Path of a vector file, or [west, south, east, north] in degrees; across the 180th meridian west
-    is above east, as in `[179.5, -17.5, -179.5, -16.5]`."""
+    area: AreaConf
+    """Where scenes are searched, and the ground that becomes a scene. Across the 180th meridian west is
+    above east, as in `[179.5, -17.5, -179.5, -16.5]`."""
     datetime: Annotated[str, AfterValidator(_searched)]
     """A time or a range as STAC writes it: `2023-06-01/2023-08-31`, `2023-06`."""
     cloud_cover: Annotated[float, Field(ge=0, le=100)] = 100.0
@@ -193,16 +193,6 @@ class StacConf(MaskingConf):
     def _whole(self) -> StacConf:
         if (self.scale is None) != (self.offset is None):
             raise ValueError("of scale and offset one is missing; state both or none")
-        if isinstance(self.area, list):
-            west, south, east, north = self.area
-            # across the antimeridian west is above east; elsewhere they were taken for each other
-            wide = east - west + (360 if west > east else 0)
-            on_earth = max(abs(west), abs(east)) <= 180 and -90 <= south < north <= 90
-            if not on_earth or wide == 0 or (west > east and wide > 180):
-                raise ValueError(
-                    f"area {self.area} is no [west, south, east, north] in degrees, where west is "
-                    "above east only across 180 degrees; correct it"
-                )
         return self
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from pipeline.config.area import AreaConf
 from pipeline.config.labels import LabelSourceConf
 from pipeline.config.record import Conf, Positive, Share
 
@@ -32,6 +33,8 @@ class TileConf(Conf):
     """Whether L1C and L2A may be trained on together, in which the same ground has other values."""
     overlap: Literal["smallest", "unlabelled"] = "smallest"
     """Pixels under polygons of several classes in one file: the smallest polygon wins, or none."""
+    exclude: AreaConf | None = None
+    """Ground that no patch shows, such as that of an independent test."""
     max_per_class: Positive | None = None
     """At most this many patches a class, drawn by ground position."""
     max_per_scene: Positive | None = None

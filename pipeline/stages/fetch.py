@@ -15,6 +15,7 @@ from pipeline.config.reading import load
 from pipeline.config.sources import Masking, StacConf
 from pipeline.errors import ConfigError, SceneError
 from pipeline.files import publish, remove_leftovers, work_folder
+from pipeline.geo.raster.area_of_interest import require_watched
 from pipeline.geo.scenes.catalog import write_catalog
 from pipeline.geo.scenes.kept import Checked, checked_or_kept, keep_only
 from pipeline.geo.scenes.scene_files import SceneFiles
@@ -54,6 +55,7 @@ def run(
     for source in [*stated.train, *stated.map_scenes]:
         _require_inside(source, sources, conf)
         named |= named_files(source)
+    require_watched(stated.area, sources, f"{conf}: key 'area'")
     for warning in filter(None, map(open_edits, map(Path, named))):
         print(f"warning: {warning}", file=sys.stderr)
     fetched, kept = Downloads(downloads), train.with_name(f"{train.name}.checked")
@@ -108,7 +110,7 @@ class _Found:
 def _found(
     source: SourceConf, conf: FetchConf, downloads: Downloads, folder: Path, kept: Path
 ) -> list[_Found]:
-    masking, scenes = conf.masking(source), find_scenes(source, downloads)
+    masking, scenes = conf.masking(source), find_scenes(source, downloads, conf.area_of(source))
     return [_Found(files, masking, folder / files.id, kept) for files in scenes]
 
 
@@ -142,7 +144,7 @@ def _require_own_ids(ids: Sequence[str], conf: Path) -> None:
 
 
 def _require_inside(source: SourceConf, sources: Sequence[Path], conf: Path) -> None:
-    """Refuse pixels that DVC does not watch."""
+    """Refuse files that DVC does not watch."""
     for named, folder in named_files(source).items():
         if reason := unwatched(folder, sources):
             raise SceneError(f"{conf}: the path {named!r} {reason}.")

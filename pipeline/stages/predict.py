@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from itertools import compress
@@ -16,7 +16,7 @@ import torch
 from pipeline.config.compute import ComputeConf, load_compute
 from pipeline.config.predict import PredictConf
 from pipeline.config.reading import load
-from pipeline.errors import ConfigError, MismatchError
+from pipeline.errors import ConfigError, MismatchError, SceneError
 from pipeline.files import (
     canonical_json,
     code_sha256,
@@ -36,12 +36,15 @@ from pipeline.geo.maps.catalog import (
 )
 from pipeline.geo.maps.class_map import MapRecord, Provenance
 from pipeline.geo.maps.item import OUTSIDE
+from pipeline.geo.maps.map_ground import MapGround
 from pipeline.geo.maps.mapper import map_scene
 from pipeline.geo.maps.pieces import Mapper
 from pipeline.geo.maps.postprocessing import PostProcessing
 from pipeline.geo.mosaics.mosaic import MappedScene
 from pipeline.geo.mosaics.mosaic_set import Plan, write_mosaics
 from pipeline.geo.qgis.project import PROJECT, write_project
+from pipeline.geo.raster.area_of_interest import AreaOfInterest, require_watched
+from pipeline.geo.raster.grid import PatchGrid
 from pipeline.geo.scenes.scene import Scene, open_catalog
 from pipeline.geo.scenes.stac import href_of
 from pipeline.learn.inference.predictor import Predictor
@@ -61,44 +64,59 @@ _LOGGED = "maps.json"
 """Artifact of a run: the fingerprints of the maps that it has previews and areas of."""
 
 
-def run(conf: Path, model: Path, scenes: Path, out: Path, compute: Path | None = None) -> None:
+def run(
+    conf: Path,
+    model: Path,
+    scenes: Path,
+    out: Path,
+    compute: Path | None = None,
+    sources: Sequence[Path] = (),
+) -> None:
     """Map every scene of the catalog in `scenes` to `out/<scene>/`, then join the maps in mosaics.
 
     A folder of a map appears when it is whole. One that was made from the same scene, model, conf and
-    code is kept; one whose scene is gone is removed.
+    code is kept; one whose scene is gone is removed. The file of an area must lie in one of `sources`;
+    anywhere where there are none.
 
     Raises:
         LenscapeError: when an input is missing or does not fit; the scene at hand is not written.
     """
     with owned(out, inside=True):
         remove_leftovers(out)
-        _map_all(conf, model, scenes, out, compute)
+        settings = load(conf, PredictConf)
+        require_watched(settings.area, sources, f"{conf}: key 'area'")
+        _map_all(conf, settings, model, scenes, out, load_compute(compute))
 
 
-def _map_all(conf: Path, model: Path, scenes: Path, out: Path, compute: Path | None) -> None:
-    settings, machine = load(conf, PredictConf), load_compute(compute)
+def _map_all(
+    conf: Path, settings: PredictConf, model: Path, scenes: Path, out: Path, machine: ComputeConf
+) -> None:
     folder = model if settings.model == "trained" else registered_model_folder(settings.model)
     run_record(folder)  # no run to add to is better known before hours of work than after
     ask_store("predict")
     classifier = PatchClassifier.load(folder)
     meta = classifier.meta
-    to_map = open_catalog(scenes)
-    for scene in to_map:
+    every = open_catalog(scenes)
+    for scene in every:
         _require_fits(scene, meta)
     geometry = meta.geometry.of_map(settings.pixel_px, f"{conf}: key 'pixel_px'")
     predictor = _predictor(classifier, geometry, machine)
+    mapper = _mapper(predictor, settings)
+    grounds = _grounds(every, mapper)
+    to_map = [scene for scene in every if scene.id in grounds]
     if to_map:
         _print_limits(settings, predictor)
     else:
         print("there is no scene to map; name some under `map` in the conf of fetch")
-    mapper = _mapper(predictor, settings)
     _ = mapper.legend  # what it refuses is better known before hours of work
-    plan = _plan(conf, settings, to_map, mapper)
+    plan = _plan(conf, settings, {name: ground.grid for name, ground in grounds.items()})
     made_by = [code_sha256(), sha256_of(folder / META), meta.weights_sha256]
-    made_by.append(settings.model_dump_json(exclude={"model", "mosaic"}))
+    made_by.append(settings.model_dump_json(exclude={"model", "mosaic", "area"}))
+    if mapper.area is not None:
+        made_by.append(mapper.area.sha256)
     maps = [
         MappedScene(
-            MapFolder(out / s.id, s.id), mapper.grid(s), _provenance(s, mapper, meta, made_by, out)
+            MapFolder(out / s.id, s.id), grounds[s.id], _provenance(s, mapper, meta, made_by, out)
         )
         for s in to_map
     ]
@@ -122,11 +140,28 @@ def _map_all(conf: Path, model: Path, scenes: Path, out: Path, compute: Path | N
     add(folder, "predict", partial(_track, folders, maps, outside))
 
 
-def _plan(conf: Path, settings: PredictConf, scenes: list[Scene], mapper: Mapper) -> Plan | None:
+def _grounds(scenes: Sequence[Scene], mapper: Mapper) -> dict[str, MapGround]:
+    """The ground to map of each scene that has some in the area, by scene.
+
+    Raises:
+        SceneError: when there are scenes and none has.
+    """
+    found = {scene.id: mapper.ground(scene) for scene in scenes}
+    grounds = {name: ground for name, ground in found.items() if ground is not None}
+    if scenes and not grounds:
+        area = "their outlines" if mapper.area is None else f"the area {mapper.area.name}"
+        raise SceneError(f"no scene to map has a pixel in {area}; correct the area.")
+    for name in found:
+        if name not in grounds:
+            print(f"{name}: not mapped, it has no pixel in the area")
+    return grounds
+
+
+def _plan(conf: Path, settings: PredictConf, grids: Mapping[str, PatchGrid]) -> Plan | None:
     """The mosaics to be made, or an error; a warning of scenes that have no grid in common."""
     if settings.mosaic == "none":
         return None
-    plan = Plan(settings.mosaic, str(conf), {scene.id: mapper.grid(scene) for scene in scenes})
+    plan = Plan(settings.mosaic, str(conf), grids)
     plan.require_possible()
     for note in plan.notes:
         print(f"warning: {note}", file=sys.stderr)
@@ -169,7 +204,7 @@ def _map(mapper: Mapper, due: tuple[Scene, MappedScene], machine: ComputeConf) -
     files = mapped.files
     with publish(files.folder) as folder:
         record = map_scene(scene, mapper, mapped.origin, files.folder, folder, machine)
-    return "\n".join([_summary(record, files), *_agreement(scene, mapper)])
+    return "\n".join([_summary(record, files), *_agreement(scene, mapper, mapped.ground.grid)])
 
 
 def _predictor(classifier: PatchClassifier, geometry: Geometry, machine: ComputeConf) -> Predictor:
@@ -197,14 +232,13 @@ def _print_limits(settings: PredictConf, predictor: Predictor) -> None:
         )
 
 
-def _agreement(scene: Scene, mapper: Mapper) -> list[str]:
+def _agreement(scene: Scene, mapper: Mapper, grid: PatchGrid) -> list[str]:
     """For how many pixels in the middle of a scene low precision gives the class of float32."""
     predictor = mapper.classify
     if not isinstance(predictor, Predictor) or predictor.form is None:
         return []
     if predictor.form.dtype == torch.float32:
         return []
-    grid = mapper.grid(scene)
     rows, cols = (
         range((count - min(count, _COMPARED)) // 2, (count + min(count, _COMPARED)) // 2)
         for count in (grid.rows, grid.cols)
@@ -233,6 +267,7 @@ def _mapper(predictor: Predictor, settings: PredictConf) -> Mapper:
             0 if smoothing == "none" else smoothing.window_pixels,
             None if polygons == "none" else polygons.min_area_m2,
         ),
+        None if settings.area is None else AreaOfInterest.read(settings.area),
     )
 
 

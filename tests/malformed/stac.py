@@ -189,7 +189,9 @@ CASES = [
         "page in place of a band", _page_for_file, r"http.*B05\.tif cannot be read .*: fetch or export"
     ),
     Case(
-        "area that is none", _area_of_nothing, r"fetch\.yaml: key 'train\[0\]'.*: area .*; correct it"
+        "area that is none",
+        _area_of_nothing,
+        r"fetch\.yaml: key 'train\[0\].area': area .*; correct it",
     ),
 ]
 """Each is a cause of its own."""

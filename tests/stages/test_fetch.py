@@ -383,3 +383,63 @@ def test_an_area_that_is_open_with_edits_is_warned_of(
             run(conf(f"train: [{search}]"), TRAIN, MAP)
     warned = "warning: area.gpkg is open in another program, which keeps edits in area.gpkg-wal"
     assert capsys.readouterr().err.count(warned) == 1
+
+
+def test_an_area_becomes_the_scene_and_what_lies_outside_is_nodata(
+    conf: Write,
+) -> None:
+    """Of one for all, and of one that an entry has for itself."""
+    run(conf(f"train: [{SCENE}]"), TRAIN, MAP)
+    (whole,) = open_catalog(TRAIN)
+    shape = shapely.Polygon(
+        [(300_205, 5_799_815), (300_900, 5_799_700), (300_700, 5_799_005), (300_300, 5_799_105)]
+    )
+    gpd.GeoDataFrame(geometry=[shape], crs=32633).to_crs(3035).to_file("own/town.gpkg", layer="town")
+    gpd.GeoDataFrame(geometry=[shape.buffer(99)], crs=32633).to_file("own/town.gpkg", layer="more")
+    other = SCENE.replace("one", "two").removesuffix("}")
+    box = "{bbox: [300120, 5799000, 300840, 5799600], crs: EPSG:32633}"
+    entries = f"area: {{path: own/town.gpkg, layer: town}}\ntrain: [{SCENE}, {other}, area: {box}}}]"
+    run(conf(entries), TRAIN, MAP, [Path("own")])
+    town, rectangle = open_catalog(TRAIN)
+    assert rectangle.grid == GRID.part(Window(42, 12, 60, 72))
+    assert rectangle.outline is None
+    row, col = round((GRID.y0 - town.grid.y0) / 10), round((town.grid.x0 - GRID.x0) / 10)
+    assert town.grid == GRID.part(Window(row, col, town.grid.height, town.grid.width))
+    assert town.grid.height < 90
+    x = town.grid.x0 + 10 * (np.arange(town.grid.width) + 0.5)
+    y = town.grid.y0 - 10 * (np.arange(town.grid.height) + 0.5)
+    inside = shapely.contains_xy(shape, *np.meshgrid(x, y))
+    assert 0.3 < inside.mean() < 0.9
+    for scene, kept in ((town, inside), (rectangle, np.ones((60, 72), dtype=bool))):
+        at = Window(
+            round((GRID.y0 - scene.grid.y0) / 10), round((scene.grid.x0 - GRID.x0) / 10), *kept.shape
+        )
+        expected = whole.read(at, whole.bands)
+        expected[:, ~kept] = 0
+        np.testing.assert_array_equal(scene.read(scene.grid.window, scene.bands), expected)
+        assert scene.info.checksum != whole.info.checksum
+    placed = shapely.geometry.shape(town.item.geometry)
+    in_degrees = gpd.GeoSeries([shape], crs=32633).to_crs(4326)[0]
+    assert placed.symmetric_difference(in_degrees).area < 1e-3 * in_degrees.area
+    # mirrored context beyond the part, too
+    around = town.read(Window(-4, -4, town.grid.height + 8, town.grid.width + 8), town.bands)
+    padded = np.pad(town.read(town.grid.window, town.bands), ((0, 0), (4, 4), (4, 4)), "symmetric")
+    np.testing.assert_array_equal(around, padded)
+
+
+def test_an_area_without_a_pixel_of_a_scene(conf: Write) -> None:
+    with pytest.raises(
+        SceneError, match=r"scene one has no pixel in the area \[9.0, 10.0, 9.5, 11.0\]; corr"
+    ):
+        run(conf(f"area: [9.0, 10.0, 9.5, 11.0]\ntrain: [{SCENE}]"), TRAIN, MAP)
+    assert not TRAIN.exists()
+
+
+def test_an_area_that_dvc_does_not_watch(conf: Write) -> None:
+    gpd.GeoDataFrame(geometry=[shapely.box(*GRID.bounds)], crs=32633).to_file("town.gpkg")
+    for text in (
+        f"area: town.gpkg\ntrain: [{SCENE}]",
+        f"train: [{SCENE.removesuffix('}')}, area: town.gpkg}}]",
+    ):
+        with pytest.raises(SceneError, match=r"town.gpkg'.* lies outside of own"):
+            run(conf(text), TRAIN, MAP, [Path("own")])

@@ -8,10 +8,12 @@ from pathlib import Path
 from urllib.parse import unquote
 from urllib.request import urlopen
 
+import geopandas as gpd
 import numpy as np
 import pystac
 import pytest
 import rasterio
+import shapely
 import torch
 from affine import Affine
 
@@ -21,6 +23,7 @@ from pipeline.config.train import ConvolutionConf, NetworkConf
 from pipeline.errors import ConfigError, MismatchError, OutputError, SceneError, StoreError, WorkerError
 from pipeline.files import sha256_of, write_json
 from pipeline.geo.maps.pieces import pieces as cut
+from pipeline.geo.raster import raster_file
 from pipeline.geo.raster.grid import PatchGrid
 from pipeline.geo.scenes.scene import Scene, open_catalog
 from pipeline.learn.inference import dense
@@ -781,3 +784,137 @@ def test_a_lost_scheduler_leaves_what_is_finished(many, model, tmp_path):
     assert whole.items() <= expected.items()
     predict.run(folder / "predict.yaml", model, folder / "scenes", folder / "lost", machine(folder, 1))
     assert digests(folder / "lost") == expected
+
+
+def drawn(folder, shape, name="town.gpkg"):
+    """A file with a polygon, in degrees, as people draw them."""
+    path = folder / name
+    gpd.GeoDataFrame(geometry=[shape], crs=32633).to_crs(4326).to_file(path)
+    return path
+
+
+def pixel_centres(dataset):
+    rows, cols = np.indices(dataset.shape)
+    return dataset.transform @ (cols + 0.5, rows + 0.5)
+
+
+@pytest.mark.parametrize("pixel", [2, 8])
+def test_the_map_of_an_area_is_that_part_of_the_whole_map(model, one_scene, tmp_path, capsys, pixel):
+    """An area with a corner cut off and a hole; the network sees the ground around it all the same."""
+    left, top = X0 + 405, Y0 - 315
+    shape = shapely.Polygon(
+        [(left, top), (left + 900, top), (left + 900, top - 1200), (left, top - 700)]
+    )
+    shape -= shapely.box(left + 300, top - 500, left + 500, top - 300)
+    conf, whole, part = tmp_path / "predict.yaml", tmp_path / "whole", tmp_path / "part"
+    conf.write_text(f"pixel_px: {pixel}\nmosaic: none\nprobabilities: true\n")
+    predict.run(conf, model, one_scene, whole, machine(tmp_path, 1))
+    conf.write_text(f"{conf.read_text()}area: {drawn(tmp_path, shape)}\n")
+    predict.run(conf, model, one_scene, part, machine(tmp_path, 1))
+    for kind in ("classmap", "confidence", "dissimilarity", "probabilities"):
+        with (
+            rasterio.open(whole / f"one/one_{kind}.tif") as of_scene,
+            rasterio.open(part / f"one/one_{kind}.tif") as of_area,
+        ):
+            x, y = pixel_centres(of_area)
+            inside = shapely.contains_xy(shape, x, y)
+            assert 0.5 < inside.mean() < 1
+            corner = ~of_scene.transform @ of_area.transform @ (0, 0)
+            col, row = (round(start) for start in corner)
+            expected = of_scene.read()[:, row : row + of_area.height, col : col + of_area.width]
+            expected[:, ~inside] = of_area.nodata
+            np.testing.assert_array_equal(of_area.read(), expected)
+            side = of_area.res[0]
+            assert (of_area.bounds.left, of_area.bounds.top) == (
+                left // side * side, -(-top // side) * side
+            )  # fmt: skip
+    # areas count inside alone
+    with rasterio.open(part / "one/one_classmap.tif") as dataset:
+        counts = np.bincount(dataset.read(1)[inside], minlength=256)
+    rows = [line.split(",") for line in (part / "one/areas.csv").read_text().splitlines()[4:]]
+    assert {row[1]: int(row[3]) for row in rows} == {
+        **{row[1]: counts[int(row[0])] for row in rows if row[0]},
+        "total": inside.sum(),
+    }
+    assert float(rows[-1][4]) == pytest.approx(inside.sum() * (10 * pixel) ** 2 / 1e4)
+    item = json.loads((part / "one/one.json").read_text())
+    share = sum(c.get("percentage", 0) for c in item["assets"]["classmap"]["classification:classes"])
+    assert share == pytest.approx(100 * counts[1:].sum() / inside.sum(), abs=0.01)
+    capsys.readouterr()
+    predict.run(conf, model, one_scene, part, machine(tmp_path, 1))
+    assert "one: kept" in capsys.readouterr().out
+    drawn(tmp_path, shape.buffer(-30))
+    predict.run(conf, model, one_scene, part, machine(tmp_path, 1))
+    assert "one: kept" not in capsys.readouterr().out, "the same path, and another area"
+
+
+def test_only_blocks_that_an_area_touches_are_read(model, tmp_path, monkeypatch):
+    make_bands(tmp_path / "large", size=(1100, 900))
+    make_catalog(tmp_path / "scenes", {"large": tmp_path / "large"})
+    # two towns in opposite corners: nothing between them is read
+    towns = shapely.union_all(
+        [
+            shapely.box(X0 + 100, Y0 - 300, X0 + 300, Y0 - 100),
+            shapely.box(X0 + 8000, Y0 - 10_500, X0 + 8200, Y0 - 10_300),
+        ]
+    )
+    conf, read = tmp_path / "predict.yaml", []
+    conf.write_text(f"pixel_px: 2\nmosaic: none\narea: {drawn(tmp_path, towns)}\n")
+    real = raster_file.OpenFile.read
+
+    def noted(self, window, *rest):
+        read.append(window)
+        return real(self, window, *rest)
+
+    monkeypatch.setattr(raster_file.OpenFile, "read", noted)
+    predict.run(conf, model, tmp_path / "scenes", tmp_path / "maps", machine(tmp_path, 1))
+    assert read
+    for window in read:
+        assert window.row + window.height < 600 or window.row > 500, window
+    assert sum(window.height * window.width for window in read) < 2 * 1100 * 900 / 2
+    with rasterio.open(tmp_path / "maps/large/large_classmap.tif") as dataset:
+        assert (dataset.read(1) > 0).sum() == 2 * 10 * 10
+
+
+def test_scenes_outside_of_an_area_are_not_mapped(model, scenes, conf, tmp_path, capsys):
+    out = tmp_path / "maps"
+    south = {"bbox": [X0, Y0 - 2030, X0 + 500, Y0 - 1000], "crs": "EPSG:32633"}
+    predict.run(conf, model, scenes, out, machine(tmp_path, 1))
+    assert (out / "two").is_dir()
+    conf.write_text(f"{conf.read_text()}area: {json.dumps(south)}\n")
+    predict.run(conf, model, scenes, out, machine(tmp_path, 1))
+    assert "two: not mapped, it has no pixel in the area" in capsys.readouterr().out
+    assert not (out / "two").exists()
+    conf.write_text(
+        "area: [100, 10, 101, 11]\n".replace("100, 10, 101, 11", "100.0, 10.0, 101.0, 11.0")
+    )
+    before = digests(out)
+    with pytest.raises(
+        SceneError, match=r"no scene to map has a pixel in the area .*; correct the area"
+    ):
+        predict.run(conf, model, scenes, out, machine(tmp_path, 1))
+    assert digests(out) == before
+
+
+def test_the_file_of_an_area_that_dvc_does_not_watch(model, one_scene, conf, tmp_path):
+    path = drawn(tmp_path, shapely.box(X0, Y0 - 900, X0 + 900, Y0))
+    conf.write_text(f"area: {path}\n")
+    watched = tmp_path / "areas"
+    watched.mkdir()
+    with pytest.raises(
+        SceneError, match=r"predict.yaml: key 'area' is .*town.gpkg', which lies outside of"
+    ):
+        predict.run(conf, model, one_scene, tmp_path / "maps", machine(tmp_path, 1), [watched])
+
+
+def test_a_mosaic_of_maps_of_an_area_counts_inside_alone(model, scenes, conf, tmp_path):
+    shape = shapely.Polygon([(X0 + 100, Y0 - 50), (X0 + 900, Y0 - 90), (X0 + 200, Y0 - 700)])
+    conf.write_text(f"pixel_px: 2\nmosaic: {{crs: null}}\narea: {drawn(tmp_path, shape)}\n")
+    predict.run(conf, model, scenes, tmp_path / "maps", machine(tmp_path, 1))
+    folder = tmp_path / "maps/mosaic_EPSG32633"
+    with rasterio.open(folder / "mosaic_EPSG32633_classmap.tif") as dataset:
+        inside = shapely.contains_xy(shape, *pixel_centres(dataset))
+        values = dataset.read(1)
+    assert not values[~inside].any()
+    total = (folder / "areas.csv").read_text().splitlines()[-1].split(",")
+    assert (int(total[3]), float(total[4])) == (inside.sum(), pytest.approx(0.04 * inside.sum()))

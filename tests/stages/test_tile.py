@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from pipeline.errors import (
 )
 from pipeline.files import sha256_of
 from pipeline.geo.patches.patch_writer import PatchWriter
+from pipeline.geo.raster.area_of_interest import AreaOfInterest
 from pipeline.geo.raster.grid import PixelGrid
 from pipeline.geo.scenes.catalog import scene_item, write_catalog
 from pipeline.geo.sources.folder import scene_files
@@ -585,3 +587,50 @@ def test_edits_of_an_open_geopackage_are_read_and_warned_of(
     assert warned in capsys.readouterr().err
     assert place.tile().meta.counts["kept"] == store.meta.counts["kept"]
     assert "open in another program" not in capsys.readouterr().err
+
+
+def test_no_patch_shows_excluded_ground(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    everything = place.tile(stride_px=4)
+    excluded = shapely.Polygon([(300_300, 5_799_700), (300_700, 5_799_600), (300_400, 5_799_200)])
+    path = place.folder / "test.geojson"
+    gpd.GeoDataFrame(geometry=[excluded], crs=32633).to_crs(4326).to_file(path)
+    store = place.tile(stride_px=4, exclude=str(path))
+    x, y = (everything.patches[axis] for axis in ("x", "y"))
+    offsets = 10 * (np.arange(16) - 7.5)
+    in_patch = np.array(
+        [shapely.contains_xy(excluded, *np.meshgrid(east + offsets, north + offsets)).any()
+         for east, north in zip(x, y, strict=True)]
+    )  # fmt: skip
+    assert 0 < in_patch.sum() < len(in_patch) / 2
+    kept = set(zip(store.patches["x"], store.patches["y"], strict=True))
+    assert kept == set(zip(x[~in_patch], y[~in_patch], strict=True))
+    counts = store.meta.counts
+    assert counts["left_out"]["excluded"] == in_patch.sum()
+    assert counts["positions"] == len(store) + sum(counts["left_out"].values())
+    assert f"{in_patch.sum()} excluded" in capsys.readouterr().out
+
+
+def test_all_ground_excluded(place: Place) -> None:
+    box = {"bbox": [290_000.0, 5_790_000.0, 310_000.0, 5_810_000.0], "crs": "EPSG:32633"}
+    assert "key 'exclude' leaves no labelled cell; make the area" in place.refused(
+        LabelError, exclude=box
+    )
+
+
+def test_cells_outside_of_the_area_of_a_scene(place: Place, bands: Path) -> None:
+    """Those with too few pixels inside are invalid, those with none are not even read."""
+    town = shapely.box(300_200, 5_799_000, 300_804, 5_799_604)
+    area = AreaOfInterest(
+        town - shapely.box(300_400, 5_799_200, 300_600, 5_799_400), "EPSG:32633", "town"
+    )
+    files = replace(scene_files(scene_conf(id="s1", path=str(bands))), area=area)
+    write_catalog(place.folder / "train", [scene_item(files)], "train")
+    store = place.tile()
+    counts = store.meta.counts
+    assert counts["left_out"]["outside_area"] > 0
+    assert counts["positions"] == len(store) + sum(counts["left_out"].values())
+    x, y = (store.patches[axis] for axis in ("x", "y"))
+    cells = shapely.box(x - 40, y - 40, x + 40, y + 40)
+    share = shapely.area(shapely.intersection(cells, area.shape)) / 6400
+    assert share.min() >= 0.75
+    assert len(store) > 10

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from pipeline.geo.maps import class_map
 from pipeline.geo.maps.catalog import MapFolder
+from pipeline.geo.maps.map_ground import MapGround
 from pipeline.geo.maps.raster_writer import temporary_raster
 from pipeline.geo.mosaics.mosaic import MappedScene
 from pipeline.geo.raster.grid import PatchGrid, PixelGrid
@@ -58,7 +59,7 @@ def mapped(
         kind = class_map.class_map_kind(CLASSES)
         class_map.write_map(first, files.class_map, kind, provenance)
         class_map.write_map(second, files.confidence, class_map.CONFIDENCE, provenance)
-    return MappedScene(files, cells, provenance)
+    return MappedScene(files, MapGround(cells), provenance)
 
 
 def random_cells(cells: PatchGrid, seed: int) -> tuple[Cells, Cells]:

@@ -9,20 +9,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from threading import Lock
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import shapely
-from rasterio.features import rasterize
 
 from pipeline.geo.labels.cell_classes import Labels, unlabelled
 from pipeline.geo.labels.features import AREAL, Features, FileFeatures, Shapes
+from pipeline.geo.raster.area_of_interest import rasterized
 from pipeline.geo.raster.grid import PatchGrid, PixelGrid, Window
-
-_RASTERIZING = Lock()
-"""rasterio silences a warning of its own while it paints, which threads cannot do side by side."""
 
 
 @dataclass(frozen=True)
@@ -118,12 +114,6 @@ class PolygonLabels(Labels):
 
 def _painted(shapes: Shapes, values: npt.NDArray[np.int64], grid: PixelGrid) -> npt.NDArray[Any]:
     """The values of polygons, from 1, at the pixels whose centres they hold, (H, W); the last wins."""
-    shape = (grid.height, grid.width)
-    if not len(shapes):
-        return np.zeros(shape, dtype=np.int32)
-    pairs = list(zip(shapes, values.tolist(), strict=True))
     # half the bytes are painted in half the time
-    dtype = "uint16" if values.max() < 2**16 else "int32"
-    with _RASTERIZING:
-        painted: npt.NDArray[Any] = rasterize(pairs, shape, transform=grid.transform, dtype=dtype)
-    return painted
+    dtype = "uint16" if values.max(initial=0) < 2**16 else "int32"
+    return rasterized(zip(shapes, values.tolist(), strict=True), grid, dtype)

@@ -29,7 +29,7 @@ class Tally:
     pixels: npt.NDArray[np.int64]
     """Pixels with the value, 256 values."""
     ground_px: npt.NDArray[np.int64]
-    """Scene pixels under them; what reaches past its edge does not count."""
+    """Scene pixels under them; what lies past its edge, or outside of the area, does not count."""
 
     @classmethod
     def empty(cls) -> Tally:
@@ -37,12 +37,16 @@ class Tally:
         return cls(np.zeros(256, dtype=np.int64), np.zeros(256, dtype=np.int64))
 
     def plus(self, cells: npt.NDArray[np.uint8], ground_px: npt.NDArray[np.integer]) -> Tally:
-        """This tally and a block of uint8 (h, w) pixels with the scene pixels under each, (h, w)."""
+        """This tally and a block of uint8 (h, w) pixels with the scene pixels under each, (h, w).
+
+        A pixel without any under it does not count.
+        """
         flat = cells.ravel()
+        counted = flat[ground_px.ravel() > 0]
         # sums of whole numbers below 2**53 are exact in float64
         ground = np.bincount(flat, ground_px.ravel(), minlength=256)
         return Tally(
-            self.pixels + np.bincount(flat, minlength=256),
+            self.pixels + np.bincount(counted, minlength=256),
             self.ground_px + np.rint(ground).astype(np.int64),
         )
 

@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from functools import partial
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from pipeline.config.compute import ComputeConf
+from pipeline.errors import SceneError
 from pipeline.files import require_space
 from pipeline.geo.maps import class_map, preview
 from pipeline.geo.maps.areas import Tally, areas_csv
@@ -23,6 +25,7 @@ from pipeline.geo.maps.catalog import MapFolder
 from pipeline.geo.maps.class_map import MapRecord, Provenance
 from pipeline.geo.maps.cog import MapKind
 from pipeline.geo.maps.item import write_item
+from pipeline.geo.maps.map_ground import MapGround
 from pipeline.geo.maps.pieces import Mapper, column_bytes, inside_px, map_piece, piece_bytes, pieces
 from pipeline.geo.maps.postprocessing import smooth, write_polygons
 from pipeline.geo.maps.raster_writer import RasterWriter, temporary_raster
@@ -51,10 +54,12 @@ def map_scene(
         What the Item says of the map, with the pixels and the ground of each value.
 
     Raises:
-        SceneError: when its pixels cannot be read.
+        SceneError: when it has no pixel in the area, or its pixels cannot be read.
         OutputError: when the disk is full or cannot be written.
     """
-    grid, legend = mapper.grid(scene), mapper.legend
+    if (ground := mapper.ground(scene)) is None:
+        raise SceneError(f"scene {scene.id} has no pixel in the area; correct the area.")
+    grid, legend = ground.grid, mapper.legend
     cells = grid.map_grid
     files = MapFolder(folder, scene.id)
     outputs = _outputs(mapper, files)
@@ -70,14 +75,14 @@ def map_scene(
             )
             for name, (_, kind) in outputs.items()
         }
-        thumbnail = Thumbnail(scene, photo_bands(scene.bands), _PREVIEW_PX)
-        tally = _map_pieces(scene, mapper, compute, list(layers.values()), thumbnail)
+        thumbnail = Thumbnail(scene, photo_bands(scene.bands), _PREVIEW_PX, ground.scene, ground.shape)
+        tally = _map_pieces(scene, mapper, ground, compute, list(layers.values()), thumbnail)
         outside = _outside_share(layers.get("dissimilarity"))
         if side := mapper.postprocessing.smoothing_pixels:
             smoothed = stack.enter_context(
                 temporary_raster(folder / "smooth.partial", cells, class_map.NODATA)
             )
-            tally = smooth(layers["classes"], smoothed, grid, len(mapper.classes), side)
+            tally = smooth(layers["classes"], smoothed, ground, len(mapper.classes), side)
             layers["classes"] = smoothed
         paths, kinds = zip(*outputs.values(), strict=True)
         write = partial(class_map.write_map, origin=provenance)
@@ -89,8 +94,8 @@ def map_scene(
         write_polygons(files.class_map, files.polygons, legend, least)
     write_sidecars(files.class_map, f"Class map of {scene.id}", record)
     pixels = thumbnail.pixels()
-    write_true_colour(scene, pixels, thumbnail.bands, files.true_colour, destination)
-    shown = preview.Panel(photo_title(thumbnail.bands), stretch(pixels), scene.grid.bounds)
+    write_true_colour(scene, ground.scene, pixels, thumbnail.bands, files.true_colour, destination)
+    shown = preview.Panel(photo_title(thumbnail.bands), stretch(pixels), ground.scene.bounds)
     facts = (
         f"{scene.info.datetime[:10]} {scene.info.datetime[11:16]} UTC",
         scene.info.platform,
@@ -129,28 +134,32 @@ def _outside_share(raster: RasterWriter | None) -> float | None:
 def _map_pieces(
     scene: Scene,
     mapper: Mapper,
+    ground: MapGround,
     compute: ComputeConf,
     layers: Sequence[RasterWriter],
     thumbnail: Thumbnail,
 ) -> Tally:
-    grid, budget = mapper.grid(scene), compute.memory_mb * 1_000_000
+    grid, budget = ground.grid, compute.memory_mb * 1_000_000
     # half of the memory for source blocks, half for pieces in flight
     at_once = max(1, min(worker_count(compute), budget // 2 // piece_bytes(mapper)))
     across = max(1, budget // 2 // column_bytes(scene, mapper))
     parts = pieces(grid, mapper.piece_cells, across)
-    windows = (grid.read_window(piece.rows, piece.cols) for piece in parts)
+    touched = [ground.touches(piece.rows, piece.cols) for piece in parts]
+    due = list(compress(parts, touched))
+    windows = (grid.read_window(piece.rows, piece.cols) for piece in due)
     tally = Tally.empty()
-    total = scene.grid.height * scene.grid.width / 1e6
+    total = ground.scene.height * ground.scene.width / 1e6
     bar = tqdm(total=total, desc=scene.id, unit="Mpx", file=sys.stderr, disable=in_worker() or None)
     in_process = compute.scheduler is None
     with bar, scene.cache(mapper.bands, windows if in_process else (), thumbnail.show) as cache:
-        work = partial(map_piece, scene, mapper, cache=cache if in_process else None)
+        work = partial(map_piece, scene, mapper, ground, cache=cache if in_process else None)
         # closed before the cache is, also when something fails
-        with closing(run_pieces(work, parts, at_once, compute)) as results:
-            for piece, values in zip(parts, results, strict=True):
+        with closing(run_pieces(work, due, at_once, compute)) as results:
+            for piece, is_due in zip(parts, touched, strict=True):
+                size = len(piece.rows), len(piece.cols)
+                values = next(results) if is_due else [layer.empty(*size) for layer in layers]
                 for layer, cells in zip(layers, values, strict=True):
                     layer.write(piece.rows.start, piece.cols.start, cells)
-                inside = np.outer(*inside_px(grid, piece))
-                tally = tally.plus(values[0], inside)
-                bar.update(int(inside.sum()) / 1e6)
+                tally = tally.plus(values[0], ground.ground_px(piece.rows, piece.cols))
+                bar.update(int(np.outer(*inside_px(grid, piece)).sum()) / 1e6)
     return tally

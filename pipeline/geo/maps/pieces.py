@@ -13,8 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.geo.maps import class_map
+from pipeline.geo.maps.map_ground import MapGround
 from pipeline.geo.maps.postprocessing import PostProcessing
 from pipeline.geo.maps.raster_writer import Cells
+from pipeline.geo.raster.area_of_interest import AreaOfInterest
 from pipeline.geo.raster.block_cache import CHUNK_PX, BlockCache
 from pipeline.geo.raster.grid import Indices, PatchGrid
 from pipeline.geo.scenes.scene import Scene
@@ -48,15 +50,18 @@ class Mapper:
     """Where the dissimilarity to the training data is wanted, too: a function that can be pickled."""
     postprocessing: PostProcessing = field(default_factory=PostProcessing)
     """What is made of the maps."""
+    area: AreaOfInterest | None = None
+    """The ground to map; all of a scene where there is none."""
 
     @property
     def legend(self) -> Sequence[ClassInfo]:
         """The classes of the map, which may have unclassified pixels beside those of the model."""
         return self.postprocessing.legend(self.classes)
 
-    def grid(self, scene: Scene) -> PatchGrid:
-        """The map pixels of a scene."""
-        return PatchGrid(scene.grid, self.geometry.patch_px, self.geometry.cell_px)
+    def ground(self, scene: Scene) -> MapGround | None:
+        """The map pixels of a scene; None where it has none in the area."""
+        grid = PatchGrid(scene.grid, self.geometry.patch_px, self.geometry.cell_px)
+        return MapGround.of(grid, scene.outline, self.area)
 
 
 @dataclass(frozen=True)
@@ -84,13 +89,13 @@ def pieces(grid: PatchGrid, cells: tuple[int, int], across: int | None = None) -
 
 
 def map_piece(
-    scene: Scene, mapper: Mapper, piece: Piece, cache: BlockCache | None = None
+    scene: Scene, mapper: Mapper, ground: MapGround, piece: Piece, cache: BlockCache | None = None
 ) -> list[Cells]:
     """Class map, confidence and what else is asked for of a piece, uint8 ([K,] rows, cols) each.
 
     `cache` has source blocks of the mapper's bands, shared by the threads of this process.
     """
-    grid = mapper.grid(scene)
+    grid = ground.grid
     window = grid.read_window(piece.rows, piece.cols)
     shape = len(mapper.bands), window.height, window.width
     # memory that is used again: fresh one costs as much as filling it
@@ -99,6 +104,8 @@ def map_piece(
     size = len(piece.rows), len(piece.cols)
     nodata_bands = None if cache is None else scene.bands_with_nodata(window, mapper.bands, cache)
     mapped = valid_share(pixels, grid, piece, nodata_bands) >= mapper.geometry.min_valid
+    if ground.shape is not None:
+        mapped &= ground.inside(piece.rows, piece.cols)
     probabilities = mapper.classify(pixels, *size, nodata_bands)
     classes, confidence = class_map.decide(probabilities, mapped)
     if least := mapper.postprocessing.min_confidence:

@@ -20,8 +20,9 @@ from shapely.geometry import shape
 from pipeline.errors import MismatchError
 from pipeline.geo.maps import class_map
 from pipeline.geo.maps.areas import Tally
+from pipeline.geo.maps.map_ground import MapGround
 from pipeline.geo.maps.raster_writer import Cells, RasterWriter
-from pipeline.geo.raster.grid import PatchGrid, square_sums
+from pipeline.geo.raster.grid import square_sums
 from pipeline.geo.style.geopackage import categorized_qml, write_layer
 from pipeline.store_meta import ClassInfo
 
@@ -79,13 +80,15 @@ class PostProcessing:
         return {key: value for key, value in stated.items() if value}
 
 
-def smooth(source: RasterWriter, target: RasterWriter, grid: PatchGrid, count: int, side: int) -> Tally:
+def smooth(
+    source: RasterWriter, target: RasterWriter, ground: MapGround, count: int, side: int
+) -> Tally:
     """Write the majority of each pixel's surroundings; squares of pixels are in memory, never the map.
 
     Args:
         source: The class map.
         target: An empty map of the same pixels.
-        grid: Its pixels, for the ground under them.
+        ground: Its pixels, for the ground under them.
         count: As in `majority`.
         side: Of the square around a pixel, odd.
 
@@ -93,11 +96,12 @@ def smooth(source: RasterWriter, target: RasterWriter, grid: PatchGrid, count: i
         The pixels and the ground of each value of the smoothed map.
     """
     tally, reach = Tally.empty(), side // 2
-    rows_px, cols_px = grid.inside_px()
     for square in source.grid.window.parts(_SIDE, _SIDE):
         cells = majority(source.read_around(square, reach), count, reach)
         target.write(square.row, square.col, cells)
-        tally = tally.plus(cells, np.outer(rows_px[square.rows], cols_px[square.cols]))
+        rows = range(square.row, square.row + square.height)
+        cols = range(square.col, square.col + square.width)
+        tally = tally.plus(cells, ground.ground_px(rows, cols))
     return tally
 
 

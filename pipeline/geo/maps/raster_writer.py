@@ -30,7 +30,12 @@ class RasterWriter:
         self.grid = grid
         self.counts = np.zeros((bands, 256), dtype=np.int64)
         """How often each value was written, by band."""
+        self._nodata = nodata
         self._dataset = _create(path, grid, nodata, bands)
+
+    def empty(self, height: int, width: int) -> Cells:
+        """Pixels without data, uint8 (bands, height, width)."""
+        return np.full((len(self.counts), height, width), self._nodata, dtype=np.uint8)
 
     def write(self, row: int, col: int, cells: Cells, band: int = 1) -> None:
         """Write uint8 (h, w) or (bands, h, w) pixels, the top left at (row, col); each pixel once.

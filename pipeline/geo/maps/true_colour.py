@@ -18,6 +18,7 @@ from rasterio.crs import CRS
 
 from pipeline.files import relative_path
 from pipeline.geo.maps.preview import VOID
+from pipeline.geo.raster.grid import PixelGrid
 from pipeline.geo.raster.raster_file import writing
 from pipeline.geo.raster.remote import is_remote
 from pipeline.geo.scenes.scene import Scene
@@ -69,24 +70,31 @@ def stretch_limits(pixels: npt.NDArray[np.uint16]) -> list[tuple[float, float]]:
 
 
 def write_true_colour(
-    scene: Scene, pixels: npt.NDArray[np.uint16], bands: Sequence[str], stem: Path, destination: Path
+    scene: Scene,
+    ground: PixelGrid,
+    pixels: npt.NDArray[np.uint16],
+    bands: Sequence[str],
+    stem: Path,
+    destination: Path,
 ) -> None:
     """Write `<stem>.vrt` or `<stem>.tif`, and its style beside it: colours from 1, 0 is nodata.
 
-    A small picture of the scene, harmonised DN (C, h, w) of `bands` (red, green and blue, or one in
-    grey), says how it is stretched. `destination` is the folder in which the file will lie.
+    A small picture of the ground, a part of the scene, harmonised DN (C, h, w) of `bands` (red, green
+    and blue, or one in grey), says how it is stretched. `destination` is the folder in which the file
+    will lie.
 
     Raises:
         OutputError: when it cannot be written.
     """
     files = [scene.files[band] for band in _three(bands)]
     limits = _three(stretch_limits(pixels))
-    if all(_is_plain(file) and scene.grids[file.layer] == scene.grid for file in files):
+    offsets = [_offset(scene.grids[file.layer], ground) for file in files]
+    if all(_is_plain(file) for file in files) and None not in offsets:
         path = stem.with_name(f"{stem.name}.vrt")
-        path.write_text(_vrt(scene, files, limits, destination), encoding="utf-8")
+        path.write_text(_vrt(ground, files, offsets, limits, destination), encoding="utf-8")
     else:
         path = stem.with_name(f"{stem.name}.tif")
-        _write_small(path, scene, _three(list(pixels)), limits)
+        _write_small(path, ground, _three(list(pixels)), limits)
     path.with_suffix(".qml").write_text(render("raster_style.qml.j2"), encoding="utf-8")
 
 
@@ -99,20 +107,34 @@ def _is_plain(file: BandLayer) -> bool:
     return not is_remote(file.layer.href) and Path(file.layer.href).is_file()
 
 
+def _offset(file: PixelGrid, ground: PixelGrid) -> tuple[int, int] | None:
+    """Row and column of a file at which a ground begins; None where its pixels are not the file's."""
+    down, right = ((file.y0 - ground.y0) / file.pixel_m, (ground.x0 - file.x0) / file.pixel_m)
+    row, col = round(down), round(right)
+    same = file.pixel_m == ground.pixel_m and max(abs(down - row), abs(right - col)) < 1e-6
+    inside = 0 <= row <= file.height - ground.height and 0 <= col <= file.width - ground.width
+    return (row, col) if same and inside else None
+
+
 def _vrt(
-    scene: Scene, files: Sequence[BandLayer], limits: Sequence[tuple[float, float]], destination: Path
+    ground: PixelGrid,
+    files: Sequence[BandLayer],
+    offsets: Sequence[tuple[int, int] | None],
+    limits: Sequence[tuple[float, float]],
+    destination: Path,
 ) -> str:
     bands = [
         {
             "href": relative_path(Path(file.layer.href), destination.absolute()),
             "number": file.layer.number or 1,
+            "offset": offset,
             "nodata": 0 if file.nodata is None else file.nodata,
             "low": _stored(file, low),
             "high": _stored(file, high),
         }
-        for file, (low, high) in zip(files, limits, strict=True)
+        for file, offset, (low, high) in zip(files, offsets, limits, strict=True)
     ]
-    return render("true_colour.vrt.j2", grid=scene.grid, bands=bands, nodata=NODATA)
+    return render("true_colour.vrt.j2", grid=ground, bands=bands, nodata=NODATA)
 
 
 def _stored(file: BandLayer, harmonised: float) -> float:
@@ -122,17 +144,17 @@ def _stored(file: BandLayer, harmonised: float) -> float:
 
 def _write_small(
     path: Path,
-    scene: Scene,
+    ground: PixelGrid,
     planes: Sequence[npt.NDArray[np.uint16]],
     limits: Sequence[tuple[float, float]],
 ) -> None:
     height, width = planes[0].shape
-    shrunk = Affine.scale(scene.grid.width / width, scene.grid.height / height)
+    shrunk = Affine.scale(ground.width / width, ground.height / height)
     with (
         writing(path),
         rasterio.open(
             path, "w", driver="GTiff", dtype="uint8", count=3, height=height, width=width,
-            crs=CRS.from_epsg(scene.grid.epsg), transform=scene.grid.transform @ shrunk,
+            crs=CRS.from_epsg(ground.epsg), transform=ground.transform @ shrunk,
             nodata=NODATA, photometric="RGB", compress="DEFLATE", interleave="pixel",
         ) as dataset,
     ):  # fmt: skip

@@ -69,7 +69,7 @@ def write_mosaic(mosaic: Mosaic, classes: Sequence[ClassInfo], out: Path) -> Map
             kind = class_map.class_map_kind(classes)
             class_map.write_map(raster, files.class_map, kind, origin)
             class_map.write_map(sure, files.confidence, class_map.CONFIDENCE, origin)
-        pixel_m = mosaic.members[0].scene.cells.scene.pixel_m
+        pixel_m = mosaic.members[0].scene.ground.scene.pixel_m
         files.areas.write_text(areas_csv(tally, classes, pixel_m, "the scenes"), encoding="utf-8")
         record = MapRecord(origin, mosaic.grid, classes, tally)
         write_sidecars(files.class_map, f"Mosaic {mosaic.id}", record)

@@ -19,6 +19,7 @@ from rasterio.windows import Window as RasterWindow
 from pipeline.geo.maps import class_map
 from pipeline.geo.maps.catalog import MapFolder
 from pipeline.geo.maps.class_map import Provenance
+from pipeline.geo.maps.map_ground import MapGround
 from pipeline.geo.maps.raster_writer import Cells
 from pipeline.geo.raster.grid import PatchGrid, PixelGrid
 from pipeline.geo.raster.raster_file import opened
@@ -31,7 +32,7 @@ class MappedScene:
     """A scene whose maps are there."""
 
     files: MapFolder
-    cells: PatchGrid
+    ground: MapGround
     origin: Provenance
 
     @property
@@ -52,17 +53,17 @@ class Member:
 
     @property
     def rows_px(self) -> tuple[int, int]:
-        """First row of pixels of the scene and the one after its last, from the top of the mosaic."""
-        cells = self.scene.cells
-        first = self.row * cells.cell_px - cells.row0
-        return first, first + cells.scene.height
+        """First row of pixels under the map and the one after its last, from the top of the mosaic."""
+        grid = self.scene.ground.grid
+        first = self.row * grid.cell_px - grid.row0 + grid.pixels.row
+        return first, first + grid.pixels.height
 
     @property
     def cols_px(self) -> tuple[int, int]:
         """First column of pixels and the one after the last, from the left edge of the mosaic."""
-        cells = self.scene.cells
-        first = self.col * cells.cell_px - cells.col0
-        return first, first + cells.scene.width
+        grid = self.scene.ground.grid
+        first = self.col * grid.cell_px - grid.col0 + grid.pixels.col
+        return first, first + grid.pixels.width
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class Mosaic:
     @property
     def cell_px(self) -> int:
         """Side of a map pixel in pixels of the scenes."""
-        return self.members[0].scene.cells.cell_px
+        return self.members[0].scene.ground.grid.cell_px
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def mosaics(scenes: Iterable[MappedScene], least: int) -> list[Mosaic]:
     """The mosaics of all grids that at least `least` of the scenes share, by name."""
     groups = defaultdict(list)
     for scene in scenes:
-        groups[grid_key(scene.cells)].append(scene)
+        groups[grid_key(scene.ground.grid)].append(scene)
     due = [_mosaic(key, group) for key, group in groups.items() if len(group) >= least]
     return sorted(due, key=lambda mosaic: mosaic.id)
 
@@ -125,15 +126,16 @@ def _mosaic(key: GridKey, scenes: Sequence[MappedScene]) -> Mosaic:
     # sorted() keeps the order of equals, here by id
     by_id = sorted(scenes, key=lambda scene: scene.files.scene)
     ordered = sorted(by_id, key=lambda scene: scene.time, reverse=True)
-    grids, cell_m = [scene.cells.map_grid for scene in ordered], ordered[0].cells.cell_m
+    grids = [scene.ground.grid.map_grid for scene in ordered]
+    pixel_m = grids[0].pixel_m
     left, top = min(grid.x0 for grid in grids), max(grid.y0 for grid in grids)
     members = tuple(
-        Member(scene, round((top - grid.y0) / cell_m), round((grid.x0 - left) / cell_m))
+        Member(scene, round((top - grid.y0) / pixel_m), round((grid.x0 - left) / pixel_m))
         for scene, grid in zip(ordered, grids, strict=True)
     )
-    rows = max(member.row + member.scene.cells.rows for member in members)
-    cols = max(member.col + member.scene.cells.cols for member in members)
-    return Mosaic(mosaic_id(key), PixelGrid(key[0], left, top, rows, cols, cell_m), members)
+    rows = max(member.row + member.scene.ground.grid.rows for member in members)
+    cols = max(member.col + member.scene.ground.grid.cols for member in members)
+    return Mosaic(mosaic_id(key), PixelGrid(key[0], left, top, rows, cols, pixel_m), members)
 
 
 def joined(mosaic: Mosaic, side: int) -> Iterator[Square]:
@@ -158,30 +160,51 @@ def joined(mosaic: Mosaic, side: int) -> Iterator[Square]:
 
 def _join(member: Member, rows: range, cols: range, best: tuple[Cells, npt.NDArray[np.int16]]) -> None:
     """Take over the map pixels of a map that are surer than what a square has so far."""
-    cells = member.scene.cells
-    top, bottom = _common(rows, member.row, cells.rows)
-    left, right = _common(cols, member.col, cells.cols)
-    if top >= bottom or left >= right:
+    if (common := _common(member, rows, cols)) is None:
         return
-    window = RasterWindow(left - member.col, top - member.row, right - left, bottom - top)
+    (top, bottom), (left, right), at = common
+    window = RasterWindow(left, top, right - left, bottom - top)
     with opened(str(member.scene.files.class_map)) as dataset:
         classes: Cells = dataset.read(1, window=window)
     with opened(str(member.scene.files.confidence)) as dataset:
         confidence = dataset.read(1, window=window).astype(np.int16)
     confidence[classes == class_map.NODATA] = -1
-    at = np.s_[top - rows.start : bottom - rows.start, left - cols.start : right - cols.start]
     surer = confidence > best[1][at]
     np.copyto(best[0][at], classes, where=surer)
     np.copyto(best[1][at], confidence, where=surer)
 
 
-def _common(square: range, first: int, count: int) -> tuple[int, int]:
-    """Where map pixels from `first` on begin and end inside of a square, in pixels of the mosaic."""
-    return max(square.start, first), min(square.stop, first + count)
+type _Ends = tuple[int, int]
+
+
+def _common(
+    member: Member, rows: range, cols: range
+) -> tuple[_Ends, _Ends, tuple[slice, slice]] | None:
+    """The rows and the columns of a map in a square of a mosaic, and where in the square they lie."""
+    grid = member.scene.ground.grid
+    top, bottom = max(rows.start, member.row), min(rows.stop, member.row + grid.rows)
+    left, right = max(cols.start, member.col), min(cols.stop, member.col + grid.cols)
+    if top >= bottom or left >= right:
+        return None
+    at = np.s_[top - rows.start : bottom - rows.start, left - cols.start : right - cols.start]
+    return (top - member.row, bottom - member.row), (left - member.col, right - member.col), at
+
+
+def _counted(mosaic: Mosaic, rows: range, cols: range) -> npt.NDArray[np.bool_]:
+    """Which pixels of a square count in one of the maps at least, (rows, cols)."""
+    counted = np.zeros((len(rows), len(cols)), dtype=bool)
+    for member in mosaic.members:
+        if (common := _common(member, rows, cols)) is not None:
+            own_rows, own_cols, at = common
+            counted[at] |= member.scene.ground.inside(range(*own_rows), range(*own_cols))
+    return counted
 
 
 def covered_px(mosaic: Mosaic, rows: range, cols: range) -> Ground:
-    """Scene pixels under some map pixels, int64 (rows, cols); those of several scenes count once."""
+    """Scene pixels under some map pixels, int64 (rows, cols); those of several scenes count once.
+
+    None are under a pixel that does not count in any of the maps.
+    """
     size = mosaic.cell_px
     # between these lines of pixels nothing changes: neither the map pixel nor the scenes that cover it
     row_lines = _lines(rows, size, [member.rows_px for member in mosaic.members])
@@ -199,7 +222,7 @@ def covered_px(mosaic: Mosaic, rows: range, cols: range) -> Ground:
         for lines, cells in ((row_lines, rows), (col_lines, cols))
     )
     ground: Ground = np.add.reduceat(np.add.reduceat(area, first_row, axis=0), first_col, axis=1)
-    return ground
+    return ground * _counted(mosaic, rows, cols)
 
 
 def _lines(cells: range, size: int, edges: Sequence[tuple[int, int]]) -> Ground:

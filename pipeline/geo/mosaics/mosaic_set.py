@@ -122,7 +122,7 @@ def write_mosaics(
         return folders
     joined = {member.scene.files.scene for mosaic in due for member in mosaic.members}
     alone = [
-        Mosaic(scene.files.scene, scene.cells.map_grid, (Member(scene, 0, 0),))
+        Mosaic(scene.files.scene, scene.ground.grid.map_grid, (Member(scene, 0, 0),))
         for scene in scenes
         if scene.files.scene not in joined
     ]

@@ -197,6 +197,8 @@ def _meta(images: ImageSet, credit: str, folder: Path, kept: Mapping[str, int]) 
 
 
 def _require_fit(tile: TileConf, images: ImageSet, conf: Path) -> None:
+    if tile.exclude is not None:
+        raise ConfigError(f"{conf}: key 'exclude' is of scenes, and these are images; drop it.")
     if tile.labels:
         raise ConfigError(
             f"{conf}: key 'labels' names {tile.labels[0].file}, but the images of {images.id} carry "

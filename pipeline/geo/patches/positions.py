@@ -14,9 +14,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from shapely.geometry.base import BaseGeometry
 
 from pipeline.config.tile import TileConf
 from pipeline.geo.labels.cell_classes import UNLABELLED, Labels, classify_cells
+from pipeline.geo.raster.area_of_interest import AreaOfInterest, pixels_inside
 from pipeline.geo.raster.grid import Indices, PatchGrid, Window, square_sums
 from pipeline.geo.scenes.scene import Scene
 from pipeline.parallel import run_pieces
@@ -116,6 +118,41 @@ def labelled_positions(
         name: np.concatenate([getattr(part, name) for part in kept]) for name in _ARRAYS
     }
     return replace(kept[0], left_out=left_out, **arrays)
+
+
+def in_area(positions: Positions) -> Positions:
+    """Those of the positions whose cell has a pixel in the outline of its scene, if there is one.
+
+    The others are counted as `outside_area`.
+    """
+    outline = positions.scene.outline
+    if outline is None:
+        return positions
+    return _only(positions, _touching(positions, outline, margin_px=0), "outside_area")
+
+
+def without(positions: Positions, excluded: AreaOfInterest) -> Positions:
+    """Those of the positions whose patch shows no pixel of an area; the others count as `excluded`."""
+    shown = ~_touching(positions, excluded.on(positions.grid.scene), positions.grid.margin_px)
+    return _only(positions, shown, "excluded")
+
+
+def _only(positions: Positions, kept: npt.NDArray[np.bool_], reason: str) -> Positions:
+    left_out = positions.left_out | {reason: int((~kept).sum())}
+    return replace(positions[kept], left_out=left_out)
+
+
+def _touching(positions: Positions, shape: BaseGeometry, margin_px: int) -> npt.NDArray[np.bool_]:
+    """Whether each cell, with a margin around it, has a pixel whose centre lies in a shape."""
+    touching, scene = np.zeros(len(positions), dtype=bool), positions.grid.scene
+    side = positions.grid.cell_px + 2 * margin_px
+    for run in runs(positions.row, _SPAN_PX):
+        row, col = positions.row[run] - margin_px, positions.col[run] - margin_px
+        top, left = int(row.min()), int(col.min())
+        window = Window(top, left, int(row.max()) - top + side, int(col.max()) - left + side)
+        sums = square_sums(pixels_inside(shape, scene.part(window)), side)
+        touching[run] = sums[row - top, col - left] > 0
+    return touching
 
 
 def runs(rows: Indices, span_px: int) -> list[slice]:

@@ -15,8 +15,9 @@ from pipeline.config.compute import ComputeConf
 from pipeline.errors import ConfigError, LabelError, SceneError
 from pipeline.geo.labels.sources import LabelTally, read_sources
 from pipeline.geo.patches.many_scenes import patches_of_scenes
-from pipeline.geo.patches.positions import Positions, draw, labelled_positions
+from pipeline.geo.patches.positions import Positions, draw, in_area, labelled_positions, without
 from pipeline.geo.patches.store_writer import StoreContent, TileInputs
+from pipeline.geo.raster.area_of_interest import AreaOfInterest, require_watched
 from pipeline.geo.raster.grid import PatchGrid
 from pipeline.geo.scenes.scene import Scene, open_catalog
 from pipeline.parallel import worker_count
@@ -37,6 +38,7 @@ def scene_content(
     if not tile.labels:
         raise ConfigError(f"{inputs.file}: key 'labels' is empty; say where the classes come from.")
     _require_inside(inputs, sources)
+    require_watched(tile.exclude, sources, f"{inputs.file}: key 'exclude'")
     scenes = open_catalog(catalog)
     bands = _bands(inputs, scenes)
     if not tile.mixed_levels:
@@ -45,7 +47,8 @@ def scene_content(
     labels = LabelTally(
         read_sources(tile.labels, inputs.classes, str(inputs.classes_file), tile.overlap)
     )
-    chosen = draw(_positions(inputs, scenes, labels, worker_count(compute)), tile)
+    excluded = None if tile.exclude is None else AreaOfInterest.read(tile.exclude)
+    chosen = draw(_positions(inputs, scenes, labels, excluded, worker_count(compute)), tile)
     left_out: Counter[str] = Counter()
     for positions in chosen:
         left_out.update(positions.left_out)
@@ -112,7 +115,11 @@ def _require_known_scenes(inputs: TileInputs, scenes: list[Scene]) -> None:
 
 
 def _positions(
-    inputs: TileInputs, scenes: list[Scene], labels: LabelTally, workers: int
+    inputs: TileInputs,
+    scenes: list[Scene],
+    labels: LabelTally,
+    excluded: AreaOfInterest | None,
+    workers: int,
 ) -> list[Positions]:
     """The positions whose cell has a class, of each scene that has labels."""
     tile, positions = inputs.tile, []
@@ -120,7 +127,13 @@ def _positions(
         cells = PatchGrid(scene.grid, tile.patch_px, tile.cell_px)
         if (of_scene := labels.labels_on(cells, scene.info)) is not None:
             count = len(inputs.classes.classes)
-            positions.append(labelled_positions(scene, of_scene, tile, count, workers))
+            of_area = in_area(labelled_positions(scene, of_scene, tile, count, workers))
+            positions.append(of_area if excluded is None else without(of_area, excluded))
     if not positions:
         raise LabelError(next(iter(labels.missing.values())))
+    if excluded is not None and not any(map(len, positions)):
+        raise LabelError(
+            f"{inputs.file}: key 'exclude' leaves no labelled cell; make the area {excluded.name} "
+            "smaller."
+        )
     return positions

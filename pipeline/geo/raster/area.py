@@ -25,7 +25,7 @@ type Area = tuple[float, float, float, float]
 Shapes = npt.NDArray[np.object_]
 
 _SNAP_M = 60.0
-"""Windows begin and end at multiples of this: bands of all resolutions cover the same ground."""
+"""The least common multiple of the bands' pixels."""
 _NOTHING = 1e-6
 """Part of a pixel that is a rounding error."""
 _DIGITS = 8
@@ -63,7 +63,12 @@ def covering(grid: PixelGrid, bounds: Area) -> Window | None:
 def _ground(epsg: int, area: Area) -> Area:
     """The bounds of an area in a CRS, m, grown to whole 60 m."""
     to_ground = Transformer.from_crs("OGC:CRS84", f"EPSG:{epsg}", always_xy=True)
-    left, bottom, right, top = to_ground.transform_bounds(*area)
+    return to_whole_squares(to_ground.transform_bounds(*area))
+
+
+def to_whole_squares(bounds: Area) -> Area:
+    """Bounds in a CRS, m, grown to whole 60 m: bands of all resolutions cover the same ground."""
+    left, bottom, right, top = bounds
     west, south = (math.floor(edge / _SNAP_M) * _SNAP_M for edge in (left, bottom))
     east, north = (math.ceil(edge / _SNAP_M) * _SNAP_M for edge in (right, top))
     return west, south, east, north

@@ -90,7 +90,7 @@ class PixelGrid:
 
 @dataclass(frozen=True)
 class PatchGrid:
-    """The cells that cover a scene, and the patches around them.
+    """The cells that cover a scene, or a part of them, and the patches around them.
 
     A cell is the centre of its patch. The outer cells may reach past the edge of the scene.
     """
@@ -98,6 +98,8 @@ class PatchGrid:
     scene: PixelGrid
     patch_px: int
     cell_px: int
+    part: Window | None = None
+    """Of the cells that cover the scene, the rows and columns that are meant; all by default."""
 
     @property
     def margin_px(self) -> int:
@@ -106,23 +108,37 @@ class PatchGrid:
 
     @property
     def row0(self) -> int:
-        """Row of the top edge of the first cells, at most 0."""
-        return _first_at_or_before(-self.scene.y0 / self.scene.pixel_m, self.cell_px)
+        """Row of the top edge of the first cells; at most 0 where all are meant."""
+        first = _first_at_or_before(-self.scene.y0 / self.scene.pixel_m, self.cell_px)
+        return first if self.part is None else first + self.part.row * self.cell_px
 
     @property
     def col0(self) -> int:
-        """Column of the left edge of the first cells, at most 0."""
-        return _first_at_or_before(self.scene.x0 / self.scene.pixel_m, self.cell_px)
+        """Column of the left edge of the first cells; at most 0 where all are meant."""
+        first = _first_at_or_before(self.scene.x0 / self.scene.pixel_m, self.cell_px)
+        return first if self.part is None else first + self.part.col * self.cell_px
 
     @property
     def rows(self) -> int:
-        """Cells from north to south that it takes to cover the scene."""
+        """Cells from north to south: those that it takes to cover the scene, or those meant of them."""
+        if self.part is not None:
+            return self.part.height
         return math.ceil((self.scene.height - self.row0) / self.cell_px)
 
     @property
     def cols(self) -> int:
-        """Cells from west to east that it takes to cover the scene."""
+        """Cells from west to east."""
+        if self.part is not None:
+            return self.part.width
         return math.ceil((self.scene.width - self.col0) / self.cell_px)
+
+    @property
+    def pixels(self) -> Window:
+        """The pixels of the scene under the cells."""
+        top, left = max(0, self.row0), max(0, self.col0)
+        bottom = min(self.scene.height, self.row0 + self.rows * self.cell_px)
+        right = min(self.scene.width, self.col0 + self.cols * self.cell_px)
+        return Window(top, left, bottom - top, right - left)
 
     @property
     def cell_m(self) -> float:

@@ -15,11 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import pystac
+import shapely
+from shapely.geometry import mapping
+from shapely.geometry.base import BaseGeometry
 
 from pipeline.bands import BANDS
+from pipeline.errors import SceneError
 from pipeline.files import linked
 from pipeline.geo.raster.archive import checksum_of, size_of
-from pipeline.geo.raster.area import window_of
+from pipeline.geo.raster.area_of_interest import AreaOfInterest, in_whole_squares
 from pipeline.geo.raster.grid import PixelGrid
 from pipeline.geo.raster.raster_file import FLOATS, RasterFile, inspect
 from pipeline.geo.raster.remote import is_remote, look_up
@@ -38,6 +42,7 @@ from pipeline.geo.scenes.item import (
     LAYER,
     MASK,
     NAN,
+    OUTLINE,
     VALUES,
     ten_metre_grid,
 )
@@ -48,6 +53,7 @@ from pipeline.geo.scenes.stac import (
     extensions,
     file_fields,
     footprint,
+    footprint_of,
     grid_fields,
     href_of,
     link_to_catalog,
@@ -89,8 +95,8 @@ def scene_item(files: SceneFiles, warn: Callable[[str], object] = _unheard) -> p
     bands = {name: with_nodata(band, layers[name]) for name, band in files.bands.items()}
     grid = ten_metre_grid(file.grid for file in layers.values())
     require_true_scale(grid, next(iter(layers.values())).href)
-    part = grid if files.area is None else grid.part(window_of(grid, files.area, files.id))
-    item = _bare_item(files, part)
+    part, shape = (grid, None) if files.area is None else _part(grid, files.area, files.id)
+    item = _bare_item(files, part, shape)
     samples = {}
     for name, file in layers.items():
         require_band(file)
@@ -110,6 +116,22 @@ def scene_item(files: SceneFiles, warn: Callable[[str], object] = _unheard) -> p
         require_no_band(files.mask, layers)
         add_mask(item, files.mask, part)
     return item
+
+
+def _part(grid: PixelGrid, area: AreaOfInterest, name: str) -> tuple[PixelGrid, BaseGeometry | None]:
+    """The pixels of a scene around an area, and its polygons unless those hold all of the pixels.
+
+    Raises:
+        SceneError: when the area has no pixel of the scene.
+    """
+    shape = area.on(grid)
+    if shape.is_empty:
+        raise SceneError(
+            f"scene {name} has no pixel in the area {area.name}; correct the area, or leave the scene "
+            "out."
+        )
+    part = grid.part(in_whole_squares(grid, shape.bounds))
+    return part, None if shapely.covers(shape, shapely.box(*part.bounds)) else shape
 
 
 def add_mask(item: pystac.Item, mask: MaskLayer, grid: PixelGrid, key: str = MASK) -> None:
@@ -160,8 +182,11 @@ def write_catalog(
     write_catalog_file(folder, purpose, f"lenscape: scenes to {purpose}", links)
 
 
-def _bare_item(scene: SceneFiles, grid: PixelGrid) -> pystac.Item:
-    properties = {"proj:code": f"EPSG:{grid.epsg}"} | grid_fields(grid)
+def _bare_item(scene: SceneFiles, grid: PixelGrid, shape: BaseGeometry | None = None) -> pystac.Item:
+    properties: dict[str, Any] = {"proj:code": f"EPSG:{grid.epsg}"} | grid_fields(grid)
+    if shape is not None:
+        properties[OUTLINE] = mapping(shape)
+    outline = footprint(grid.epsg, grid.bounds) if shape is None else footprint_of(grid.epsg, shape)
     optional = {
         "platform": scene.platform,
         "instruments": ["msi"],
@@ -173,7 +198,7 @@ def _bare_item(scene: SceneFiles, grid: PixelGrid) -> pystac.Item:
     stated = sorted(properties.keys() & OPTIONAL_EXTENSIONS)
     return pystac.Item(
         scene.id,
-        **placed(footprint(grid.epsg, grid.bounds)),
+        **placed(outline),
         datetime=scene.datetime.astimezone(UTC),
         properties=properties,
         stac_extensions=EXTENSIONS + [OPTIONAL_EXTENSIONS[key] for key in stated],

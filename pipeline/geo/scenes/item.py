@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal
 import pystac
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter
 from pyproj import CRS
+from shapely.geometry import shape
+from shapely.geometry.base import BaseGeometry
 
 from pipeline.bands import BANDS
 from pipeline.config.record import Conf, Positive, Times
@@ -33,6 +35,8 @@ LAYER = "lenscape:layer"
 """Field of an asset whose file has several layers: the number of its own, from 1."""
 ETAG = "lenscape:etag"
 """Field of a remote asset, which has no checksum: the ETag that its server states."""
+OUTLINE = "proj:geometry"
+"""Property of a scene that is no rectangle: its polygons in its CRS, outside of which is nodata."""
 EMPTY = "nodata"
 """Key of the mask of a scene with dark zeros: where it has no data, if there is such ground."""
 DARK_ZEROS = "lenscape:dark_zeros"
@@ -60,6 +64,12 @@ def _north_up(transform: list[float]) -> list[float]:
     return transform
 
 
+def _ground(outline: dict[str, Any] | None) -> dict[str, Any] | None:
+    if outline is not None and not shape(outline).area > 0:
+        raise ValueError("no polygon")
+    return outline
+
+
 type _Transform = Annotated[list[float], Field(min_length=6), AfterValidator(_north_up)]
 type _Side = Annotated[int, Field(gt=0, le=1_000_000)]
 type _Shape = Annotated[list[_Side], Field(min_length=2, max_length=2)]
@@ -73,6 +83,7 @@ class _Properties(_Fields):
     platform: str | None = None
     level: Annotated[str | None, Field(alias="processing:level")] = None
     baseline: Annotated[str | None, Field(alias="s2:processing_baseline")] = None
+    outline: Annotated[dict[str, Any] | None, Field(alias=OUTLINE), AfterValidator(_ground)] = None
 
 
 class _Asset(_Fields):
@@ -133,6 +144,12 @@ def raster_layers(item: pystac.Item, path: Path) -> dict[str, Layer]:
     if not layers.keys() & BANDS.keys():
         raise SceneError(f"{path} has no band asset; run `fetch` again.")
     return layers
+
+
+def outline_of(item: pystac.Item) -> BaseGeometry | None:
+    """The polygons, in the CRS of an Item, outside of which it has no data; None where all has."""
+    stated = item.properties.get(OUTLINE)
+    return None if stated is None else shape(stated)
 
 
 def band_layer(asset: pystac.Asset, layer: Layer) -> BandLayer:
@@ -241,6 +258,8 @@ def scene_info(item: pystac.Item, epsg: int) -> SceneInfo:
     if any(is_remote(asset.href) for asset in item.assets.values()):
         # of a remote file the scene may be a part
         digest.update(json.dumps([fields["proj:shape"], fields["proj:transform"]]).encode())
+    if OUTLINE in fields:
+        digest.update(json.dumps(fields[OUTLINE]).encode())
     return SceneInfo(
         id=item.id,
         epsg=epsg,

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import pystac
+from shapely.geometry.base import BaseGeometry
 
 from pipeline.config.sources import Masking
 from pipeline.files import code_sha256, publish, remove, sha256_of, sha256_of_value, write_text
@@ -104,9 +105,11 @@ def _state(files: SceneFiles) -> list[list[Any]] | None:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON has no form for: times, and the polygons of a mask."""
+    """What JSON has no form for: times, and the polygons of a mask or an area."""
     if isinstance(value, datetime):
         return value.isoformat()
+    if isinstance(value, BaseGeometry):
+        return value.wkb_hex
     if isinstance(value, np.ndarray):
         return [shape.wkb_hex for shape in value]
     raise TypeError(f"{type(value)} is not expected of a scene")

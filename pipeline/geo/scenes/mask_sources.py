@@ -11,10 +11,10 @@ from contextlib import ExitStack, closing
 import numpy as np
 import numpy.typing as npt
 import shapely
-from rasterio.features import rasterize
 
 from pipeline.config.sources import MASK_CLASSES, MaskClass
 from pipeline.errors import SceneError
+from pipeline.geo.raster.area_of_interest import rasterized
 from pipeline.geo.raster.grid import PixelGrid
 from pipeline.geo.raster.nearest_lookup import NearestPixels
 from pipeline.geo.raster.raster_file import OpenFile, RasterFile, inspect
@@ -72,12 +72,7 @@ class PolygonSource:
         left, bottom, right, top = strip.bounds
         west, south, east, north = self._bounds
         near = (west <= right) & (east >= left) & (south <= top) & (north >= bottom)
-        shape = strip.height, strip.width
-        if not near.any():
-            return np.zeros(shape, dtype=np.uint8)
-        pairs = ((polygon, value) for polygon in self._shapes[near])
-        codes: Codes = rasterize(pairs, shape, transform=strip.transform, dtype="uint8")
-        return codes
+        return rasterized(((polygon, value) for polygon in self._shapes[near]), strip, "uint8")
 
 
 type Source = RasterSource | PolygonSource

@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pystac
+from shapely.geometry.base import BaseGeometry
 
 from pipeline.bands import BANDS
+from pipeline.geo.raster.area_of_interest import mirrored_inside
 from pipeline.geo.raster.block_cache import BlockCache, Decode, Need, Shown
-from pipeline.geo.raster.grid import Indices, PixelGrid, Window, mirror_index
+from pipeline.geo.raster.grid import PixelGrid, Window, mirror_index
 from pipeline.geo.raster.nearest_lookup import Axis, NearestPixels, nearest_cols, nearest_rows
 from pipeline.geo.raster.raster_file import Layer
 from pipeline.geo.scenes.item import (
@@ -24,6 +26,7 @@ from pipeline.geo.scenes.item import (
     epsg_of,
     grid_of,
     mask_layer,
+    outline_of,
     raster_layers,
     read_item,
     scene_info,
@@ -48,6 +51,8 @@ class Scene:
     grids: dict[Layer, PixelGrid]
     """Of each of these layers, at its native resolution."""
     info: SceneInfo
+    outline: BaseGeometry | None = None
+    """Polygons in its CRS, outside of which all bands are empty."""
 
     @classmethod
     def open(cls, path: Path | str) -> Scene:
@@ -69,7 +74,8 @@ class Scene:
             grids = {layer: grid_of(assets[key].extra_fields, epsg) for key, layer in layers.items()}
             grid = grid_of(item.properties, epsg)
             name = require_name(item.id, str(path), "run `fetch` again")
-            return cls(name, path, grid, bands, masks, grids, scene_info(item, epsg))
+            info = scene_info(item, epsg)
+            return cls(name, path, grid, bands, masks, grids, info, outline_of(item))
 
     @property
     def item(self) -> pystac.Item:
@@ -106,7 +112,8 @@ class Scene:
         """Harmonised DN of a window, uint16 (C, H, W), 0 where there is no valid value.
 
         Bands of 20 and 60 m come to the 10 m grid by nearest neighbour, by geotransform. What of the
-        window lies outside of the scene is mirrored. A masked pixel is 0 in all bands.
+        window lies outside of the scene is mirrored. A pixel that is masked, or lies outside of its
+        outline, is 0 in all bands.
 
         Args:
             window: In pixels of the scene.
@@ -137,13 +144,15 @@ class Scene:
             # where there is no mask, a pixel stays as the bands have it
             if (nearest := nearest_of[mask.layer]) is not None:
                 pixels[:, nearest.pick(blocks[mask.layer], outside=0)] = 0
+        if self.outline is not None:
+            pixels[:, ~mirrored_inside(self.outline, self.grid, window)] = 0
         return pixels
 
     def bands_with_nodata(self, window: Window, bands: Sequence[str], cache: BlockCache) -> list[int]:
         """Indices of those bands that may have nodata pixels in a window that was read by a cache."""
         nearest_of = self._nearest(window, bands)
         marked = {layer for layer, n in nearest_of.items() if cache.marked(_needs({layer: n}))}
-        if any(mask.layer in marked for mask in self.masks):
+        if self.outline is not None or any(mask.layer in marked for mask in self.masks):
             return list(range(len(bands)))
         outside = {layer for layer, n in nearest_of.items() if n is None or not n.inside}
         layers = [self.files[band].layer for band in bands]
@@ -161,15 +170,6 @@ class Scene:
             for grid in {self.grids[layer] for layer in layers}
         }
         return {layer: by_grid[self.grids[layer]] for layer in layers}
-
-    def sampled_pixels(self, band: str, max_px: int) -> tuple[Indices, Indices]:
-        """The rows and columns of a band's file that a picture of at most `max_px` shows, ascending."""
-        factor = max(1.0, max(self.grid.height, self.grid.width) / max_px)
-        height, width = (round(side / factor) or 1 for side in (self.grid.height, self.grid.width))
-        rows = (np.arange(height) + 0.5) * (self.grid.height / height)
-        cols = (np.arange(width) + 0.5) * (self.grid.width / width)
-        source = self.grids[self.files[band].layer]
-        return nearest_rows(source, self.grid, rows), nearest_cols(source, self.grid, cols)
 
 
 def _has_nodata(values: npt.NDArray[Any]) -> bool:

@@ -19,7 +19,7 @@ from pipeline.bands import NO_DN, SATURATED, harmonise
 from pipeline.config.record import NAMES_ARE, is_name
 from pipeline.config.sources import MaskClass, MaskConf
 from pipeline.errors import SceneError
-from pipeline.geo.raster.area import Area
+from pipeline.geo.raster.area_of_interest import AreaOfInterest
 from pipeline.geo.raster.raster_file import Layer
 
 SCENE_CLASSIFICATION: Mapping[int, MaskClass] = {
@@ -122,8 +122,8 @@ class SceneFiles:
     """`L1C` or `L2A`."""
     baseline: str | None = None
     """Processing baseline, such as `05.09`."""
-    area: Area | None = None
-    """The part of its files that is the scene; all of them where there is none."""
+    area: AreaOfInterest | None = None
+    """The ground of its files that is the scene; all of it where there is none."""
     masks: tuple[MaskLayer | PolygonMask, ...] = ()
     """The masks of the source itself; the conf selects classes of them."""
     sizes: Mapping[float, tuple[int, int]] = field(default_factory=dict)

@@ -16,6 +16,7 @@ from urllib.parse import quote, unquote
 
 import numpy as np
 import pystac
+import shapely
 from pyproj import Transformer
 from shapely.geometry import Polygon, mapping
 from shapely.geometry.base import BaseGeometry
@@ -113,6 +114,13 @@ def footprint(epsg: int, bounds: Area) -> BaseGeometry:
     # 1e-7 degrees is a centimetre; the last bits of a projection differ between versions of PROJ
     whole = Polygon([(round(longitude, 7), round(latitude, 7)) for longitude, latitude in points])
     return cut_at_antimeridian(np.array([whole], dtype=np.object_))[0]
+
+
+def footprint_of(epsg: int, shape: BaseGeometry) -> BaseGeometry:
+    """The outline of polygons of a CRS, as `footprint` gives that of bounds."""
+    in_degrees = shapely.transform(shape, to_degrees(epsg).transform, interleaved=False)
+    rounded = shapely.transform(in_degrees, lambda points: points.round(7))
+    return cut_at_antimeridian(np.array([rounded], dtype=np.object_))[0]
 
 
 def placed(outline: BaseGeometry) -> dict[str, Any]:

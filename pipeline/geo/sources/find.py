@@ -2,39 +2,58 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+from pipeline.config.area import AreaConf, AreaFileConf
 from pipeline.config.fetch import SourceConf
 from pipeline.config.opening import opening
-from pipeline.config.sources import EurosatConf, MaskConf, SafeConf, SceneConf, StacConf, StackConf
+from pipeline.config.sources import (
+    EurosatConf,
+    MaskConf,
+    SafeConf,
+    SceneConf,
+    ScenesConf,
+    StacConf,
+    StackConf,
+)
 from pipeline.errors import SceneError
+from pipeline.geo.raster.area_of_interest import AreaOfInterest
 from pipeline.geo.scenes.scene_files import SceneFiles
 from pipeline.geo.sources import eurosat, folder, safe, stac, stack
 from pipeline.geo.sources.download import Downloads
 
 
-def find_scenes(source: SourceConf, downloads: Downloads) -> list[SceneFiles]:
+def find_scenes(
+    source: SourceConf, downloads: Downloads, area: AreaConf | None = None
+) -> list[SceneFiles]:
     """The scenes of one source, in a stable order; what it has to fetch goes to `downloads`.
+
+    `area` is the ground that becomes the scenes; all of their files' without it.
 
     Raises:
         SceneError: when there is none, or one cannot be used.
     """
     match source:
         case SceneConf():
-            return [folder.scene_files(source)]
+            scenes = [folder.scene_files(source)]
         case StackConf():
-            return [stack.scene_files(source)]
+            scenes = [stack.scene_files(source)]
         case SafeConf():
             with opening(
                 lambda why: SceneError(
                     f"{source.safe} is no product as ESA writes it ({why}); download it again."
                 )
             ):
-                return safe.scene_files(source)
+                scenes = safe.scene_files(source)
         case StacConf():
             return stac.scene_files(source, downloads)
         case EurosatConf():
             return []  # its images are no scenes: `eurosat.write_images`
+    if area is None:
+        return scenes
+    of_interest = AreaOfInterest.read(area)
+    return [replace(scene, area=of_interest) for scene in scenes]
 
 
 def named_files(source: SourceConf) -> dict[str, Path]:
@@ -43,7 +62,7 @@ def named_files(source: SourceConf) -> dict[str, Path]:
         case EurosatConf():
             paths = [] if source.eurosat == eurosat.DOWNLOAD else [source.eurosat]
         case StacConf():
-            paths = [source.area] if isinstance(source.area, str) else []
+            paths = []
         case SceneConf():
             paths = [source.path]
         case StackConf():
@@ -52,4 +71,6 @@ def named_files(source: SourceConf) -> dict[str, Path]:
             paths = [source.safe]
     if not isinstance(source, EurosatConf | StacConf) and isinstance(source.mask, MaskConf):
         paths.append(source.mask.path)
+    if isinstance(source, ScenesConf) and isinstance(source.area, AreaFileConf):
+        paths.append(source.area.path)
     return {path: Path(path) if Path(path).is_dir() else Path(path).parent for path in paths}

@@ -10,22 +10,20 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
-import geopandas as gpd
-import numpy as np
 import pystac_client
 import requests
-import shapely
 from pystac_client.exceptions import APIError
 from pystac_client.stac_api_io import StacApiIO
 from shapely.geometry.base import BaseGeometry
 
 from pipeline.bands import BANDS
+from pipeline.config.area import BoxConf
 from pipeline.config.opening import opening
 from pipeline.config.sources import StacConf
 from pipeline.errors import ConfigError, SceneError
 from pipeline.geo.raster import remote
-from pipeline.geo.raster.archive import vectors_for_gdal
-from pipeline.geo.raster.area import Area, area_around, cut_at_antimeridian, outline
+from pipeline.geo.raster.area import Area, area_around
+from pipeline.geo.raster.area_of_interest import AreaOfInterest
 from pipeline.geo.raster.raster_file import Layer
 from pipeline.geo.scenes.scene_files import (
     SCENE_CLASSIFICATION,
@@ -63,15 +61,16 @@ def scene_files(conf: StacConf, downloads: Downloads) -> list[SceneFiles]:
     for name in conf.bands or ():
         if name not in BANDS:
             raise ConfigError(f"{name!r} is no Sentinel-2 band; choose from {', '.join(BANDS)}.")
-    area = area_of(conf)
-    bounds, scenes = area_around(area), []
-    for item in search(conf, area):
+    area = AreaOfInterest.read(conf.area)
+    in_degrees = area.in_degrees
+    bounds, scenes = area_around(in_degrees), []
+    for item in search(conf, in_degrees):
         with described(conf.stac, f"the Item {item['id']} of {conf.stac}"):
-            scenes.append(_files(item, conf, bounds))
+            scenes.append(_files(item, conf, area))
     return [_kept(files, conf, bounds, downloads) for files in scenes]
 
 
-def _files(item: Item, conf: StacConf, area: Area) -> SceneFiles:
+def _files(item: Item, conf: StacConf, area: AreaOfInterest) -> SceneFiles:
     """The files of the scene of an Item, on the web."""
     name = require_name(item["id"], conf.stac, "use another catalog")
     fields = item["properties"]
@@ -134,36 +133,14 @@ def _layer(item: Item, asset: Mapping[str, Any]) -> Layer:
     return Layer(f"https://{parts.netloc}.s3.amazonaws.com{parts.path}")
 
 
-def area_of(conf: StacConf) -> BaseGeometry:
-    """The area of a search, in degrees, cut at the antimeridian.
-
-    Raises:
-        SceneError: when its file cannot be read or holds no area.
-    """
-    if isinstance(conf.area, list):
-        west, south, east, north = conf.area
-        return outline((west, south, east, north))
-    with opening(
-        lambda why: SceneError(
-            f"the area {conf.area} cannot be read ({why}); give a vector file with a CRS, or "
-            "[west, south, east, north] in degrees."
-        )
-    ):
-        frame = gpd.read_file(vectors_for_gdal(conf.area))
-        shapes = cut_at_antimeridian(frame.to_crs("OGC:CRS84").geometry.dropna().to_numpy())
-        shape = shapely.union_all(shapes)
-    if shape.is_empty or shape.area == 0 or not np.isfinite(shape.bounds).all():
-        raise SceneError(f"the area {conf.area} holds no polygon; draw one and save it again.")
-    return shape
-
-
 def search(conf: StacConf, area: BaseGeometry) -> list[Item]:
     """The least cloudy Items in an area, a time and a collection, in the order of their time.
 
     Raises:
         SceneError: when the API cannot be reached, is none, or finds nothing or too much.
     """
-    where = f"{conf.collection} of {conf.stac}, {conf.datetime}, in the area {conf.area}"
+    named = conf.area.bbox if isinstance(conf.area, BoxConf) else conf.area.path
+    where = f"{conf.collection} of {conf.stac}, {conf.datetime}, in the area {named}"
     with described(conf.stac, f"the answer of {conf.stac}"):
         items = _search_results(conf, area)
         if len(items) > MOST_FOUND:
@@ -206,7 +183,7 @@ def _search_results(conf: StacConf, area: BaseGeometry) -> list[Item]:
     client = pystac_client.Client.open(os.path.expandvars(conf.stac), stac_io=stac_io)
     query: dict[str, Any] = {"bbox": area.bounds}
     # a box across the antimeridian, too: not every server takes a west above its east
-    if not isinstance(conf.area, list) or area.geom_type != "Polygon":
+    if not isinstance(conf.area, BoxConf) or area.geom_type != "Polygon":
         query = {"intersects": area}
     if conf.cloud_cover < 100 and client.conforms_to("QUERY"):
         query |= {"query": {CLOUD_COVER: {"lte": conf.cloud_cover}}}

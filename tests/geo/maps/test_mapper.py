@@ -145,7 +145,7 @@ def test_confidence_is_the_probability_in_per_cent(mapped):
 
 def test_context_past_the_edges_is_mirrored(scene, tmp_path):
     cells = values(run(scene, tmp_path / "s.1", classify=whole_patch))
-    grid = mapper().grid(scene)
+    grid = mapper().ground(scene).grid
     for row in range(grid.rows):
         for col in (0, 5, grid.cols - 1):
             window = grid.read_window(range(row, row + 1), range(col, col + 1))
@@ -161,7 +161,7 @@ def test_a_cell_with_too_few_valid_pixels_is_nodata(holed, tmp_path):
     for row, col, height, width in HOLES:
         valid[row : row + height, col : col + width] = False
     cells, confidence = values(folder), values(folder, "confidence")
-    grid = mapper().grid(holed)
+    grid = mapper().ground(holed).grid
     shares = set()
     for row in range(grid.rows):
         for col in range(grid.cols):
@@ -189,7 +189,7 @@ def test_pieces_and_workers_do_not_change_a_byte(holed, tmp_path):
 
 
 def test_pieces_cover_the_cells_once(scene):
-    grid = mapper().grid(scene)
+    grid = mapper().ground(scene).grid
     count = np.zeros((grid.rows, grid.cols), dtype=int)
     for piece in pieces(grid, (3, 3)):
         count[np.ix_(piece.rows, piece.cols)] += 1
@@ -197,7 +197,7 @@ def test_pieces_cover_the_cells_once(scene):
 
 
 def test_pieces_of_few_columns_come_first_where_memory_is_short(scene):
-    grid = mapper().grid(scene)
+    grid = mapper().ground(scene).grid
     every = pieces(grid, (3, 4))
     narrow = pieces(grid, (3, 4), across=2)
     key = lambda piece: (piece.rows.start, piece.cols.start)  # noqa: E731
@@ -246,7 +246,7 @@ def test_each_overview_of_a_large_map_is_the_mode_of_its_cells(tmp_path):
 
 
 def test_pixels_outside_of_the_scene_do_not_count_as_valid(scene):
-    grid = mapper().grid(scene)
+    grid = mapper().ground(scene).grid
     assert (grid.row0, grid.col0) == (-3, -3)
     piece = pieces(grid, (1, 1))[0]
     pixels = np.zeros((2, PATCH, PATCH), dtype=np.uint16)
@@ -307,6 +307,6 @@ def test_nothing_in_a_folder_of_maps_tells_where_or_when_it_was_made(scene, tmp_
 
 
 def test_the_function_and_its_pieces_can_travel(scene):
-    job = pickle.loads(pickle.dumps(partial(map_piece, scene, mapper())))
-    piece = pieces(mapper().grid(scene), (8, 8))[0]
+    job = pickle.loads(pickle.dumps(partial(map_piece, scene, mapper(), mapper().ground(scene))))
+    piece = pieces(mapper().ground(scene).grid, (8, 8))[0]
     assert job(piece)[0].shape == (8, 8)

@@ -122,7 +122,7 @@ def test_a_confidence_just_below_the_limit_is_not_rounded_up_to_it(scene):
         shares, ("B02", "B03"), Geometry(patch_px=16, cell_px=8, min_valid=0.75), CLASSES, (30, 30),
         postprocessing=PostProcessing(min_confidence=70),
     )  # fmt: skip
-    classes, confidence = map_piece(scene, mapper, Piece(range(1), range(3)))
+    classes, confidence = map_piece(scene, mapper, mapper.ground(scene), Piece(range(1), range(3)))
     assert confidence.tolist() == [[70, 70, 70]]
     assert classes.tolist() == [[4, 1, 1]]
 

@@ -52,7 +52,7 @@ def pixels(scenes):
     """All pixels of 10 m that lie in a scene, by their place in the CRS."""
     return {
         (round(grid.x0 / 10) + col, round(grid.y0 / 10) - row)
-        for grid in (scene.cells.scene for scene in scenes)
+        for grid in (scene.ground.grid.scene for scene in scenes)
         for row in range(grid.height)
         for col in range(grid.width)
     }
@@ -123,7 +123,7 @@ def test_scenes_of_one_phase_fall_on_each_other_wherever_they_begin(tmp_path, ph
     scenes = [mapped(tmp_path, f"s{number}", grid) for number, grid in enumerate(grids)]
     (mosaic,) = mosaics(scenes, 9)
     for member in mosaic.members:
-        grid = cells_of(member.scene.cells.scene).map_grid
+        grid = cells_of(member.scene.ground.grid.scene).map_grid
         corner = mosaic.grid.transform @ (member.col, member.row)
         assert corner == pytest.approx((grid.x0, grid.y0), abs=1e-6)
 

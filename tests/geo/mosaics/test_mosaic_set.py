@@ -39,7 +39,7 @@ BERLIN = PixelGrid(32633, 380_000, 5_820_000, 100, 120, 80)
 
 def plan_of(scenes, **conf):
     return Plan(
-        MosaicConf(**conf), "predict.yaml", {scene.files.scene: scene.cells for scene in scenes}
+        MosaicConf(**conf), "predict.yaml", {scene.files.scene: scene.ground.grid for scene in scenes}
     )
 
 

@@ -185,7 +185,7 @@ def test_the_scene_in_colour_counts_in_the_numbers_of_its_files(tmp_path):
     files = {band: replace(file, offset=-0.1, scale=0.0002) for band, file in scene.files.items()}
     even = np.array([[[2000, 4000]]], dtype=np.uint16).repeat(100, axis=1)
     scene = replace(scene, files=files)
-    write_true_colour(scene, even, ("B02",), tmp_path / "a_truecolour", tmp_path)
+    write_true_colour(scene, scene.grid, even, ("B02",), tmp_path / "a_truecolour", tmp_path)
     # reflectance 0.2 and 0.4 are DN 1500 and 2500
     text = (tmp_path / "a_truecolour.vrt").read_text()
     assert text.count("<LUT>1500.0:1,2500.0:255</LUT>") == 3
@@ -209,7 +209,7 @@ def test_a_scene_that_lies_elsewhere_has_a_small_picture(tmp_path, monkeypatch):
     scene = make_scene(tmp_path)
     ramp = np.linspace(1, 4000, 12).astype(np.uint16).reshape(1, 3, 4)
     ramp[:, 0, 0] = 0
-    write_true_colour(scene, ramp, ("B02",), tmp_path / "a_truecolour", tmp_path)
+    write_true_colour(scene, scene.grid, ramp, ("B02",), tmp_path / "a_truecolour", tmp_path)
     with rasterio.open(tmp_path / "a_truecolour.tif") as dataset:
         assert (dataset.count, dataset.crs.to_epsg(), dataset.nodata) == (3, scene.grid.epsg, 0)
         assert dataset.bounds == pytest.approx(scene.grid.bounds)

@@ -14,15 +14,19 @@ import numpy as np
 import pytest
 import shapely
 from pydantic import ValidationError
+from pyproj import Transformer
 
 from pipeline import cli
+from pipeline.config.area import AreaFileConf
 from pipeline.config.sources import StacConf
 from pipeline.errors import ConfigError, RadiometryError, SceneError
 from pipeline.geo.raster import remote
 from pipeline.geo.raster.area import area_around, outline
+from pipeline.geo.raster.area_of_interest import AreaOfInterest
+from pipeline.geo.raster.grid import PixelGrid
 from pipeline.geo.scenes.scene import Scene, open_catalog
 from pipeline.geo.sources.find import named_files
-from pipeline.geo.sources.stac import area_of, search
+from pipeline.geo.sources.stac import search
 from pipeline.stages import fetch, tile
 from pipeline.store import PatchStore
 from tests.malformed.case import Case
@@ -101,7 +105,19 @@ def expected(scene: Scene, item: dict[str, Any], band: str) -> np.ndarray:
     pixels = ground(whole, band, 0).repeat(factor, 0).repeat(factor, 1)
     pixels[(scl(native_grid(whole, "B05")) == 9).repeat(2, 0).repeat(2, 1)] = 0
     row, col = round((whole.y0 - scene.grid.y0) / 10), round((scene.grid.x0 - whole.x0) / 10)
-    return pixels[row : row + scene.grid.height, col : col + scene.grid.width]
+    found = pixels[row : row + scene.grid.height, col : col + scene.grid.width].copy()
+    found[~_in_degrees(scene.grid, degrees(whole, 60))] = 0
+    return found
+
+
+def _in_degrees(grid: PixelGrid, area: list[float]) -> np.ndarray:
+    """Whether the centre of each pixel lies in a box in degrees."""
+    x = grid.x0 + 10 * (np.arange(grid.width) + 0.5)
+    y = grid.y0 - 10 * (np.arange(grid.height) + 0.5)
+    east, north = Transformer.from_crs(grid.epsg, "OGC:CRS84", always_xy=True).transform(
+        *np.meshgrid(x, y)
+    )
+    return (area[0] < east) & (east < area[2]) & (area[1] < north) & (north < area[3])
 
 
 @pytest.mark.parametrize("keep", ["download", "remote"])
@@ -211,9 +227,9 @@ def test_the_area_as_a_file(tmp_path: Path) -> None:
         assert named_files(StacConf(**there.source())) == {}
         metres = gpd.read_file(path).to_crs(32639)
         metres.to_file(tmp_path / "area.gpkg")
-        assert area_of(StacConf(**there.source(area=str(tmp_path / "area.gpkg")))).equals_exact(
-            inner, 1e-6
-        )
+        assert AreaOfInterest.read(
+            AreaFileConf(path=str(tmp_path / "area.gpkg"))
+        ).in_degrees.equals_exact(inner, 1e-6)
 
 
 @pytest.mark.parametrize(
@@ -231,7 +247,7 @@ def test_an_area_that_is_none(tmp_path: Path, content: str | None, problem: str)
         path.write_text(content)
     conf = StacConf(stac="http://x", collection="c", area=str(path), datetime="2020")
     with pytest.raises(SceneError, match=f"the area .*area.geojson {problem}"):
-        area_of(conf)
+        AreaOfInterest.read(conf.area)
 
 
 def test_an_item_that_states_its_offset_wrongly(tmp_path: Path) -> None:
@@ -334,7 +350,7 @@ def test_an_area_across_the_antimeridian_finds_the_scenes_of_both_sides(tmp_path
         for area in areas:
             stated = {"stac": api, "collection": item["collection"], "datetime": "2023"}
             conf = StacConf(**stated, area=area, max_scenes=9)
-            shape = area_of(conf)
+            shape = AreaOfInterest.read(conf.area).in_degrees
             assert area_around(shape) == pytest.approx(corners, abs=0.01), area
             assert {one["id"] for one in search(conf, shape)} == {"west", "across", "east"}, area
 
@@ -365,7 +381,10 @@ def test_of_an_acquisition_processed_twice_the_later_baseline(tmp_path: Path) ->
         area = degrees(corner(first))
         stated = {"stac": api, "collection": first["collection"], "area": area, "datetime": "2023"}
         conf = StacConf(**stated, max_scenes=9)
-        assert [item["id"] for item in search(conf, area_of(conf))] == [first["id"], "other"]
+        assert [item["id"] for item in search(conf, AreaOfInterest.read(conf.area).in_degrees)] == [
+            first["id"],
+            "other",
+        ]
 
 
 def test_too_many_scenes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -376,7 +395,7 @@ def test_too_many_scenes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         stated = {"stac": api, "collection": item["collection"], "area": area, "datetime": "2023"}
         conf = StacConf(**stated, cloud_cover=5.0)
         with pytest.raises(SceneError, match="there are over 3 scenes; narrow the time or the area"):
-            search(conf, area_of(conf))
+            search(conf, AreaOfInterest.read(conf.area).in_degrees)
 
 
 def test_a_server_of_files_that_sends_no_parts(
@@ -413,12 +432,14 @@ def test_an_api_that_fails_for_a_while(tmp_path: Path) -> None:
         files.fault = lambda _: left.pop() if left else None
         area = degrees(corner(item))
         conf = StacConf(stac=files.url("api"), collection="c", area=area, datetime="2023")
-        assert [one["id"] for one in search(conf, area_of(conf))] == [item["id"]]
+        assert [one["id"] for one in search(conf, AreaOfInterest.read(conf.area).in_degrees)] == [
+            item["id"]
+        ]
         files.fault = lambda _: 503
         with pytest.raises(
             SceneError, match=r"http.*/api cannot be searched \(.*check the address, the"
         ):
-            search(conf, area_of(conf))
+            search(conf, AreaOfInterest.read(conf.area).in_degrees)
 
 
 def test_a_band_that_is_none(tmp_path: Path) -> None:
