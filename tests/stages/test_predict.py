@@ -849,15 +849,13 @@ def test_the_map_of_an_area_is_that_part_of_the_whole_map(model, one_scene, tmp_
 
 
 def test_only_blocks_that_an_area_touches_are_read(model, tmp_path, monkeypatch):
-    make_bands(tmp_path / "large", size=(1100, 900))
+    make_bands(tmp_path / "large", size=(3000, 300))
     make_catalog(tmp_path / "scenes", {"large": tmp_path / "large"})
-    # two towns in opposite corners: nothing between them is read
-    towns = shapely.union_all(
-        [
-            shapely.box(X0 + 100, Y0 - 300, X0 + 300, Y0 - 100),
-            shapely.box(X0 + 8000, Y0 - 10_500, X0 + 8200, Y0 - 10_300),
-        ]
-    )
+    # two towns far from each other: nothing between them is read
+    towns = [
+        shapely.box(X0 + 95, Y0 - south - 195, X0 + 295, Y0 - south + 5) for south in (100, 29_700)
+    ]
+    towns = shapely.union_all(towns)
     conf, read = tmp_path / "predict.yaml", []
     conf.write_text(f"pixel_px: 2\nmosaic: none\narea: {drawn(tmp_path, towns)}\n")
     real = raster_file.OpenFile.read
@@ -869,9 +867,7 @@ def test_only_blocks_that_an_area_touches_are_read(model, tmp_path, monkeypatch)
     monkeypatch.setattr(raster_file.OpenFile, "read", noted)
     predict.run(conf, model, tmp_path / "scenes", tmp_path / "maps", machine(tmp_path, 1))
     assert read
-    for window in read:
-        assert window.row + window.height < 600 or window.row > 500, window
-    assert sum(window.height * window.width for window in read) < 2 * 1100 * 900 / 2
+    assert [w for w in read if w.row + w.height > 600 and w.row < 2400] == []
     with rasterio.open(tmp_path / "maps/large/large_classmap.tif") as dataset:
         assert (dataset.read(1) > 0).sum() == 2 * 10 * 10
 
@@ -908,7 +904,7 @@ def test_the_file_of_an_area_that_dvc_does_not_watch(model, one_scene, conf, tmp
 
 
 def test_a_mosaic_of_maps_of_an_area_counts_inside_alone(model, scenes, conf, tmp_path):
-    shape = shapely.Polygon([(X0 + 100, Y0 - 50), (X0 + 900, Y0 - 90), (X0 + 200, Y0 - 700)])
+    shape = shapely.Polygon([(X0 + 103, Y0 - 51), (X0 + 907, Y0 - 92), (X0 + 204, Y0 - 703)])
     conf.write_text(f"pixel_px: 2\nmosaic: {{crs: null}}\narea: {drawn(tmp_path, shape)}\n")
     predict.run(conf, model, scenes, tmp_path / "maps", machine(tmp_path, 1))
     folder = tmp_path / "maps/mosaic_EPSG32633"

@@ -47,11 +47,16 @@ class MapGround:
         """The pixels of the scene under the map."""
         return self.grid.scene.part(self.grid.pixels)
 
-    def touches(self, rows: range, cols: range) -> bool:
-        """Whether some rows and columns of pixels have ground in the area."""
+    def within(self, rows: range, cols: range) -> tuple[range, range] | None:
+        """Of some rows and columns of pixels, those around the area; None where it has none there."""
         if self.shape is None:
-            return True
-        return bool(shapely.intersects(self.shape, shapely.box(*self._part(rows, cols).bounds)))
+            return rows, cols
+        part = self._part(rows, cols)
+        near = shapely.clip_by_rect(self.shape, *part.bounds)
+        if near.is_empty or (window := covering(part, near.bounds)) is None:
+            return None
+        top, left = rows.start + window.row, cols.start + window.col
+        return range(top, top + window.height), range(left, left + window.width)
 
     def inside(self, rows: range, cols: range) -> npt.NDArray[np.bool_]:
         """Which of some pixels, (rows, cols), count."""

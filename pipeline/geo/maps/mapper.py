@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from functools import partial
-from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +25,15 @@ from pipeline.geo.maps.class_map import MapRecord, Provenance
 from pipeline.geo.maps.cog import MapKind
 from pipeline.geo.maps.item import write_item
 from pipeline.geo.maps.map_ground import MapGround
-from pipeline.geo.maps.pieces import Mapper, column_bytes, inside_px, map_piece, piece_bytes, pieces
+from pipeline.geo.maps.pieces import (
+    Mapper,
+    Piece,
+    column_bytes,
+    inside_px,
+    map_piece,
+    piece_bytes,
+    pieces,
+)
 from pipeline.geo.maps.postprocessing import smooth, write_polygons
 from pipeline.geo.maps.raster_writer import RasterWriter, temporary_raster
 from pipeline.geo.maps.sidecars import write_sidecars
@@ -144,8 +151,8 @@ def _map_pieces(
     at_once = max(1, min(worker_count(compute), budget // 2 // piece_bytes(mapper)))
     across = max(1, budget // 2 // column_bytes(scene, mapper))
     parts = pieces(grid, mapper.piece_cells, across)
-    touched = [ground.touches(piece.rows, piece.cols) for piece in parts]
-    due = list(compress(parts, touched))
+    around = [ground.within(piece.rows, piece.cols) for piece in parts]
+    due = [Piece(*rows_and_cols) for rows_and_cols in around if rows_and_cols is not None]
     windows = (grid.read_window(piece.rows, piece.cols) for piece in due)
     tally = Tally.empty()
     total = ground.scene.height * ground.scene.width / 1e6
@@ -155,11 +162,20 @@ def _map_pieces(
         work = partial(map_piece, scene, mapper, ground, cache=cache if in_process else None)
         # closed before the cache is, also when something fails
         with closing(run_pieces(work, due, at_once, compute)) as results:
-            for piece, is_due in zip(parts, touched, strict=True):
-                size = len(piece.rows), len(piece.cols)
-                values = next(results) if is_due else [layer.empty(*size) for layer in layers]
-                for layer, cells in zip(layers, values, strict=True):
-                    layer.write(piece.rows.start, piece.cols.start, cells)
+            for piece, part in zip(parts, around, strict=True):
+                values = [layer.empty(len(piece.rows), len(piece.cols)) for layer in layers]
+                if part is not None:
+                    at = _at(piece, *part)
+                    for whole, mapped in zip(values, next(results), strict=True):
+                        whole[..., *at] = mapped
+                for layer, pixels in zip(layers, values, strict=True):
+                    layer.write(piece.rows.start, piece.cols.start, pixels)
                 tally = tally.plus(values[0], ground.ground_px(piece.rows, piece.cols))
                 bar.update(int(np.outer(*inside_px(grid, piece)).sum()) / 1e6)
     return tally
+
+
+def _at(piece: Piece, rows: range, cols: range) -> tuple[slice, slice]:
+    """Where some rows and columns of pixels lie in a piece that holds them."""
+    row, col = rows.start - piece.rows.start, cols.start - piece.cols.start
+    return slice(row, row + len(rows)), slice(col, col + len(cols))
