@@ -404,6 +404,7 @@ def times(out):
 
 
 def test_only_what_has_changed_is_mapped_anew(model, world, conf, tmp_path, capsys, monkeypatch):
+    model = make_model(tmp_path / "own", PatchClassifier.load(model).meta)  # no other test's run
     conf.write_text("pixel_px: 8\n")
     out, catalog = tmp_path / "maps", world / "scenes"
     cataloged(world, "one", "two")
