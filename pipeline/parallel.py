@@ -13,10 +13,11 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import WorkerError
-from pipeline.remote import Remote, connected, given
+from pipeline.remote import Carried, Remote, connected, given
 
 if TYPE_CHECKING:
     from pipeline.config.compute import ComputeConf
@@ -127,13 +128,13 @@ def _in_processes[S, R](
     context = multiprocessing.get_context("forkserver")
     # imported once, not once a process
     context.set_forkserver_preload([getattr(function, "func", function).__module__])
-    task = partial(_interruptible, Remote.of(_Sharing(function, share)))
+    task = partial(_interruptible, Carried.of(_Sharing(function, share)))
 
     def submit(scene: S) -> Any:
         return pool.submit(task, scene)
 
     try:
-        with ProcessPoolExecutor(count, context, _begin_process) as pool:
+        with ProcessPoolExecutor(count, context, _begin_process, (Path.cwd(),)) as pool:
             yield from _in_order(submit, scenes, lambda: count, lambda future: given(future.result()))
     except BrokenProcessPool as error:
         raise WorkerError(
@@ -142,8 +143,12 @@ def _in_processes[S, R](
         ) from error
 
 
-def _begin_process() -> None:
-    """An interrupt ends the work at hand and no process that waits; all end with the one above."""
+def _begin_process(folder: Path) -> None:
+    """In a folder, since paths in conf and arguments are relative.
+
+    An interrupt ends the work at hand and no process that waits; all end with the one above.
+    """
+    os.chdir(folder)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

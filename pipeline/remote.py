@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self, override
 
 from pipeline.errors import ConfigError, LenscapeError, WorkerError
 from pipeline.files import code_sha256, sha256_of_value
@@ -88,9 +88,11 @@ class Dask:
         Raises:
             WorkerError: when there will be none.
         """
+        # an OSError of another kind, such as a full disk, is the piece's own
+        lost = CancelledError, asyncio.CancelledError, import_module("distributed.comm").CommClosedError
         try:
             outcome = self._awaited(future)
-        except (CancelledError, asyncio.CancelledError) as error:
+        except lost as error:
             raise self._is_lost() from error
         except import_module("distributed").KilledWorker as error:
             raise WorkerError(
@@ -183,31 +185,41 @@ def given(outcome: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Remote:
-    """A function as another process runs it: in the same folder, and if its lenscape is the same."""
+class Carried:
+    """A function as another process runs it."""
 
     function: bytes
     """Pickled: what it carries, such as a network, is unpacked once a process, not once a piece."""
-    code: str = field(default_factory=code_version)
-    folder: Path = field(default_factory=Path.cwd)
 
     @classmethod
-    def of(cls, function: Callable[[Any], Any]) -> Remote:
+    def of(cls, function: Callable[[Any], Any]) -> Self:
         """A function that can be pickled."""
         return cls(pickle.dumps(function))
 
     def __call__(self, piece: Any) -> Any:
         """The result for a piece, or what `given` makes an error of."""
         try:
-            if self.code != code_version():
-                raise _other_code("a worker of the scheduler", "another lenscape")
-            self._enter()
+            self.require_place()
             return _unpacked(self.function)(piece)
         except LenscapeError as error:
             return _Failure(type(error), str(error))
 
-    def _enter(self) -> None:
-        """Paths in conf and arguments are relative."""
+    def require_place(self) -> None:
+        """Refuse to run where the results might be others."""
+
+
+@dataclass(frozen=True)
+class Remote(Carried):
+    """A function as a worker runs it: in the same folder, and if its lenscape is the same."""
+
+    code: str = field(default_factory=code_version)
+    folder: Path = field(default_factory=Path.cwd)
+
+    @override
+    def require_place(self) -> None:
+        if self.code != code_version():
+            raise _other_code("a worker of the scheduler", "another lenscape")
+        # paths in conf and arguments are relative
         try:
             if Path.cwd() != self.folder:
                 os.chdir(self.folder)

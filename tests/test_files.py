@@ -3,7 +3,6 @@
 import errno
 import hashlib
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from pipeline.files import (
     write_json,
 )
 from pipeline.outputs import owned
-from tests.support.projects import ROOT
+from tests.support.holders import held
 
 
 def names(folder: Path) -> list[str]:
@@ -113,24 +112,13 @@ def test_what_a_kill_left_is_removed_by_the_next_run(tmp_path: Path) -> None:
     assert names(tmp_path) == ["gone", "other.gpkg", "out"]
 
 
-@pytest.mark.slow
 def test_a_lock_that_is_held_is_no_leftover(tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    hold = "import sys, pathlib; from pipeline.outputs import owned\n"
-    hold += "with owned(pathlib.Path(sys.argv[1])): print(flush=True); input()"
-    with (
-        owned(tmp_path / "own"),
-        subprocess.Popen(
-            [sys.executable, "-c", hold, out], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
-        ) as other,
-    ):
-        assert other.stdout is not None
-        other.stdout.readline()
+    with owned(tmp_path / "own"), held(tmp_path / "out") as process:
         remove_leftovers(tmp_path)
         assert names(tmp_path) == [".out.lock", ".own.lock"]
-        with pytest.raises(OutputError, match=f"is being written by process {other.pid}"), owned(out):
-            pytest.fail("two processes own one output")
-        other.kill()
+        with pytest.raises(OutputError, match=f"is being written by process {process}"):
+            write_json(tmp_path / "out", 1)
+    # the process was killed
     remove_leftovers(tmp_path)
     assert names(tmp_path) == []
 

@@ -16,6 +16,7 @@ import psutil
 import pytest
 import rasterio
 from distributed import LocalCluster
+from distributed.comm import CommClosedError
 from rasterio.errors import RasterioIOError
 
 from pipeline import remote
@@ -130,6 +131,12 @@ def test_errors_of_other_libraries_stay_what_they_are(machine: ComputeConf) -> N
     for kind in (OSError, TimeoutError, ValueError):
         with pytest.raises(kind, match="of the piece"):
             list(run_pieces(raised, [kind("of the piece")], 1, machine))
+
+
+def test_a_connection_that_ends_while_a_result_is_fetched(machine: ComputeConf) -> None:
+    """Dask then gives an error of the operating system, as a piece of work may."""
+    with pytest.raises(WorkerError, match=r"connection to scheduler 'tcp://.*' is lost"):
+        list(run_pieces(raised, [CommClosedError("Stream is closed")], 1, machine))
 
 
 def raised(error: Exception) -> None:

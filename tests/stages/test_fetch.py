@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from pipeline.errors import ConfigError, LenscapeError, OutputError, RadiometryE
 from pipeline.geo.raster.grid import PixelGrid, Window
 from pipeline.geo.scenes.scene import open_catalog
 from pipeline.stages.fetch import run
+from tests.support.holders import held
 from tests.support.worlds import GRID, position_bands, write_raster
 
 DEMO = Path(__file__).parents[2] / "data" / "demo" / "scenes" / "T33UUU_20170216T102101"
@@ -368,6 +370,37 @@ def test_items_pass_between_stac_programs(conf: Write, root: Path) -> None:
     assert item.to_dict(include_self_link=False, transform_hrefs=False)["assets"]["B02"]["href"] == (
         "../../../own/one/x_B02.tif"
     )
+
+
+def test_local_scenes_beside_a_process_that_downloads(conf: Write, root: Path) -> None:
+    """What lies in the folder of downloads is that of its owner, also what looks like a leftover."""
+    begun = root / "downloads" / "search" / ".B02.tif.partial"
+    begun.parent.mkdir(parents=True)
+    begun.touch()
+    with held(root / "downloads", inside=True):
+        run(conf(f"train: [{SCENE}]"), TRAIN, MAP, downloads=Path("downloads"))
+        assert begun.exists()
+    assert open_catalog(TRAIN)
+
+
+@pytest.mark.slow
+def test_two_that_run_at_once_in_one_folder(conf: Write, root: Path) -> None:
+    """One of them is told of the other, unless that has ended; what they write is whole."""
+    scenes = [SCENE.replace("one,", f"s{n:02d},", 1) for n in range(20)]
+    run(conf(f"train: [{', '.join(scenes)}]"), TRAIN, MAP)
+    expected = bytes_below(root / "out")
+    shutil.rmtree(root / "out")
+    words = ["fetch", "--conf", "fetch.yaml", "--sources", "own"]
+    outputs = [*(["--train", "out/train", "--map", "out/map"] for _ in range(2))]
+    outputs.append(["--train", "other/train", "--map", "other/map"])
+    with ThreadPoolExecutor(3) as pool:
+        *both, other = pool.map(lambda paths: lenscape(*words, *paths, cwd=root), outputs)
+    assert other.returncode == 0, other.stderr
+    assert bytes_below(root / "other") == expected
+    assert bytes_below(root / "out") == expected
+    assert {done.returncode for done in both} in ({0}, {0, 2})
+    said = "lenscape: out/train is being written by process "
+    assert all(done.stderr.startswith(said) for done in both if done.returncode)
 
 
 def test_an_area_that_is_open_with_edits_is_warned_of(

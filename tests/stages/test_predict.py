@@ -1,7 +1,10 @@
 import hashlib
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -20,7 +23,7 @@ from affine import Affine
 from pipeline.commands import log
 from pipeline.config.predict import RegisteredModelConf
 from pipeline.config.train import ConvolutionConf, NetworkConf
-from pipeline.errors import ConfigError, MismatchError, OutputError, SceneError, StoreError, WorkerError
+from pipeline.errors import ConfigError, MismatchError, OutputError, SceneError, StoreError
 from pipeline.files import sha256_of, write_json
 from pipeline.geo.maps.pieces import pieces as cut
 from pipeline.geo.raster import raster_file
@@ -41,6 +44,7 @@ from tests.support.learners import model_meta
 from tests.support.limits import file_limit
 from tests.support.mlflow_servers import free_port
 from tests.support.placed import HEIGHT, WIDTH, X0, Y0, describe, make_bands, make_catalog
+from tests.support.projects import ROOT
 from tests.support.servers import serving
 from tests.support.tracked import mlflow_store
 
@@ -777,8 +781,20 @@ def test_a_lost_scheduler_leaves_what_is_finished(many, model, tmp_path):
         compute = tmp_path / "compute.yaml"
         compute.write_text(f"accelerator: cpu\nscheduler: {started.address}\nwait_s: 120\n")
         when_some_are_there(folder / "lost", started.scheduler.kill)
-        with pytest.raises(WorkerError, match=r"connection to scheduler .* is lost; what is finished"):
-            predict.run(folder / "predict.yaml", model, folder / "scenes", folder / "lost", compute)
+        words = ("--conf", folder / "predict.yaml", "--model", model, "--scenes", folder / "scenes")
+        done = subprocess.run(
+            [sys.executable, "-m", "pipeline.cli", "predict", *words, "--out", folder / "lost",
+             "--compute", compute],
+            capture_output=True, text=True, check=False, timeout=300,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+    assert done.returncode == 2
+    others = r"warning: s\d\d: .*|scheduler .* has no worker; waiting .*"
+    said = [line for line in done.stderr.splitlines() if not re.fullmatch(others, line)]
+    assert len(said) == 1, done.stderr
+    assert re.match(
+        r"lenscape: the connection to scheduler .* is lost; what is finished stays", said[0]
+    )
     finished = digests(folder / "lost")
     whole = {name: digest for name, digest in finished.items() if name.startswith("s")}
     assert 2 <= len({Path(name).parts[0] for name in whole}) < 33
