@@ -330,6 +330,8 @@ KILLED = """
 import os, signal, sys, time
 from pathlib import Path
 
+import mlflow.pytorch, torch._inductor.decomposition, torch.export  # once, and not in each fork
+
 from pipeline.stages.train import run
 
 if __name__ == "__main__":
