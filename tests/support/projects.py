@@ -193,7 +193,7 @@ def make_project(folder: Path, folder_name: str = "project") -> Project:
         path.mkdir(parents=True)
     for name in CODE:
         _copy(ROOT / name, project.path / name)
-    for name in ("scenes", "labels"):
+    for name in ("scenes", "labels", "areas"):
         (project.path / "data" / "own" / name).mkdir(parents=True)
         (project.path / "data" / "own" / name / ".gitkeep").touch()
     _copy(DEMO / "labels", project.path / "data" / "demo" / "labels")
