@@ -49,6 +49,20 @@ def test_a_box_holds_the_pixels_whose_centres_lie_in_it_in_its_own_crs(crs: str)
     np.testing.assert_array_equal(pixels_inside(shape, GRID), expected)
 
 
+def test_the_edge_of_a_wide_box_is_the_curve_that_it_is_in_another_crs() -> None:
+    tile = PixelGrid(32633, 300_000.0, 5_800_020.0, 1830, 1830, 60.0)
+    x, y = centres(tile, "EPSG:4326")
+    west, south, east, north = box = [12.2, 51.5, 13.5, 52.2]
+    expected = (west < x) & (x < east) & (south < y) & (y < north)
+    straight = shapely.transform(
+        shapely.box(*box),
+        Transformer.from_crs("EPSG:4326", tile.epsg, always_xy=True).transform,
+        interleaved=False,
+    )
+    assert (pixels_inside(straight, tile) != expected).sum() > 1000, "with corners alone"
+    assert (pixels_inside(area(box).on(tile), tile) != expected).sum() <= 3
+
+
 def test_a_box_of_its_own_crs_is_exact() -> None:
     box = [300_115.0, 5_799_015.0, 300_815.0, 5_799_515.0]
     shape = area({"bbox": box, "crs": "EPSG:32633"}).on(GRID)
