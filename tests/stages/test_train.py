@@ -31,6 +31,7 @@ from pipeline.split_folder import SplitFolder
 from pipeline.stages.train import run
 from pipeline.store import PatchStore
 from tests.support.interrupts import interruptible
+from tests.support.projects import ROOT
 from tests.support.stores import make_folds, make_split, make_store
 from tests.support.tracked import mlflow_store
 
@@ -357,6 +358,47 @@ if __name__ == "__main__":
     else:
         assert os.waitpid(forked("models"), 0)[1] == 0
 """
+
+
+@pytest.mark.slow
+def test_two_devices_train_in_one_run(tmp_path):
+    """Lightning starts the command again for the second one."""
+    with mlflow_store(tmp_path), pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        make_folds(tmp_path / "split", make_store(tmp_path / "patches", odd=0.2), 2)
+        (tmp_path / "train.yaml").write_text("epochs: 1\nbatch_size: 32\nnetwork: lenet5\n")
+        (tmp_path / "compute.yaml").write_text("accelerator: cpu\ndevices: 2\n")
+        words = "train --conf train.yaml --store patches --split split --out models"
+        command = [sys.executable, "-m", "pipeline.cli", *words.split(), "--compute", "compute.yaml"]
+        ranks = set()
+        with (
+            (tmp_path / "log").open("w") as log,
+            subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+            ) as process,
+        ):  # fmt: skip
+            while process.poll() is None:
+                ranks |= ranks_below(process.pid)
+                time.sleep(0.2)
+        assert process.returncode == 0, (tmp_path / "log").read_text()
+        assert ranks == {"1"}, "one process has trained alone"
+        client = connect()
+        runs = client.search_runs([client.get_experiment_by_name("lenscape").experiment_id])
+        (parent,) = (one for one in runs if MLFLOW_PARENT_RUN_ID not in one.data.tags)
+        assert len(runs) == 3, "the network that maps, and those of two folds"
+        assert {one.info.status for one in runs} == {"FINISHED"}
+        assert run_record(tmp_path / "models").run_id == parent.info.run_id
+        PatchClassifier.load(tmp_path / "models")
+
+
+def ranks_below(pid):
+    """The local ranks of the processes that one has started."""
+    try:
+        found = [one.environ() for one in psutil.Process(pid).children(recursive=True)]
+    except psutil.Error:
+        return set()
+    return {rank for one in found if (rank := one.get("LOCAL_RANK")) is not None}
 
 
 @pytest.mark.slow
