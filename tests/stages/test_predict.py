@@ -848,7 +848,9 @@ def test_the_map_of_an_area_is_that_part_of_the_whole_map(model, one_scene, tmp_
     # areas count inside alone
     with rasterio.open(part / "one/one_classmap.tif") as dataset:
         counts = np.bincount(dataset.read(1)[inside], minlength=256)
-    rows = [line.split(",") for line in (part / "one/areas.csv").read_text().splitlines()[4:]]
+    lines = (part / "one/areas.csv").read_text().splitlines()
+    assert "inside the area of interest" in lines[0]
+    rows = [line.split(",") for line in lines[4:]]
     assert {row[1]: int(row[3]) for row in rows} == {
         **{row[1]: counts[int(row[0])] for row in rows if row[0]},
         "total": inside.sum(),

@@ -95,7 +95,8 @@ def map_scene(
         write = partial(class_map.write_map, origin=provenance)
         with ThreadPoolExecutor(2) as threads:
             list(threads.map(write, layers.values(), paths, kinds))
-    files.areas.write_text(areas_csv(tally, legend, scene.grid.pixel_m), encoding="utf-8")
+    inside = "the scene" if ground.shape is None else "the area of interest"
+    files.areas.write_text(areas_csv(tally, legend, scene.grid.pixel_m, inside), encoding="utf-8")
     record = MapRecord(provenance, cells, legend, tally, outside)
     if (least := mapper.postprocessing.polygons_m2) is not None:
         write_polygons(files.class_map, files.polygons, legend, least)

@@ -175,7 +175,7 @@ def _scale_bar(page: _Page, corner: tuple[int, int], width: int, m_per_px: float
 def _legend(page: _Page, corner: tuple[int, int], record: MapRecord, lines: int) -> None:
     """A line a class that occurs: colour, title, share; the largest where there are too few lines."""
     x, y = corner
-    page.text(x, y - 9, "Classes (share of the scene)", size=9.5, bold=True)
+    page.text(x, y - 9, "Classes (share of the ground)", size=9.5, bold=True)
     classes, shares = record.classes, record.tally.shares().tolist()
     values = [v for v in range(1, len(classes) + 1) if shares[v] > 0]
     class_lines = lines - (shares[0] > 0)
