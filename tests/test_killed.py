@@ -3,15 +3,18 @@
 `LENSCAPE_KILLS=50 pytest tests/test_killed.py` disturbs so many runs.
 """
 
+import contextlib
 import os
 import random
 import re
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow
+import psutil
 import pytest
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
@@ -65,10 +68,21 @@ def disturb(project: Project, kind: signal.Signals, draw: random.Random) -> floa
                 break
         time.sleep(draw.uniform(0, 12))
         if process.poll() is None:
+            at_work = list(processes_in(project.path))
             os.killpg(process.pid, kind)
+            _, alive = psutil.wait_procs(at_work, timeout=60)
+            assert alive == [], "DVC waits for those that it has locks of"
         moment = time.monotonic() - begun
         process.stdout.read()
     return moment
+
+
+def processes_in(folder: Path) -> Iterator[psutil.Process]:
+    """The processes that run in a folder."""
+    for one in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if Path(one.cwd()) == folder:
+                yield one
 
 
 def restore_lock(project: Project) -> None:
