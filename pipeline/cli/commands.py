@@ -82,12 +82,13 @@ def export(model: Path, out: Path, pixel_px: int | None) -> None:
 @click.command()
 @path("data/maps", "--maps")
 @path("reports/errors.gpkg", "--errors")
+@path("reports/label_issues.gpkg", "--label-issues")
 @path("reports/lenscape.qgs", "--out")
-def project(maps: Path, errors: Path, out: Path) -> None:
-    """Write a QGIS project of all maps with the error map of `evaluate` on top."""
+def project(maps: Path, errors: Path, label_issues: Path, out: Path) -> None:
+    """Write a QGIS project of all maps with the error map and the label issues on top."""
     from pipeline.commands.project import run
 
-    run(maps, errors, out)
+    run(maps, errors, label_issues, out)
 
 
 @click.command()

@@ -27,6 +27,8 @@ from pipeline.geo.style.xml import render
 PROJECT = "lenscape.qgs"
 _ID = "lenscape_map_layer_"  # QGIS gives an id of its own to a layer whose id has fewer than 18 signs
 _ENDS = (".tif", ".vrt", ".gpkg")
+_ERRORS = ("errors", "Error map: held-out patches, right and wrong", True)
+_LABEL_ISSUES = ("label_issues", "Labels that held-out predictions contradict", False)
 _WORLD = "EPSG:3857"
 """CRS of a project whose maps lie in several."""
 
@@ -114,8 +116,12 @@ class Group:
     shown: bool
 
 
-def write_project(path: Path, maps: Path, errors: Path | None = None) -> int:
-    """Write a QGIS project of the maps that the catalog of a folder lists; of the error map on top.
+def write_project(
+    path: Path, maps: Path, errors: Path | None = None, label_issues: Path | None = None
+) -> int:
+    """Write a QGIS project of the maps that the catalog of a folder lists.
+
+    On top are the labels that are contradicted, which are not ticked, and the error map.
 
     Returns:
         How many groups of maps it has.
@@ -129,7 +135,11 @@ def write_project(path: Path, maps: Path, errors: Path | None = None) -> int:
         raise SceneError(f"{maps} holds no map that its catalog lists; run `predict` first.")
     groups = [_group(maps / name, name) for name in names]
     mapped = [layer for group in groups for layer in group.layers]
-    on_top = [] if errors is None else [_error_layer(errors)]
+    on_top = [
+        _reported(file, *stated)
+        for file, stated in ((label_issues, _LABEL_ISSUES), (errors, _ERRORS))
+        if file is not None
+    ]
     codes = {layer.crs for layer in mapped}
     crs = codes.pop() if len(codes) == 1 else _WORLD
     text = render(
@@ -176,8 +186,8 @@ def _group(folder: Path, name: str) -> Group:
     return Group(name, layers, shown=not mosaic)
 
 
-def _error_layer(path: Path) -> ProjectLayer:
-    """The error map of `evaluate`, whose CRS and bounds its own table of contents states."""
+def _reported(path: Path, key: str, title: str, shown: bool) -> ProjectLayer:
+    """A layer of `evaluate`, whose CRS and bounds its own table of contents states."""
     try:
         with closing(_database(path)) as database:
             row = database.execute(
@@ -189,8 +199,17 @@ def _error_layer(path: Path) -> ProjectLayer:
         row = None
     if row is None or None in row:
         raise SceneError(f"{path} holds no patches; run `evaluate` again.")
-    title = "Error map: held-out patches, right and wrong"
-    return ProjectLayer(f"{_ID}errors", title, path, str(row[4]).upper(), row[:4], True)
+    return ProjectLayer(f"{_ID}{key}", title, path, str(row[4]).upper(), row[:4], shown)
+
+
+def holds_features(path: Path) -> bool:
+    """Whether a GeoPackage is there and has features, of which some lie somewhere."""
+    try:
+        with closing(_database(path)) as database:
+            query = "SELECT count(min_x) FROM gpkg_contents WHERE data_type = 'features'"
+            return bool(database.execute(query).fetchone()[0])
+    except sqlite3.Error:
+        return False
 
 
 def _database(path: Path) -> sqlite3.Connection:

@@ -18,7 +18,7 @@ from pipeline.geo.maps.catalog import write_catalog
 from pipeline.geo.maps.mapper import map_scene
 from pipeline.geo.maps.pieces import Mapper
 from pipeline.geo.maps.true_colour import write_true_colour
-from pipeline.geo.qgis.project import PROJECT, write_project
+from pipeline.geo.qgis.project import PROJECT, holds_features, write_project
 from pipeline.geo.style.geopackage import categorized_qml, write_layer
 from pipeline.store_meta import Geometry
 from tests.support.mapped import CLASSES, info
@@ -67,8 +67,14 @@ def make_world(root):
     legend = [("right", "right", "#0000ff"), ("wrong", "wrong", "#ff0000")]
     qml = categorized_qml("result", legend, opacity=1)
     write_layer(root / "reports" / "errors.gpkg", "errors", frame, qml)
+    legend = [("right", "looks like a lake", "#00ffff")]
+    qml = categorized_qml("result", legend, opacity=1)
+    write_layer(root / "reports" / "label_issues.gpkg", "label_issues", frame[:1], qml)
+    assert holds_features(root / "reports" / "label_issues.gpkg")
+    assert not holds_features(root / "reports" / "none.gpkg")
     write_project(maps / PROJECT, maps)
-    write_project(root / "reports" / PROJECT, maps, root / "reports" / "errors.gpkg")
+    reported = (root / "reports" / f"{name}.gpkg" for name in ("errors", "label_issues"))
+    write_project(root / "reports" / PROJECT, maps, *reported)
     return root
 
 
@@ -95,7 +101,11 @@ def test_a_moved_project_opens_in_qgis_with_groups_legends_and_colours(world, tm
     seen = open_project_in_qgis(moved / "reports" / PROJECT, pictures)
 
     assert (seen["bad"], seen["said"], seen["crs"], seen["view_crs"]) == ([], [], *["EPSG:32633"] * 2)
-    errors, first, second = seen["tree"]
+    issues, errors, first, second = seen["tree"]
+    assert (issues["layer"], issues["legend"]) == (
+        "Labels that held-out predictions contradict", ["looks like a lake"]
+    )  # fmt: skip
+    assert (issues["ticked"], errors["ticked"]) == (False, True)
     assert (errors["layer"][:9], errors["legend"]) == ("Error map", ["right", "wrong"])
     assert [first["group"], second["group"]] == ["s.1", "s.2"]
     titles = [layer["layer"] for layer in first["inside"]]
@@ -108,7 +118,7 @@ def test_a_moved_project_opens_in_qgis_with_groups_legends_and_colours(world, tm
     assert first["inside"][2]["title"] == "Class map of s.1"
     assert [layer["ticked"] for layer in first["inside"]] == [False, False, True, True]
     assert {layer["crs"] for layer in (errors, *first["inside"])} == {"EPSG:32633"}
-    assert seen["order"][0] == f"{SHOWN}errors"
+    assert seen["order"][:2] == [f"{SHOWN}label_issues", f"{SHOWN}errors"]
     left, bottom, right, top = seen["view"]
     assert (left <= X0, top >= Y0) == (True, True)
     assert right >= X0 + 10 * WIDTH
@@ -236,7 +246,7 @@ def test_odd_paths_do_not_keep_styles_from_a_project(odd_world, world):
 def test_qgis_opens_projects_and_rasters_at_odd_paths(odd_world, tmp_path):
     seen = open_project_in_qgis(odd_world / "reports" / PROJECT, tmp_path)
     assert (seen["bad"], seen["said"]) == ([], [])
-    errors, first, _ = seen["tree"]
+    _, errors, first, _ = seen["tree"]
     assert errors["legend"] == ["right", "wrong"]
     assert first["inside"][2]["legend"][1:] == [info.title for info in CLASSES]
     maps = odd_world / "data" / "maps" / "s.1"
