@@ -35,9 +35,10 @@ def audit(
 
     `shared_ground_m2` is ground that windows of two parts have in common once grown to whole pixels
     of 60 m, 0 in a sound split; `smallest_distance_m` lies between windows as they are, None where
-    a part is empty; `test_polygons_in_training` is the share of test patches whose label polygon
-    is in training too. With folds these three are those of the worst fold, `patches`, `blocks` and
-    `classes` count what each fold tests, and `largest_share` is that of a class in one fold.
+    a part is empty; `test_polygons_in_training` is the share of test patches whose label polygon, or
+    point, is in training too, left out where all labels are rasters. With folds these three are those
+    of the worst fold, `patches`, `blocks` and `classes` count what each fold tests, and
+    `largest_share` is that of a class in one fold.
     """
     label = patches["label"]
     origin = {"seed": assignment.seed} if assignment.lists is None else {"lists": assignment.lists}
@@ -63,7 +64,7 @@ def audit(
         "smallest_distance_m": {
             "train_test": min((one for one in distances if one is not None), default=None)
         },
-        "test_polygons_in_training": max(fold["test_polygons_in_training"] for fold in folds),
+        **_worst(folds, "test_polygons_in_training"),
         **_counts(tested, label, classes),
         "blocks": {name: int((assignment.block_part == name).sum()) for name in names},
         "training_patches": {
@@ -81,7 +82,7 @@ def _common_ground(patches: Patches, rows: Mapping[str, Rows], patch_m: float) -
         "smallest_distance_m": {
             f"{a}_{b}": _distance(patches, rows[a], rows[b], patch_m) for a, b in pairs
         },
-        "test_polygons_in_training": _known_polygons(patches, rows["train"], rows["test"]),
+        **_known_polygons(patches, rows["train"], rows["test"]),
     }
 
 
@@ -128,10 +129,11 @@ def table(figures: Mapping[str, Any]) -> str:
     else:
         lists, ground = figures["lists"], "ground" if shared else "no ground"
         origin = f"parts as in the list '{lists}', not by blocks: they share {ground}"
-    known = f"{figures['test_polygons_in_training']:.0%}"
-    balance = []
+    known, balance = [], []
+    if (share := figures.get("test_polygons_in_training")) is not None:
+        worst = " in the fold with most of them" if folds else ""
+        known = [f"test patches whose label polygon or point is also in training: {share:.0%}{worst}"]
     if folds:
-        known += " in the fold with most of them"
         even = f"{1 / folds:.0%} would be even"
         balance = [f"largest share of a class in one fold: {figures['largest_share']:.0%} ({even})"]
     return "\n".join(
@@ -143,7 +145,7 @@ def table(figures: Mapping[str, Any]) -> str:
             *balance,
             f"ground shared by parts: {shared:g} m2",
             f"smallest distance between windows: {apart}",
-            f"test patches whose label polygon is also in training: {known}",
+            *known,
         ]
     )
 
@@ -216,8 +218,15 @@ def _projected(polygons: Polygons, epsg: int, home: int) -> Polygons:
     return visible
 
 
-def _known_polygons(patches: Patches, train: Rows, test: Rows) -> float:
-    """The share of test patches whose label polygon some training patch comes from."""
+def _known_polygons(patches: Patches, train: Rows, test: Rows) -> dict[str, float]:
+    """The share of test patches whose label polygon some training patch comes from; none of rasters."""
     polygon = patches["polygon"]
+    if (polygon < 0).all():
+        return {}
     known = np.isin(polygon[test], polygon[train]) & (polygon[test] >= 0)
-    return float(known.mean()) if len(test) else 0.0
+    return {"test_polygons_in_training": float(known.mean()) if len(test) else 0.0}
+
+
+def _worst(folds: Sequence[Mapping[str, Any]], key: str) -> dict[str, Any]:
+    """The largest of a figure of folds, which all of them have or none."""
+    return {key: max(fold[key] for fold in folds)} if key in folds[0] else {}

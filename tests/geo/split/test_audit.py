@@ -109,6 +109,13 @@ def test_test_patches_of_polygons_in_training_are_counted():
         ("train", 60, 1200, 0, -1),
     )
     assert seen["test_polygons_in_training"] == 0.5
+    assert "label polygon or point is also in training: 50%" in table(seen)
+
+
+def test_rasters_have_no_polygons_to_count():
+    seen = figures(("train", 60, 60, 0, -1), ("test", 3000, 60, 0, -1))
+    assert "test_polygons_in_training" not in seen
+    assert "polygon" not in table(seen)
 
 
 def test_patches_are_counted_by_part_and_class():
