@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from itertools import chain
@@ -16,7 +16,7 @@ from pipeline.config.sources import Masking, StacConf
 from pipeline.errors import ConfigError, SceneError
 from pipeline.files import publish, remove_leftovers, work_folder
 from pipeline.geo.raster.area_of_interest import require_watched
-from pipeline.geo.scenes.catalog import write_catalog
+from pipeline.geo.scenes.catalog import add_scene, list_scenes
 from pipeline.geo.scenes.kept import Checked, checked_or_kept, keep_only
 from pipeline.geo.scenes.scene_files import SceneFiles
 from pipeline.geo.scenes.stac import CATALOG
@@ -72,27 +72,30 @@ def run(
             for folder in (downloads, *downloads.glob("*/")):
                 remove_leftovers(folder)
         # a source of both is checked and hashed once, which for a whole MGRS tile takes a while
-        others = [source for source in stated.map_scenes if source not in stated.train]
-        found = [_found(source, stated, fetched, work / "train", kept) for source in stated.train]
-        found += [_found(source, stated, fetched, work / "map", kept) for source in others]
-        to_map_at = [[*stated.train, *others].index(source) for source in stated.map_scenes]
-        at = range(len(stated.train)), to_map_at
-        for numbers in at:
-            _require_own_ids([scene.files.id for n in numbers for scene in found[n]], conf)
-        with closing(run_scenes(_checked, list(chain.from_iterable(found)), machine)) as checked:
-            told = [[_told(*next(checked)) for _ in scenes] for scenes in found]
-        trained, mapped = ([scene.item for n in numbers for scene in told[n]] for numbers in at)
-        copied = downloads, work, kept
+        entries = stated.train, stated.map_scenes
+        trained, mapped = ([_key(source) for source in some] for some in entries)
+        to_map_alone = dict.fromkeys(mapped).keys() - trained
+        found = {
+            key: _found(
+                source, stated, fetched, work / ("map" if key in to_map_alone else "train"), kept
+            )
+            for key, source in {_key(source): source for some in entries for source in some}.items()
+        }
+        ids = [[scene.files.id for key in keys for scene in found[key]] for keys in (trained, mapped)]
+        for of_catalog in ids:
+            _require_own_ids(of_catalog, conf)
+        catalogs = {train_partial: set(trained), map_partial: set(mapped)}
+        names = _write_scenes(found, catalogs, (downloads, work, kept), machine)
         if stated.images is None:
-            write_catalog(train_partial, trained, "train", copied)
+            list_scenes(train_partial, ids[0], "train")
         else:
             train_partial.mkdir(parents=True, exist_ok=True)
             print(write_images(stated.images, train_partial, train, fetched), flush=True)
-        write_catalog(map_partial, mapped, "map", copied)
-        keep_only(kept, {scene.kept_as for scene in chain.from_iterable(told)})
+        list_scenes(map_partial, ids[1], "map")
+        keep_only(kept, names)
     if summary := fetched.summary():
         print(summary)
-    print(f"scenes to map: {', '.join(item.id for item in mapped) or 'none'}")
+    print(f"scenes to map: {', '.join(ids[1]) or 'none'}")
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,34 @@ class _Found:
     """Where its masks are made."""
     kept: Path
     """What earlier runs have found of all scenes."""
+
+
+def _key(source: SourceConf) -> str:
+    """The same for entries of the conf that say the same."""
+    return f"{type(source).__name__} {source.model_dump_json()}"
+
+
+def _write_scenes(
+    found: Mapping[str, list[_Found]],
+    catalogs: Mapping[Path, Collection[str]],
+    copied: Sequence[Path],
+    machine: ComputeConf,
+) -> set[str | None]:
+    """Check all scenes, each of which goes into the catalogs that have its entry as soon as it is.
+
+    Returns:
+        The names of the folders that keep what was found.
+    """
+    names = set()
+    with closing(run_scenes(_checked, list(chain.from_iterable(found.values())), machine)) as checked:
+        for key, scenes in found.items():
+            for _ in scenes:
+                scene = _told(*next(checked))
+                names.add(scene.kept_as)
+                for folder, keys in catalogs.items():
+                    if key in keys:
+                        add_scene(folder, scene.item, copied)
+    return names
 
 
 def _found(

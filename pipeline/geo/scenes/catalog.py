@@ -160,25 +160,35 @@ def write_catalog(
         purpose: What the scenes are for, in a word.
         copied: Folders whose files are put beside their Item, so that the catalog keeps them.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    ids = []
+    for item in items:
+        add_scene(folder, item, copied)
+        ids.append(item.id)
+    list_scenes(folder, ids, purpose)
+
+
+def add_scene(folder: Path, scene: pystac.Item, copied: Sequence[Path] = ()) -> None:
+    """Write the Item of a scene into the folder of a catalog, as `write_catalog` does."""
     own = tuple(f"{kept.absolute()}{os.sep}" for kept in copied)
-    links = []
-    for scene in items:
-        item = scene.clone()
-        link_to_catalog(item)
-        href = f"{item.id}/{item.id}.json"
-        links.append(pystac.Link("item", f"./{href}", pystac.MediaType.GEOJSON))
-        (folder / item.id).mkdir(exist_ok=True)
-        for key, asset in item.assets.items():
-            path = Path(asset.href)
-            if is_remote(asset.href):
-                continue
-            if asset.href.startswith(own):
-                asset.href = f"{key}{path.suffix}"
-                linked(path, folder / item.id / asset.href)
-            else:
-                asset.href = href_of(path, folder / item.id)
-        write_stac(folder / href, item)
+    item = scene.clone()
+    link_to_catalog(item)
+    (folder / item.id).mkdir(parents=True, exist_ok=True)
+    for key, asset in item.assets.items():
+        path = Path(asset.href)
+        if is_remote(asset.href):
+            continue
+        if asset.href.startswith(own):
+            asset.href = f"{key}{path.suffix}"
+            linked(path, folder / item.id / asset.href)
+        else:
+            asset.href = href_of(path, folder / item.id)
+    write_stac(folder / item.id / f"{item.id}.json", item)
+
+
+def list_scenes(folder: Path, ids: Iterable[str], purpose: str) -> None:
+    """Write the catalog of the scenes of a folder, whose Items are there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    links = [pystac.Link("item", f"./{i}/{i}.json", pystac.MediaType.GEOJSON) for i in ids]
     write_catalog_file(folder, purpose, f"lenscape: scenes to {purpose}", links)
 
 
