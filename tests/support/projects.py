@@ -123,12 +123,12 @@ class Project:
         (self.path / "conf" / f"{name}.yaml").write_text(text, encoding="utf-8")
 
     def bytes_of(self, folder: str) -> dict[str, str]:
-        """The hash of each file below a folder."""
+        """The hash of each file below a folder, but for what `fetch` keeps for itself."""
         top = self.path / folder
         return {
             path.relative_to(top).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
             for path in sorted(top.rglob("*"))
-            if path.is_file()
+            if path.is_file() and "train.checked" not in path.parts
         }
 
     def environment(self) -> dict[str, str]:
