@@ -145,7 +145,8 @@ def test_the_project_of_predict_has_no_error_map_and_only_relative_paths(world):
 
 def test_the_same_maps_give_the_same_project(world):
     again = world / "reports" / "again.qgs"
-    assert write_project(again, world / "data" / "maps", world / "reports" / "errors.gpkg") == 2
+    reported = (world / "reports" / f"{name}.gpkg" for name in ("errors", "label_issues"))
+    assert write_project(again, world / "data" / "maps", *reported) == 2
     assert again.read_bytes() == (world / "reports" / PROJECT).read_bytes()
     again.unlink()
 
