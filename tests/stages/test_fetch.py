@@ -454,6 +454,9 @@ def test_an_area_becomes_the_scene_and_what_lies_outside_is_nodata(
     placed = shapely.geometry.shape(town.item.geometry)
     in_degrees = gpd.GeoSeries([shape], crs=32633).to_crs(4326)[0]
     assert placed.symmetric_difference(in_degrees).area < 1e-3 * in_degrees.area
+    run(conf(f"train: [{SCENE.removesuffix('}')}, area: {box}}}]"), TRAIN, MAP)
+    (part,) = open_catalog(TRAIN)
+    assert part.info.checksum != whole.info.checksum, "two grounds of the same files"
     # mirrored context beyond the part, too
     around = town.read(Window(-4, -4, town.grid.height + 8, town.grid.width + 8), town.bands)
     padded = np.pad(town.read(town.grid.window, town.bands), ((0, 0), (4, 4), (4, 4)), "symmetric")

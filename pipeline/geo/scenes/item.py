@@ -246,7 +246,10 @@ def _identity(asset: pystac.Asset) -> str:
 
 
 def scene_info(item: pystac.Item, epsg: int) -> SceneInfo:
-    """The record of a scene in a store and a model, from its Item."""
+    """The record of a scene in a store and a model, from its Item.
+
+    The checksum is of its files, of how they are read, and of the part of their ground that it is.
+    """
     fields = item.properties
     digest = hashlib.sha256()
     for key in sorted({*BANDS, MASK, EMPTY} & item.assets.keys()):
@@ -255,8 +258,8 @@ def scene_info(item: pystac.Item, epsg: int) -> SceneInfo:
         more = [asset.extra_fields.get(field) for field in _READ_AS_TOO]
         read_as += [value for value in more if value not in (None, 0)]
         digest.update(f"{key} {_identity(asset)} {json.dumps(read_as)}\n".encode())
-    if any(is_remote(asset.href) for asset in item.assets.values()):
-        # of a remote file the scene may be a part
+    bands = [item.assets[name].extra_fields for name in BANDS if name in item.assets]
+    if grid_of(fields, epsg) != ten_metre_grid(grid_of(band, epsg) for band in bands):
         digest.update(json.dumps([fields["proj:shape"], fields["proj:transform"]]).encode())
     if OUTLINE in fields:
         digest.update(json.dumps(fields[OUTLINE]).encode())
