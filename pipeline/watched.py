@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 
-def unwatched(folder: Path, sources: Sequence[Path]) -> str | None:
-    """Why DVC, which watches `sources`, would not notice a change of a file in `folder`.
+def unwatched(path: Path, sources: Sequence[Path]) -> str | None:
+    """Why DVC, which watches `sources`, would not notice a change of a file, or of one in a folder.
 
     It follows linked files in a source, but no linked folders. None where it would notice, or where
     there are no sources.
     """
     if not sources:
         return None
+    folder = path if path.is_dir() else path.parent
     lexical = Path(os.path.normpath(folder.absolute()))
     if not any(lexical.is_relative_to(os.path.normpath(source.absolute())) for source in sources):
         folders = " or ".join(str(source) for source in sources)

@@ -36,6 +36,7 @@ from pipeline.errors import LenscapeError
 from pipeline.files import sha256_of
 from pipeline.geo.images.image_file import ImageReader, find_images
 from pipeline.geo.labels.sources import read_features
+from pipeline.geo.raster.area_of_interest import AreaOfInterest, pixels_inside
 from pipeline.geo.raster.grid import PatchGrid, Window
 from pipeline.geo.scenes.scene import Scene
 from pipeline.geo.sources.download import Downloads
@@ -64,6 +65,7 @@ train:
     scale: 0.0001
     offset: 0
     mask: {path: a.tif, invalid: [1, 2]}
+    area: {path: town.gpkg, layer: town}
   - safe: data/own/x.SAFE.zip
     mask_classes: [cirrus]
   - stac: https://example.org/v1
@@ -76,6 +78,7 @@ train:
     datetime: "2017-02-16T10:21:01Z"
 map: train
 mask_grow_m: 100
+area: {bbox: [380000, 5810000, 390000, 5820000], crs: EPSG:32633}
 """
 CONFS: list[tuple[type[Conf], str]] = [
     (FetchConf, SCENE),
@@ -83,7 +86,8 @@ CONFS: list[tuple[type[Conf], str]] = [
     (
         TileConf,
         "labels:\n  - path: a.gpkg\n    attribute: c\n    valid_from: '2017-01-01'\n  - raster: b.tif\n"
-        "bands: all\npatch_px: 16\ncell_px: 8\nstride_px: 8\nmin_purity: 0.6\nseed: 0\n",
+        "bands: all\npatch_px: 16\ncell_px: 8\nstride_px: 8\nmin_purity: 0.6\nseed: 0\n"
+        "exclude: {path: fields.gpkg, layer: fields}\n",
     ),
     (
         ClassesConf,
@@ -97,7 +101,11 @@ CONFS: list[tuple[type[Conf], str]] = [
         "  dense: []\nepochs: 3\nlr: 0.1\naugment:\n  flips: true\n",
     ),
     (EvaluateConf, "baselines: [majority]\ngallery: 3\ncard:\n  purpose: p\n  limits: [a]\n"),
-    (PredictConf, "model: trained\nmin_confidence: 5\nmosaic:\n  min_scenes: 2\npolygons: none\n"),
+    (
+        PredictConf,
+        "model: trained\nmin_confidence: 5\nmosaic:\n  min_scenes: 2\npolygons: none\n"
+        "area: [12.0, 52.0, 12.1, 52.1]\n",
+    ),
     (ComputeConf, "accelerator: cpu\nworkers: 2\nmemory_mb: 1024\n"),
 ]
 
@@ -127,6 +135,26 @@ def _labels(folder: Path, draw: random.Random) -> None:
     labels = read_features(conf, make_classes("a", "b"), "classes.yaml").on(cells)
     if labels is not None:
         labels.pixels(GRID.window)
+
+
+def _area(folder: Path, draw: random.Random) -> None:
+    """The file of an area, or its box, on the ground of a scene."""
+    good, path = folder / "good.geojson", folder / "area.geojson"
+    if not good.exists():
+        make_labels(good, [("a", px_box(GRID, 10, 10, 30, 30)), ("b", px_box(GRID, 50, 50, 30, 30))])
+    if draw.random() < 0.7:
+        path.write_text(changed_json(json.loads(good.read_text()), draw), errors="replace")
+        text = f"area: {path}\n"
+    else:
+        west, south, east, north = GRID.bounds
+        box = f"area:\n  bbox: [{west}, {south}, {east}, {north}]\n  crs: EPSG:{GRID.epsg}\n"
+        codes = ["EPSG:4979", "EPSG:4978", "EPSG:5703", "EPSG:3411", "EPSG:2193", "EPSG:99999"]
+        other = box.replace(str(GRID.epsg), draw.choice(codes).removeprefix("EPSG:"))
+        text = changed_yaml(box, draw) if draw.random() < 0.7 else other
+    conf = folder / "predict.yaml"
+    conf.write_text(text, encoding="utf-8", errors="surrogatepass")
+    if (area := load(conf, PredictConf).area) is not None:
+        pixels_inside(AreaOfInterest.read(area).on(GRID), GRID)
 
 
 def _store(folder: Path, draw: random.Random) -> None:
@@ -297,8 +325,8 @@ def _eurosat(folder: Path, draw: random.Random) -> None:
 
 
 KINDS: dict[str, Try] = {
-    "conf": _conf, "labels": _labels, "store": _store, "item": _item, "safe": _safe, "model": _model,
-    "eurosat": _eurosat, "held out": _held_out, "safe zip": _safe_zip,
+    "conf": _conf, "labels": _labels, "area": _area, "store": _store, "item": _item, "safe": _safe,
+    "model": _model, "eurosat": _eurosat, "held out": _held_out, "safe zip": _safe_zip,
 }  # fmt: skip
 
 

@@ -33,3 +33,4 @@ def test_dvc_sees_real_folders_in_its_sources(
     assert (found is None) == (reason is None)
     assert unwatched(tmp_path / folder, [Path("demo"), Path("own/scenes")]) == found
     assert unwatched(Path(folder), []) is None
+    assert unwatched(Path(folder) / "file.tif", [Path("demo"), Path("own/scenes")]) == found

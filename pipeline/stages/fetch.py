@@ -51,16 +51,17 @@ def run(
         SceneError: when a scene lies elsewhere, is missing, damaged or not usable.
     """
     stated, machine = load(conf, FetchConf), load_compute(compute)
-    named: dict[str, Path] = {}
-    for source in [*stated.train, *stated.map_scenes]:
-        _require_inside(source, sources, conf)
-        named |= named_files(source)
+    entries = [*stated.train, *stated.map_scenes]
+    named = dict.fromkeys(path for source in entries for path in named_files(source))
+    for path in named:
+        if reason := unwatched(Path(path), sources):
+            raise SceneError(f"{conf}: the path {path!r} {reason}.")
     require_watched(stated.area, sources, f"{conf}: key 'area'")
     for warning in filter(None, map(open_edits, map(Path, named))):
         print(f"warning: {warning}", file=sys.stderr)
     fetched, kept = Downloads(downloads), train.with_name(f"{train.name}.checked")
     downloads_some = stated.images is not None or any(
-        isinstance(source, StacConf) for source in [*stated.train, *stated.map_scenes]
+        isinstance(source, StacConf) for source in entries
     )
     with (
         owned(downloads, inside=True) if downloads_some else nullcontext(),
@@ -72,14 +73,14 @@ def run(
             for folder in (downloads, *downloads.glob("*/")):
                 remove_leftovers(folder)
         # a source of both is checked and hashed once, which for a whole MGRS tile takes a while
-        entries = stated.train, stated.map_scenes
-        trained, mapped = ([_key(source) for source in some] for some in entries)
+        trained = [_key(source) for source in stated.train]
+        mapped = [_key(source) for source in stated.map_scenes]
         to_map_alone = dict.fromkeys(mapped).keys() - trained
         found = {
             key: _found(
                 source, stated, fetched, work / ("map" if key in to_map_alone else "train"), kept
             )
-            for key, source in {_key(source): source for some in entries for source in some}.items()
+            for key, source in {_key(source): source for source in entries}.items()
         }
         ids = [[scene.files.id for key in keys for scene in found[key]] for keys in (trained, mapped)]
         for of_catalog in ids:
@@ -172,10 +173,3 @@ def _require_own_ids(ids: Sequence[str], conf: Path) -> None:
         raise ConfigError(f"{conf}: scene id {CATALOG!r} is the catalog's own file; give another id.")
     if twice := sorted({i for i in ids if ids.count(i) > 1}):
         raise ConfigError(f"{conf}: scene id {twice[0]!r} stands twice; give each scene its own id.")
-
-
-def _require_inside(source: SourceConf, sources: Sequence[Path], conf: Path) -> None:
-    """Refuse files that DVC does not watch."""
-    for named, folder in named_files(source).items():
-        if reason := unwatched(folder, sources):
-            raise SceneError(f"{conf}: the path {named!r} {reason}.")

@@ -61,7 +61,7 @@ class Placing:
         """
         folder = path if path.is_dir() else path.parent
         watched = [self.root / "data" / where / kind for where in ("demo", "own")]
-        if unwatched(folder, watched) is None:
+        if unwatched(path, watched) is None:
             return self._relative(path)
         wanted = {file.relative_to(folder): file for file in files}
         above = watched[-1]

@@ -15,15 +15,14 @@ from typing import Any
 import geopandas as gpd
 import pyarrow.parquet as pq
 import pyogrio
-from pyproj import CRS
-from pyproj.exceptions import CRSError
 
 from pipeline.config.labels import VectorLabelConf
 from pipeline.config.opening import opening
 from pipeline.errors import LabelError
 from pipeline.geo.labels.encodings import STATE_IT, misread
 from pipeline.geo.labels.tables import OPTIONS, coordinate_columns, points_of_table
-from pipeline.geo.raster.archive import vectors_for_gdal
+from pipeline.geo.raster.archive import layer_problem, vectors_for_gdal
+from pipeline.geo.raster.area import crs_of
 
 _PARQUET = (".parquet", ".geoparquet")
 
@@ -33,6 +32,7 @@ def read_frame(conf: VectorLabelConf) -> gpd.GeoDataFrame:
 
     Raises:
         LabelError: when file, layer, geometries, CRS or attribute are missing, or it cannot be read.
+        ConfigError: when the CRS that the conf states does not exist.
     """
     if not Path(conf.path).exists():
         raise LabelError(f"{conf.path} does not exist; correct the path of the labels.")
@@ -67,10 +67,7 @@ def _with_crs(frame: gpd.GeoDataFrame, conf: VectorLabelConf) -> gpd.GeoDataFram
                 "`crs` with the labels."
             )
         return frame
-    try:
-        stated = CRS(conf.crs)
-    except CRSError:
-        raise LabelError(f"{conf.path}: its `crs` {conf.crs} does not exist; correct it.") from None
+    stated = crs_of(conf.crs, f"the `crs` of {conf.path}")
     if frame.crs is None:
         return frame.set_crs(stated)
     if frame.crs.to_epsg() != stated.to_epsg():
@@ -107,15 +104,11 @@ def _layer(path: str, conf: VectorLabelConf) -> tuple[str, bool]:
     found = [(str(name), kind is None) for name, kind in pyogrio.list_layers(path)]
     tables = conf.x is not None or all(is_table for _, is_table in found)
     layers = [name for name, is_table in found if tables or not is_table]
-    if conf.layer is None and len(layers) == 1:
-        return layers[0], tables
-    if conf.layer in layers:
-        return conf.layer, tables
     if not layers:
         raise LabelError(_without_geometries(conf))
-    what = "" if tables else " with geometries"
-    problem = "several layers" if conf.layer is None else f"no layer {conf.layer!r}{what}"
-    raise LabelError(f"{conf.path} has {problem}; name one of {', '.join(layers)} as `layer`.")
+    if problem := layer_problem(conf.layer, layers, "" if tables else " with geometries"):
+        raise LabelError(f"{conf.path} has {problem}.")
+    return conf.layer or layers[0], tables
 
 
 def _read_parquet(conf: VectorLabelConf) -> gpd.GeoDataFrame:

@@ -164,11 +164,14 @@ def _map_pieces(
         # closed before the cache is, also when something fails
         with closing(run_pieces(work, due, at_once, compute)) as results:
             for piece, part in zip(parts, around, strict=True):
-                values = [layer.empty(len(piece.rows), len(piece.cols)) for layer in layers]
-                if part is not None:
-                    at = _at(piece, *part)
-                    for whole, mapped in zip(values, next(results), strict=True):
-                        whole[..., *at] = mapped
+                if part == (piece.rows, piece.cols):
+                    values = next(results)
+                else:
+                    values = [layer.empty(len(piece.rows), len(piece.cols)) for layer in layers]
+                    if part is not None:
+                        at = _at(piece, *part)
+                        for whole, mapped in zip(values, next(results), strict=True):
+                            whole[..., *at] = mapped
                 for layer, pixels in zip(layers, values, strict=True):
                     layer.write(piece.rows.start, piece.cols.start, pixels)
                 tally = tally.plus(values[0], ground.ground_px(piece.rows, piece.cols))

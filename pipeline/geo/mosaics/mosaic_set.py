@@ -38,8 +38,8 @@ from pipeline.geo.mosaics.mosaic import (
     mosaic_id,
     mosaics,
 )
-from pipeline.geo.mosaics.target_grid import layout, require_crs
-from pipeline.geo.raster.area import area_around, enclosing, outline
+from pipeline.geo.mosaics.target_grid import layout
+from pipeline.geo.raster.area import area_around, crs_of, enclosing, outline
 from pipeline.geo.raster.grid import PatchGrid, PixelGrid
 from pipeline.geo.scenes.stac import footprint
 from pipeline.geo.style.xml import render
@@ -71,7 +71,7 @@ class Plan:
         if self.whole_crs is not None:
             due.append(WHOLE)
             where = f"{self.where}: key 'mosaic.crs'"
-            require_crs(self.whole_crs, where)
+            crs_of(self.whole_crs, where)
             layout(self.whole_crs, [cells.map_grid for cells in self.cells.values()], where)
         if taken := sorted(set(due) & set(self.cells)):
             raise ConfigError(

@@ -5,31 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from pyproj import CRS, Transformer
-from pyproj.exceptions import CRSError
+from pyproj import Transformer
 
 from pipeline.errors import ConfigError
 from pipeline.geo.raster.grid import PixelGrid
 
 _LARGEST = 100
 """By so many times may a map grow in number of pixels before its CRS is said not to hold it."""
-
-
-def require_crs(crs: str, where: str) -> None:
-    """Refuse a CRS that has no plane of two axes.
-
-    Raises:
-        ConfigError: naming `where` it stands.
-    """
-    try:
-        parsed = CRS.from_user_input(crs)
-    except CRSError as error:
-        raise ConfigError(f"{where}: {crs} is no CRS that PROJ knows; name another one.") from error
-    if not (parsed.is_projected or parsed.is_geographic) or len(parsed.axis_info) != 2:
-        raise ConfigError(
-            f"{where}: {crs} ({parsed.name}) has no plane of two axes; name a projected CRS, such as "
-            "EPSG:3857."
-        )
 
 
 def layout(crs: str, grids: Sequence[PixelGrid], where: str) -> tuple[PixelGrid, list[PixelGrid]]:

@@ -90,7 +90,7 @@ def _bands(inputs: TileInputs, scenes: list[Scene]) -> tuple[str, ...]:
 def _require_inside(inputs: TileInputs, sources: Sequence[Path]) -> None:
     for index, label in enumerate(inputs.tile.labels):
         path, key = Path(label.file), f"labels[{index}].{label.KEY}"
-        if reason := unwatched(path if path.is_dir() else path.parent, sources):
+        if reason := unwatched(path, sources):
             raise LabelError(f"{inputs.file}: key '{key}' is {label.file!r}, which {reason}.")
 
 

@@ -10,7 +10,7 @@ import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -92,6 +92,19 @@ def for_gdal(href: str) -> str:
     """What GDAL calls a file; URLs and files on disk as they are."""
     outer, inner = split(href)
     return href if inner is None else f"/vsizip/{{{outer}}}/{inner}"
+
+
+def layer_problem(wanted: str | None, layers: Sequence[str], kind: str = "") -> str | None:
+    """What a file has instead of one layer, or of the one that is wanted, and what to do about it.
+
+    `kind` says which of its layers are meant. None where all is well.
+    """
+    if wanted in layers or (wanted is None and len(layers) == 1):
+        return None
+    if not layers:
+        return f"no layer{kind}; give another file"
+    has = "several layers" if wanted is None else f"no layer {wanted!r}{kind}"
+    return f"{has}; name one of {', '.join(layers)} as `layer`"
 
 
 def vectors_for_gdal(path: str) -> str:

@@ -1,4 +1,4 @@
-"""Areas in degrees: their pixels on a grid, the area that patches cover, the 180th meridian.
+"""Areas: their CRS, their pixels on a grid, the area that patches cover, the 180th meridian.
 
 Across the antimeridian, shapes and areas are as RFC 7946 writes them, which STAC follows: a shape is
 cut in two there, and an area has a west above its east (sections 3.1.9 and 5.2). The library
@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import shapely
-from pyproj import Transformer
+from pyproj import CRS, Transformer
+from pyproj.exceptions import CRSError
 from shapely.geometry.base import BaseGeometry
 
-from pipeline.errors import SceneError
+from pipeline.errors import ConfigError, SceneError
 from pipeline.geo.raster.grid import PixelGrid, Window
 
 type Area = tuple[float, float, float, float]
@@ -30,6 +31,24 @@ _NOTHING = 1e-6
 """Part of a pixel that is a rounding error."""
 _DIGITS = 8
 """Of a degree, a millimetre: below it, versions of libraries differ."""
+
+
+def crs_of(code: str, where: str) -> CRS:
+    """The CRS of an EPSG code, which has to have a plane of two axes.
+
+    Raises:
+        ConfigError: naming `where` it stands, when there is none, or it has no such plane.
+    """
+    try:
+        crs = CRS.from_user_input(code)
+    except CRSError as error:
+        raise ConfigError(f"{where}: {code} is no CRS that PROJ knows; name another one.") from error
+    if not (crs.is_projected or crs.is_geographic) or len(crs.axis_info) != 2:
+        raise ConfigError(
+            f"{where}: {code} ({crs.name}) has no plane of two axes; name a projected CRS, such as "
+            "EPSG:3857."
+        )
+    return crs
 
 
 def window_of(grid: PixelGrid, area: Area, name: str) -> Window:

@@ -16,15 +16,22 @@ import numpy.typing as npt
 import pyogrio
 import shapely
 from pyproj import CRS, Transformer
-from pyproj.exceptions import CRSError, ProjError
+from pyproj.exceptions import ProjError
 from rasterio.features import rasterize
 from shapely.geometry.base import BaseGeometry
 
 from pipeline.config.area import AreaConf, AreaFileConf, BoxConf
 from pipeline.config.opening import opening
 from pipeline.errors import SceneError
-from pipeline.geo.raster.archive import vectors_for_gdal
-from pipeline.geo.raster.area import Area, covering, cut_at_antimeridian, outline, to_whole_squares
+from pipeline.geo.raster.archive import layer_problem, vectors_for_gdal
+from pipeline.geo.raster.area import (
+    Area,
+    covering,
+    crs_of,
+    cut_at_antimeridian,
+    outline,
+    to_whole_squares,
+)
 from pipeline.geo.raster.grid import PixelGrid, Window, mirror_index
 from pipeline.watched import open_edits, unwatched
 
@@ -54,11 +61,12 @@ class AreaOfInterest:
         """The area that a conf describes.
 
         Raises:
-            SceneError: when its CRS does not exist, or its file cannot be read or holds no polygon.
+            ConfigError: when its CRS does not exist.
+            SceneError: when its file cannot be read or holds no polygon.
         """
         if isinstance(conf, BoxConf):
             west, south, east, north = conf.bbox
-            _require_crs(conf.crs)
+            crs_of(conf.crs, f"the area {conf.bbox}")
             return cls(outline((west, south, east, north)), conf.crs, str(conf.bbox))
         with opening(
             lambda why: SceneError(
@@ -126,7 +134,7 @@ def require_watched(area: AreaConf | None, sources: Sequence[Path], key: str) ->
     if not isinstance(area, AreaFileConf):
         return
     path = Path(area.path)
-    if reason := unwatched(path if path.is_dir() else path.parent, sources):
+    if reason := unwatched(path, sources):
         raise SceneError(f"{key} is {area.path!r}, which {reason}.")
     if warning := open_edits(path):
         print(f"warning: {warning}", file=sys.stderr)
@@ -177,18 +185,9 @@ def _read(path: str, layer: str | None) -> gpd.GeoDataFrame:
         return gpd.read_parquet(path)
     name = vectors_for_gdal(path)
     layers = [str(found) for found, kind in pyogrio.list_layers(name) if kind is not None]
-    if (layer is None and len(layers) > 1) or (layer is not None and layer not in layers):
-        problem = "several layers" if layer is None else f"no layer {layer!r}"
-        named = ", ".join(layers) or "none"
-        raise SceneError(f"the area {path} has {problem}; name one of {named} as `layer`.")
-    return gpd.read_file(name, layer=layer, columns=[])
-
-
-def _require_crs(crs: str) -> None:
-    try:
-        CRS(crs)
-    except CRSError:
-        raise SceneError(f"the `crs` {crs} of an area does not exist; correct it.") from None
+    if problem := layer_problem(layer, layers):
+        raise SceneError(f"the area {path} has {problem}.")
+    return gpd.read_file(name, layer=layer or layers[0], columns=[])
 
 
 def _around(grid: PixelGrid, crs: CRS) -> BaseGeometry:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 from pipeline.config.area import AreaConf, AreaFileConf
 from pipeline.config.fetch import SourceConf
@@ -56,8 +55,8 @@ def find_scenes(
     return [replace(scene, area=of_interest) for scene in scenes]
 
 
-def named_files(source: SourceConf) -> dict[str, Path]:
-    """The paths that a source names, each with the folder that DVC must watch."""
+def named_files(source: SourceConf) -> list[str]:
+    """The paths of files and folders that a source names, which DVC must watch."""
     match source:
         case EurosatConf():
             paths = [] if source.eurosat == eurosat.DOWNLOAD else [source.eurosat]
@@ -73,4 +72,4 @@ def named_files(source: SourceConf) -> dict[str, Path]:
         paths.append(source.mask.path)
     if isinstance(source, ScenesConf) and isinstance(source.area, AreaFileConf):
         paths.append(source.area.path)
-    return {path: Path(path) if Path(path).is_dir() else Path(path).parent for path in paths}
+    return paths

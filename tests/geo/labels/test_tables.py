@@ -9,7 +9,7 @@ import pytest
 import shapely
 
 from pipeline.config.labels import VectorLabelConf
-from pipeline.errors import LabelError
+from pipeline.errors import ConfigError, LabelError
 from pipeline.geo.labels.sources import read_features
 from pipeline.geo.labels.vector_files import read_frame
 from tests.support.labelled import make_classes
@@ -125,11 +125,11 @@ def test_texts_of_another_encoding(tmp_path: Path) -> None:
         ),
         ("kind,lon,lat\nwood,13,52\nlake,13,52°30'\n", {}, r"'lat' holds .* in row 2, which is no num"),
         ("kind,lon,lat\nwood,inf,52\n", {}, r"'lon' holds .* in row 1, which is no number; correct it"),
-        ("kind,x,y\nwood,1,2\n", {"x": "x", "y": "y", "crs": "EPSG:99999"}, r"EPSG:99999 does not ex"),
+        ("kind,x,y\nwood,1,2\n", {"x": "x", "y": "y", "crs": "EPSG:99999"}, r"EPSG:99999 is no CRS"),
         ("use,lon,lat\nwood,1,2\n", {}, r"no attribute 'kind'; it has use, lon, lat"),
         ("", {}, r"points\.csv (has no|cannot be read)"),
     ],
 )
 def test_tables_that_say_too_little(tmp_path: Path, text: str, keys: dict[str, str], says: str) -> None:
-    with pytest.raises(LabelError, match=says):
+    with pytest.raises((ConfigError, LabelError), match=says):
         read_frame(conf(tmp_path, text, **keys))

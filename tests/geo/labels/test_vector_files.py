@@ -12,7 +12,7 @@ import pytest
 from shapely import box
 
 from pipeline.config.labels import VectorLabelConf
-from pipeline.errors import LabelError, SceneError
+from pipeline.errors import ConfigError, LabelError, SceneError
 from pipeline.geo.labels.vector_files import read_frame
 from tests.support.labelled import EPSG, make_labels
 
@@ -122,7 +122,9 @@ def test_a_crs_that_the_file_does_not_say_is_stated(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="'crs' was not provided"):
         conf = make_labels(tmp_path / "a.shp", [("wood", SQUARE)], crs=None)
     assert read_frame(conf.model_copy(update={"crs": "EPSG:32633"})).crs == EPSG
-    with pytest.raises(LabelError, match=r"a\.shp: its `crs` EPSG:99999 does not exist; correct it"):
+    with pytest.raises(
+        ConfigError, match=r"`crs` of .*a\.shp: EPSG:99999 is no CRS that PROJ knows; na"
+    ):
         read_frame(conf.model_copy(update={"crs": "EPSG:99999"}))
     told = make_labels(tmp_path / "b.shp", [("wood", SQUARE)])
     assert read_frame(told.model_copy(update={"crs": f"EPSG:{EPSG}"})).crs is not None

@@ -6,7 +6,8 @@ import pytest
 from pyproj import Transformer
 
 from pipeline.errors import ConfigError
-from pipeline.geo.mosaics.target_grid import grid_around, layout, require_crs
+from pipeline.geo.mosaics.target_grid import grid_around, layout
+from pipeline.geo.raster.area import crs_of
 from pipeline.geo.raster.grid import PixelGrid
 
 BERLIN = PixelGrid(32633, 380_000, 5_820_000, 100, 120, 80)
@@ -56,7 +57,7 @@ def test_the_smallest_of_the_cells_counts() -> None:
 @pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:3857"])
 def test_a_map_across_the_edge_of_a_crs_is_refused(crs: str) -> None:
     across_180 = PixelGrid(32601, 160_000, 200_000, 400, 400, 80)
-    require_crs(crs, "here")
+    crs_of(crs, "here")
     with pytest.raises(ConfigError, match=f"^here: {crs} cannot hold the maps of EPSG:32601"):
         layout(crs, [BERLIN, across_180], "here")
     assert layout("EPSG:32601", [across_180], "here")[0] == across_180

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
+import pyogrio
 import pytest
 import shapely
 from pydantic import TypeAdapter
 from pyproj import Transformer
 
 from pipeline.config.area import AreaConf
-from pipeline.errors import SceneError
+from pipeline.errors import ConfigError, SceneError
 from pipeline.geo.raster.area_of_interest import (
     AreaOfInterest,
     in_whole_squares,
@@ -139,8 +141,22 @@ def test_what_is_no_area(tmp_path: Path) -> None:
         gpd.GeoDataFrame(geometry=[shapely.box(1, 2, 3, 4)]).to_file(path)
     with pytest.raises(SceneError, match="has no CRS; assign the one it was drawn in"):
         area(str(path))
-    with pytest.raises(SceneError, match="the `crs` EPSG:9999 of an area does not exist; correct it"):
-        area({"bbox": [1.0, 2.0, 3.0, 4.0], "crs": "EPSG:9999"})
+    for code, reason in {
+        "EPSG:9999": "is no CRS that PROJ knows; name another one",
+        "EPSG:4978": r"\(WGS 84\) has no plane of two axes; name a projected CRS",
+    }.items():
+        with pytest.raises(ConfigError, match=rf"^the area \[1.0, 2.0, 3.0, 4.0\]: {code} {reason}"):
+            area({"bbox": [1.0, 2.0, 3.0, 4.0], "crs": code})
+
+
+def test_a_table_without_geometries_is_no_layer(tmp_path: Path) -> None:
+    path = tmp_path / "area.gpkg"
+    pyogrio.write_dataframe(pd.DataFrame({"owner": ["town"]}), path, layer="owners")
+    with pytest.raises(SceneError, match=r"area.gpkg has no layer; give another file\.$"):
+        area(str(path))
+    frame = gpd.GeoDataFrame(geometry=[shapely.box(*GRID.bounds)], crs=32633)
+    frame.to_file(path, layer="town")
+    assert pixels_inside(area(str(path)).on(GRID), GRID).all()
 
 
 def test_pixels_beyond_the_edge_are_as_those_that_they_mirror() -> None:

@@ -223,8 +223,8 @@ def test_the_area_as_a_file(tmp_path: Path) -> None:
     with place(tmp_path, item, 0) as there:
         by_numbers = there.fetch().grid
         assert there.fetch(area=str(path)).grid == by_numbers
-        assert named_files(StacConf(**there.source(area=str(path)))) == {str(path): tmp_path}
-        assert named_files(StacConf(**there.source())) == {}
+        assert named_files(StacConf(**there.source(area=str(path)))) == [str(path)]
+        assert named_files(StacConf(**there.source())) == []
         metres = gpd.read_file(path).to_crs(32639)
         metres.to_file(tmp_path / "area.gpkg")
         assert AreaOfInterest.read(
