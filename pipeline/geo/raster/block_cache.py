@@ -68,9 +68,12 @@ class BlockCache:
         self._lock = threading.Lock()
         self._slots: dict[Need, Future[Values]] = {}
         """Chunks that a thread decodes, or has decoded."""
+        self._spare: dict[str, OpenFile] = {}
         self._due = Counter(
             chunk for needs in plan for chunk in {c for need in needs for c in self._chunks(need)}
         )
+        # the first thread that reads takes over what was opened for the plan
+        self._spare = self._own.__dict__.pop("files", {})
 
     def __enter__(self) -> Self:
         return self
@@ -162,9 +165,12 @@ class BlockCache:
         """The file, open for this thread."""
         files: dict[str, OpenFile] = self._own.__dict__.setdefault("files", {})
         if href not in files:
-            files[href] = OpenFile(href)
             with self._lock:
-                self._open.append(files[href])
+                spare = self._spare.pop(href, None)
+            files[href] = spare or OpenFile(href)
+            if spare is None:
+                with self._lock:
+                    self._open.append(files[href])
         return files[href]
 
 

@@ -127,7 +127,8 @@ def read_item(path: Path) -> pystac.Item:
     assets = _Item.model_validate(content).assets
     _BANDS.validate_python({key: asset for key, asset in assets.items() if key in BANDS})
     _MASKS.validate_python({key: asset for key, asset in assets.items() if key == MASK})
-    return pystac.Item.from_dict(content)
+    # it was written here, in the form of today
+    return pystac.Item.from_dict(content, migrate=False, preserve_dict=False)
 
 
 def raster_layers(item: pystac.Item, path: Path) -> dict[str, Layer]:

@@ -79,6 +79,31 @@ def test_every_block_is_decoded_once_for_all_windows(
     assert set(covered.ravel()) == {1}
 
 
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_file_is_open_once_a_thread_that_reads(
+    files: list[str], monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    """What was opened for the plan is read from."""
+    opened: list[str] = []
+
+    def counted(href: str) -> OpenFile:
+        opened.append(href)
+        return OpenFile(href)
+
+    monkeypatch.setattr(block_cache, "OpenFile", counted)
+    together = threading.Barrier(workers)
+
+    def read(planned: list[Need]) -> None:
+        together.wait()
+        cache.read(planned)
+
+    plan = [needs(files, window) for window in PLAN[:workers]]
+    with BlockCache(dict.fromkeys(map(Layer, files), twice), plan) as cache:
+        with ThreadPoolExecutor(workers) as pool:
+            list(pool.map(read, plan))
+    assert Counter(opened) == dict.fromkeys(files, workers)
+
+
 def test_blocks_go_as_soon_as_nobody_needs_them(files: list[str]) -> None:
     plan = [needs(files[:1], Window(row, 0, 32, 130)) for row in range(0, 128, 16)]
     with BlockCache({Layer(files[0]): twice}, plan) as cache:
