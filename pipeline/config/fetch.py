@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
@@ -60,8 +61,8 @@ class FetchConf(Conf):
     @model_validator(mode="after")
     def _ids_are_unique(self) -> FetchConf:
         for scenes in (self.train, self.map_scenes):
-            ids = [scene.id for scene in scenes if scene.id is not None]
-            if twice := sorted({i for i in ids if ids.count(i) > 1}):
+            ids = Counter(scene.id for scene in scenes if scene.id is not None)
+            if twice := sorted(name for name, count in ids.items() if count > 1):
                 raise ValueError(f"scene id {twice[0]!r} stands twice; give each scene its own id")
         return self
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
-from itertools import chain
+from itertools import islice
 from pathlib import Path
 
 from pipeline.config.compute import ComputeConf, load_compute
@@ -17,12 +18,13 @@ from pipeline.errors import ConfigError, SceneError
 from pipeline.files import publish, remove_leftovers, work_folder
 from pipeline.geo.raster.area_of_interest import require_watched
 from pipeline.geo.scenes.catalog import add_scene, list_scenes
-from pipeline.geo.scenes.kept import Checked, checked_or_kept, keep_only
+from pipeline.geo.scenes.checked import checked_scene
+from pipeline.geo.scenes.kept import Checked, Record, keep_only
 from pipeline.geo.scenes.scene_files import SceneFiles
 from pipeline.geo.scenes.stac import CATALOG
 from pipeline.geo.sources.download import Downloads
 from pipeline.geo.sources.eurosat import write_images
-from pipeline.geo.sources.find import find_scenes, named_files
+from pipeline.geo.sources.find import find_scenes, named_files, source_files
 from pipeline.outputs import owned
 from pipeline.parallel import run_scenes, worker_count
 from pipeline.watched import open_edits, unwatched
@@ -82,33 +84,45 @@ def run(
             )
             for key, source in {_key(source): source for source in entries}.items()
         }
-        ids = [[scene.files.id for key in keys for scene in found[key]] for keys in (trained, mapped)]
+        ids = [[name for key in keys for name in found[key].ids] for keys in (trained, mapped)]
         for of_catalog in ids:
             _require_own_ids(of_catalog, conf)
         catalogs = {train_partial: set(trained), map_partial: set(mapped)}
-        names = _write_scenes(found, catalogs, (downloads, work, kept), machine)
+        _write_scenes(found, catalogs, (downloads, work, kept), machine)
         if stated.images is None:
             list_scenes(train_partial, ids[0], "train")
         else:
             train_partial.mkdir(parents=True, exist_ok=True)
             print(write_images(stated.images, train_partial, train, fetched), flush=True)
         list_scenes(map_partial, ids[1], "map")
-        keep_only(kept, names)
+        keep_only(kept, [entry.record for entry in found.values() if entry.record is not None])
     if summary := fetched.summary():
         print(summary)
     print(f"scenes to map: {', '.join(ids[1]) or 'none'}")
 
 
 @dataclass(frozen=True)
-class _Found:
+class _Scene:
     """A scene that is yet to be checked."""
 
     files: SceneFiles
     masking: Masking
     folder: Path
     """Where its masks are made."""
-    kept: Path
-    """What earlier runs have found of all scenes."""
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """An entry of the conf."""
+
+    purpose: str
+    """`train`, also of an entry that is to be mapped as well, or `map`."""
+    ids: list[str]
+    """Names of its scenes."""
+    due: list[_Scene]
+    """Its scenes; none where all are kept."""
+    record: Record | None
+    """Where its scenes are kept; None where they cannot be."""
 
 
 def _key(source: SourceConf) -> str:
@@ -116,60 +130,71 @@ def _key(source: SourceConf) -> str:
     return f"{type(source).__name__} {source.model_dump_json()}"
 
 
+def _found(source: SourceConf, conf: FetchConf, downloads: Downloads, work: Path, kept: Path) -> _Entry:
+    masking, area = conf.masking(source), conf.area_of(source)
+    files, record = source_files(source, area), None
+    if files is not None:
+        stated = [_key(source), repr(masking), repr(area)]
+        record = Record.of(kept, stated, files)
+        if record is not None and (ids := record.ids()) is not None:
+            return _Entry(work.name, ids, [], record)
+    scenes = find_scenes(source, downloads, area)
+    due = [_Scene(files, masking, work / files.id) for files in scenes]
+    return _Entry(work.name, [files.id for files in scenes], due, record)
+
+
 def _write_scenes(
-    found: Mapping[str, list[_Found]],
+    found: Mapping[str, _Entry],
     catalogs: Mapping[Path, Collection[str]],
     copied: Sequence[Path],
     machine: ComputeConf,
-) -> set[str | None]:
-    """Check all scenes, each of which goes into the catalogs that have its entry as soon as it is.
-
-    Returns:
-        The names of the folders that keep what was found.
-    """
-    names = set()
-    with closing(run_scenes(_checked, list(chain.from_iterable(found.values())), machine)) as checked:
-        for key, scenes in found.items():
-            for _ in scenes:
-                scene = _told(*next(checked))
-                names.add(scene.kept_as)
+) -> None:
+    """Check the scenes that are due, and write each one into the catalogs that have its entry."""
+    due = [scene for entry in found.values() for scene in entry.due]
+    with closing(run_scenes(_checked, due, machine)) as results:
+        for key, entry in found.items():
+            for scene in _scenes(entry, results):
+                _tell(scene, entry.purpose)
                 for folder, keys in catalogs.items():
                     if key in keys:
                         add_scene(folder, scene.item, copied)
-    return names
 
 
-def _found(
-    source: SourceConf, conf: FetchConf, downloads: Downloads, folder: Path, kept: Path
-) -> list[_Found]:
-    masking, scenes = conf.masking(source), find_scenes(source, downloads, conf.area_of(source))
-    return [_Found(files, masking, folder / files.id, kept) for files in scenes]
+def _scenes(entry: _Entry, results: Iterator[Checked]) -> Iterator[Checked]:
+    """The scenes of an entry, each as soon as it is there."""
+    if entry.record is None:
+        yield from islice(results, len(entry.due))
+    elif entry.due:
+        checked = list(islice(results, len(entry.due)))
+        entry.record.keep(checked, entry.due[0].folder.parent)
+        yield from checked
+    else:
+        yield from entry.record.read()
 
 
-def _checked(scene: _Found, compute: ComputeConf) -> tuple[Checked, list[str], list[str]]:
-    """A checked scene, what there is to say of it, and what is doubtful."""
-    files, lines = scene.files, list[str]()
-    found = checked_or_kept(files, scene.masking, scene.folder, scene.kept, worker_count(compute))
+def _checked(scene: _Scene, compute: ComputeConf) -> Checked:
+    """A scene with what there is to say of it."""
+    files, doubts = scene.files, list[str]()
+    item, facts = checked_scene(
+        files, scene.masking, scene.folder, doubts.append, worker_count(compute)
+    )
+    facts.insert(0, f"{files.datetime:%Y-%m-%d}  {', '.join(item.assets)}  ({files.origin})")
     if files.unused:
-        lines.append(
-            f"{files.id}: not used, as no GeoTIFF or JPEG 2000 file whose name ends with a band: "
+        facts.append(
+            "not used, as no GeoTIFF or JPEG 2000 file whose name ends with a band: "
             f"{', '.join(files.unused)}"
         )
-    name = f"{scene.folder.parent.name}: {files.id}"
-    lines.append(f"{name}  {files.datetime:%Y-%m-%d}  {', '.join(found.item.assets)}  ({files.origin})")
-    lines += [f"{name}  {fact}" for fact in found.facts]
-    return found, lines, [f"warning: {files.id}: {doubt}" for doubt in found.doubts]
+    return Checked(item, facts, doubts)
 
 
-def _told(found: Checked, lines: list[str], warnings: list[str]) -> Checked:
-    for line in warnings:
-        print(line, file=sys.stderr)
-    print(*lines, sep="\n", flush=True)
-    return found
+def _tell(scene: Checked, purpose: str) -> None:
+    for doubt in scene.doubts:
+        print(f"warning: {scene.item.id}: {doubt}", file=sys.stderr)
+    print(*(f"{purpose}: {scene.item.id}  {fact}" for fact in scene.facts), sep="\n", flush=True)
 
 
 def _require_own_ids(ids: Sequence[str], conf: Path) -> None:
     if CATALOG in ids:
         raise ConfigError(f"{conf}: scene id {CATALOG!r} is the catalog's own file; give another id.")
-    if twice := sorted({i for i in ids if ids.count(i) > 1}):
+    if twice := sorted(name for name, count in Counter(ids).items() if count > 1):
         raise ConfigError(f"{conf}: scene id {twice[0]!r} stands twice; give each scene its own id.")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 from pipeline.config.area import AreaConf, AreaFileConf
 from pipeline.config.fetch import SourceConf
@@ -18,6 +21,7 @@ from pipeline.config.sources import (
 )
 from pipeline.errors import SceneError
 from pipeline.geo.raster.area_of_interest import AreaOfInterest
+from pipeline.geo.raster.remote import is_remote
 from pipeline.geo.scenes.scene_files import SceneFiles
 from pipeline.geo.sources import eurosat, folder, safe, stac, stack
 from pipeline.geo.sources.download import Downloads
@@ -73,3 +77,32 @@ def named_files(source: SourceConf) -> list[str]:
     if isinstance(source, ScenesConf) and isinstance(source.area, AreaFileConf):
         paths.append(source.area.path)
     return paths
+
+
+def source_files(source: SourceConf, area: AreaConf | None = None) -> list[Path] | None:
+    """All files on which the scenes of a source depend; None where one is remote, or hidden."""
+    if isinstance(source, EurosatConf | StacConf):
+        return None
+    area_file = [area.path] if isinstance(area, AreaFileConf) else []
+    named = dict.fromkeys([*named_files(source), *area_file])
+    if any(map(is_remote, named)):
+        return None
+    in_product = isinstance(source, SafeConf)
+    try:
+        return sorted({file for path in named for file in _files(Path(path), in_product)})
+    except OSError:  # a folder may not be read
+        return None
+
+
+def _files(path: Path, in_product: bool) -> Iterator[Path]:
+    """The files of a folder, or those of a name, such as the parts of a Shapefile."""
+    if in_product and path.suffix.lower() == ".xml":
+        path = path.parent
+    if not path.is_dir():
+        beside = os.scandir(path.parent) if path.parent.is_dir() else ()
+        yield from (Path(one.path) for one in beside if one.name.startswith(path.stem))
+    elif in_product:
+        for folder, _, names in os.walk(path):
+            yield from (Path(folder, name) for name in names)
+    else:
+        yield from (Path(one.path) for one in os.scandir(path) if one.is_file())

@@ -98,9 +98,9 @@ def test_a_file_is_open_once_a_thread_that_reads(
         cache.read(planned)
 
     plan = [needs(files, window) for window in PLAN[:workers]]
-    with BlockCache(dict.fromkeys(map(Layer, files), twice), plan) as cache:
-        with ThreadPoolExecutor(workers) as pool:
-            list(pool.map(read, plan))
+    decode = dict.fromkeys(map(Layer, files), twice)
+    with BlockCache(decode, plan) as cache, ThreadPoolExecutor(workers) as pool:
+        list(pool.map(read, plan))
     assert Counter(opened) == dict.fromkeys(files, workers)
 
 

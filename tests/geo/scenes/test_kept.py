@@ -8,13 +8,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import geopandas as gpd
 import numpy as np
 import pystac
 import pytest
 import rasterio
+import shapely
 
 from pipeline.geo.scenes import kept
+from pipeline.stages import fetch
 from pipeline.stages.fetch import run
+from tests.support.products import make_product
 from tests.support.worlds import GRID, native_grid, position_bands, write_raster
 
 SCENE = "{id: one, path: own, datetime: '2021-05-06T10:21:01Z', scale: 0.0001, offset: 0}"
@@ -46,16 +50,16 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def checks(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """The scenes that were read; files that were written a moment ago are taken for settled."""
     monkeypatch.setattr(kept, "_SETTLED_NS", -1)
-    read, real = [], kept.checked_scene
+    read, real = [], fetch.checked_scene
     monkeypatch.setattr(
-        kept, "checked_scene", lambda files, *more: read.append(files.id) or real(files, *more)
+        fetch, "checked_scene", lambda files, *more: read.append(files.id) or real(files, *more)
     )
     return read
 
 
-def fetched(scene: str = SCENE) -> dict[str, bytes]:
+def fetched(scene: str = SCENE, others: str = "") -> dict[str, bytes]:
     """The files of the two catalogs after `fetch`."""
-    Path("fetch.yaml").write_text(f"train: [{scene}]")
+    Path("fetch.yaml").write_text(f"train: [{scene}]\n{others}")
     run(Path("fetch.yaml"), OUT, MAP)
     files = [path for folder in (OUT, MAP) for path in sorted(folder.rglob("*")) if path.is_file()]
     return {str(path): path.read_bytes() for path in files}
@@ -122,6 +126,33 @@ def test_a_scene_that_is_read_otherwise_is_another(checks: list[str], scene: str
     assert fetched() == first
 
 
+def test_an_area_that_is_drawn_otherwise_is_another_scene(checks: list[str]) -> None:
+    mask = "mask: {path: own/x_SCL.tif, invalid: [9]}"
+    forms = (SCENE.replace("{", f"{{{mask}, area: area.shp, "), ""), (SCENE, "area: area.shp")
+    for scene, others in forms:
+        for side in (600, 900):
+            box = shapely.box(GRID.x0, GRID.y0 - side, GRID.x0 + side, GRID.y0)
+            gpd.GeoDataFrame(geometry=[box], crs=GRID.epsg).to_file("area.shp")
+            assert fetched(scene, others) == fetched(scene, others)
+    assert checks == ["one"] * 4
+
+
+def test_no_file_is_opened_of_scenes_that_are_kept(
+    checks: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a product, too, here of one whose metadata alone is touched in the end."""
+    safe = make_product(tmp_path)
+    both = f"{SCENE}, {{safe: {safe.name}}}"
+    first = fetched(both)
+    with monkeypatch.context() as patch:
+        patch.setattr(fetch, "find_scenes", None)
+        assert fetched(both) == first
+    assert len(checks) == 2
+    (safe / "MTD_MSIL1C.xml").touch()
+    assert fetched(both) == first
+    assert len(checks) == 3
+
+
 def test_other_code_may_find_otherwise(checks: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     fetched()
     monkeypatch.setattr(kept, "code_sha256", lambda: "that of another version")
@@ -156,7 +187,7 @@ def test_files_that_were_just_written_may_change_unseen(
 def test_files_that_change_while_they_are_read(
     checks: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = kept.checked_scene
+    real = fetch.checked_scene
 
     def changing(*given: Any) -> tuple[pystac.Item, list[str]]:
         found = real(*given)
@@ -164,7 +195,7 @@ def test_files_that_change_while_they_are_read(
         return found
 
     with monkeypatch.context() as patch:
-        patch.setattr(kept, "checked_scene", changing)
+        patch.setattr(fetch, "checked_scene", changing)
         fetched()
     assert not CHECKED.exists()
     fetched()
