@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import redirect_stdout
+from contextlib import ExitStack, redirect_stdout
 from io import StringIO
 from pathlib import Path
 
@@ -31,9 +31,13 @@ from pipeline.split_folder import SplitFolder
 from pipeline.stages.train import run
 from pipeline.store import PatchStore
 from tests.support.interrupts import interruptible
+from tests.support.mlflow_servers import free_port
+from tests.support.pages import BLOCK, HOWTO
 from tests.support.projects import ROOT
 from tests.support.stores import make_folds, make_split, make_store
 from tests.support.tracked import mlflow_store
+
+PAGE = HOWTO / "cluster.md"
 
 # what MLflow and SQLAlchemy have to say to each other
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:mlflow")
@@ -361,35 +365,55 @@ if __name__ == "__main__":
 
 
 @pytest.mark.slow
-def test_two_devices_train_in_one_run(tmp_path):
-    """Lightning starts the command again for the second one."""
-    with mlflow_store(tmp_path), pytest.MonkeyPatch.context() as patch:
-        patch.chdir(tmp_path)
-        make_folds(tmp_path / "split", make_store(tmp_path / "patches", odd=0.2), 2)
-        (tmp_path / "train.yaml").write_text("epochs: 1\nbatch_size: 32\nnetwork: lenet5\n")
-        (tmp_path / "compute.yaml").write_text("accelerator: cpu\ndevices: 2\n")
-        words = "train --conf train.yaml --store patches --split split --out models"
-        command = [sys.executable, "-m", "pipeline.cli", *words.split(), "--compute", "compute.yaml"]
-        ranks = set()
-        with (
-            (tmp_path / "log").open("w") as log,
-            subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-            ) as process,
-        ):  # fmt: skip
-            while process.poll() is None:
-                ranks |= ranks_below(process.pid)
-                time.sleep(0.2)
-        assert process.returncode == 0, (tmp_path / "log").read_text()
-        assert ranks == {"1"}, "one process has trained alone"
+def test_two_devices_train_in_one_run_be_they_of_one_machine_or_of_two(tmp_path):
+    """Lightning starts the command again for the second one; on two machines a person does."""
+    root = tmp_path / "project"
+    shutil.copytree(ROOT / "conf", root / "conf")
+    with mlflow_store(tmp_path):
+        make_folds(root / "data/split", make_store(root / "data/patches", odd=0.2), 2)
+        (root / "conf/train.yaml").write_text("epochs: 1\nbatch_size: 32\nnetwork: lenet5\n")
+        compute = root / "conf/compute.yaml"
+        compute.write_text("accelerator: cpu\ndevices: 2\n")
+        train = f"{sys.executable} -m pipeline.cli train --compute conf/compute.yaml"
+        assert trained_by([(train, {})], root) >= {"1"}, "one process has trained alone"
+        (root / "models").rename(root / "of_one_machine")
+        compute.write_text("accelerator: cpu\n")
+        (command,) = (text for _, what, text in BLOCK.findall(PAGE.read_text()) if what == "node")
+        where = {"FIRST_NODE": "127.0.0.1", "PORT": str(free_port()), "DEVICES": "1"}
+        trained_by([(command, where | {"NODE": node}) for node in ("0", "1")], root)
         client = connect()
         runs = client.search_runs([client.get_experiment_by_name("lenscape").experiment_id])
-        (parent,) = (one for one in runs if MLFLOW_PARENT_RUN_ID not in one.data.tags)
-        assert len(runs) == 3, "the network that maps, and those of two folds"
+        parents = [one.info.run_id for one in runs if MLFLOW_PARENT_RUN_ID not in one.data.tags]
+        assert len(runs) == 6, "each the network that maps, and those of two folds"
         assert {one.info.status for one in runs} == {"FINISHED"}
-        assert run_record(tmp_path / "models").run_id == parent.info.run_id
-        PatchClassifier.load(tmp_path / "models")
+        folders = root / "of_one_machine", root / "models"
+        assert {run_record(folder).run_id for folder in folders} == set(parents)
+        weights = [sha256_of(folder / "weights.safetensors") for folder in folders]
+        assert weights[0] == weights[1], "each machine has trained alone"
+        PatchClassifier.load(root / "models")
+
+
+def trained_by(commands, root):
+    """Run commands at the same time; the local ranks of the processes that they have started."""
+    programs = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    own = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PATH": programs}
+    log, ranks = root.parent / "log", set()
+    with ExitStack() as stack:
+        stream = stack.enter_context(log.open("w"))
+        running = [
+            stack.enter_context(
+                subprocess.Popen(
+                    ["bash", "-euc", text], cwd=root, stdin=subprocess.DEVNULL, stdout=stream,
+                    stderr=stream, env=os.environ | own | variables,
+                )
+            )
+            for text, variables in commands
+        ]  # fmt: skip
+        while any(process.poll() is None for process in running):
+            ranks |= {rank for process in running for rank in ranks_below(process.pid)}
+            time.sleep(0.2)
+        assert [process.returncode for process in running] == [0] * len(running), log.read_text()
+    return ranks
 
 
 def ranks_below(pid):

@@ -28,7 +28,12 @@ from pipeline.learn.network.classifier import PatchClassifier
 from pipeline.learn.network.history import Epoch, read_history, write_history
 from pipeline.learn.stats.applicability import MOST_ROWS, Features, TrainingFeatures, patch_features
 from pipeline.learn.stats.calibration import calibrate
-from pipeline.learn.training.trainer import Reporting, first_process, train_network
+from pipeline.learn.training.trainer import (
+    Reporting,
+    first_process,
+    several_processes,
+    train_network,
+)
 
 HISTORY = "history.csv"
 """In the folder of each network."""
@@ -242,7 +247,7 @@ def _processes(compute: ComputeConf, networks: int) -> Iterator[Submit]:
     """
     cores = torch.get_num_threads()
     gpu = compute.accelerator != "cpu" and torch.accelerator.is_available()
-    if gpu or compute.devices not in ("auto", 1) or min(networks, cores) < 2:
+    if gpu or several_processes(compute) or min(networks, cores) < 2:
         yield lambda *_: Future()
         return
     threads = cores // min(networks, cores)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import signal
 import sys
 import warnings
@@ -231,6 +232,19 @@ def first_process() -> bool:
     return int(getattr(rank_zero_only, "rank", 0)) == 0
 
 
+def several_processes(compute: ComputeConf) -> bool:
+    """Whether all of several processes train each network, in the same order."""
+    nodes, devices = _nodes_and_devices(compute)
+    return nodes > 1 or devices not in ("auto", 1)
+
+
+def _nodes_and_devices(compute: ComputeConf) -> tuple[int, int | Literal["auto"]]:
+    """The machines of a training, and the devices of each: as torchrun says where it started this."""
+    if not TorchElasticEnvironment.detect():
+        return 1, compute.devices
+    return int(os.environ["GROUP_WORLD_SIZE"]), int(os.environ["LOCAL_WORLD_SIZE"])
+
+
 def _meta(data: TrainingData, conf: TrainConf, class_weights: list[float]) -> ModelMeta:
     store = data.store.meta
     preset, network = resolve(conf.network)
@@ -257,10 +271,12 @@ def _trainer(
     conf: TrainConf, compute: ComputeConf, callbacks: list[Callback], *, validated: bool
 ) -> Trainer:
     """A trainer that writes nothing by itself; `train_network` stops it early."""
+    nodes, devices = _nodes_and_devices(compute)
     try:
         return Trainer(
             accelerator=compute.accelerator,
-            devices=compute.devices,
+            num_nodes=nodes,
+            devices=devices,
             precision=_precision(compute),
             max_epochs=conf.epochs,
             callbacks=callbacks,
