@@ -42,19 +42,23 @@ lint: setup ## check formatting, types and the layers of imports
 	mypy
 	lint-imports
 
+# Side by side: mypy has one process, and in a fresh checkout it takes long.
+define checked
+ruff check
+ruff format --check
+lint-imports
+mypy & types=$$!; tests=0; \
+pytest $(PARALLEL) $(1) $(PYTEST) || tests=$$?; \
+wait $$types && exit $$tests
+endef
+
 .PHONY: check
 check: setup ## lint, and the tests that start no program (PYTEST= passes arguments on)
-	ruff check
-	ruff format --check
-	lint-imports
-	@# side by side: mypy has one process, and in a fresh checkout it takes long
-	mypy & types=$$!; tests=0; \
-	pytest $(PARALLEL) -m "not slow" --hypothesis-profile check $(PYTEST) || tests=$$?; \
-	wait $$types && exit $$tests
+	$(call checked,-m "not slow" --hypothesis-profile check)
 
 .PHONY: test
-test: lint ## lint, and all tests (PYTEST= passes arguments on)
-	pytest $(PARALLEL) $(PYTEST)
+test: setup ## lint, and all tests (PYTEST= passes arguments on)
+	$(call checked)
 
 .PHONY: ui
 ui: setup ## serve MLflow at 127.0.0.1 (PORT=5000)

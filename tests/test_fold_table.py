@@ -25,8 +25,8 @@ pytestmark = [
 ]
 
 NETWORK = """
-epochs: 3
-batch_size: 32
+epochs: 2
+batch_size: 128
 lr: 0.01
 network: {convolutions: [{filters: 4, kernel: 3, pool: {size: 2}}], dense: [{units: 8}]}
 """
