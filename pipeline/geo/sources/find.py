@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,11 +19,13 @@ from pipeline.config.sources import (
     StackConf,
 )
 from pipeline.errors import SceneError
+from pipeline.geo.raster.archive import split
 from pipeline.geo.raster.area_of_interest import AreaOfInterest
 from pipeline.geo.raster.remote import is_remote
 from pipeline.geo.scenes.scene_files import SceneFiles
 from pipeline.geo.sources import eurosat, folder, safe, stac, stack
 from pipeline.geo.sources.download import Downloads
+from pipeline.geo.sources.product import product_files
 
 
 def find_scenes(
@@ -80,29 +81,29 @@ def named_files(source: SourceConf) -> list[str]:
 
 
 def source_files(source: SourceConf, area: AreaConf | None = None) -> list[Path] | None:
-    """All files on which the scenes of a source depend; None where one is remote, or hidden."""
+    """All files on which the scenes of a source depend; None where one is remote, or not to be seen."""
     if isinstance(source, EurosatConf | StacConf):
         return None
-    area_file = [area.path] if isinstance(area, AreaFileConf) else []
-    named = dict.fromkeys([*named_files(source), *area_file])
-    if any(map(is_remote, named)):
-        return None
-    in_product = isinstance(source, SafeConf)
-    try:
-        return sorted({file for path in named for file in _files(Path(path), in_product)})
-    except OSError:  # a folder may not be read
-        return None
+    named = named_files(source)
+    if isinstance(area, AreaFileConf):
+        named.append(area.path)
+    files: set[Path] = set()
+    for path in named:
+        of_product = isinstance(source, SafeConf) and path == source.safe
+        try:
+            found = product_files(Path(path)) if of_product else _files(split(path)[0])
+        except OSError:  # a folder may not be read
+            return None
+        if is_remote(path) or not found:
+            return None
+        files.update(found)
+    return sorted(files)
 
 
-def _files(path: Path, in_product: bool) -> Iterator[Path]:
-    """The files of a folder, or those of a name, such as the parts of a Shapefile."""
-    if in_product and path.suffix.lower() == ".xml":
-        path = path.parent
-    if not path.is_dir():
-        beside = os.scandir(path.parent) if path.parent.is_dir() else ()
-        yield from (Path(one.path) for one in beside if one.name.startswith(path.stem))
-    elif in_product:
-        for folder, _, names in os.walk(path):
-            yield from (Path(folder, name) for name in names)
-    else:
-        yield from (Path(one.path) for one in os.scandir(path) if one.is_file())
+def _files(path: Path) -> list[Path]:
+    """The files of a folder, or a file with what belongs to it, such as the parts of a Shapefile."""
+    if path.is_dir():
+        return [Path(one.path) for one in os.scandir(path) if one.is_file()]
+    own = path.name, f"{path.stem}."
+    beside = os.scandir(path.parent) if path.is_file() else ()
+    return [Path(one.path) for one in beside if one.name.startswith(own)]

@@ -159,6 +159,14 @@ def every(root: ET.Element, *names: str) -> Iterator[ET.Element]:
     return (element for element in root.iter() if local_name(element) in names)
 
 
+def product_files(path: Path) -> list[Path]:
+    """The files on disk of a product, whichever way `Product.open` is told where it is."""
+    if is_zip(path):
+        return [path] if path.is_file() else []
+    folder = path if path.is_dir() else path.parent
+    return [folder / name for name in _below(folder)]
+
+
 def _below(folder: Path) -> list[str]:
     """The files in a folder, at any depth, relative to it."""
     names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())

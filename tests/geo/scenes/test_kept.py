@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,11 @@ import shapely
 from pipeline.geo.scenes import kept
 from pipeline.stages import fetch
 from pipeline.stages.fetch import run
-from tests.support.products import make_product
+from tests.support.products import make_product, zipped
 from tests.support.worlds import GRID, native_grid, position_bands, write_raster
 
 SCENE = "{id: one, path: own, datetime: '2021-05-06T10:21:01Z', scale: 0.0001, offset: 0}"
+STACK = SCENE.replace("path: own", "stack: s1.tif, bands: [B02]")
 MASKED = Path("own/x_SCL.tif")
 BAND = Path("own/x_B05.tif")
 OUT, MAP, CHECKED = Path("out/train"), Path("out/map"), Path("out/train.checked")
@@ -137,20 +139,43 @@ def test_an_area_that_is_drawn_otherwise_is_another_scene(checks: list[str]) -> 
     assert checks == ["one"] * 4
 
 
-def test_no_file_is_opened_of_scenes_that_are_kept(
-    checks: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("name", ["", "MTD_MSIL1C.xml", "manifest.safe", ".zip"])
+def test_no_file_of_a_product_is_opened_until_one_is_touched(
+    checks: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """Of a product, too, here of one whose metadata alone is touched in the end."""
+    """The conf names its folder, one of the two files that describe it, or a zip."""
     safe = make_product(tmp_path)
-    both = f"{SCENE}, {{safe: {safe.name}}}"
+    (safe / "manifest.safe").write_text("<manifest/>")
+    path = zipped(safe) if name == ".zip" else safe / name
+    both = f"{SCENE}, {{safe: {path.relative_to(tmp_path)}}}"
     first = fetched(both)
     with monkeypatch.context() as patch:
         patch.setattr(fetch, "find_scenes", None)
         assert fetched(both) == first
     assert len(checks) == 2
-    (safe / "MTD_MSIL1C.xml").touch()
+    band = path if path.suffix == ".zip" else next(safe.rglob("*_B02.jp2"))
+    band.touch()
     assert fetched(both) == first
     assert len(checks) == 3
+
+
+def test_a_mask_in_a_zip_that_is_written_anew(checks: list[str]) -> None:
+    scene = STACK.replace("{", "{mask: {path: m.zip!/x_SCL.tif, invalid: [9]}, ")
+    shutil.copy("own/x_B02.tif", "s1.tif")
+    for _ in range(2):
+        with zipfile.ZipFile("m.zip", "w") as archive:
+            archive.write(MASKED, MASKED.name)
+        assert fetched(scene) == fetched(scene)
+        _mask()
+    assert checks == ["one"] * 2
+
+
+def test_a_stack_beside_another_is_none_of_its_files(checks: list[str]) -> None:
+    shutil.copy("own/x_B02.tif", "s1.tif")
+    fetched(STACK)
+    shutil.copy("own/x_B02.tif", "s10.tif")
+    fetched(STACK)
+    assert checks == ["one"]
 
 
 def test_other_code_may_find_otherwise(checks: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
