@@ -23,7 +23,7 @@ from pipeline.geo.raster.grid import PixelGrid
 from pipeline.geo.raster.raster_file import FLOATS, Layer
 from pipeline.geo.raster.remote import is_remote, look_up
 from pipeline.geo.scenes.scene_files import USER_MASK, BandLayer, MaskLayer
-from pipeline.geo.scenes.stac import beside, multihash, read_json
+from pipeline.geo.scenes.stac import beside, multihash, own_item, read_json
 from pipeline.store_meta import SceneInfo
 
 PIXEL_M = 10.0
@@ -127,8 +127,7 @@ def read_item(path: Path) -> pystac.Item:
     assets = _Item.model_validate(content).assets
     _BANDS.validate_python({key: asset for key, asset in assets.items() if key in BANDS})
     _MASKS.validate_python({key: asset for key, asset in assets.items() if key == MASK})
-    # it was written here, in the form of today
-    return pystac.Item.from_dict(content, migrate=False, preserve_dict=False)
+    return own_item(content)
 
 
 def raster_layers(item: pystac.Item, path: Path) -> dict[str, Layer]:

@@ -25,7 +25,7 @@ import pystac
 from pipeline.errors import SceneError
 from pipeline.files import code_sha256, publish, remove, sha256_of, sha256_of_value, write_text
 from pipeline.geo.raster.remote import is_remote
-from pipeline.geo.scenes.stac import multihash, read_json
+from pipeline.geo.scenes.stac import multihash, own_item, read_json
 
 _SETTLED_NS = 2_000_000_000
 """The coarsest clock of a file system is that of FAT, 2 s."""
@@ -52,9 +52,13 @@ class Record:
     """Where what is found of an entry is kept, as its files were when this was made."""
 
     folder: Path
+    """Its own, whether or not it is there."""
     files: Sequence[Path]
+    """Of the entry."""
     state: State
+    """Of the files, before anything was read."""
     seen_ns: int
+    """When that was, as the system's clock counts."""
 
     @classmethod
     def of(cls, kept: Path, entry: Sequence[str], files: Sequence[Path]) -> Record | None:
@@ -66,7 +70,10 @@ class Record:
         return cls(kept / name, files, state, seen_ns)
 
     def ids(self) -> list[str] | None:
-        """The names of the scenes that are kept; None where nothing is, or not as it was written."""
+        """The names of the scenes that are kept; None where nothing is, or not as it was written.
+
+        `read` then reads the rest, so that the scenes of one entry at a time are in memory.
+        """
         try:
             scenes = [scene["item"] for scene in read_json(self.folder / _RECORD)["scenes"]]
             ids = [str(item["id"]) for item in scenes]
@@ -88,15 +95,7 @@ class Record:
         for asset in (asset for scene in scenes for asset in _assets(scene["item"])):
             if _is_made(asset["href"]):
                 asset["href"] = str(self.folder.absolute() / asset["href"])
-        return [
-            Checked(
-                # it was written here, in the form of today
-                pystac.Item.from_dict(scene["item"], migrate=False, preserve_dict=False),
-                scene["facts"],
-                scene["doubts"],
-            )
-            for scene in scenes
-        ]
+        return [Checked(own_item(scene["item"]), scene["facts"], scene["doubts"]) for scene in scenes]
 
     def keep(self, scenes: Sequence[Checked], work: Path) -> None:
         """Keep what was found, with the masks that were made below `work`.

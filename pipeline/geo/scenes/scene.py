@@ -32,7 +32,7 @@ from pipeline.geo.scenes.item import (
     scene_info,
 )
 from pipeline.geo.scenes.scene_files import BandLayer, MaskLayer, require_name
-from pipeline.geo.scenes.stac import CATALOG, beside, described, read_json
+from pipeline.geo.scenes.stac import CATALOG, beside, described, own_item, read_json
 from pipeline.store_meta import SceneInfo
 
 
@@ -80,7 +80,7 @@ class Scene:
     @property
     def item(self) -> pystac.Item:
         """Its STAC Item, read anew."""
-        return pystac.Item.from_dict(read_json(self.path))
+        return own_item(read_json(self.path))
 
     @property
     def bands(self) -> tuple[str, ...]:

@@ -55,6 +55,12 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
+def own_item(content: dict[str, Any]) -> pystac.Item:
+    """The Item of a file that was written here; `content` is given up to it."""
+    # no migration from older forms of STAC, which takes longer than all the rest
+    return pystac.Item.from_dict(content, migrate=False, preserve_dict=False)
+
+
 def href_of(path: Path, folder: Path) -> str:
     """The href of a local file in a STAC file of a folder: relative, percent-encoded (RFC 3986)."""
     return quote(relative_path(path, folder), safe=_SAFE)
