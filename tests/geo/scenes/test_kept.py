@@ -16,7 +16,9 @@ import pytest
 import rasterio
 import shapely
 
+from pipeline.config.sources import SceneConf
 from pipeline.geo.scenes import kept
+from pipeline.geo.sources.find import source_files
 from pipeline.stages import fetch
 from pipeline.stages.fetch import run
 from tests.support.products import make_product, zipped
@@ -168,6 +170,13 @@ def test_a_mask_in_a_zip_that_is_written_anew(checks: list[str]) -> None:
         assert fetched(scene) == fetched(scene)
         _mask()
     assert checks == ["one"] * 2
+
+
+def test_nothing_is_kept_of_an_entry_with_a_file_that_is_not_seen() -> None:
+    stated = {"id": "one", "path": "own", "datetime": "2021-05-06T10:21:01Z"}
+    assert len(source_files(SceneConf(**stated)) or ()) == 4
+    for mask in ("gone.tif", "gone.zip!/a.tif", "https://example.org/a.tif"):
+        assert source_files(SceneConf(**stated, mask={"path": mask})) is None
 
 
 def test_a_stack_beside_another_is_none_of_its_files(checks: list[str]) -> None:
