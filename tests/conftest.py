@@ -123,12 +123,25 @@ _running: list[pytest.Item] = []
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Remember which test runs, with the fixtures that are made for it."""
+    """Remember which test runs, with the fixtures that are made for it.
+
+    It may compute on all cores, the next one does not: with more threads than one, a training starts
+    processes that import everything anew.
+    """
     _running[:] = [item]
+    threads = _torch_threads()
     try:
         return (yield)
     finally:
         _running.clear()
+        if threads is not None and threads != _torch_threads():
+            sys.modules["torch"].set_num_threads(threads)
+
+
+def _torch_threads() -> int | None:
+    """None where no test has imported torch."""
+    torch = sys.modules.get("torch")
+    return None if torch is None else torch.get_num_threads()
 
 
 def _refuse_programs(event: str, arguments: tuple[object, ...]) -> None:
