@@ -215,6 +215,24 @@ def test_records_do_not_change() -> None:
         ),
         pytest.param(SplitConf, "[" * 3000, "is no valid YAML: RecursionError: maximum", id="levels"),
         pytest.param(
+            TileConf,
+            "labels: [{path: a.gpkg, attribute: c, valid_from: spring}]",
+            "key 'labels[0].valid_from': 'spring' is no day; write it as '2021-05-06'.",
+            id="a day that is none",
+        ),
+        pytest.param(
+            TileConf,
+            "labels: [{path: a.gpkg, attribute: c, valid_from: '2021-05-06', valid_to: '2021-05-05'}]",
+            "key 'labels[0]': valid_to 2021-05-05 lies before valid_from 2021-05-06",
+            id="days that change places",
+        ),
+        pytest.param(
+            TileConf,
+            "labels: [{path: a.csv, attribute: c, x: lon}]",
+            "key 'labels[0]': of the columns x and y one is missing; name both or none",
+            id="one coordinate of two",
+        ),
+        pytest.param(
             FetchConf,
             'train: [{id: a, path: "a\\0"}]',
             "key 'train[0].path' holds the character U+0000, which no file can have; take it out.",

@@ -17,6 +17,7 @@ import rasterio
 import shapely
 
 from pipeline.config.sources import SceneConf
+from pipeline.errors import SceneError
 from pipeline.geo.scenes import kept
 from pipeline.geo.sources.find import source_files
 from pipeline.stages import fetch
@@ -205,6 +206,25 @@ def test_what_is_kept_is_used_as_it_was_written(checks: list[str]) -> None:
     record.write_text("{}")
     assert fetched() == first
     assert checks == ["one"] * 3
+
+
+def test_what_is_kept_may_be_removed_meanwhile(
+    checks: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = fetched()
+    real = kept.Record.ids
+
+    def removing(record: kept.Record) -> list[str] | None:
+        ids = real(record)
+        shutil.rmtree(record.folder)
+        return ids
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kept.Record, "ids", removing)
+        with pytest.raises(SceneError, match=r"has been removed meanwhile; run `fetch` again"):
+            fetched()
+    assert fetched() == first
+    assert checks == ["one"] * 2
 
 
 def test_files_that_were_just_written_may_change_unseen(

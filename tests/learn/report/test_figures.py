@@ -14,6 +14,7 @@ from pipeline.learn.network.history import Epoch
 from pipeline.learn.report import figures
 from pipeline.learn.stats.accuracy import Scores
 from pipeline.learn.stats.calibration import Reliability
+from pipeline.learn.stats.intervals import Interval
 
 TITLES = [f"Class {k}" if k % 3 else f"Klasse {k}: Wiesen und Weiden" for k in range(20)]
 BANDS = ("B04", "B03", "B02")
@@ -228,3 +229,14 @@ def test_dollars_in_titles_begin_no_formula():
     )
     for figure in shown:  # matplotlib raises where it cannot read a formula
         assert all(not text._preprocess_math(text.get_text())[1] for text in drawn(figure))
+
+
+def test_a_learning_curve_shows_each_share_with_its_interval() -> None:
+    shares = {0.25: Interval(0.5, 0.4, 0.7, 43), 1.0: Interval(0.6, 0.55, 0.62, 43)}
+    figure = figures.learning_curve(shares)
+    assert_legible(figure)
+    (curve,) = figure.axes[0].containers
+    points, _, (bars,) = curve.lines
+    assert points.get_xydata().tolist() == [[0.25, 0.5], [1.0, 0.6]]
+    ends = [[[0.25, 0.4], [0.25, 0.7]], [[1.0, 0.55], [1.0, 0.62]]]
+    assert np.allclose(bars.get_segments(), ends)

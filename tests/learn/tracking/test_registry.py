@@ -10,6 +10,7 @@ from pipeline.files import sha256_of
 from pipeline.learn.network.classifier import PatchClassifier
 from pipeline.learn.tracking.registry import (
     ModelVersion,
+    champion_version,
     find_version,
     registered_model_folder,
     runs_of_weights,
@@ -72,6 +73,15 @@ def test_a_version_goes_by_many_names(store, name):
     assert found == ModelVersion(
         "models:/lenscape/1", hash_of(store / "first"), run_id, f"{'1' * 64}:{'2' * 64}"
     )
+
+
+def test_there_is_no_champion_before_a_model_is_registered_nor_without_the_alias(own_store, tmp_path):
+    del own_store
+    assert champion_version().uri == "models:/lenscape/1"
+    connect().delete_registered_model_alias("lenscape", "champion")
+    assert champion_version() is None
+    with mlflow_store(tmp_path / "empty"):
+        assert champion_version() is None
 
 
 @pytest.mark.parametrize("name", ["3", "0", "winner", "models:/other/1", "models:/", ""])
