@@ -129,19 +129,14 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     processes that import everything anew.
     """
     _running[:] = [item]
-    threads = _torch_threads()
+    torch = sys.modules.get("torch")
+    threads = torch and torch.get_num_threads()
     try:
         return (yield)
     finally:
         _running.clear()
-        if threads is not None and threads != _torch_threads():
-            sys.modules["torch"].set_num_threads(threads)
-
-
-def _torch_threads() -> int | None:
-    """None where no test has imported torch."""
-    torch = sys.modules.get("torch")
-    return None if torch is None else torch.get_num_threads()
+        if torch:
+            torch.set_num_threads(threads)
 
 
 def _refuse_programs(event: str, arguments: tuple[object, ...]) -> None:

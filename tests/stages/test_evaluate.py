@@ -25,9 +25,9 @@ from pipeline.learn.stats.accuracy import Scores
 from pipeline.learn.stats.calibration import Reliability, calibrate
 from pipeline.learn.stats.intervals import Hits, balanced_accuracy
 from pipeline.learn.tracking.tracking_uri import store_uri
-from pipeline.stages import evaluate, train
+from pipeline.stages import evaluate
 from pipeline.store import PatchStore
-from tests.support.evaluated import CONF, challenged, evaluated_project
+from tests.support.evaluated import CONF, challenged, evaluated_project, train_another
 from tests.support.limits import file_limit
 from tests.support.stores import BANDS, join, make_folds, make_split, make_store, make_table
 from tests.support.trained import CPU, fit, train_conf
@@ -381,14 +381,9 @@ def evaluated(folder, store, bands=BANDS, baselines=("majority",)):
 
 
 def test_a_learning_curve_is_that_of_the_networks_on_a_share_of_the_blocks(project, tmp_path):
-    inputs = project.folder / "patches", project.folder / "split"
-    models, reports = tmp_path / "models", tmp_path / "reports"
-    (tmp_path / "train.yaml").write_text(f"{CONF}learning_curve: [0.5]\n")
-    (tmp_path / "evaluate.yaml").write_text("gallery: 1\nbaselines: [majority]\n")
-    train.run(tmp_path / "train.yaml", *inputs, models, project.folder / "compute.yaml")
-    evaluate.run(tmp_path / "evaluate.yaml", models, *inputs, reports)
-    metrics = json.loads((reports / "metrics.json").read_text())
-    cells = gpd.read_parquet(models / "held_out.parquet")
+    train_another(project, f"{CONF}learning_curve: [0.5]\n", tmp_path)
+    metrics = json.loads((tmp_path / "reports" / "metrics.json").read_text())
+    cells = gpd.read_parquet(tmp_path / "models" / "held_out.parquet")
     classes = sorted(set(cells["truth"]))
     truth, on_half = (
         np.array([classes.index(name) for name in cells[key]]) for key in ("truth", "on 0.5")
@@ -397,7 +392,7 @@ def test_a_learning_curve_is_that_of_the_networks_on_a_share_of_the_blocks(proje
     half = Scores.of(truth, on_half, 3).balanced_accuracy
     whole = metrics["test"]["balanced_accuracy"]
     assert curve == pytest.approx({"0.5": half, "1": whole}, abs=1e-4)
-    assert "Learning curve" in (reports / "report.html").read_text()
+    assert "Learning curve" in (tmp_path / "reports" / "report.html").read_text()
 
 
 def test_the_baseline_sees_the_bands_of_the_model_and_no_others(tmp_path):

@@ -52,14 +52,21 @@ class Project:
 
 def challenged(project: Project) -> mlflow.entities.Run:
     """Another network of the same project, trained and evaluated in the same store; its run."""
-    folder = project.folder
-    (folder / "other.yaml").write_text(CONF.replace("filters: 4", "filters: 6"))
-    data, machine = (folder / "patches", folder / "split"), folder / "compute.yaml"
-    train.run(folder / "other.yaml", *data, folder / "other", machine)
-    (folder / "quick.yaml").write_text("gallery: 1\nbaselines: [majority]\n")
-    evaluate.run(folder / "quick.yaml", folder / "other", *data, folder / "other_reports")
+    folder = project.folder / "other"
+    train_another(project, CONF.replace("filters: 4", "filters: 6"), folder)
     client = mlflow.MlflowClient(store_uri())
-    return client.get_run(run_record(folder / "other").run_id)
+    return client.get_run(run_record(folder / "models").run_id)
+
+
+def train_another(project: Project, conf: str, folder: Path) -> None:
+    """Train and evaluate by another `train.yaml`: `folder` has its `models` and its `reports`."""
+    folder.mkdir(exist_ok=True)
+    (folder / "train.yaml").write_text(conf)
+    (folder / "evaluate.yaml").write_text("gallery: 1\nbaselines: [majority]\n")
+    data = project.folder / "patches", project.folder / "split"
+    models, machine = folder / "models", project.folder / "compute.yaml"
+    train.run(folder / "train.yaml", *data, models, machine)
+    evaluate.run(folder / "evaluate.yaml", models, *data, folder / "reports")
 
 
 @contextmanager

@@ -186,32 +186,23 @@ def test_neither_blocks_nor_threads_change_a_bit(network):
         torch.set_num_threads(1 + row % 3)
         return class_probabilities(model, pixels[:, row * 8 : row * 8 + 16], 1, cols)
 
-    before = torch.get_num_threads()
     with ThreadPoolExecutor(4) as threads:
         strips = list(threads.map(strip, range(rows)))
-    torch.set_num_threads(before)
     np.testing.assert_array_equal(np.concatenate(strips, axis=1), whole)
 
 
 def test_the_caller_s_threads_come_back():
     before = torch.get_num_threads()
     torch.set_num_threads(before + 1)
-    try:
-        class_probabilities(classifier(), random_block(classifier(), 1, 1), 1, 1)
-        assert torch.get_num_threads() == before + 1
-    finally:
-        torch.set_num_threads(before)
+    class_probabilities(classifier(), random_block(classifier(), 1, 1), 1, 1)
+    assert torch.get_num_threads() == before + 1
 
 
 def test_a_block_runs_on_one_thread():
     model, threads = classifier(), []
     model.register_forward_pre_hook(lambda *_: threads.append(torch.get_num_threads()))
-    before = torch.get_num_threads()
     torch.set_num_threads(2)
-    try:
-        class_probabilities(model, random_block(model, 20, 20), 20, 20)
-    finally:
-        torch.set_num_threads(before)
+    class_probabilities(model, random_block(model, 20, 20), 20, 20)
     assert threads == [1, 1]
 
 

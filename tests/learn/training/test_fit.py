@@ -193,11 +193,9 @@ def test_what_was_trained_is_not_trained_again(tmp_path, monkeypatch):
 
 @pytest.fixture
 def two_threads():
-    threads = torch.get_num_threads()
     torch.set_num_threads(2)
     yield
     assert torch.get_num_threads() == 2
-    torch.set_num_threads(threads)
 
 
 def bytes_of(folder):
