@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,6 @@ import numpy.typing as npt
 import rasterio
 import shapely
 from rasterio.crs import CRS
-from rasterio.errors import NotGeoreferencedWarning
 
 from pipeline.bands import BANDS
 from pipeline.config.sources import SceneConf
@@ -55,9 +53,7 @@ def write_raster(path: Path, pixels: Pixels, grid: PixelGrid | None, **options: 
     shape = {"height": pixels.shape[0], "width": pixels.shape[1], "count": 1, "dtype": pixels.dtype}
     jp2 = {"driver": "JP2OpenJPEG", "QUALITY": 100, "REVERSIBLE": "YES"}
     driver = jp2 if path.suffix == ".jp2" else {"driver": "GTiff"}
-    # nowhere is what some of them are to be
-    muted = warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning)
-    with muted, rasterio.open(path, "w", **(driver | place | shape | options)) as dataset:
+    with rasterio.open(path, "w", **(driver | place | shape | options)) as dataset:
         dataset.write(pixels, 1)
     return path
 

@@ -13,7 +13,6 @@ never writes to them.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -22,7 +21,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import rasterio
-from rasterio.errors import NotGeoreferencedWarning
 
 from pipeline import __version__
 from pipeline.files import sha256_of_value
@@ -220,13 +218,12 @@ def _write_category_names(path: Path, grid: PixelGrid, kind: MapKind) -> None:
     """Name the values 0, 1, ... of the raster at `path` in two files beside it."""
     empty, names = (path.with_name(f"{path.name}{end}") for end in NAME_ENDS)
     description = kind.bands[0].description
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # the TIFF says where it lies
-        with rasterio.open(
-            empty, "w", driver="HFA", dtype="uint8", count=1, height=grid.height, width=grid.width,
-            AUX="YES", DEPENDENT_FILE=path.name,
-        ) as dataset:  # fmt: skip
-            dataset.update_tags(1, LAYER_TYPE="thematic")
-            dataset.set_band_description(1, description)
+    # it does not say where it lies, as the TIFF does
+    with rasterio.open(
+        empty, "w", driver="HFA", dtype="uint8", count=1, height=grid.height, width=grid.width,
+        AUX="YES", DEPENDENT_FILE=path.name,
+    ) as dataset:  # fmt: skip
+        dataset.update_tags(1, LAYER_TYPE="thematic")
+        dataset.set_band_description(1, description)
     text = render("category_names.aux.xml.j2", description=description, names=kind.names)
     names.write_text(text, encoding="utf-8")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import numpy.typing as npt
 import rasterio
 from rasterio._err import CPLE_BaseError  # GDAL's own errors, where rasterio does not wrap them
 from rasterio.enums import Resampling
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import RasterioError
 from rasterio.windows import Window as RasterWindow
 
 from pipeline.errors import OutputError, SceneError
@@ -29,8 +28,8 @@ FLOATS = {"float32", "float64"}
 _NOISE_PX = 1e-6
 """How far float noise in a geotransform may move a pixel at the other end of a raster."""
 _CACHE_BYTES = 64_000_000
-_OPENING: dict[str, Lock] = {}
-"""By path or URL."""
+_OPENING = [Lock() for _ in range(64)]
+"""By the hash of a path or URL: one each would be kept of every file of an archive."""
 
 type Kind = Literal["codes", "dn", "reflectance"]
 """What the values of a layer are: codes as of a mask, digital numbers, or reflectance."""
@@ -75,17 +74,18 @@ class RasterFile:
 
 
 @contextmanager
-def opened(href: str, *, any_format: bool = False) -> Iterator[Any]:
+def opened(href: str, *, any_format: bool = False, pixels_only: bool = False) -> Iterator[Any]:
     """The dataset of a path or URL, open for reading: a GeoTIFF or JPEG 2000 file, or of any format.
+
+    With `pixels_only` it is open sooner and says nothing of where it lies.
 
     Raises:
         SceneError: when it is missing, unreadable or broken; also for what fails while it is open.
     """
     # what GDAL keeps of a remote file is dropped: the file may have changed meanwhile
     with _gdal_for(href, CPL_VSIL_CURL_NON_CACHED="/vsicurl/"):
-        # a file without a grid is refused where one is needed
-        with warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning):
-            dataset = open_raster(href, _address(href), any_format=any_format)
+        address = _address(href)
+        dataset = open_raster(href, address, any_format=any_format, pixels_only=pixels_only)
         with dataset:
             yield dataset
 
@@ -132,8 +132,8 @@ def _open_with_masks(href: str, address: str) -> Any:
     GIL to report a warning, both wait for ever (compare rasterio issue 3611). So masks are asked for
     here, by one thread at a time for a file; the others find the header in GDAL's cache.
     """
-    with _OPENING.setdefault(href, Lock()):
-        dataset = open_raster(href, address)
+    with _OPENING[hash(href) % len(_OPENING)]:
+        dataset = open_raster(href, address, pixels_only=True)
         dataset.mask_flag_enums  # noqa: B018
         return dataset
 

@@ -44,7 +44,7 @@ def band_metadata(href: str) -> list[BandMetadata]:
         SceneError: when it is missing, unreadable, cut off, or neither GeoTIFF nor JPEG 2000.
     """
     require_whole(href)
-    with opened(href) as dataset:
+    with opened(href, pixels_only=True) as dataset:
         in_file = zip(
             dataset.descriptions, dataset.scales, dataset.offsets, dataset.nodatavals, strict=True
         )

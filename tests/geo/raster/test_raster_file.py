@@ -205,6 +205,15 @@ def test_an_open_file_gives_windows(tmp_path: Path) -> None:
     file.close()
 
 
+@pytest.mark.parametrize("name", ["a.tif", "a.jp2"])
+def test_where_only_pixels_count_no_crs_is_read(tmp_path: Path, name: str) -> None:
+    path = write_raster(tmp_path / name, PIXELS, GRID, nodata=0)
+    with opened(str(path)) as whole, opened(str(path), pixels_only=True) as pixels:
+        assert (whole.crs, pixels.crs) == (CRS.from_epsg(GRID.epsg), None)
+        assert pixels.nodatavals == whole.nodatavals
+        np.testing.assert_array_equal(pixels.read(1), whole.read(1))
+
+
 def test_decimated_pixels_are_spread_over_the_whole(tmp_path: Path) -> None:
     path = str(write_raster(tmp_path / "a.tif", PIXELS, GRID))
     with opened(path) as dataset:

@@ -123,7 +123,6 @@ def large(path: Path) -> None:
         (large, "has 13 layers of 128 x 64 pixels"),
     ],
 )
-@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 def test_an_image_of_another_form_is_refused_and_nothing_is_written(
     tmp_path: Path, make: Callable[[Path], None], says: str
 ) -> None:
