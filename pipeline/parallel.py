@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -12,7 +13,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,18 +59,27 @@ def run_pieces[P, R](
         WorkerError: when scheduler or workers are gone, or run another lenscape.
     """
     if compute is None or compute.scheduler is None:
-        with ThreadPoolExecutor(workers) as pool:
-
-            def submit(piece: P) -> Any:
-                return pool.submit(function, piece)
-
-            yield from _in_order(submit, pieces, lambda: workers, lambda future: future.result())
+        yield from _in_threads(function, iter(pieces), workers)
         return
     with connected(compute) as dask:
         assert dask is not None
         yield from _in_order(
             partial(dask.submit, Remote.of(function)), pieces, dask.threads, dask.result
         )
+
+
+def _in_threads[P, R](function: Callable[[P], R], pieces: Iterator[P], workers: int) -> Iterator[R]:
+    first = list(islice(pieces, 2))
+    if len(first) < 2:  # a thread for one piece takes time, and saves none
+        yield from map(function, first)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+
+        def submit(piece: P) -> Any:
+            return pool.submit(function, piece)
+
+        every = chain(first, pieces)
+        yield from _in_order(submit, every, lambda: workers, lambda future: future.result())
 
 
 def run_scenes[S, R](
@@ -148,6 +158,7 @@ def _begin_process(folder: Path) -> None:
 
     An interrupt ends the work at hand and no process that waits; all end with the one above.
     """
+    gc.freeze()  # else the garbage collector writes to, and so copies, what all processes share
     os.chdir(folder)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -1,5 +1,6 @@
 """Pieces of work: in order, few at a time, here and on a Dask scheduler."""
 
+import gc
 import os
 import pickle
 import shutil
@@ -236,6 +237,13 @@ def test_workers_are_the_cores_that_this_process_may_use(monkeypatch: pytest.Mon
     assert worker_count(ComputeConf()) == 4
 
 
+def test_one_piece_needs_no_thread() -> None:
+    here = threading.get_ident()
+    assert list(run_pieces(lambda _: threading.get_ident(), iter([0]), 2)) == [here]
+    assert here not in run_pieces(lambda _: threading.get_ident(), iter([0, 1, 2]), 2)
+    assert list(run_pieces(str, iter([]), 2)) == []
+
+
 def told(scene: int, compute: ComputeConf) -> tuple[int, int, int | None, int]:
     """What a scene may use, and the process that has it."""
     if scene == 1000:
@@ -260,6 +268,16 @@ def test_many_scenes_have_processes_with_a_share_of_the_memory() -> None:
     assert {(threads, memory_mb) for _, _, threads, memory_mb in results} == {(1, 256)}
     with pytest.raises(SceneError, match=r"^scene 1000 is broken$"):
         list(run_scenes(told, [*range(40), 1000], MANY))
+
+
+def uncollected(_: int, __: ComputeConf) -> int:
+    return gc.get_freeze_count()
+
+
+@pytest.mark.slow
+def test_processes_share_what_was_imported_for_all_of_them() -> None:
+    """The garbage collector of each would copy it."""
+    assert min(run_scenes(uncollected, range(40), MANY)) > 10_000
 
 
 @pytest.mark.slow

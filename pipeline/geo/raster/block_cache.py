@@ -180,7 +180,7 @@ def _chunk_shape(block: tuple[int, int], about: tuple[int, int]) -> tuple[int, i
 
 
 # Bands of one resolution are cut up alike.
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=128)
 def _parts(window: Window, shape: tuple[int, int], chunk: tuple[int, int]) -> tuple[Window, ...]:
     """The chunks of a file of (height, width) that a window touches."""
     (height, width), (high, wide) = shape, chunk

@@ -53,10 +53,8 @@ class Record:
 
     folder: Path
     """Its own, whether or not it is there."""
-    files: Sequence[Path]
-    """Of the entry."""
     state: State
-    """Of the files, before anything was read."""
+    """Of the entry's files, before anything was read."""
     seen_ns: int
     """When that was, as the system's clock counts."""
 
@@ -67,7 +65,7 @@ class Record:
         if (state := _state(files)) is None:
             return None
         name = sha256_of_value([code_sha256(), *entry, state])
-        return cls(kept / name, files, state, seen_ns)
+        return cls(kept / name, state, seen_ns)
 
     def ids(self) -> list[str] | None:
         """The names of the scenes that are kept; None where nothing is, or not as it was written.
@@ -103,7 +101,8 @@ class Record:
         Nothing is kept where a file was changed a moment before, or meanwhile.
         """
         changed_ns = max((ctime_ns for *_, ctime_ns in self.state), default=0)
-        if self.seen_ns - changed_ns <= _SETTLED_NS or _state(self.files) != self.state:
+        now = _state([Path(path) for path, *_ in self.state])
+        if self.seen_ns - changed_ns <= _SETTLED_NS or now != self.state:
             return
         with publish(self.folder) as partial:
             partial.mkdir(parents=True)

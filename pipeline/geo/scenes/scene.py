@@ -178,14 +178,14 @@ def _has_nodata(values: npt.NDArray[Any]) -> bool:
 
 
 # Windows beside and below each other share their rows and columns.
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=128)
 def _rows_in(source: PixelGrid, scene: PixelGrid, first: int, count: int) -> Axis | None:
     """Some rows of a scene, which may lie outside of it, along the rows of a file."""
     rows = mirror_index(np.arange(first, first + count), scene.height) + 0.5
     return Axis.of(nearest_rows(source, scene, rows), source.height)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=128)
 def _cols_in(source: PixelGrid, scene: PixelGrid, first: int, count: int) -> Axis | None:
     """Some columns of a scene, which may lie outside of it, along the columns of a file."""
     cols = mirror_index(np.arange(first, first + count), scene.width) + 0.5
