@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import geopandas as gpd
@@ -82,12 +83,18 @@ class Features:
 
         Only these are reprojected: far from a UTM zone its coordinates are not defined.
         """
-        transformer = Transformer.from_crs(grid.epsg, self.crs, always_xy=True)
+        transformer = _to_labels(grid.epsg, self.crs)
         left, bottom, right, top = transformer.transform_bounds(*grid.bounds, densify_pts=_EDGE_POINTS)
         west, south, east, north = shapely.bounds(self.shapes).reshape(-1, 4).T
         # a scene at the 180th meridian has its left edge east of its right one
         across = (west <= right) & (east >= left) if left <= right else (west <= right) | (east >= left)
         return np.flatnonzero(across & (south <= top) & (north >= bottom))
+
+
+@cache  # it takes longer to make than to use
+def _to_labels(epsg: int, crs: CRS) -> Transformer:
+    """From the CRS of a scene to that of labels."""
+    return Transformer.from_crs(epsg, crs, always_xy=True)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from markupsafe import Markup
@@ -75,14 +76,15 @@ class ProjectLayer:
         """
         try:
             if self.provider == "gdal":
-                return self._elements(self.path.with_suffix(".qml").read_text(encoding="utf-8"), 3)
-            with closing(_database(self.path)) as database:
-                (qml,) = database.execute("SELECT styleQML FROM layer_styles").fetchone()
-                return self._elements(str(qml), 3)
+                qml = self.path.with_suffix(".qml").read_text(encoding="utf-8")
+            else:
+                with closing(_database(self.path)) as database:
+                    (qml,) = database.execute("SELECT styleQML FROM layer_styles").fetchone()
         except (OSError, TypeError, sqlite3.Error) as error:
             raise SceneError(
                 f"{self.path} has no style of QGIS with it; run the stage that made it."
             ) from error
+        return self._elements(str(qml), 3)
 
     def metadata(self) -> Markup | None:
         """The elements of its `.qmd`, where there is one.
@@ -94,17 +96,22 @@ class ProjectLayer:
         return self._elements(path.read_text(encoding="utf-8"), 4) if path.is_file() else None
 
     def _elements(self, text: str, level: int) -> Markup:
-        """What the root of an XML text holds, indented for that depth of the project."""
         try:
-            root = ET.fromstring(text)
+            return _elements(text, level)
         except ET.ParseError as error:
             raise SceneError(
                 f"the style or the metadata of {self.path} are no XML ({error}); write them again."
             ) from error
-        for child in root:
-            ET.indent(child, level=level)
-            child.tail = "\n" + level * "  "
-        return Markup("".join(ET.tostring(child, encoding="unicode") for child in root).rstrip())
+
+
+@lru_cache(maxsize=16)  # the maps of an archive have the same styles
+def _elements(text: str, level: int) -> Markup:
+    """What the root of an XML text holds, indented for that depth of the project."""
+    root = ET.fromstring(text)
+    for child in root:
+        ET.indent(child, level=level)
+        child.tail = "\n" + level * "  "
+    return Markup("".join(ET.tostring(child, encoding="unicode") for child in root).rstrip())
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import re
+import stat
 import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, NamedTuple
 
 from pipeline.errors import SceneError
 
@@ -48,22 +49,41 @@ def is_of_macos(name: str) -> bool:
     return any(part == "__MACOSX" or part.startswith("._") for part in PurePosixPath(name).parts)
 
 
-def is_file(path: Path | str) -> bool:
-    """Whether a file exists, on disk or in its zip."""
-    outer, inner = split(path)
-    if inner is None or not outer.is_file():
-        return inner is None and outer.is_file()
-    with opened_zip(outer) as archive:
-        return inner in archive.NameToInfo
+class FileState(NamedTuple):
+    """What is known of a file that is not read."""
+
+    size: int
+    """Bytes, unpacked."""
+    touched_ns: int
+    """When it, or its zip, was last changed or put in its place."""
+
+    @classmethod
+    def of(cls, path: Path | str) -> FileState | None:
+        """That of a file on disk or in its zip; None where there is none."""
+        outer, inner = split(path)
+        try:
+            status = outer.stat()
+        except (OSError, ValueError):
+            return None
+        if not stat.S_ISREG(status.st_mode):
+            return None
+        touched_ns = max(status.st_mtime_ns, status.st_ctime_ns)  # a copy may keep the first one
+        if inner is None:
+            return cls(status.st_size, touched_ns)
+        with opened_zip(outer) as archive:
+            entry = archive.NameToInfo.get(inner)
+        return None if entry is None else cls(entry.file_size, touched_ns)
 
 
 def size_of(path: Path | str) -> int:
-    """Bytes of a file that exists, unpacked."""
-    outer, inner = split(path)
-    if inner is None:
-        return outer.stat().st_size
-    with opened_zip(outer) as archive:
-        return archive.getinfo(inner).file_size
+    """Bytes of a file, unpacked.
+
+    Raises:
+        FileNotFoundError: when there is none.
+    """
+    if (state := FileState.of(path)) is None:
+        raise FileNotFoundError(path)
+    return state.size
 
 
 @contextmanager
@@ -162,9 +182,9 @@ def require_whole(path: Path | str) -> None:
     Raises:
         SceneError: when the file ends before its last box does.
     """
-    if not is_file(path):
+    if (state := FileState.of(path)) is None:
         return
-    size, start = size_of(path), 0
+    size, start = state.size, 0
     with stream_of(path) as stream:
         if stream.read(len(_JP2)) != _JP2:
             return

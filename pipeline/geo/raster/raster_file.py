@@ -160,7 +160,7 @@ def writing(path: Path) -> Iterator[None]:
 def _gdal_for(href: str, **options: str) -> Iterator[None]:
     """GDAL with the settings used here; its errors become a `SceneError` about `href`."""
     remote = is_remote(href)
-    if not remote and not archive.is_file(href):
+    if not remote and archive.FileState.of(href) is None:
         problem = "is a folder" if Path(href).is_dir() else "does not exist"
         raise SceneError(f"{href} {problem}; name a raster file.")
     try:

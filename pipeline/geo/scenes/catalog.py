@@ -21,7 +21,7 @@ from shapely.geometry.base import BaseGeometry
 
 from pipeline.bands import BANDS
 from pipeline.errors import SceneError
-from pipeline.files import linked
+from pipeline.files import canonical_json, linked
 from pipeline.geo.raster.archive import checksum_of, size_of
 from pipeline.geo.raster.area_of_interest import AreaOfInterest, in_whole_squares
 from pipeline.geo.raster.grid import PixelGrid
@@ -50,16 +50,15 @@ from pipeline.geo.scenes.radiometry import dark_shares, require_plausible, zeros
 from pipeline.geo.scenes.samples import sampled
 from pipeline.geo.scenes.scene_files import BandLayer, MaskLayer, SceneFiles
 from pipeline.geo.scenes.stac import (
+    catalog_links,
     extensions,
     file_fields,
     footprint,
     footprint_of,
     grid_fields,
     href_of,
-    link_to_catalog,
     placed,
     write_catalog_file,
-    write_stac,
 )
 
 EXTENSIONS = extensions("eo/v2.0.0", "file/v2.1.0", "projection/v2.0.0", "raster/v2.0.0")
@@ -170,19 +169,21 @@ def write_catalog(
 def add_scene(folder: Path, scene: pystac.Item, copied: Sequence[Path] = ()) -> None:
     """Write the Item of a scene into the folder of a catalog, as `write_catalog` does."""
     own = tuple(f"{kept.absolute()}{os.sep}" for kept in copied)
-    item = scene.clone()
-    link_to_catalog(item)
-    (folder / item.id).mkdir(parents=True, exist_ok=True)
-    for key, asset in item.assets.items():
-        path = Path(asset.href)
-        if is_remote(asset.href):
+    beside = folder / scene.id
+    beside.mkdir(parents=True, exist_ok=True)
+    item = scene.to_dict(include_self_link=False, transform_hrefs=False)
+    item["links"] += [link.to_dict(transform_href=False) for link in catalog_links()]
+    for key, asset in item["assets"].items():
+        path = Path(asset["href"])
+        if is_remote(asset["href"]):
             continue
-        if asset.href.startswith(own):
-            asset.href = f"{key}{path.suffix}"
-            linked(path, folder / item.id / asset.href)
+        if asset["href"].startswith(own):
+            asset["href"] = f"{key}{path.suffix}"
+            linked(path, beside / asset["href"])
         else:
-            asset.href = href_of(path, folder / item.id)
-    write_stac(folder / item.id / f"{item.id}.json", item)
+            asset["href"] = href_of(path, beside)
+    # the folder takes its place when it is whole
+    (beside / f"{scene.id}.json").write_text(canonical_json(item), encoding="utf-8", newline="\n")
 
 
 def list_scenes(folder: Path, ids: Iterable[str], purpose: str) -> None:

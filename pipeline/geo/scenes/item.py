@@ -18,7 +18,7 @@ from shapely.geometry.base import BaseGeometry
 from pipeline.bands import BANDS
 from pipeline.config.record import Conf, Positive, Times
 from pipeline.errors import SceneError
-from pipeline.geo.raster.archive import checksum_of, is_file, size_of, split
+from pipeline.geo.raster.archive import FileState, checksum_of
 from pipeline.geo.raster.grid import PixelGrid
 from pipeline.geo.raster.raster_file import FLOATS, Layer
 from pipeline.geo.raster.remote import is_remote, look_up
@@ -136,10 +136,11 @@ def raster_layers(item: pystac.Item, path: Path) -> dict[str, Layer]:
     Raises:
         SceneError: when there is no band, or a file is missing or is not the one that was fetched.
     """
-    keys = [key for key in (*BANDS, MASK, EMPTY) if key in item.assets]
+    written_ns = path.stat().st_mtime_ns
     layers = {
-        key: Layer(_present(item.assets[key], path), item.assets[key].extra_fields.get(LAYER))
-        for key in keys
+        key: Layer(_present(asset, path, written_ns), asset.extra_fields.get(LAYER))
+        for key in (*BANDS, MASK, EMPTY)
+        if (asset := item.assets.get(key)) is not None
     }
     if not layers.keys() & BANDS.keys():
         raise SceneError(f"{path} has no band asset; run `fetch` again.")
@@ -193,32 +194,27 @@ def epsg_of(item: pystac.Item) -> int:
     return code
 
 
-def _present(asset: pystac.Asset, item: Path) -> str:
-    """The absolute href of an asset whose file is still the one that was fetched."""
+def _present(asset: pystac.Asset, item: Path, written_ns: int) -> str:
+    """The absolute href of an asset whose file is still the one that was fetched.
+
+    A file of the same size is read through, as `fetch` does, only where it was touched since its Item
+    was written.
+    """
     fields = asset.extra_fields
     if is_remote(asset.href):
         href, file = asset.href, look_up(asset.href)
         same = (file.etag, file.size) == (fields[ETAG], fields["file:size"])
     else:
         href = str(beside(item, asset.href))
-        if not is_file(href):
+        if (state := FileState.of(href)) is None:
             raise SceneError(f"{href} does not exist any more; run `fetch` again.")
-        same = size_of(href) == fields["file:size"] and _same_bytes(href, fields, item)
+        same = state.size == fields["file:size"] and (
+            state.touched_ns < written_ns
+            or fields["file:checksum"] == multihash(_checksum(href, state.touched_ns))
+        )
     if not same:
         raise SceneError(f"{href} has changed since it was fetched; run `fetch` again.")
     return href
-
-
-def _same_bytes(href: str, fields: dict[str, Any], item: Path) -> bool:
-    """Whether a file of the same size is the one that was fetched.
-
-    It is read through, as `fetch` does, only where it was touched since its Item was written.
-    """
-    status = split(href)[0].stat()
-    touched_ns = max(status.st_mtime_ns, status.st_ctime_ns)  # a copy may keep the first one
-    if touched_ns < item.stat().st_mtime_ns:
-        return True
-    return bool(fields["file:checksum"] == multihash(_checksum(href, touched_ns)))
 
 
 @lru_cache(maxsize=1024)

@@ -85,8 +85,13 @@ def write_catalog_file(folder: Path, name: str, description: str, links: Iterabl
 
 def link_to_catalog(content: pystac.STACObject, folder: str = "..") -> None:
     """Link a STAC object to the catalog in a folder, relative to its own."""
-    for relation in ("root", "parent"):
-        content.add_link(pystac.Link(relation, f"{folder}/{CATALOG}", pystac.MediaType.JSON))
+    content.add_links(catalog_links(folder))
+
+
+def catalog_links(folder: str = "..") -> list[pystac.Link]:
+    """What links to the catalog in a folder."""
+    href = f"{folder}/{CATALOG}"
+    return [pystac.Link(relation, href, pystac.MediaType.JSON) for relation in ("root", "parent")]
 
 
 def file_fields(sha256: str, size: int) -> dict[str, Any]:
