@@ -14,6 +14,8 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -131,13 +133,27 @@ class _Sharing[S, R]:
         return self.function(scene, self.share)
 
 
+def start_processes(function: Callable[..., Any], scenes: int, compute: ComputeConf) -> None:
+    """Begin, beside other work, what `run_scenes` needs here for a function of as many scenes."""
+    if compute.scheduler is None and are_many(scenes, compute):
+        _processes(function)
+        forkserver.ensure_running()
+
+
+def _processes(function: Callable[..., Any]) -> ForkServerContext:
+    """Processes that know nothing of the threads and locks of this one, as those of a fork would.
+
+    What a function of the package needs is imported once, not once a process.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([getattr(function, "func", function).__module__])
+    return context
+
+
 def _in_processes[S, R](
     function: Callable[[S, ComputeConf], R], scenes: Iterable[S], share: ComputeConf, count: int
 ) -> Iterator[R]:
-    """On processes that know nothing of the threads and locks of this one, as those of a fork would."""
-    context = multiprocessing.get_context("forkserver")
-    # imported once, not once a process
-    context.set_forkserver_preload([getattr(function, "func", function).__module__])
+    context = _processes(function)
     task = partial(_interruptible, Carried.of(_Sharing(function, share)))
 
     def submit(scene: S) -> Any:

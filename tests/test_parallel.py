@@ -248,6 +248,7 @@ def told(scene: int, compute: ComputeConf) -> tuple[int, int, int | None, int]:
     """What a scene may use, and the process that has it."""
     if scene == 1000:
         raise SceneError("scene 1000 is broken")
+    time.sleep(0.03)  # else the first process has done all before the second one is there
     return scene, os.getpid(), compute.workers, compute.memory_mb
 
 
@@ -288,6 +289,20 @@ def test_many_scenes_have_workers_of_a_scheduler(machine: ComputeConf) -> None:
     assert [share for *_, share in run_scenes(told, range(8), compute)] == [256] * 8
     with pytest.raises(SceneError, match=r"^scene 1000 is broken$"):
         list(run_scenes(told, [*range(8), 1000], compute))
+
+
+@pytest.mark.slow
+def test_processes_can_be_begun_beside_other_work() -> None:
+    program = (
+        "from psutil import Process\n"
+        "from pipeline.parallel import start_processes\n"
+        "from tests.test_parallel import MANY, told\n"
+        "start_processes(told, 3, MANY)\n"
+        "assert not Process().children()\n"
+        "start_processes(told, 40, MANY)\n"
+        "assert Process().children()"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
 
 
 def killed_at_20(scene: int, _: ComputeConf) -> int:

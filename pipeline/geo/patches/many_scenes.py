@@ -23,7 +23,7 @@ from pipeline.config.compute import ComputeConf
 from pipeline.geo.patches.patch_writer import Patches
 from pipeline.geo.patches.positions import Positions
 from pipeline.geo.patches.scene_patches import PIECE_BYTES, read_patches
-from pipeline.parallel import are_many, run_scenes
+from pipeline.parallel import are_many, run_scenes, start_processes
 
 
 def patches_of_scenes(
@@ -49,6 +49,11 @@ def patches_of_scenes(
     work = partial(_filed, bands=bands, min_valid=min_valid, folder=folder.absolute())
     with closing(run_scenes(work, scenes, compute)) as filed:
         yield from filed
+
+
+def prepare(scenes: int, compute: ComputeConf) -> None:
+    """Begin, beside other work, what `patches_of_scenes` needs for as many of them."""
+    start_processes(_filed, scenes, compute)
 
 
 @dataclass(frozen=True)

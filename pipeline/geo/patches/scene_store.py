@@ -14,7 +14,7 @@ from pipeline.bands import BANDS, select
 from pipeline.config.compute import ComputeConf
 from pipeline.errors import ConfigError, LabelError, SceneError
 from pipeline.geo.labels.sources import LabelTally, read_sources
-from pipeline.geo.patches.many_scenes import patches_of_scenes
+from pipeline.geo.patches.many_scenes import patches_of_scenes, prepare
 from pipeline.geo.patches.positions import Positions, draw, in_area, labelled_positions, without
 from pipeline.geo.patches.store_writer import StoreContent, TileInputs
 from pipeline.geo.raster.area_of_interest import AreaOfInterest, require_watched
@@ -40,6 +40,7 @@ def scene_content(
     _require_inside(inputs, sources)
     require_watched(tile.exclude, sources, f"{inputs.file}: key 'exclude'")
     scenes = open_catalog(catalog)
+    prepare(len(scenes), compute)
     bands = _bands(inputs, scenes)
     if not tile.mixed_levels:
         _require_one_level(scenes, inputs.file)
