@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import geopandas as gpd
 import numpy as np
 import numpy.typing as npt
 import shapely
-from pyproj import CRS, Transformer
+from pyproj import CRS
 from pyproj.exceptions import ProjError
 
 from pipeline.config.classes import ClassesConf
@@ -23,7 +22,7 @@ from pipeline.config.labels import VectorLabelConf
 from pipeline.errors import LabelError
 from pipeline.geo.labels.encodings import misread
 from pipeline.geo.labels.vector_files import read_frame
-from pipeline.geo.raster.area import cut_at_antimeridian
+from pipeline.geo.raster.area import cut_at_antimeridian, transformer
 from pipeline.geo.raster.grid import PixelGrid
 
 Shapes = npt.NDArray[np.object_]
@@ -83,18 +82,13 @@ class Features:
 
         Only these are reprojected: far from a UTM zone its coordinates are not defined.
         """
-        transformer = _to_labels(grid.epsg, self.crs)
-        left, bottom, right, top = transformer.transform_bounds(*grid.bounds, densify_pts=_EDGE_POINTS)
+        left, bottom, right, top = transformer(grid.epsg, self.crs).transform_bounds(
+            *grid.bounds, densify_pts=_EDGE_POINTS
+        )
         west, south, east, north = shapely.bounds(self.shapes).reshape(-1, 4).T
         # a scene at the 180th meridian has its left edge east of its right one
         across = (west <= right) & (east >= left) if left <= right else (west <= right) | (east >= left)
         return np.flatnonzero(across & (south <= top) & (north >= bottom))
-
-
-@cache  # it takes longer to make than to use
-def _to_labels(epsg: int, crs: CRS) -> Transformer:
-    """From the CRS of a scene to that of labels."""
-    return Transformer.from_crs(epsg, crs, always_xy=True)
 
 
 @dataclass(frozen=True)

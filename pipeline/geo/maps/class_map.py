@@ -218,7 +218,6 @@ def _write_category_names(path: Path, grid: PixelGrid, kind: MapKind) -> None:
     """Name the values 0, 1, ... of the raster at `path` in two files beside it."""
     empty, names = (path.with_name(f"{path.name}{end}") for end in NAME_ENDS)
     description = kind.bands[0].description
-    # it does not say where it lies, as the TIFF does
     with rasterio.open(
         empty, "w", driver="HFA", dtype="uint8", count=1, height=grid.height, width=grid.width,
         AUX="YES", DEPENDENT_FILE=path.name,

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from pyproj import Transformer
-
 from pipeline.errors import ConfigError
+from pipeline.geo.raster.area import transformer
 from pipeline.geo.raster.grid import PixelGrid
 
 _LARGEST = 100
@@ -27,8 +26,7 @@ def layout(crs: str, grids: Sequence[PixelGrid], where: str) -> tuple[PixelGrid,
     side = float(f"{min(_cell_side(crs, grid) for grid in grids):.2g}")
     parts: list[PixelGrid] = []
     for grid in grids:
-        to_crs = Transformer.from_crs(grid.epsg, crs, always_xy=True)
-        bounds = to_crs.transform_bounds(*grid.bounds, densify_pts=21)
+        bounds = transformer(grid.epsg, crs).transform_bounds(*grid.bounds, densify_pts=21)
         fits = all(map(math.isfinite, bounds)) and bounds[0] <= bounds[2]
         if fits:
             parts.append(grid_around(crs, side, bounds))
@@ -54,7 +52,7 @@ def grid_around(crs: str, side: float, bounds: tuple[float, float, float, float]
 
 def _cell_side(crs: str, grid: PixelGrid) -> float:
     """The side of a square of the CRS as large as the map pixel in the middle of a map."""
-    to_crs = Transformer.from_crs(grid.epsg, crs, always_xy=True)
+    to_crs = transformer(grid.epsg, crs)
     cell = [(0, 0), (1, 0), (1, 1), (0, 1)]
     corners = [grid.transform @ (grid.width / 2 + col, grid.height / 2 + row) for col, row in cell]
     (x0, y0), (x1, y1), (x2, y2), (x3, y3) = (to_crs.transform(*corner) for corner in corners)

@@ -40,11 +40,11 @@ def scene_content(
     _require_inside(inputs, sources)
     require_watched(tile.exclude, sources, f"{inputs.file}: key 'exclude'")
     scenes = open_catalog(catalog)
-    prepare(len(scenes), compute)
     bands = _bands(inputs, scenes)
     if not tile.mixed_levels:
         _require_one_level(scenes, inputs.file)
     _require_known_scenes(inputs, scenes)
+    prepare(len(scenes), compute)
     labels = LabelTally(
         read_sources(tile.labels, inputs.classes, str(inputs.classes_file), tile.overlap)
     )

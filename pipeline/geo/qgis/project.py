@@ -18,11 +18,12 @@ from functools import lru_cache
 from pathlib import Path
 
 from markupsafe import Markup
-from pyproj import CRS, Transformer
+from pyproj import CRS
 
 from pipeline.errors import SceneError
 from pipeline.files import relative_path, write_text
 from pipeline.geo.maps.catalog import catalogued
+from pipeline.geo.raster.area import transformer
 from pipeline.geo.style.xml import render
 
 PROJECT = "lenscape.qgs"
@@ -165,10 +166,8 @@ def write_project(
 
 def _extent(layers: Sequence[ProjectLayer], crs: str) -> list[float]:
     """What of the world is seen when the project opens, all maps: left, bottom, right, top."""
-    codes = {layer.crs for layer in layers}  # a transformer takes a while to make
-    to_crs = {code: Transformer.from_crs(code, crs, always_xy=True) for code in codes}
     places = {(layer.crs, layer.bounds) for layer in layers}
-    boxes = [to_crs[code].transform_bounds(*bounds) for code, bounds in places]
+    boxes = [transformer(code, crs).transform_bounds(*bounds) for code, bounds in places]
     left, bottom, right, top = zip(*boxes, strict=True)
     return [round(edge, 6) for edge in (min(left), min(bottom), max(right), max(top))]
 

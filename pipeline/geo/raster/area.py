@@ -9,6 +9,7 @@ zones are joined.
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,16 @@ _NOTHING = 1e-6
 """Part of a pixel that is a rounding error."""
 _DIGITS = 8
 """Of a degree, a millimetre: below it, versions of libraries differ."""
+
+
+@cache  # it takes longer to make than to use
+def transformer(source: CRS | int | str, target: CRS | int | str) -> Transformer:
+    """From one CRS to another, each an object, an EPSG code or a name; x comes before y in both.
+
+    Raises:
+        ProjError: when there is no way between them.
+    """
+    return Transformer.from_crs(source, target, always_xy=True)
 
 
 def crs_of(code: str, where: str) -> CRS:
@@ -81,8 +92,7 @@ def covering(grid: PixelGrid, bounds: Area) -> Window | None:
 
 def _ground(epsg: int, area: Area) -> Area:
     """The bounds of an area in a CRS, m, grown to whole 60 m."""
-    to_ground = Transformer.from_crs("OGC:CRS84", f"EPSG:{epsg}", always_xy=True)
-    return to_whole_squares(to_ground.transform_bounds(*area))
+    return to_whole_squares(transformer("OGC:CRS84", epsg).transform_bounds(*area))
 
 
 def to_whole_squares(bounds: Area) -> Area:
@@ -104,8 +114,7 @@ def region(
     for code in np.unique(epsg).tolist():
         mine, half = epsg == code, side_m / 2
         ends = (x[mine].min() - half, y[mine].min() - half, x[mine].max() + half, y[mine].max() + half)
-        to_world = Transformer.from_crs(f"EPSG:{code}", "OGC:CRS84", always_xy=True)
-        areas.append(to_world.transform_bounds(*ends))
+        areas.append(transformer(int(code), "OGC:CRS84").transform_bounds(*ends))
     return enclosing(areas)
 
 

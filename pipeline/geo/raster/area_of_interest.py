@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyogrio
 import shapely
-from pyproj import CRS, Transformer
+from pyproj import CRS
 from pyproj.exceptions import ProjError
 from rasterio.features import rasterize
 from shapely.geometry.base import BaseGeometry
@@ -31,6 +31,7 @@ from pipeline.geo.raster.area import (
     cut_at_antimeridian,
     outline,
     to_whole_squares,
+    transformer,
 )
 from pipeline.geo.raster.grid import PixelGrid, Window, mirror_index
 from pipeline.watched import open_edits, unwatched
@@ -117,8 +118,7 @@ class AreaOfInterest:
                 return near
             left, bottom, right, top = around.bounds
             near = shapely.segmentize(near, max(right - left, top - bottom) / _PIECES)
-            to_ground = Transformer.from_crs(own, ground, always_xy=True)
-            shape = shapely.transform(near, to_ground.transform, interleaved=False)
+            shape = shapely.transform(near, transformer(own, ground).transform, interleaved=False)
         except ProjError:  # it lies where one of the two does not reach
             return shapely.Polygon()
         shape = shapely.set_precision(shapely.make_valid(shape), _MM)
@@ -192,7 +192,7 @@ def _read(path: str, layer: str | None) -> gpd.GeoDataFrame:
 
 def _around(grid: PixelGrid, crs: CRS) -> BaseGeometry:
     """A box in a CRS around the ground of a grid and some of its surroundings."""
-    to_own = Transformer.from_crs(CRS.from_epsg(grid.epsg), crs, always_xy=True)
+    to_own = transformer(grid.epsg, crs)
     left, bottom, right, top = grid.bounds
     margin = 0.1 * max(right - left, top - bottom)
     bounds: Area = to_own.transform_bounds(left - margin, bottom - margin, right + margin, top + margin)

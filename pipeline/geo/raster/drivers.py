@@ -20,8 +20,8 @@ from pipeline.geo.raster.remote import is_remote
 warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
 
 _DRIVERS = ("GTiff", "JP2OpenJPEG", "JP2ECW", "JP2KAK", "JP2MrSID")
-_NOWHERE = {"GEOREF_SOURCES": "NONE"}
-"""Option of those drivers."""
+_NO_CRS = {"GEOREF_SOURCES": "NONE"}
+"""Option of those drivers: to read neither CRS nor geotransform."""
 _OTHERS = {
     b"\x89PNG": "PNG",
     b"\xff\xd8\xff": "JPEG",
@@ -47,7 +47,7 @@ def open_raster(href: str, address: str, *, any_format: bool = False, pixels_onl
     try:
         # `rasterio.open` takes one driver
         drivers = None if any_format else _DRIVERS
-        return DatasetReader(address, driver=drivers, **(_NOWHERE if pixels_only else {}))
+        return DatasetReader(address, driver=drivers, **(_NO_CRS if pixels_only else {}))
     except RasterioError:
         kind = None if any_format or is_remote(href) else _kind_of(href)
         if kind is None:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from affine import Affine
-from pyproj import CRS, Transformer
+from pyproj import CRS
 
+from pipeline.geo.raster.area import transformer
 from pipeline.geo.raster.grid import PixelGrid, Window
 
 _EDGE_POINTS = 21
@@ -62,12 +63,12 @@ class RasterGrid:
         cols, rows = ~self.transform @ self._looked_up(grid, *middle)
         # the pixel's corner, and those to the right of it and below it
         corners = self.transform @ (cols + np.array([0, 1, 0]), rows + np.array([0, 0, 1]))
-        x, y = Transformer.from_crs(self.crs, grid.epsg, always_xy=True).transform(*corners)
+        x, y = transformer(self.crs, grid.epsg).transform(*corners)
         return math.hypot(x[1] - x[0], y[1] - y[0]), math.hypot(x[2] - x[0], y[2] - y[0])
 
     def _looked_up(self, grid: PixelGrid, x: _Values, y: _Values) -> tuple[_Values, _Values]:
         """Coordinates of a grid's CRS in that of the raster."""
-        projected = Transformer.from_crs(grid.epsg, self.crs, always_xy=True).transform(x, y)
+        projected = transformer(grid.epsg, self.crs).transform(x, y)
         x, y = (np.where(np.isfinite(axis), axis, _FAR) for axis in projected)
         return x, y
 

@@ -169,8 +169,8 @@ def write_catalog(
 def add_scene(folder: Path, scene: pystac.Item, copied: Sequence[Path] = ()) -> None:
     """Write the Item of a scene into the folder of a catalog, as `write_catalog` does."""
     own = tuple(f"{kept.absolute()}{os.sep}" for kept in copied)
-    beside = folder / scene.id
-    beside.mkdir(parents=True, exist_ok=True)
+    item_folder = folder / scene.id
+    item_folder.mkdir(parents=True, exist_ok=True)
     item = scene.to_dict(include_self_link=False, transform_hrefs=False)
     item["links"] += [link.to_dict(transform_href=False) for link in catalog_links()]
     for key, asset in item["assets"].items():
@@ -179,11 +179,11 @@ def add_scene(folder: Path, scene: pystac.Item, copied: Sequence[Path] = ()) -> 
             continue
         if asset["href"].startswith(own):
             asset["href"] = f"{key}{path.suffix}"
-            linked(path, beside / asset["href"])
+            linked(path, item_folder / asset["href"])
         else:
-            asset["href"] = href_of(path, beside)
+            asset["href"] = href_of(path, item_folder)
     # the folder takes its place when it is whole
-    (beside / f"{scene.id}.json").write_text(canonical_json(item), encoding="utf-8", newline="\n")
+    (item_folder / f"{scene.id}.json").write_text(canonical_json(item), encoding="utf-8", newline="\n")
 
 
 def list_scenes(folder: Path, ids: Iterable[str], purpose: str) -> None:

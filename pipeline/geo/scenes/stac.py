@@ -9,7 +9,6 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -24,7 +23,7 @@ from shapely.geometry.base import BaseGeometry
 from pipeline.config.opening import opening
 from pipeline.errors import SceneError
 from pipeline.files import relative_path, write_json
-from pipeline.geo.raster.area import Area, area_around, cut_at_antimeridian
+from pipeline.geo.raster.area import Area, area_around, cut_at_antimeridian, transformer
 from pipeline.geo.raster.grid import PixelGrid
 
 CATALOG = "catalog.json"
@@ -139,7 +138,6 @@ def placed(outline: BaseGeometry) -> dict[str, Any]:
     return {"geometry": mapping(outline), "bbox": list(area_around(outline))}
 
 
-@cache
 def to_degrees(epsg: int) -> Transformer:
     """From a CRS to longitude and latitude."""
-    return Transformer.from_crs(epsg, "OGC:CRS84", always_xy=True)
+    return transformer(epsg, "OGC:CRS84")

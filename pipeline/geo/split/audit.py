@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import shapely
-from pyproj import Transformer
 
+from pipeline.geo.raster.area import transformer
 from pipeline.geo.split.blocks import Assignment, Patches
 from pipeline.store import PARTS
 
@@ -212,7 +212,7 @@ def _projected(polygons: Polygons, epsg: int, home: int) -> Polygons:
     """Polygons of one CRS in another; those that cannot be projected are left out."""
     if epsg == home:
         return polygons
-    change = Transformer.from_crs(epsg, home, always_xy=True).transform
+    change = transformer(epsg, home).transform
     moved: Polygons = shapely.transform(polygons, change, interleaved=False)
     visible: Polygons = moved[np.isfinite(shapely.bounds(moved)).all(axis=1)]
     return visible

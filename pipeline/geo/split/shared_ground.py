@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from pyproj import Transformer
+
+from pipeline.geo.raster.area import transformer
 
 COARSE_M = 60.0
 """Side of the coarsest pixel of Sentinel-2, of which every window is taken to be made."""
@@ -84,7 +85,7 @@ def _seen_from(rects: Rects, epsg: int, home_rects: Rects, home: int) -> tuple[R
 
     A square of one zone stands askew in another: its rectangle is the upright one around it.
     """
-    to_home = Transformer.from_crs(epsg, home, always_xy=True)
+    to_home = transformer(epsg, home)
     left, bottom, right, top = (rects.T * COARSE_M).astype(np.float64)
     x, y = to_home.transform((left + right) / 2, (bottom + top) / 2)
     reach = 2 * COARSE_M * (rects[:, 2:] - rects[:, :2]).max() + _SAFETY_M
